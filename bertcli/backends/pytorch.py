@@ -1,0 +1,69 @@
+"""PyTorch through transformers: any checkpoint with safetensors, on any device."""
+
+from typing import Any
+
+from bertcli.backends.base import BaseBackend, Batch
+from bertcli.device import Device
+from bertcli.errors import ModelError, UsageError
+from bertcli.model import Model
+
+
+class Backend(BaseBackend):
+    """`AutoModelFor…` in eval mode; bf16 on CUDA and fp32 elsewhere unless a precision is asked for."""
+
+    name = "pytorch"
+
+    def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
+        import torch
+
+        if precision == "int8":
+            raise UsageError("backend pytorch computes in fp32 or bf16; for int8 use --backend onnx.")
+        torch.set_num_threads(device.threads)
+        self.precision = ("bf16" if device.kind == "cuda" else "fp32") if precision == "auto" else precision
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self.device = device.kind
+        self.module = load(model, head).to(device=device.kind, dtype=dtype).eval()  # type: ignore[call-overload]
+
+    def run(self, batch: Batch) -> Batch:
+        """Run one batch; outputs come back as float32 on the CPU."""
+        import torch
+
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
+            outputs = self.module(**{name: tensors[name] for name in inputs_of(self.module, tensors)})
+        return {name: value.float().cpu().numpy() for name, value in outputs.items() if hasattr(value, "float")}
+
+
+def inputs_of(module: Any, names: Any) -> list[str]:
+    """Those input names that the model's forward takes (RoBERTa has no segments, DistilBERT no argument for them)."""
+    import inspect
+
+    accepted = inspect.signature(module.forward).parameters
+    one_segment = getattr(module.config, "type_vocab_size", 0) < 2
+    return [name for name in names if name in accepted and not (name == "token_type_ids" and one_segment)]
+
+
+def load(model: Model, head: str, **settings: Any) -> Any:
+    """The transformers model with that head, from safetensors; a head that the checkpoint lacks is a ModelError."""
+    import transformers
+
+    model.demand_weights()
+    quiet()
+    try:
+        module, info = getattr(transformers, f"AutoModelFor{head}").from_pretrained(
+            model.path, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{model.path}: transformers cannot open it ({error}).") from error
+    if info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise ModelError(f"{model.path}: the checkpoint has no weights for {head} ({missing}); finetune it first.")
+    return module
+
+
+def quiet() -> None:
+    """Keep transformers' own progress bars and notices off stderr; bertcli says what matters itself."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

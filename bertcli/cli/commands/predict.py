@@ -1,0 +1,44 @@
+"""bertcli predict: a filter. One result out for each record in, in order, as soon as it is there."""
+
+from typing import Any
+
+import click
+
+from bertcli.cli import options
+from bertcli.cli.console import Voice
+
+EXAMPLES = """
+echo "a gripping film" | bertcli predict
+bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
+bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
+tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
+"""
+
+
+@click.command("predict", cls=options.Command, epilog=EXAMPLES)
+@click.argument("files", nargs=-1, type=click.Path())
+@options.model
+@options.task
+@options.fields
+@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Also list the K best labels with their scores.")
+@click.option("--all-scores", is_flag=True, help="Also give every label's score.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least score for a label to be given.  [default: 0.5 for multi-label]")
+@options.long
+@options.reading
+@click.option("-f", "--format", "output_format", type=click.Choice(["rich", "jsonl", "tsv", "csv"]),
+              help="[default: by the extension of --output; rich on a terminal, else jsonl]")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, complete or not at all.  [default: stdout]")
+@click.option("--on-error", type=click.Choice(["record", "skip", "fail"]), default="record", show_default=True,
+              help="A bad record: an error record in its place, nothing, or the end of the run.")
+@click.option("--max-wait-ms", type=click.FloatRange(0), default=50, show_default=True, help="How long a record may wait for others to share a batch.")
+@options.engine
+@options.voice
+def command(voice: Voice, **given: Any) -> int:
+    """Read records from FILES or stdin and write one result for each.
+
+    Input is lines of text, JSONL, CSV or TSV, also .gz, .bz2 or .xz; every input field is passed through. A bad
+    record becomes {"index", "line", "error"} in its place, and the exit code is 3.
+    """
+    from bertcli.cli.run import predict
+
+    return predict(voice, given)

@@ -1,0 +1,93 @@
+"""The command tree and the one place where errors end: every exit code of the program is decided here.
+
+Commands are found by file name and imported when named. Try: bertcli --help; bertcli predict --help
+"""
+
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from bertcli import __version__, registry
+from bertcli.errors import BertcliError, Exit
+
+
+class Commands(click.Group):
+    """The commands under cli/commands/, each imported only when it is called or its help is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The file names, which need no import."""
+        return registry.names("cli/commands")
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None for an unknown name, which click turns into its "did you mean"."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = registry.load("cli/commands", cmd_name).command
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, envvar="BERTCLI_DEBUG", help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """BERT-family encoders as a Unix filter: finetune, evaluate, export, predict.
+
+    \b
+      echo "a gripping film" | bertcli predict
+      bertcli finetune --train train.tsv --dev dev.tsv -m MODEL -o DIR
+      bertcli evaluate dev.tsv -m DIR
+
+    Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
+    4 a --fail-under gate was not met, 130 and 143 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code. Errors become one sentence on stderr."""
+    debug = "--debug" in arguments or bool(os.environ.get("BERTCLI_DEBUG"))
+    try:
+        return int(cli.main(arguments, prog_name="bertcli", standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except BrokenPipeError:
+        return _die_of_sigpipe()
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, BertcliError):
+        _complain(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        _complain(f"{error.filename or 'input or output'}: {error.strerror}.")
+    elif isinstance(error, MemoryError):
+        _complain("out of memory; smaller --batch-tokens or --window need less.")
+    else:
+        _complain(f"internal error: {type(error).__name__}: {error}. bertcli --debug … shows where.")
+    return Exit.FAILED
+
+
+def _complain(message: str) -> None:
+    click.echo(f"bertcli: {message}", err=True)
+
+
+def _die_of_sigpipe() -> Any:
+    """End as any filter whose reader has gone: silently, by the signal."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)

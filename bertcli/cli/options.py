@@ -1,0 +1,105 @@
+"""Options that several commands share, each defined once, and the Command class that reads BERTCLI_… variables."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from bertcli import registry
+from bertcli.cli import config
+from bertcli.cli.console import Voice
+from bertcli.device import KINDS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 100})
+        super().__init__(*args, **kwargs)
+        for option in self.params:
+            if isinstance(option, click.Option) and option.envvar is None and option.name != "help":
+                name = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
+                option.envvar = [f"BERTCLI_{str(self.name).upper()}_{name}", f"BERTCLI_{name}"]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the examples as they stand, not re-wrapped."""
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+def choose_task(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Turn a task's alias into its name."""
+    if value is None:
+        return None
+    name: str = registry.load("tasks", value).Task.name
+    return name
+
+
+def group(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several option decorators as one, listed in --help in the order given."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def voice(function: F) -> F:
+    """-v, -q and --config; the command gets one `voice` argument for the first two."""
+    from functools import wraps
+
+    @wraps(function)
+    def with_voice(*args: Any, verbose: bool, quiet: bool, **kwargs: Any) -> Any:
+        return function(*args, voice=Voice(verbose, quiet), **kwargs)
+
+    return group(
+        click.option("--config", expose_value=False, is_eager=True, callback=config.apply, metavar="FILE",
+                     help="YAML file with defaults for these options."),
+        click.option("-v", "--verbose", is_flag=True, help="Say what is chosen and why, also when stderr is no terminal."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    )(with_voice)  # type: ignore[type-var, return-value]
+
+
+model = click.option("-m", "--model", metavar="MODEL", help="Model directory or Hub name.  [default: the embedded model]")
+task = click.option(
+    "-t", "--task", metavar="TASK", callback=choose_task,
+    help=f"One of {', '.join(registry.names('tasks'))}; needed only where the model does not say.",
+    shell_complete=lambda ctx, param, incomplete: [n for n in registry.names("tasks") if n.startswith(incomplete)],
+)
+device = group(
+    click.option("--device", type=click.Choice(KINDS), default="auto", show_default=True, help="Where to compute."),
+    click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]"),
+)
+engine = group(
+    click.option("--backend", type=click.Choice(["auto", *registry.names("backends")]), default="auto", show_default=True,
+                 help="Inference engine; auto takes onnx on a CPU when the model has ONNX files."),
+    device,
+    click.option("--precision", type=click.Choice(["auto", "int8", "bf16", "fp32"]), default="auto", show_default=True,
+                 help="auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32."),
+    click.option("--batch-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Most tokens in a batch."),
+)
+reading = group(
+    click.option("--input-format", type=click.Choice(registry.names("data/input_formats")),
+                 help="[default: by file extension, else lines]"),
+    click.option("--columns", metavar="NAMES", help="Comma-separated names for a CSV or TSV file without a header."),
+    click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the input."),
+)
+fields = group(
+    click.option("--text-field", default="text", show_default=True, metavar="NAME", help="Field or column with the text; a.b goes inside."),
+    click.option("--pair-field", metavar="NAME", help="Field with the second text of a pair."),
+)
+labels = group(
+    click.option("--label-field", default="label", show_default=True, metavar="NAME", help="Field with the label or labels."),
+    click.option("--label-separator", default=",", show_default=True, metavar="TEXT", help="Between several labels in one CSV or TSV cell."),
+)
+long = click.option(
+    "--long", type=click.Choice(["window", "truncate", "error"]), default="window", show_default=True,
+    help="Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
+)

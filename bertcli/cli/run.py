@@ -1,0 +1,125 @@
+"""What the commands share between their options and the engine: open, stream, write, count, and heed signals."""
+
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any
+
+from bertcli.cli.console import Voice
+from bertcli.data import formats
+from bertcli.data.readers import read
+from bertcli.data.records import Record, lookup
+from bertcli.data.results import error_result
+from bertcli.data.writers import Writer, open_writer
+from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
+from bertcli.engine.session import Request, Session, open_session
+from bertcli.errors import Exit, RecordError, UsageError
+from bertcli.tasks.base import Options
+
+OPTIONAL = ("windows", "truncated")  # results that only long texts have
+
+
+def select(kind: type[Any], given: Mapping[str, Any]) -> Any:
+    """Build a dataclass from those of the given options that are its fields."""
+    return kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
+
+
+def open_input(given: Mapping[str, Any]) -> Iterator[Record]:
+    """The records of the files and formats that the options name; a table must have the fields the task needs."""
+    columns = given["columns"].split(",") if given["columns"] else None
+    records = read(given["files"], input_format=given["input_format"], encoding=given["encoding"], columns=columns)
+    needed = {"--text-field": given["text_field"], "--pair-field": given["pair_field"]}
+    return _checked(records, given["input_format"], {option: name for option, name in needed.items() if name})
+
+
+def _checked(records: Iterable[Record], input_format: str | None, needed: Mapping[str, str]) -> Iterator[Record]:
+    """Stop at once where a table has no such column: that is one mistake, not one for each of its rows."""
+    seen: set[str] = set()
+    for record in records:
+        if record.source not in seen and not record.fault:
+            seen.add(record.source)
+            if (input_format or formats.by_extension("input", record.source)) in ("csv", "tsv"):
+                _demand(record, needed)
+        yield record
+
+
+def _demand(record: Record, needed: Mapping[str, str]) -> None:
+    for option, name in needed.items():
+        try:
+            lookup(record.fields, name, option)
+        except RecordError as error:
+            raise UsageError(f"{record.source}: {error}") from None
+
+
+@contextmanager
+def heed_signals() -> Iterator[Stop]:
+    """Within it SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once."""
+    stop = Stop()
+
+    def handle(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        stop.request(signum)
+
+    old = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in old.items():
+            signal.signal(signum, handler)
+
+
+@dataclass
+class Tally:
+    """Counts of a run, and its first failure for the closing sentence."""
+
+    records: int = 0
+    failed: int = 0
+    first: str = ""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self.records += 1
+        if outcome.error is not None:
+            self.failed += 1
+            self.first = self.first or f"{outcome.record.place}: {outcome.error}"
+
+    def exit_code(self, voice: Voice) -> int:
+        """3 where records failed, said in one sentence; else 0."""
+        if not self.failed:
+            return Exit.OK
+        voice.warn(f"{self.failed:,} of {self.records:,} records failed; the first: {self.first}")
+        return Exit.RECORDS
+
+
+def predict(voice: Voice, given: Mapping[str, Any]) -> int:
+    """Stream the input through the model to the output; returns the exit code."""
+    records = open_input(given)
+    session: Session = open_session(select(Request, given), select(Options, given))
+    voice.note(session.reason)
+    tally = Tally()
+    with open_writer(given["output"], given["output_format"], optional=OPTIONAL) as writer, heed_signals() as stop:
+        for window in stream(session.task, session.backend, records, select(Settings, given), stop):
+            for outcome in window:
+                tally.add(outcome)
+                _write(writer, session, outcome, given)
+            writer.flush()
+    tally.failed += writer.failures
+    return tally.exit_code(voice)
+
+
+def _write(writer: Writer, session: Session, outcome: Outcome, given: Mapping[str, Any]) -> None:
+    record = outcome.record
+    if outcome.error is None:
+        writer.write(result(session.task, outcome), record)
+    elif given["on_error"] == "fail":
+        raise RecordError(f"{record.place}: {outcome.error}")
+    elif given["on_error"] == "record":
+        file = record.source if len(given["files"]) > 1 else ""
+        writer.write(error_result(record.index, record.line, outcome.error, file=file))
+
+
+def outcomes(session: Session, records: Iterable[Record], settings: Settings, stop: Stop) -> Iterator[Outcome]:
+    """The stream's outcomes one by one, for those who do not write as they go."""
+    return chain.from_iterable(stream(session.task, session.backend, records, settings, stop))

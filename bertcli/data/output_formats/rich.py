@@ -1,0 +1,140 @@
+"""Results for people: a line each as they come, the finding first, then as much of the text as fits.
+
+    positive   99.8% ████████  a gripping film
+    negative   87.1% ███████   nothing but boilerplate clichés from start to finish, and the same old…
+
+What a result means is read off its form: `label` with `score`; `top`, a list of those; `labels`, all that apply;
+`score` alone. Any other field is shown as key=value. Text is data, never markup or terminal control.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bertcli.data.results import describe, is_error, json_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+EXTENSIONS = ()
+TEXTS = ("text", "text_pair")
+_PALETTE = ("cyan", "yellow", "blue", "bright_magenta", "bright_cyan", "bright_blue")  # red is for errors
+_BAR, _LABEL = 8, 20  # widths in cells
+# what moves the cursor, changes the terminal or turns the reading direction; the joiners of emoji and Persian stay
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+class RichFormatter:
+    """A line per result, coloured and cut to the width that the terminal has at that moment."""
+
+    def __init__(self, terminal: TextIO | None) -> None:
+        from io import StringIO
+
+        from rich.console import Console
+
+        self._console = Console(file=terminal or StringIO(), highlight=False)
+        self._colours = {"positive": "green", "negative": "magenta"}
+        self._width = 8  # of the label column: grows with the labels seen
+
+    def record(self, result: Mapping[str, Any]) -> str:
+        """One line; an error is shown whole, however long."""
+        from rich.text import Text
+
+        if is_error(result):
+            return self._printed(Text(f"error  {_visible(describe(result))}", style="red"))
+        line = Text()
+        rest = self._finding(line, dict(result))
+        line.append(" | ".join(self._shown(rest.pop(name)) for name in TEXTS if name in rest))
+        for name, value in rest.items():
+            line.append(f"  {_visible(name)}=", style="dim").append(self._shown(value))
+        line.truncate(self._console.width, overflow="ellipsis")
+        return self._printed(line)
+
+    def end(self) -> str:
+        """Nothing closes the lines."""
+        return ""
+
+    def _finding(self, line: "Text", fields: dict[str, Any]) -> dict[str, Any]:
+        """Append what was found; returns the fields that are not shown by that."""
+        findings = _findings(fields)
+        if findings is not None:
+            for label, score in findings[:1] or [("none", None)]:
+                self._first(line, label, score)
+            for label, score in findings[1:]:
+                line.append(_visible(label), style=self._colour(label)).append(f"{_percent(score)}  ", style="dim")
+        elif _is_number(fields.get("score")):
+            line.append(f"{fields.pop('score'):>8.4g}  ", style="bold")
+        return fields
+
+    def _first(self, line: "Text", label: str, score: Any) -> None:
+        from rich.cells import cell_len, set_cell_size
+
+        shown = _visible(label)
+        self._width = max(self._width, min(cell_len(shown), _LABEL))
+        line.append(set_cell_size(shown, self._width), style=f"bold {self._colour(label)}")
+        if _is_share(score):
+            line.append(f"{_percent(score):>7} ")
+            line.append("█" * round(score * _BAR) + " " * (_BAR - round(score * _BAR)), style=self._colour(label))
+        elif score is not None:
+            line.append(f" {self._shown(score)}")
+        line.append("  ")
+
+    def _colour(self, label: str) -> str:
+        """The same colour for a label all along: the next of the palette when it is first seen."""
+        return self._colours.setdefault(label, _PALETTE[len(self._colours) % len(_PALETTE)])
+
+    def _shown(self, value: Any) -> str:
+        """A value in one line, and no more of it than could fit."""
+        if isinstance(value, str):
+            return _visible(value[: 4 * self._console.width])
+        return f"{value:.4g}" if isinstance(value, float) else _visible(json_text(value)[: 4 * self._console.width])
+
+    def _printed(self, line: "Text") -> str:
+        with self._console.capture() as capture:
+            self._console.print(line, soft_wrap=True)
+        return capture.get()
+
+
+def formatter(terminal: TextIO | None, optional: Sequence[str]) -> RichFormatter:
+    """See writers.Formatter."""
+    return RichFormatter(terminal)
+
+
+def _findings(fields: dict[str, Any]) -> list[tuple[str, Any]] | None:
+    """Take the labels and scores out of the fields, best first; None if these are not there."""
+    for name in ("top", "labels"):
+        pairs = _pairs(fields.get(name))
+        if pairs is not None:
+            fields.pop(name)
+            if pairs and fields.get("label") == pairs[0][0]:  # said already
+                fields.pop("label")
+                fields.pop("score", None)
+            return pairs
+    if isinstance(fields.get("label"), str):
+        return [(fields.pop("label"), fields.pop("score", None))]
+    return None
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]] | None:
+    """[{"label": "a", "score": 0.9}, "b"] -> [("a", 0.9), ("b", None)]; None if it is anything else."""
+    if not isinstance(value, list):
+        return None
+    pairs = [(item.get("label"), item.get("score")) if isinstance(item, Mapping) else (item, None) for item in value]
+    return pairs if all(isinstance(label, str) for label, _ in pairs) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _percent(score: Any) -> str:
+    return f" {score:.1%}" if _is_share(score) else ""
+
+
+def _visible(text: str) -> str:
+    """Control characters as escapes: a text must not colour, clear or retitle the reader's terminal."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

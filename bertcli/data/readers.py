@@ -1,0 +1,118 @@
+r"""Records in: files and stdin, in any format of input_formats/, as one stream of Record.
+
+An input format is a module with EXTENSIONS and
+
+    def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]
+
+that sets `fields`, `line` and `fault`; index and source are set here. What cannot be read becomes a record with a
+`fault` in its place; only what makes the whole input unusable (a missing file, a bad header) is a UsageError.
+
+    python -c 'from bertcli.data.readers import read; print(*read(["a.csv.gz", "-"]), sep="\n")' < more.txt
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from bertcli.data.formats import by_extension, extension, load
+from bertcli.data.records import Record
+from bertcli.data.streams import Source, check_encoding
+from bertcli.errors import RecordError, UsageError
+
+
+def read(
+    paths: Sequence[str],
+    *,
+    input_format: str | None = None,
+    encoding: str = "utf-8",
+    columns: Sequence[str] | None = None,
+) -> Iterator[Record]:
+    """The records of all inputs, in order, each as soon as its last line is there; memory is constant.
+
+    paths: files and "-" for stdin; none means stdin. input_format: else by extension, else lines. columns: the names
+    of a csv or tsv without a header. Raises UsageError at once for a path, format or encoding that cannot be used, and
+    during iteration for a header that names no columns or a .json file that is one document.
+    """
+    paths = list(paths) or ["-"]
+    check_encoding(encoding)
+    for path in paths:
+        _check_path(path)
+    if input_format:
+        load("input", input_format)
+    _check_columns(columns, [input_format or _format(path) for path in paths])
+    return _records(paths, input_format, encoding, columns)
+
+
+def field(fields: Mapping[str, Any], name: str, option: str = "--text-field") -> Any:
+    """The value of a field: the one called `name`, or, for a name such as "a.b", field b inside field a.
+
+    Raises RecordError with the names that the record has; `option` is the flag that chooses the field.
+    """
+    if name in fields:
+        return fields[name]
+    value: Any = fields
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            has = f"has: {', '.join(list(fields)[:20])}" if fields else "is empty"
+            raise RecordError(f"no field '{name}' (the record {has}); {option} names it")
+        value = value[part]
+    return value
+
+
+def _records(
+    paths: Sequence[str], input_format: str | None, encoding: str, columns: Sequence[str] | None
+) -> Iterator[Record]:
+    index = 0
+    for path in paths:
+        name = input_format or _format(path)
+        records = load("input", name).read(Source(path, encoding), columns)
+        if not input_format and extension(path) == ".json":
+            records = _json_lines(path, records)
+        for record in records:
+            record.index = index
+            record.source = path
+            yield record
+            index += 1
+
+
+def _format(path: str) -> str:
+    return by_extension("input", path) or "lines"
+
+
+def _json_lines(path: str, records: Iterator[Record]) -> Iterator[Record]:
+    """Tell a .json file that is one big document from JSON lines by its first line."""
+    first = next(records, None)
+    if first is None:
+        return iter(())
+    if first.fault:
+        raise UsageError(
+            f"{path}:{first.line}: {first.fault}; bertcli reads one JSON object a line: "
+            f"make it with `jq -c '.[]' {path} > {Path(path).stem}.jsonl`, or say --input-format jsonl"
+        )
+    return chain([first], records)
+
+
+def _check_path(path: str) -> None:
+    if path == "-":
+        return
+    try:
+        Path(path).stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if Path(path).is_dir():
+        raise UsageError(f"cannot read {path}: it is a directory; name the files in it")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"cannot read {path}: {os.strerror(errno.EACCES)}")
+
+
+def _check_columns(columns: Sequence[str] | None, formats: Sequence[str]) -> None:
+    if columns is None:
+        return
+    if not set(formats) & {"csv", "tsv"}:
+        raise UsageError(f"column names are for csv and tsv, not {formats[0]}; --input-format says which it is")
+    from bertcli.data.tables import check_names
+
+    check_names(columns, "the column names given")

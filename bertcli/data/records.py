@@ -1,0 +1,60 @@
+"""The record: one item of input, whatever file or pipe it came from."""
+
+from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from bertcli.errors import RecordError
+
+Item = TypeVar("Item")
+
+from bertcli.errors import RecordError
+
+
+@dataclass(slots=True)
+class Record:
+    """One input record, or the fault that stands in its place.
+
+    index: 0-based position in the whole input. line: 1-based line of its file where it begins.
+    source: the file's name, "-" for stdin. fault: why the record could not be read, else None.
+    """
+
+    index: int
+    fields: dict[str, Any] = field(default_factory=dict)
+    line: int = 0
+    source: str = "-"
+    fault: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`file:line`, as compilers write it."""
+        return f"{'stdin' if self.source == '-' else self.source}:{self.line}"
+
+
+def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:
+    """The value of a field; `a.b` reaches into nested objects unless a field has just that name.
+
+    Raises RecordError that lists the fields there are and the option that names another.
+    """
+    if name in fields:
+        return fields[name]
+    value: Any = fields
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            there = ", ".join(fields) or "nothing"
+            raise RecordError(f"no field '{name}' (the record has: {there}); {option} names another.")
+        value = value[part]
+    return value
+
+
+def parsed(lines: Iterator[Item], parse: Callable[[Item], dict[str, Any] | None]) -> Iterator[Record]:
+    """A record for every line: the fields that `parse` makes of it, none for None, a fault for its RecordError."""
+    for number, line in enumerate(lines, 1):
+        try:
+            fields = parse(line)
+        except RecordError as error:
+            yield Record(0, line=number, fault=str(error))
+        else:
+            if fields is not None:
+                yield Record(0, fields, number)

@@ -1,0 +1,182 @@
+"""Bytes in: files and stdin as lines, decompressed, of bounded length, each as soon as it is there.
+
+Knows no format. A fault (a line too long, a broken archive) is a RecordError yielded in the place of the line.
+Any encoding but UTF-8 is turned into UTF-8 on the way in, so that a line ends at byte 10 for every reader; a byte that
+does not decode becomes 0xFF, which no UTF-8 has, and is reported when its line is decoded.
+"""
+
+import codecs
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+from bertcli.data.formats import compression
+from bertcli.errors import RecordError, UsageError
+
+MAX_LINE = 64 << 20  # bytes; a longer line is a fault, so that a file of zeros does not fill the memory
+READ_SIZE = 1 << 16
+BOM = b"\xef\xbb\xbf"
+_MARK = "bertcli.mark"
+
+Line = bytes | RecordError
+
+
+def _mark(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A codec error handler: what cannot be decoded, or encoded as UTF-8, becomes the byte 0xFF."""
+    if isinstance(error, UnicodeDecodeError):
+        return "\udcff", error.end
+    assert isinstance(error, UnicodeEncodeError)
+    return b"\xff" * (error.end - error.start), error.end
+
+
+codecs.register_error(_MARK, _mark)
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise UsageError unless `encoding` is a text codec that this Python has and that can decode a stream."""
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses what is not a text encoding, such as base64
+        codecs.getincrementaldecoder(encoding)(_MARK).decode(b"a")
+    except (LookupError, ValueError) as error:
+        raise UsageError(f"no encoding '{encoding}'; try utf-8, latin-1, cp1252 or utf-16") from error
+
+
+class Source:
+    """One input: its name, its lines and how their bytes become text."""
+
+    def __init__(self, name: str, encoding: str = "utf-8") -> None:
+        self.name = name
+        self.encoding = encoding
+        self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+
+    def lines(self) -> Iterator[Line]:
+        r"""The lines as UTF-8 bytes with their end: b"\n", b"\r\n", or none on the last; a byte order mark is dropped.
+
+        A line that is too long, and the place where an archive breaks, come as a RecordError.
+        """
+        with closing(self._open()) as stream:
+            try:
+                yield from _lines(stream)
+            except _broken(self.name) as error:
+                reason = getattr(error, "strerror", None) or error
+                yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
+
+    def text(self, line: Line) -> str:
+        """The text of a line; raises RecordError with the place of the first byte that does not decode."""
+        if isinstance(line, RecordError):
+            raise line
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            place = f"byte {error.start + 1}"
+            if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
+                place = f"character {len(line[: error.start].decode()) + 1}"
+            name = "UTF-8" if self.is_utf8 else self.encoding
+            raise RecordError(f"invalid {name} at {place} of the line; --encoding names another encoding") from error
+
+    def _open(self) -> Any:
+        try:
+            stream = _stdin() if self.name == "-" else _file(self.name)
+        except OSError as error:
+            raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
+        return stream if self.is_utf8 else io.BufferedReader(_Transcoded(stream, self.encoding))
+
+
+def chomp(line: Line) -> Line:
+    r"""The line without its end; a lone \r, U+2028 and the like end no line."""
+    if isinstance(line, RecordError) or not line.endswith(b"\n"):
+        return line
+    return line[:-2] if line.endswith(b"\r\n") else line[:-1]
+
+
+def _lines(stream: IO[bytes]) -> Iterator[Line]:
+    # readline(), not iteration or read(): it returns with the line, however slow the pipe, and it takes a bound
+    line = stream.readline(MAX_LINE + 1).removeprefix(BOM)
+    while line:
+        if len(line) > MAX_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(READ_SIZE)
+            yield RecordError(f"a line longer than {MAX_LINE >> 20} MiB")
+        else:
+            yield line
+        line = stream.readline(MAX_LINE + 1)
+
+
+def _stdin() -> Any:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed; name a file or pipe something in")
+    # a face of its own, so that closing it leaves stdin open
+    return _Borrowed(sys.stdin.buffer)
+
+
+class _Borrowed:
+    """A stream that someone else will close."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.readline = stream.readline
+        self.read1 = getattr(stream, "read1", stream.read)
+
+    def close(self) -> None:
+        pass
+
+
+def _file(path: str) -> Any:
+    match compression(path):
+        case ".gz":
+            import gzip
+
+            return gzip.open(path)
+        case ".bz2":
+            import bz2
+
+            return bz2.open(path)
+        case ".xz":
+            import lzma
+
+            return lzma.open(path)
+        case _:
+            return Path(path).open("rb", buffering=READ_SIZE)
+
+
+def _broken(path: str) -> tuple[type[Exception], ...]:
+    """What reading raises when the bytes of an archive are wrong, an encoding has no start, or a disk fails."""
+    errors: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError)
+    if compression(path) == ".gz":
+        import zlib
+
+        errors += (zlib.error,)
+    if compression(path) == ".xz":
+        import lzma
+
+        errors += (lzma.LZMAError,)
+    return errors
+
+
+class _Transcoded(io.RawIOBase):
+    """A stream of another encoding, as UTF-8."""
+
+    def __init__(self, stream: Any, encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(_MARK)
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and not self._ended:
+            chunk = self._stream.read1(READ_SIZE)
+            self._ended = not chunk
+            self._ready = self._decoder.decode(chunk, final=self._ended).encode("utf-8", _MARK)
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -1,0 +1,67 @@
+"""Which processor to run on, and why: "auto" becomes a Device that carries the reason for the choice.
+
+Knows no model. Looks for a GPU without importing torch, because importing it costs seconds that a CPU run
+never earns back. Try: python -c "from bertcli.device import choose; print(choose())"
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertcli.errors import UsageError
+
+KINDS = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Device:
+    """kind: cpu, cuda or mps. threads: CPU threads to use. reason: why this kind, for people."""
+
+    kind: str
+    threads: int
+    reason: str
+
+
+def choose(kind: str = "auto", threads: int | None = None) -> Device:
+    """Resolve a --device value. Raises UsageError where the wanted device is not there."""
+    threads = threads or cores()
+    if kind != "auto":
+        return Device(kind, threads, _demand(kind))
+    if _may_have_gpu():
+        for candidate in ("cuda", "mps"):
+            if _works(candidate):
+                return Device(candidate, threads, f"{candidate} is available")
+        return Device("cpu", threads, "torch can use no GPU here")
+    return Device("cpu", threads, "no GPU on this machine")
+
+
+def cores() -> int:
+    """CPU cores this process may run on (affinity respected)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _demand(kind: str) -> str:
+    if kind != "cpu" and not _works(kind):
+        raise UsageError(f"device '{kind}' is not available to torch on this machine; use --device auto or cpu.")
+    return "asked for"
+
+
+def _may_have_gpu() -> bool:
+    nvidia = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or sys.platform == "win32"
+    return nvidia or sys.platform == "darwin"
+
+
+def _works(kind: str) -> bool:
+    import torch
+
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+
+
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bf16 natively; where it does not, bf16 autocast is slower than fp32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,0 +1,260 @@
+"""The streaming engine: records in, one outcome out for each, in order, before the input ends, in constant memory.
+
+A reader thread feeds records; this thread tokenises a window of them and cuts it into batches; a backend's streams
+run the batches. While one window computes the next is read and tokenised. Knows no task, format or command.
+Try: (echo good; sleep 3; echo bad) | bertcli predict
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from bertcli.backends.base import BaseBackend
+from bertcli.data.records import Record
+from bertcli.engine.batching import BATCH_TOKENS, Slot, collate, cut
+from bertcli.errors import Interrupted, RecordError
+from bertcli.tasks.base import BaseTask
+from bertcli.tokenizer import Features, Window
+
+FIRST_WINDOW = 64  # records; doubled each time up to Settings.window, so that the first results come soon
+IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """window: most records sorted together; characters: most text held in one; max_wait_ms: see `_Stream._due`."""
+
+    window: int = 2048
+    characters: int = 1_000_000
+    batch_tokens: int = BATCH_TOKENS
+    max_wait_ms: float = 50
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a record: a raw prediction for `task.decode`, or the error that takes its place."""
+
+    record: Record
+    prediction: Any = None
+    error: str | None = None
+    windows: int = 1
+    truncated: bool = False
+
+
+class Stop:
+    """A request to stop that a signal handler may make: `SimpleQueue.put` is safe inside one."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.events: SimpleQueue[Any] = SimpleQueue()
+
+    def request(self, signum: int, frame: object = None) -> None:
+        """Handle a signal: ask the stream to end, and wake it."""
+        self.signum = signum
+        self.events.put(None)
+
+
+def stream(
+    task: BaseTask, backend: BaseBackend, records: Iterable[Record], settings: Settings | None = None, stop: Stop | None = None
+) -> Iterator[list[Outcome]]:
+    """Yield the outcomes of each window of records as soon as it and those before it are done.
+
+    Raises Interrupted after a stop request, once what was finished has been yielded, and whatever `records` raises.
+    """
+    pipeline = _Stream(task, backend, settings or Settings(), stop or Stop())
+    try:
+        pipeline.start(records)
+        yield from pipeline.run()
+    finally:
+        pipeline.close()
+
+
+@dataclass(slots=True)
+class _Job:
+    """A window in flight."""
+
+    outcomes: list[Outcome]
+    features: dict[int, Features] = field(default_factory=dict)
+    outputs: dict[Slot, Any] = field(default_factory=dict)
+    futures: list[Future[None]] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return all(future.done() for future in self.futures)
+
+
+class _Stream:
+    """The state of one run. `events` carries records, None (look again), _END, or the reader's exception."""
+
+    _END = object()
+
+    def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
+        self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
+        self.events = stop.events
+        self.room = _Room(2 * settings.window, 2 * settings.characters)
+        self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
+        self.jobs: deque[_Job] = deque()
+        self.waiting: list[Record] = []
+        self.weight = 0
+        self.since = 0.0
+        self.size = min(FIRST_WINDOW, settings.window)
+        self.ended = False
+
+    def start(self, records: Iterable[Record]) -> None:
+        """Read on a thread of its own: a read that blocks must hold up neither results nor signals."""
+        threading.Thread(target=self._read, args=(records,), daemon=True, name="bertcli-reader").start()
+
+    def _read(self, records: Iterable[Record]) -> None:
+        try:
+            for record in records:
+                if not self.room.take(_weight(record)):
+                    return
+                self.events.put(record)
+            self.events.put(self._END)
+        except BaseException as error:  # handed to the consumer, who raises it
+            self.events.put(error)
+
+    def run(self) -> Iterator[list[Outcome]]:
+        """The event loop."""
+        while True:
+            while self.jobs and self.jobs[0].done:
+                yield self._finish(self.jobs.popleft())
+            if self.stop.signum is not None:
+                raise Interrupted(self.stop.signum)
+            if len(self.jobs) < IN_FLIGHT and self._due():
+                self._submit()
+            elif self.ended and not self.jobs:
+                return
+            else:
+                self._take()
+
+    def _due(self) -> bool:
+        """Close the window when it is full, the input has ended, or its oldest record has waited long enough."""
+        if not self.waiting:
+            return False
+        full = len(self.waiting) >= self.size or self.weight >= self.settings.characters
+        return full or self.ended or monotonic() >= self.since + self.settings.max_wait_ms / 1000
+
+    def _take(self) -> None:
+        """Wait for the next event, but not past the moment at which the waiting records are due."""
+        timeout = None
+        if self.waiting and len(self.jobs) < IN_FLIGHT:
+            timeout = max(0.0, self.since + self.settings.max_wait_ms / 1000 - monotonic())
+        try:
+            event = self.events.get(timeout=timeout)
+        except Empty:
+            return
+        if isinstance(event, Record):
+            if not self.waiting:
+                self.since = monotonic()
+            self.waiting.append(event)
+            self.weight += _weight(event)
+        elif event is self._END:
+            self.ended = True
+        elif event is not None:
+            raise event
+
+    def _submit(self) -> None:
+        """Tokenise the waiting records and hand their batches to the streams."""
+        records, weight, self.waiting, self.weight = self.waiting, self.weight, [], 0
+        self.size = min(2 * self.size, self.settings.window)
+        self.room.give(len(records), weight)
+        job = _Job([Outcome(record, error=record.fault) for record in records])
+        self._encode(job)
+        for group in cut(job.features.items(), self.settings.batch_tokens):
+            job.futures.append(self.pool.submit(self._run, job, group))
+            job.futures[-1].add_done_callback(lambda _: self.events.put(None))
+        self.jobs.append(job)
+
+    def _encode(self, job: _Job) -> None:
+        good = [(i, outcome) for i, outcome in enumerate(job.outcomes) if outcome.error is None]
+        encoded = self.task.encode([outcome.record for _, outcome in good])
+        for (i, outcome), features in zip(good, encoded, strict=True):
+            if isinstance(features, RecordError):
+                outcome.error = str(features)
+            else:
+                job.features[i] = features
+                outcome.windows, outcome.truncated = len(features.windows), features.truncated
+
+    def _run(self, job: _Job, group: list[tuple[Slot, Window]]) -> None:
+        """Run a batch on a stream's thread. One that fails is halved until the record at fault is alone."""
+        try:
+            outputs = self.backend.run(collate([window for _, window in group]))
+        except Exception as error:
+            if len(group) == 1:
+                job.outcomes[group[0][0][0]].error = f"the model failed on this record ({error})."
+                return
+            half = len(group) // 2
+            self._run(job, group[:half])
+            self._run(job, group[half:])
+            return
+        for row, (slot, _) in enumerate(group):
+            job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
+
+    def _finish(self, job: _Job) -> list[Outcome]:
+        for future in job.futures:
+            future.result()
+        for i, features in job.features.items():
+            outcome = job.outcomes[i]
+            if outcome.error is None:
+                outputs = [job.outputs[i, k] for k in range(len(features.windows))]
+                outcome.prediction = self.task.combine(features, outputs)
+        return job.outcomes
+
+    def close(self) -> None:
+        """Let the reader thread go and drop the batches that have not begun."""
+        self.room.close()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Room:
+    """How much the reader may run ahead, in records and in characters, so that memory stays constant."""
+
+    def __init__(self, records: int, characters: int) -> None:
+        self.records, self.characters = records, characters
+        self.changed = threading.Condition()
+        self.closed = False
+
+    def take(self, weight: int) -> bool:
+        """Wait for room for one more record; False when the stream has been closed."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or (self.records > 0 and self.characters > 0))
+            self.records -= 1
+            self.characters -= weight
+            return not self.closed
+
+    def give(self, records: int, weight: int) -> None:
+        """Free the room of records that went into a window."""
+        with self.changed:
+            self.records += records
+            self.characters += weight
+            self.changed.notify()
+
+    def close(self) -> None:
+        """Wake the reader for good."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify()
+
+
+def _weight(record: Record) -> int:
+    return sum(len(value) for value in record.fields.values() if isinstance(value, str))
+
+
+def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
+    """What the user gets for a good outcome: the input's fields, what the task found, and how a long text was treated.
+
+    An input field that has the name of a result is kept as `input_NAME`.
+    """
+    found = task.decode(outcome.record, outcome.prediction)
+    if outcome.windows > 1:
+        found["windows"] = outcome.windows
+    if outcome.truncated:
+        found["truncated"] = True
+    fields = outcome.record.fields
+    return {(f"input_{name}" if name in found else name): value for name, value in fields.items()} | found

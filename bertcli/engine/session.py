@@ -1,0 +1,75 @@
+"""From what the user asked for to an opened task and backend, with the reason for each choice.
+
+Knows how to choose; what a task, a backend or a device is, the registry and their files say.
+"""
+
+from dataclasses import dataclass
+
+from bertcli import device, registry, tokenizer
+from bertcli.backends.base import BaseBackend
+from bertcli.errors import ModelError
+from bertcli.model import Model, resolve
+from bertcli.tasks.base import BaseTask, Options
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line says of model and machine; None and "auto" leave the choice to `open_session`."""
+
+    model: str | None = None
+    task: str | None = None
+    backend: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """An opened model. reason: one line that names task, engine, precision and device, and says why."""
+
+    model: Model
+    task: BaseTask
+    backend: BaseBackend
+    reason: str
+
+
+def open_session(request: Request, options: Options) -> Session:
+    """Open the model. Raises ModelError or UsageError with what to do."""
+    model = resolve(request.model, request.task or "text-classification")
+    task_class = registry.load("tasks", request.task or task_of(model)).Task
+    task = task_class(tokenizer.load(model.path, model.config), model.config, options)
+    name, why, place = _choose(model, request)
+    backend = registry.load("backends", name).Backend(model, place, task.head, request.precision)
+    reason = (
+        f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
+        f"({why}; {place.reason})"
+    )
+    return Session(model, task, backend, reason)
+
+
+def task_of(model: Model) -> str:
+    """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
+    heads = {registry.load("tasks", name).Task.head: name for name in registry.names("tasks")}
+    if model.head in heads:
+        return heads[model.head]
+    architectures = ", ".join(model.config.get("architectures") or ["none"])
+    raise ModelError(f"{model.path}: no task fits its architecture ({architectures}); finetune it first, or name one with -t.")
+
+
+def _choose(model: Model, request: Request) -> tuple[str, str, device.Device]:
+    """Backend, why, and device. A model that only ONNX Runtime can open never waits for torch to look for a GPU."""
+    has_onnx = any(model.onnx_file(precision) for precision in ("int8", "fp32"))
+    if request.backend != "auto":
+        kind = "cpu" if request.backend == "onnx" and request.device == "auto" else request.device
+        return request.backend, "asked for", device.choose(kind, request.threads)
+    if request.precision == "bf16" or not has_onnx:
+        why = "bf16 was asked for" if has_onnx else "the model has no ONNX files"
+        return "pytorch", why, device.choose(request.device, request.threads)
+    if not model.has_weights:
+        kind = "cpu" if request.device == "auto" else request.device
+        return "onnx", "the model has only ONNX files", device.choose(kind, request.threads)
+    place = device.choose(request.device, request.threads)
+    if place.kind == "cpu":
+        return "onnx", "the model has ONNX files", place
+    return "pytorch", "ONNX files run on the CPU only", place

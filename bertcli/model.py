@@ -1,0 +1,111 @@
+"""A model directory in the Hugging Face layout: find it by path or Hub name, and say what is in it.
+
+Knows files, not tensors: opening the weights is a backend's work. `-m` takes a directory, a Hub name, or nothing
+for the embedded model. Weights are read from safetensors or ONNX only, never from a pickle.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertcli.errors import ModelError
+
+BUILTIN = Path(__file__).parent / "builtin"
+ONNX = {"int8": "onnx/model_quantized.onnx", "fp32": "onnx/model.onnx"}
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A directory with a readable config.json."""
+
+    path: Path
+    config: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        """Label names by id, as config.json's id2label orders them; empty where the model has none."""
+        names = self.config.get("id2label") or {}
+        return [names[key] for key in sorted(names, key=int)]
+
+    @property
+    def head(self) -> str:
+        """The transformers class suffix: `SequenceClassification` of `BertForSequenceClassification`; "" for none."""
+        architecture = (self.config.get("architectures") or [""])[0]
+        return str(architecture.partition("For")[2])
+
+    def onnx_file(self, precision: str) -> Path | None:
+        """The ONNX file of a precision (int8, fp32), if there."""
+        file = self.path / ONNX[precision]
+        return file if file.is_file() else None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are safetensors that transformers can open."""
+        return any((self.path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+
+    def demand_weights(self) -> None:
+        """Raise ModelError unless there are safetensors; a pickle is refused with the way to convert it."""
+        if self.has_weights:
+            return
+        pickle = next((name for name in PICKLES if (self.path / name).is_file()), None)
+        if pickle:
+            raise ModelError(
+                f"{self.path}: the weights are a pickle ({pickle}), which can run code and is never opened. "
+                "Convert it where you trust it: python -c \"from transformers import AutoModel; "
+                f"AutoModel.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
+            )
+        raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.")
+
+
+def resolve(name: str | None, task: str = "text-classification") -> Model:
+    """Open `name` (a directory, else a Hub name), or the embedded model of the task where it is None.
+
+    Raises ModelError with what is missing and what to do.
+    """
+    if name is None:
+        return read(_builtin(task))
+    path = Path(name)
+    if path.is_dir():
+        return read(path)
+    if path.exists():
+        raise ModelError(f"{name} is a file; -m takes a model directory or a Hub name.")
+    return read(_download(name))
+
+
+def read(path: Path) -> Model:
+    """Read the config.json of a model directory."""
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no config.json, so this is not a model directory.") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: cannot be read ({error}).") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{file}: not a JSON object.")
+    return Model(path, config)
+
+
+def _builtin(task: str) -> Path:
+    path = BUILTIN / task
+    if not path.is_dir():
+        raise ModelError(f"no model is embedded for {task}; name one with -m.")
+    return path
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    missing = f"'{name}' is neither a directory nor a model on the Hub"
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except (HFValidationError, RepositoryNotFoundError):
+        raise ModelError(f"{missing}.") from None
+    except LocalEntryNotFoundError:
+        raise ModelError(f"{missing} that is reachable or cached here (HF_HUB_OFFLINE forbids the network).") from None
+    except OSError as error:
+        raise ModelError(f"{missing} that can be reached ({error}).") from error

@@ -1,0 +1,65 @@
+"""What a task is. The engine streams records through `encode`, a backend, and `decode`; it knows no more of a task.
+
+A new task is one file beside this one with ALIASES, and a class `Task` that extends this one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bertcli.data.records import Record
+from bertcli.errors import RecordError
+from bertcli.tokenizer import Features, Long, Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Outputs = Sequence[Mapping[str, "np.ndarray[Any, Any]"]]
+Encoded = Features | RecordError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may set of a task, for all tasks together; each reads what it needs."""
+
+    text_field: str = "text"
+    pair_field: str | None = None
+    label_field: str = "label"
+    label_separator: str = ","
+    long: Long = "window"
+    top_k: int | None = None
+    all_scores: bool = False
+    threshold: float | None = None
+
+
+class BaseTask(ABC):
+    """A task bound to a model's tokenizer and config. head: the transformers class suffix (`AutoModelFor…`)."""
+
+    name: ClassVar[str]
+    head: ClassVar[str]
+
+    def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.options = options
+
+    @abstractmethod
+    def encode(self, records: Sequence[Record]) -> list[Encoded]:
+        """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
+
+    @abstractmethod
+    def combine(self, features: Features, outputs: Outputs) -> Any:
+        """The raw prediction of one record. outputs: for each window, output name -> array without the batch axis."""
+
+    @abstractmethod
+    def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
+        """The result of one record as the user sees it, from what `combine` returned."""
+
+    @abstractmethod
+    def label(self, record: Record) -> Any:
+        """The target of a labelled record, in the form the head's loss takes. Raises RecordError."""
+
+    @abstractmethod
+    def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """Score predictions (of `combine`) against targets (of `label`): name -> number, table or matrix."""

@@ -1,0 +1,155 @@
+"""Text to token ids: a thin face on the `tokenizers` library, for single texts and pairs, long ones in windows.
+
+Knows no task and no model weights. Nothing is padded here and nothing is cut unless `long="truncate"` asks for it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bertcli.errors import ModelError, RecordError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Text = str | tuple[str, str]
+Long = Literal["window", "truncate", "error"]
+
+
+@dataclass(slots=True)
+class Window:
+    """What the encoder sees at once. ids: T token ids with the special tokens; type_ids: T segment ids, None = all 0."""
+
+    ids: list[int]
+    type_ids: list[int] | None = None
+
+
+@dataclass(slots=True)
+class Features:
+    """One encoded record: one window, or several that overlap and cover every token of a long text."""
+
+    windows: list[Window]
+    truncated: bool = False
+
+
+class Tokenizer:
+    """The tokenizer of a model directory. max_length: tokens in a window, special tokens included."""
+
+    def __init__(self, backend: "tokenizers.Tokenizer", max_length: int) -> None:
+        self.backend = backend
+        self.max_length = max_length
+        backend.no_padding()
+        backend.no_truncation()
+
+    def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
+        """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""
+        encodings = self.backend.encode_batch_fast(list(texts))
+        return [
+            Features([self._window(encoding, text)]) if len(encoding) <= self.max_length else self._long(text, long)
+            for encoding, text in zip(encodings, texts, strict=True)
+        ]
+
+    @staticmethod
+    def _window(encoding: "tokenizers.Encoding", text: Text) -> Window:
+        return Window(encoding.ids, None if isinstance(text, str) else encoding.type_ids)
+
+    def _long(self, text: Text, long: Long) -> Features | RecordError:
+        windows = self._split(text)
+        if long == "error":
+            return RecordError(f"the text is longer than the model's {self.max_length} tokens (--long error).")
+        if long == "truncate":
+            return Features(windows[:1], truncated=True)
+        return Features(windows)
+
+    def _split(self, text: Text) -> list[Window]:
+        """Windows that together hold every token of the text (or of both texts of a pair)."""
+        parts = [text] if isinstance(text, str) else list(text)
+        bare = [self.backend.encode(part, add_special_tokens=False) for part in parts]
+        room = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
+        pieces = [_cut(encoding, size) for encoding, size in zip(bare, _share(bare, room), strict=True)]
+        count = max(map(len, pieces))
+        rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
+        return [self._window(self.backend.post_process(*row), text) for row in rows]
+
+
+def _share(encodings: "list[tokenizers.Encoding]", room: int) -> list[int]:
+    """Split the room of a window among one or two texts: the shorter of a pair stays whole up to half of it."""
+    if len(encodings) == 1:
+        return [room]
+    first, second = map(len, encodings)
+    half = room // 2
+    if first <= half:
+        return [max(first, 1), room - first]
+    if second <= half:
+        return [room - second, max(second, 1)]
+    return [half, room - half]
+
+
+def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encoding]":
+    """Cut an encoding into pieces of at most `size` tokens, each sharing a quarter with the one before."""
+    encoding.truncate(size, stride=size // 4)
+    return [encoding, *encoding.overflowing]
+
+
+def load(directory: Path, config: dict[str, Any]) -> Tokenizer:
+    """Open the tokenizer of a Hugging Face model directory: tokenizer.json, else vocab.txt, else what transformers reads.
+
+    Raises ModelError where there is none.
+    """
+    settings = _read_json(directory / "tokenizer_config.json")
+    return Tokenizer(_open(directory, settings), _max_length(config, settings))
+
+
+def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
+    import tokenizers
+
+    file = directory / "tokenizer.json"
+    if file.is_file():
+        try:
+            return tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
+    if (directory / "vocab.txt").is_file():
+        return _word_piece(directory / "vocab.txt", settings)
+    return _converted(directory)
+
+
+def _word_piece(vocabulary: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
+    """BERT's tokenizer from its word list, as google-research/bert `tokenization.py` splits text."""
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    wrapper = BertWordPieceTokenizer(
+        str(vocabulary),
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    return wrapper._tokenizer  # type: ignore[no-any-return]
+
+
+def _converted(directory: Path) -> "tokenizers.Tokenizer":
+    """Formats that only transformers converts, such as RoBERTa's vocab.json with merges.txt."""
+    from transformers import AutoTokenizer
+
+    try:
+        backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+    except Exception as error:
+        raise ModelError(f"{directory}: no tokenizer.json or vocab.txt, and transformers finds no other.") from error
+    return backend
+
+
+def _max_length(config: dict[str, Any], settings: dict[str, Any]) -> int:
+    """Positions the model has, or fewer where its tokenizer says so (transformers writes 1e30 for "no limit")."""
+    positions = int(config.get("max_position_embeddings") or 512)
+    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
+        positions -= int(config.get("pad_token_id") or 0) + 1  # RoBERTa counts positions from the padding id + 1
+    return min(positions, int(settings.get("model_max_length") or positions))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return settings
