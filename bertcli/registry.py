@@ -42,5 +42,5 @@ def _by_alias(kind: str, alias: str) -> str | None:
 
 def _unknown(kind: str, name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise UsageError(f"no {kind[:-1]} is called '{name}'{hint} The {kind} are: {', '.join(known)}.")
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    raise UsageError(f"no {kind[:-1]} is called '{name}'.{hint} The {kind} are: {', '.join(known)}.")

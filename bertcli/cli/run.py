@@ -1,6 +1,7 @@
 """What the commands share between their options and the engine: open, stream, write, count, and heed signals."""
 
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -120,6 +121,39 @@ def _write(writer: Writer, session: Session, outcome: Outcome, given: Mapping[st
         writer.write(error_result(record.index, record.line, outcome.error, file=file))
 
 
-def outcomes(session: Session, records: Iterable[Record], settings: Settings, stop: Stop) -> Iterator[Outcome]:
-    """The stream's outcomes one by one, for those who do not write as they go."""
-    return chain.from_iterable(stream(session.task, session.backend, records, settings, stop))
+def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
+    """Score the input's predictions against its labels, show the metrics, and hold them to --fail-under."""
+    from bertcli.engine.evaluate import check_gates, parse_gates
+    from bertcli.engine.evaluate import evaluate as score
+
+    records = open_input(given)
+    session = open_session(select(Request, given), select(Options, given))
+    gates = parse_gates(given["fail_under"], session.task.directions)
+    voice.note(session.reason)
+    with heed_signals() as stop:
+        outcomes = chain.from_iterable(stream(session.task, session.backend, records, select(Settings, given), stop))
+        evaluation = score(session.task, outcomes, keep_mistakes=bool(given["errors"]))
+    _show_metrics({"records": evaluation.records, **evaluation.metrics}, given["output_format"], session.model.path.name)
+    _write_mistakes(evaluation.mistakes, given["errors"])
+    for fault in evaluation.faults:
+        voice.warn(fault)
+    check_gates(gates, evaluation.metrics)
+    return Exit.RECORDS if evaluation.faults else Exit.OK
+
+
+def _show_metrics(metrics: Mapping[str, Any], output_format: str | None, title: str) -> None:
+    if output_format == "rich" or (output_format is None and sys.stdout.isatty()):
+        from rich.console import Console
+
+        from bertcli.cli.tables import render
+
+        render(Console(), metrics, title)
+        return
+    with open_writer(None, "jsonl") as writer:
+        writer.write(metrics)
+
+
+def _write_mistakes(mistakes: Iterable[Mapping[str, Any]], path: str | None) -> None:
+    if path:
+        with open_writer(path) as writer:
+            writer.write_many(mistakes)

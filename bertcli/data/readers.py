@@ -12,15 +12,14 @@ that sets `fields`, `line` and `fault`; index and source are set here. What cann
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from bertcli.data.formats import by_extension, extension, load
 from bertcli.data.records import Record
 from bertcli.data.streams import Source, check_encoding
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import UsageError
 
 
 def read(
@@ -44,22 +43,6 @@ def read(
         load("input", input_format)
     _check_columns(columns, [input_format or _format(path) for path in paths])
     return _records(paths, input_format, encoding, columns)
-
-
-def field(fields: Mapping[str, Any], name: str, option: str = "--text-field") -> Any:
-    """The value of a field: the one called `name`, or, for a name such as "a.b", field b inside field a.
-
-    Raises RecordError with the names that the record has; `option` is the flag that chooses the field.
-    """
-    if name in fields:
-        return fields[name]
-    value: Any = fields
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            has = f"has: {', '.join(list(fields)[:20])}" if fields else "is empty"
-            raise RecordError(f"no field '{name}' (the record {has}); {option} names it")
-        value = value[part]
-    return value
 
 
 def _records(

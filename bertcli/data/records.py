@@ -1,15 +1,12 @@
 """The record: one item of input, whatever file or pipe it came from."""
 
-from collections.abc import Mapping
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bertcli.errors import RecordError
 
 Item = TypeVar("Item")
-
-from bertcli.errors import RecordError
 
 
 @dataclass(slots=True)

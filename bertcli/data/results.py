@@ -17,7 +17,8 @@ def error_result(index: int, line: int, message: str, *, kind: str = "RecordErro
 
 def is_error(result: Mapping[str, Any]) -> bool:
     """Whether this is an error result, and not a record that has a field called `error`."""
-    return isinstance(result.get("error"), Mapping) and result.keys() <= {"index", "file", "line", "error"}
+    error, others = result.get("error"), result.keys() - {"file"}
+    return others == {"index", "line", "error"} and isinstance(error, Mapping) and "message" in error
 
 
 def describe(result: Mapping[str, Any]) -> str:

@@ -108,19 +108,12 @@ def _lines(stream: IO[bytes]) -> Iterator[Line]:
 def _stdin() -> Any:
     if sys.stdin is None:
         raise UsageError("stdin is closed; name a file or pipe something in")
-    # a face of its own, so that closing it leaves stdin open
-    return _Borrowed(sys.stdin.buffer)
-
-
-class _Borrowed:
-    """A stream that someone else will close."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.readline = stream.readline
-        self.read1 = getattr(stream, "read1", stream.read)
-
-    def close(self) -> None:
-        pass
+    try:
+        # a buffer of its own: a thread that still waits in sys.stdin's at exit makes Python abort ("could not acquire
+        # lock for <_io.BufferedReader name='<stdin>'> at interpreter shutdown")
+        return open(sys.stdin.fileno(), "rb", buffering=READ_SIZE, closefd=False)
+    except io.UnsupportedOperation:  # a stdin in memory, as in tests
+        return io.BytesIO(sys.stdin.buffer.read())
 
 
 def _file(path: str) -> Any:

@@ -14,7 +14,7 @@ tried again when the interpreter exits.
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Protocol, Self
 
 from bertcli.data.formats import by_extension, load
 from bertcli.data.records import Record

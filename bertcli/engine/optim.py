@@ -37,21 +37,26 @@ def learning_rate(peak: float, warmup: float, total: int, schedule: str) -> Call
 
 
 class Average:
-    """An exponential moving average of the weights (Polyak averaging; decay per step as in arXiv 1703.01780, 3.1)."""
+    """An exponential moving average of a model's weights (Tarvainen & Valpola, arXiv 1703.01780, section 3).
+
+    weights: None until the warm-up (`start` steps) is over; then the average, in the order of model.parameters().
+    """
 
     def __init__(self, model: nn.Module, decay: float, start: int) -> None:
-        self.decay = decay**AVERAGE_EVERY
-        self.start = start
         self.model = model
-        self.weights = [weight.detach().clone() for weight in model.parameters()]
+        self.share = 1 - decay**AVERAGE_EVERY
+        self.start = start
+        self.weights: list[torch.Tensor] | None = None
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after `step` steps; until `start` (the end of the warm-up) just follow them."""
-        if step % AVERAGE_EVERY == 0 or step < self.start:
-            share = 1 - self.decay if step > self.start else 1.0
-            if step >= self.start or step == 0:
-                torch._foreach_lerp_(self.weights, [*self.model.parameters()], share)
+        """Take in the weights as they are after `step` steps."""
+        if step < self.start or step % AVERAGE_EVERY:
+            return
+        if self.weights is None:
+            self.weights = [weight.clone() for weight in self.model.parameters()]
+        else:
+            torch._foreach_lerp_(self.weights, [*self.model.parameters()], self.share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -63,5 +68,5 @@ class Average:
             self._swap()
 
     def _swap(self) -> None:
-        for i, weight in enumerate(self.model.parameters()):
-            weight.data, self.weights[i] = self.weights[i], weight.data
+        for i, weight in enumerate(self.model.parameters() if self.weights else ()):
+            weight.data, self.weights[i] = self.weights[i], weight.data  # type: ignore[index]

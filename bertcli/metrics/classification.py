@@ -57,7 +57,9 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
     }
 
 
-def multi_label(gold: Sequence[Sequence[int]], scores: Array, labels: Sequence[str], threshold: float) -> dict[str, Any]:
+def multi_label(
+    gold: Sequence[Sequence[int]], scores: Array, labels: Sequence[str], threshold: float
+) -> dict[str, Any]:
     """Score the set of labels of each record: those whose score is at least the threshold.
 
     gold: N lists of label indices. scores: (N, L) probabilities. labels: the L names.
@@ -76,8 +78,8 @@ def multi_label(gold: Sequence[Sequence[int]], scores: Array, labels: Sequence[s
     hits = truth & given
     averages, per_class = _f1_report(hits.sum(0), given.sum(0), truth.sum(0), labels)
     precisions = _average_precisions(truth, scores)
-    for row, precision in zip(per_class.values(), precisions, strict=True):
-        row["average_precision"] = precision
+    for label, precision in zip(labels, precisions, strict=True):
+        per_class[label]["average_precision"] = precision
     defined = [precision for precision in precisions if precision is not None]
     sample_sizes = given.sum(1) + truth.sum(1)
     return {
@@ -115,7 +117,10 @@ def _demand_finite(scores: Array) -> None:
     # argmax takes NaN for the greatest: a broken model would get a plausible accuracy.
     bad = int((~np.isfinite(scores.reshape(len(scores), -1))).any(1).sum())
     if bad:
-        raise BertcliError(f"the model gave no finite score for {bad} of {len(scores)} records; try --precision fp32.")
+        raise BertcliError(
+            f"the model's scores are not finite for {bad} of {len(scores)} records; "
+            "its weights or its precision are at fault."
+        )
 
 
 def _f1_report(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertcli.data.records import Record
-from bertcli.errors import RecordError
+from bertcli.errors import RecordError, UsageError
 from bertcli.tokenizer import Features, Long, Tokenizer
 
 if TYPE_CHECKING:
@@ -63,3 +63,15 @@ class BaseTask(ABC):
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """Score predictions (of `combine`) against targets (of `label`): name -> number, table or matrix."""
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """The metrics a quality gate or an early stop may name, known before the run.
+
+        1: higher is better and 1 is perfect; -1: lower is better and 0 is perfect.
+        """
+        return {}
+
+    def mistake(self, gold: Any, prediction: Any) -> tuple[float, dict[str, Any]] | None:
+        """How sure a wrong prediction was, and the fields that show it; None for a right one."""
+        raise UsageError(f"{self.name} has no right and wrong to list; leave out --errors.")

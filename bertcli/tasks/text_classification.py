@@ -36,7 +36,7 @@ class Task(BaseTask):
         super().__init__(tokenizer, config, options)
         names = config.get("id2label") or {}
         self.labels = [str(names[key]) for key in sorted(names, key=int)]
-        self.index = {label: i for i, label in enumerate(self.labels)}
+        self.index = ids_by_name(self.labels)
         self.problem = problem_of(config)
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
@@ -127,6 +127,47 @@ class Task(BaseTask):
         if self._is_multi:
             return classification.multi_label(gold, scores, self.labels, self.threshold)
         return classification.single_label(gold, scores, self.labels)
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """The metrics of the problem's family that gates and early stopping may name."""
+        from bertcli.metrics import classification
+
+        if self.problem == "regression":
+            return classification.REGRESSION
+        return classification.MULTI_LABEL if self._is_multi else classification.SINGLE_LABEL
+
+    def mistake(self, gold: Any, prediction: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
+        """The wrong label with its score; the labels wrongly given or missed; or a number's absolute error."""
+        if self.problem == "regression":
+            error = abs(float(prediction[0]) - gold)
+            fields = {"gold": gold, "predicted": _score(prediction[0]), "error": _score(error)}
+            return (error, fields) if error else None
+        scores = self.probabilities(prediction)
+        if self._is_multi:
+            return self._set_mistake(gold, scores)
+        best = int(scores.argmax())
+        fields = {"gold": self.labels[gold], "predicted": self.labels[best], "score": _score(scores[best])}
+        return (float(scores[best]), fields) if best != gold else None
+
+    def _set_mistake(self, gold: list[int], scores: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
+        given = [int(i) for i in np.flatnonzero(scores >= self.threshold)]
+        margins = np.abs(scores - self.threshold)
+        wrong = sorted(set(gold) ^ set(given), key=lambda i: -margins[i])
+        fields = {
+            "gold": [self.labels[i] for i in gold],
+            "predicted": [self.labels[i] for i in given],
+            "wrong": {self.labels[i]: _score(scores[i]) for i in wrong},
+        }
+        return (float(margins[wrong[0]]), fields) if wrong else None
+
+
+def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
+    """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
+    by_name = {label: i for i, label in enumerate(labels)}
+    if any(label.isdecimal() for label in labels):
+        return by_name
+    return {str(i): i for i in range(len(labels))} | by_name
 
 
 def label_name(value: Any) -> str:

@@ -30,10 +30,16 @@ def _rows(source: streams.Source) -> Iterator[Row]:
         except RecordError as error:
             yield line, error
         except csv.Error as error:
-            reason = "a quote is opened and never closed" if feed.ended else error
-            yield line, RecordError(f"not CSV ({reason})")
+            yield line, RecordError(f"not CSV ({_reason(error, feed)})")
         else:
             yield line, feed.fault or cells
+
+
+def _reason(error: Exception, feed: "_Feed") -> str:
+    if feed.ended:
+        return "a quote is opened and never closed"
+    # the csv module advises Python programmers here
+    return "a carriage return outside quotes" if "new-line" in str(error) else str(error)
 
 
 class _Feed:

@@ -3,8 +3,9 @@
     positive   99.8% ████████  a gripping film
     negative   87.1% ███████   nothing but boilerplate clichés from start to finish, and the same old…
 
-What a result means is read off its form: `label` with `score`; `top`, a list of those; `labels`, all that apply;
-`score` alone. Any other field is shown as key=value. Text is data, never markup or terminal control.
+What a result means is read off its form: `label` with `score`; `labels` with `label_scores`, all that apply; `top` and
+`scores`, the rest; `score` alone, a quantity. Any other field is shown as key=value. Text is data, never markup or
+terminal control.
 """
 
 import re
@@ -32,7 +33,9 @@ class RichFormatter:
 
         from rich.console import Console
 
-        self._console = Console(file=terminal or StringIO(), highlight=False)
+        # rich only lays out and colours; the bytes leave through the writer
+        is_terminal = True if terminal and terminal.isatty() else None  # None: as FORCE_COLOR says
+        self._console = Console(file=StringIO(), force_terminal=is_terminal, highlight=False)
         self._colours = {"positive": "green", "negative": "magenta"}
         self._width = 8  # of the label column: grows with the labels seen
 
@@ -57,9 +60,8 @@ class RichFormatter:
     def _finding(self, line: "Text", fields: dict[str, Any]) -> dict[str, Any]:
         """Append what was found; returns the fields that are not shown by that."""
         findings = _findings(fields)
-        if findings is not None:
-            for label, score in findings[:1] or [("none", None)]:
-                self._first(line, label, score)
+        if findings:
+            self._first(line, *findings[0])
             for label, score in findings[1:]:
                 line.append(_visible(label), style=self._colour(label)).append(f"{_percent(score)}  ", style="dim")
         elif _is_number(fields.get("score")):
@@ -100,27 +102,40 @@ def formatter(terminal: TextIO | None, optional: Sequence[str]) -> RichFormatter
     return RichFormatter(terminal)
 
 
-def _findings(fields: dict[str, Any]) -> list[tuple[str, Any]] | None:
-    """Take the labels and scores out of the fields, best first; None if these are not there."""
-    for name in ("top", "labels"):
+def _findings(fields: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Take the labels and scores out of the fields: those given first, then the others of `top` and `scores`."""
+    found = _given(fields)
+    for name in ("top", "scores"):
         pairs = _pairs(fields.get(name))
-        if pairs is not None:
-            fields.pop(name)
-            if pairs and fields.get("label") == pairs[0][0]:  # said already
-                fields.pop("label")
-                fields.pop("score", None)
-            return pairs
-    if isinstance(fields.get("label"), str):
-        return [(fields.pop("label"), fields.pop("score", None))]
-    return None
+        if pairs:
+            del fields[name]
+            said = {label for label, _ in found}
+            found += [pair for pair in pairs if pair[0] not in said]
+    return found
+
+
+def _given(fields: dict[str, Any]) -> list[tuple[str, Any]]:
+    if isinstance(fields.get("label", 0), str | None):  # None: no label reached the threshold
+        return [(fields.pop("label") or "none", fields.pop("score", None))]
+    pairs = _pairs(fields.get("labels"))
+    if pairs is None:
+        return []
+    del fields["labels"]
+    scores = fields.pop("label_scores", None) or [score for _, score in pairs]
+    return [(label, score) for (label, _), score in zip(pairs, scores, strict=False)] or [("none", None)]
 
 
 def _pairs(value: Any) -> list[tuple[str, Any]] | None:
-    """[{"label": "a", "score": 0.9}, "b"] -> [("a", 0.9), ("b", None)]; None if it is anything else."""
-    if not isinstance(value, list):
-        return None
-    pairs = [(item.get("label"), item.get("score")) if isinstance(item, Mapping) else (item, None) for item in value]
-    return pairs if all(isinstance(label, str) for label, _ in pairs) else None
+    """[{"label": "a", "score": 0.9}, "b"] or {"a": 0.9, "b": None} -> [("a", 0.9), ("b", None)]; else None."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    pairs: list[tuple[str, Any]] = []
+    for item in value if isinstance(value, list) else [None]:
+        label, score = (item.get("label"), item.get("score")) if isinstance(item, Mapping) else (item, None)
+        if not isinstance(label, str):
+            return None
+        pairs.append((label, score))
+    return pairs
 
 
 def _is_number(value: Any) -> bool:

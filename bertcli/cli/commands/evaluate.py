@@ -1,0 +1,40 @@
+"""bertcli evaluate: score a model on labelled data."""
+
+from typing import Any
+
+import click
+
+from bertcli.cli import options
+from bertcli.cli.console import Voice
+
+EXAMPLES = """
+bertcli evaluate dev.jsonl -m DIR
+bertcli evaluate dev.tsv -m DIR --text-field sentence --errors wrong.jsonl
+bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=0.85 -q > metrics.json
+"""
+
+
+@click.command("evaluate", cls=options.Command, epilog=EXAMPLES)
+@click.argument("files", nargs=-1, type=click.Path())
+@options.model
+@options.task
+@options.fields
+@options.labels
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least score for a label to be given.  [default: 0.5 for multi-label]")
+@options.long
+@options.reading
+@click.option("-f", "--format", "output_format", type=click.Choice(["rich", "json"]), help="[default: rich on a terminal, else json]")
+@click.option("--errors", type=click.Path(), metavar="FILE", help="Write the wrong items here, most confident first (JSONL, TSV or CSV).")
+@click.option("--fail-under", multiple=True, metavar="METRIC=X",
+              help="Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.")
+@options.engine
+@options.voice
+def command(voice: Voice, **given: Any) -> int:
+    """Score predictions against the labels in FILES or stdin.
+
+    Prints tables on a terminal and one JSON object otherwise. Records that cannot be scored are listed on stderr,
+    left out of the metrics, and make the exit code 3.
+    """
+    from bertcli.cli.run import evaluate
+
+    return evaluate(voice, given)

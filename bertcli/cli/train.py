@@ -1,0 +1,54 @@
+"""What the finetune command does between its options and the engine: read, train, show, export."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from bertcli import device
+from bertcli.cli.console import Voice
+from bertcli.cli.progress import Show
+from bertcli.cli.run import export_directory, heed_signals, open_input, select
+from bertcli.data.records import Record
+from bertcli.engine.settings import Settings
+from bertcli.errors import Exit
+
+
+def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
+    """Train, publish and export; returns the exit code."""
+    from bertcli.engine import finetune as engine
+
+    settings: Settings = select(Settings, given)
+    place = device.choose(given["device"], given["threads"])
+    train, dev = _records(given, "train"), _records(given, "dev") if given["dev"] else None
+    flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
+    saved: engine.Saved | None = None
+    with heed_signals() as stop, Show(voice) as show:
+        for event in engine.finetune(settings, train, dev, place, stop=lambda: stop.signum, **flags):
+            if isinstance(event, engine.Saved):
+                saved = event
+            else:
+                _show(event, voice, show)
+    if saved:  # None in all processes of a distributed run but the first
+        voice.note(f"model: {saved.path} (weights of step {saved.step})")
+        if given["export"]:
+            texts = islice(_records(given, "train"), 512)
+            export_directory(voice, saved.path, texts, given)
+    return Exit.OK
+
+
+def _show(event: Any, voice: Voice, show: Show) -> None:
+    from bertcli.engine import finetune as engine
+
+    if isinstance(event, engine.Step):
+        show.step(event)
+    elif isinstance(event, engine.Eval):
+        show.evaluation(event.step, event.metrics, event.best)
+    elif event.warning:
+        voice.warn(event.message)
+    else:
+        voice.note(event.message)
+
+
+def _records(given: Mapping[str, Any], split: str) -> Iterator[Record]:
+    return open_input({**given, "files": given[split]})
+

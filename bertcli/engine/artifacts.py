@@ -1,0 +1,131 @@
+"""What a finished run leaves in its directory beside the weights: settings, metrics, tokenizer, model card."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bertcli import __version__
+from bertcli.engine.settings import Settings
+from bertcli.model import Model
+
+PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
+SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    data: split -> source -> records and sha256. metrics: on dev, None without; history: those of every evaluation.
+    """
+
+    settings: Settings
+    base: Model
+    problem: str
+    labels: list[str]
+    data: dict[str, Any]
+    device: str
+    step: int
+    metrics: dict[str, Any] | None
+    history: list[dict[str, Any]]
+
+    def write(self, draft: Path, max_length: int) -> None:
+        """Write all the files into a directory that already has config.json and model.safetensors."""
+        _write_tokenizer(self.base, draft, max_length)
+        document = {"finetune": _options(self.settings), "provenance": self.provenance()}
+        (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
+        numbers = {"dev": self.metrics, "step": self.step, "history": self.history}
+        (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (draft / "README.md").write_text(self.card(), "utf-8")
+
+    def provenance(self) -> dict[str, Any]:
+        """What else is needed to repeat the run."""
+        versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
+        return {"versions": versions, "device": self.device, "seed": self.settings.seed, "data": self.data}
+
+    def card(self) -> str:
+        """The model card, with the front matter that the Hub reads."""
+        scores = {name: value for name, value in (self.metrics or {}).items() if isinstance(value, (int, float))}
+        front = {
+            "library_name": "transformers",
+            "pipeline_tag": self.settings.task,
+            "base_model": self.settings.model,
+            "metrics": list(scores),
+        }
+        settings = {name: value for name, value in self.settings.as_dict().items() if name not in SKIPPED}
+        return CARD.format(
+            front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+            title=Path(self.settings.output).resolve().name,
+            base=self.settings.model,
+            problem=self.problem.replace("_", " "),
+            labels=", ".join(self.labels),
+            device=self.device,
+            scores=_table(scores) if scores else "There was no dev data.",
+            data="\n".join(_sources(self.data)),
+            settings=_table({name: value for name, value in settings.items() if value is not None}),
+        )
+
+
+CARD = """\
+---
+{front}
+---
+
+# {title}
+
+{base}, fine-tuned with bertcli for {problem}. Labels, by id: {labels}.
+
+    bertcli predict -m . < texts.txt
+
+## Results on the dev data
+
+Of the saved weights, computed in fp32.
+
+{scores}
+
+## Data
+
+{data}
+
+## Settings
+
+Trained on {device}; `bertcli.yaml` has all settings and the versions of the packages.
+
+{settings}
+"""
+
+
+def _table(values: dict[str, Any]) -> str:
+    rows = [f"| {name} | {f'{value:.4f}' if isinstance(value, float) and value >= 0.01 else value} |"
+            for name, value in values.items()]
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _sources(data: dict[str, Any]) -> list[str]:
+    return [
+        f"* {split}: {'stdin' if name == '-' else Path(name).name}, {facts['records']:,} records"
+        + (f", sha256 `{facts['sha256']}`" if "sha256" in facts else "")
+        for split, sources in data.items()
+        for name, facts in sources.items()
+    ]
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in settings.as_dict().items() if value is not None}
+
+
+def _write_tokenizer(base: Model, draft: Path, max_length: int) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    tokenizer.model_max_length = max_length
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(draft)
+    if (base.path / "vocab.txt").is_file():
+        shutil.copyfile(base.path / "vocab.txt", draft / "vocab.txt")

@@ -1,0 +1,114 @@
+"""What kind of classification the training labels ask for, and the names and order of the labels."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertcli.data.records import Record, lookup
+from bertcli.engine.settings import Settings
+from bertcli.errors import RecordError, UsageError
+from bertcli.model import Model
+from bertcli.tasks.text_classification import Problem, label_name, label_names, problem_of
+
+KINDS: dict[str, Problem] = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
+DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The problem, its labels by id (regression has one output, named score), and the reasons, for people."""
+
+    problem: Problem
+    labels: list[str]
+    reason: str
+    labels_reason: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The part of config.json that says so, as transformers writes it."""
+        return {
+            "problem_type": self.problem,
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {label: i for i, label in enumerate(self.labels)},
+        }
+
+
+def decide(settings: Settings, base: Model, records: Sequence[Record]) -> Decision:
+    """Choose the problem and the label order. Raises UsageError where there is nothing to learn."""
+    if not records:
+        raise UsageError("the training data has no records; --train needs at least two, of two classes.")
+    problem, reason = _problem(settings, [_value(record, settings) for record in records])
+    if problem == "regression":
+        return Decision(problem, ["score"], reason, "regression has one output")
+    found = names_in(records, problem, settings)
+    if len(found) < 2 and problem == "single_label_classification":
+        raise UsageError(f"all {len(records):,} training records have the label '{found[0]}'; two classes are needed.")
+    if not found:
+        raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
+    labels, why = _labels(settings, base, problem, found)
+    return Decision(problem, labels, reason, why)
+
+
+def _problem(settings: Settings, values: list[Any]) -> tuple[Problem, str]:
+    if settings.problem != "auto":
+        return KINDS[settings.problem], "asked for"
+    if all(isinstance(value, list) for value in values):
+        return "multi_label_classification", "every label is a list"
+    if all(_is_decimal(value) for value in values):
+        return "regression", "every label is a number with a decimal point"
+    return "single_label_classification", "the labels are neither lists nor all decimal numbers"
+
+
+def _is_decimal(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
+
+
+def _labels(settings: Settings, base: Model, problem: Problem, found: list[str]) -> tuple[list[str], str]:
+    """Given, else the base model's own where they cover the data, else sorted."""
+    if settings.labels:
+        return list(settings.labels), "as given by --labels"
+    is_same_kind = base.head == "SequenceClassification" and problem_of(base.config) == problem
+    if is_same_kind and set(found) <= set(base.labels):
+        return base.labels, "those of the base model"
+    return found, "sorted, from the training data"
+
+
+def names_in(records: Iterable[Record], problem: Problem, settings: Settings) -> list[str]:
+    """The distinct label names, sorted; integers by their value. Labels that are no names are left to Task.label."""
+    names: set[str] = set()
+    for record in records:
+        try:
+            names.update(_names(_value(record, settings), problem, settings.label_separator))
+        except RecordError:
+            continue
+    return sorted(names, key=int) if all(_is_integer(name) for name in names) else sorted(names)
+
+
+def _is_integer(name: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+", name) is not None
+
+
+def _names(value: Any, problem: Problem, separator: str) -> list[str]:
+    return label_names(value, separator) if problem == "multi_label_classification" else [label_name(value)]
+
+
+def _value(record: Record, settings: Settings) -> Any:
+    return lookup(record.fields, settings.label_field, "--label-field")
+
+
+def demand_known(records: Iterable[Record], decision: Decision, settings: Settings) -> None:
+    """Raise UsageError that lists the labels of the dev data which the model does not have."""
+    if decision.problem == "regression":
+        return
+    found = names_in(records, decision.problem, settings)
+    unknown = [name for name in found if name not in decision.labels]
+    if unknown:
+        raise UsageError(
+            f"the dev data has labels that the training data has not: {', '.join(unknown)}. "
+            f"Known are: {', '.join(decision.labels)}."
+        )

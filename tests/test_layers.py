@@ -1,0 +1,87 @@
+"""Who may import whom, and what must not be imported at all: the architecture of the package, checked."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "bertcli"
+BASE = {"errors"}
+MAY_IMPORT = {
+    "cli": {"cli", "engine", "data", "records", "model", "device", "registry", "tasks", "errors"},
+    "engine": {"engine", "tasks", "backends", "model", "tokenizer", "device", "metrics", "registry", "records", "errors"},
+    "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
+    "backends": {"backends", "device", "model", "errors"},
+    "metrics": {"errors"},
+    "data": {"data", "records", "errors"},
+    "model": BASE, "tokenizer": BASE, "device": BASE, "registry": BASE, "errors": set(),
+}  # fmt: skip
+ONLY_IN = {
+    "click": ("cli",),
+    "rich": ("cli", "data"),
+    "onnxruntime": ("backends", "engine"),
+    "torch": ("backends", "engine", "device"),
+    "transformers": ("backends", "engine", "tokenizer"),
+    "sklearn": ("metrics",),
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer(module: str) -> str:
+    """The layer of `bertcli.data.records.Record` is records: a plain type that every layer may name."""
+    parts = module.split(".")[1:]
+    return "records" if parts[:2] == ["data", "records"] else parts[0] if parts else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_layer_may(file: Path) -> None:
+    own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own in ("__init__", "__main__"):
+        return
+    for module in imports(file):
+        top = module.split(".")[0]
+        if top == "bertcli":
+            assert layer(module) in MAY_IMPORT[own] | {"", "__version__"}, f"{own} must not import {module}"
+        assert top not in ONLY_IN or own in ONLY_IN[top], f"{own} must not import {module}"
+
+
+def loaded_by(code: str, stdin: str = "") -> set[str]:
+    """The top-level modules in memory after running `code` in a new interpreter."""
+    script = f"{code}\nimport sys; print('MODULES', *sorted({{m.split('.')[0] for m in sys.modules}}), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], input=stdin, capture_output=True, text=True, check=True)
+    return set(done.stderr.partition("MODULES")[2].split())
+
+
+HEAVY = {"torch", "transformers", "onnxruntime", "numpy", "sklearn", "rich", "yaml", "tokenizers", "accelerate", "onnx"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["predict", "--help"], ["finetune", "--help"], ["predict", "--nope"]])
+def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str]) -> None:
+    assert not HEAVY & loaded_by(f"from bertcli.cli.main import run; run({arguments})")
+
+
+def test_completion_imports_nothing_heavy() -> None:
+    code = """
+import os; os.environ |= {"_BERTCLI_COMPLETE": "bash_complete", "COMP_WORDS": "bertcli predict --ba", "COMP_CWORD": "2"}
+from bertcli.cli.main import cli
+try: cli.main(prog_name="bertcli")
+except SystemExit: pass"""
+    assert not HEAVY & loaded_by(code)
+
+
+def test_predict_on_onnx_imports_neither_torch_nor_transformers() -> None:
+    modules = loaded_by("from bertcli.cli.main import run; assert run(['predict']) == 0", stdin="a gripping film\n")
+    assert "onnxruntime" in modules
+    assert not {"torch", "transformers", "sklearn", "rich", "yaml", "accelerate", "onnx", "huggingface_hub"} & modules

@@ -1,0 +1,104 @@
+"""Tokenising: equal to transformers, whole long texts and pairs in windows, nothing cut silently."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertcli import tokenizer
+from bertcli.errors import ModelError, RecordError
+from bertcli.tokenizer import Features, Text, Tokenizer
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##b", "##c", "good", "bad"]
+CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vocabulary")
+    (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    return folder
+
+
+def load(directory: Path, length: int = 512) -> Tokenizer:
+    return tokenizer.load(directory, {"max_position_embeddings": length, "model_type": "bert"})
+
+
+def encode(directory: Path, text: Text, length: int) -> Features:
+    (features,) = load(directory, length).encode([text])
+    assert isinstance(features, Features)
+    return features
+
+
+def test_a_directory_with_only_vocab_txt_gives_the_ids_of_transformers(directory: Path) -> None:
+    from transformers import BertTokenizer
+
+    texts = ["Good BAD", "héllo a,b.", "中文 a", "x\ty\u200b\x00z", "", "[MASK] a", "abc" * 50]
+    wanted = BertTokenizer(str(directory / "vocab.txt"))(texts)["input_ids"]
+    assert [f.windows[0].ids for f in load(directory).encode(texts) if isinstance(f, Features)] == wanted
+
+
+def test_tokenizer_config_decides_the_case(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*WORDS, "Good"]), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}), encoding="utf-8")
+    assert encode(tmp_path, "Good good", 512).windows[0].ids == [CLS, WORDS.index("bad") + 1, WORDS.index("good"), SEP]
+
+
+@settings(deadline=None)
+@given(st.text("abcdefghij ", max_size=300), st.integers(8, 40))
+def test_windows_cover_every_token_in_order_and_fit(directory: Path, text: str, length: int) -> None:
+    tokens = load(directory).backend.encode(text, add_special_tokens=False).ids
+    features = encode(directory, text, length)
+    covered: list[int] = []
+    for window in features.windows:
+        assert len(window.ids) <= length and window.ids[0] == CLS and window.ids[-1] == SEP
+        body = window.ids[1:-1]
+        stride = (length - 2) // 4 if covered else 0
+        assert covered[len(covered) - stride :] == body[:stride]
+        covered += body[stride:]
+    assert covered == tokens
+
+
+@settings(deadline=None)
+@given(st.text("abcdefghij ", max_size=200), st.text("abcdefghij ", max_size=200), st.integers(12, 40))
+def test_windows_of_a_pair_hold_every_token_of_both_texts(directory: Path, a: str, b: str, length: int) -> None:
+    backend = load(directory).backend
+    seen: tuple[set[int], set[int]] = (set(), set())
+    for window in encode(directory, (a, b), length).windows:
+        assert len(window.ids) <= length and window.type_ids is not None
+        for token, segment in zip(window.ids, window.type_ids, strict=True):
+            seen[segment].add(token)
+    for text, tokens in zip((a, b), seen, strict=True):
+        assert set(backend.encode(text, add_special_tokens=False).ids) <= tokens
+
+
+def test_long_texts_are_cut_or_refused_only_when_asked_and_it_is_said(directory: Path) -> None:
+    (cut,) = load(directory, 10).encode(["a " * 50], "truncate")
+    assert isinstance(cut, Features) and cut.truncated and len(cut.windows) == 1 and len(cut.windows[0].ids) == 10
+    (refused,) = load(directory, 10).encode(["a " * 50], "error")
+    assert isinstance(refused, RecordError) and "10 tokens" in str(refused)
+    assert len(encode(directory, "a " * 50, 10).windows) == 8
+
+
+def test_positions_of_roberta_begin_after_the_padding_id(directory: Path) -> None:
+    config = {"max_position_embeddings": 514, "model_type": "roberta", "pad_token_id": 1}
+    assert tokenizer.load(directory, config).max_length == 512
+
+
+def test_a_huge_model_max_length_means_none(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1000000000000000019884624838656}', encoding="utf-8")
+    assert load(tmp_path, 64).max_length == 64
+
+
+def test_a_directory_without_a_tokenizer_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no tokenizer.json or vocab.txt"):
+        load(tmp_path)
+
+
+def test_a_broken_tokenizer_json_is_a_model_error(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError, match="not a tokenizer file"):
+        load(tmp_path)
