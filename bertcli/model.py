@@ -54,7 +54,7 @@ class Model:
         if pickle:
             raise ModelError(
                 f"{self.path}: the weights are a pickle ({pickle}), which can run code and is never opened. "
-                "Convert it where you trust it: python -c \"from transformers import AutoModel; "
+                'Convert it where you trust it: python -c "from transformers import AutoModel; '
                 f"AutoModel.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
             )
         raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.")

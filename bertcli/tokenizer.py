@@ -20,7 +20,7 @@ Long = Literal["window", "truncate", "error"]
 
 @dataclass(slots=True)
 class Window:
-    """What the encoder sees at once. ids: T token ids with the special tokens; type_ids: T segment ids, None = all 0."""
+    """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0)."""
 
     ids: list[int]
     type_ids: list[int] | None = None
@@ -71,7 +71,8 @@ class Tokenizer:
         pieces = [_cut(encoding, size) for encoding, size in zip(bare, _share(bare, room), strict=True)]
         count = max(map(len, pieces))
         rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
-        return [self._window(self.backend.post_process(*row), text) for row in rows]
+        whole = [self.backend.post_process(row[0], row[1] if len(row) == 2 else None) for row in rows]
+        return [self._window(encoding, text) for encoding in whole]
 
 
 def _share(encodings: "list[tokenizers.Encoding]", room: int) -> list[int]:
@@ -94,7 +95,7 @@ def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encodin
 
 
 def load(directory: Path, config: dict[str, Any]) -> Tokenizer:
-    """Open the tokenizer of a Hugging Face model directory: tokenizer.json, else vocab.txt, else what transformers reads.
+    """Open the tokenizer of a model directory: tokenizer.json, else vocab.txt, else what transformers reads.
 
     Raises ModelError where there is none.
     """
@@ -118,7 +119,7 @@ def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
 
 def _word_piece(vocabulary: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
     """BERT's tokenizer from its word list, as google-research/bert `tokenization.py` splits text."""
-    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
     wrapper = BertWordPieceTokenizer(
         str(vocabulary),
@@ -126,7 +127,7 @@ def _word_piece(vocabulary: Path, settings: dict[str, Any]) -> "tokenizers.Token
         strip_accents=settings.get("strip_accents"),
         handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
     )
-    return wrapper._tokenizer  # type: ignore[no-any-return]
+    return wrapper._tokenizer
 
 
 def _converted(directory: Path) -> "tokenizers.Tokenizer":
@@ -134,7 +135,9 @@ def _converted(directory: Path) -> "tokenizers.Tokenizer":
     from transformers import AutoTokenizer
 
     try:
-        backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+        backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True
+        ).backend_tokenizer
     except Exception as error:
         raise ModelError(f"{directory}: no tokenizer.json or vocab.txt, and transformers finds no other.") from error
     return backend

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-WORDS = "good fine great lovely bad awful poor dull film plot actor scene a the is was very not and of it ##s ##ly".split()
+WORDS = (
+    "good fine great lovely bad awful poor dull film plot actor scene a the is was very not and of it ##s ##ly".split()
+)
 
 
 @pytest.fixture(scope="session")

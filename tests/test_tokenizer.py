@@ -89,7 +89,9 @@ def test_positions_of_roberta_begin_after_the_padding_id(directory: Path) -> Non
 
 def test_a_huge_model_max_length_means_none(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1000000000000000019884624838656}', encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"model_max_length": 1000000000000000019884624838656}', encoding="utf-8"
+    )
     assert load(tmp_path, 64).max_length == 64
 
 

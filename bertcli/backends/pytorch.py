@@ -22,7 +22,7 @@ class Backend(BaseBackend):
         self.precision = ("bf16" if device.kind == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.device = device.kind
-        self.module = load(model, head).to(device=device.kind, dtype=dtype).eval()  # type: ignore[call-overload]
+        self.module = load(model, head).to(device=device.kind, dtype=dtype).eval()
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch; outputs come back as float32 on the CPU."""
@@ -63,7 +63,7 @@ def load(model: Model, head: str, **settings: Any) -> Any:
 
 def quiet() -> None:
     """Keep transformers' own progress bars and notices off stderr; bertcli says what matters itself."""
-    import transformers
+    from transformers.utils import logging
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """Options that several commands share, each defined once, and the Command class that reads BERTCLI_… variables."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -10,7 +10,8 @@ from bertcli.cli import config
 from bertcli.cli.console import Voice
 from bertcli.device import KINDS
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
 
 
 class Command(click.Command):
@@ -40,10 +41,10 @@ def choose_task(ctx: click.Context, param: click.Parameter, value: str | None) -
     return name
 
 
-def group(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def group(*decorators: Decorator) -> Decorator:
     """Several option decorators as one, listed in --help in the order given."""
 
-    def apply(function: F) -> F:
+    def apply(function: Function) -> Function:
         for decorator in reversed(decorators):
             function = decorator(function)
         return function
@@ -51,7 +52,7 @@ def group(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
-def voice(function: F) -> F:
+def voice(function: Function) -> Function:
     """-v, -q and --config; the command gets one `voice` argument for the first two."""
     from functools import wraps
 
@@ -60,16 +61,29 @@ def voice(function: F) -> F:
         return function(*args, voice=Voice(verbose, quiet), **kwargs)
 
     return group(
-        click.option("--config", expose_value=False, is_eager=True, callback=config.apply, metavar="FILE",
-                     help="YAML file with defaults for these options."),
-        click.option("-v", "--verbose", is_flag=True, help="Say what is chosen and why, also when stderr is no terminal."),
+        click.option(
+            "--config",
+            expose_value=False,
+            is_eager=True,
+            callback=config.apply,
+            metavar="FILE",
+            help="YAML file with defaults for these options.",
+        ),
+        click.option(
+            "-v", "--verbose", is_flag=True, help="Say what is chosen and why, also when stderr is no terminal."
+        ),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    )(with_voice)  # type: ignore[type-var, return-value]
+    )(with_voice)
 
 
-model = click.option("-m", "--model", metavar="MODEL", help="Model directory or Hub name.  [default: the embedded model]")
+model = click.option(
+    "-m", "--model", metavar="MODEL", help="Model directory or Hub name.  [default: the embedded model]"
+)
 task = click.option(
-    "-t", "--task", metavar="TASK", callback=choose_task,
+    "-t",
+    "--task",
+    metavar="TASK",
+    callback=choose_task,
     help=f"One of {', '.join(registry.names('tasks'))}; needed only where the model does not say.",
     shell_complete=lambda ctx, param, incomplete: [n for n in registry.names("tasks") if n.startswith(incomplete)],
 )
@@ -78,28 +92,60 @@ device = group(
     click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]"),
 )
 engine = group(
-    click.option("--backend", type=click.Choice(["auto", *registry.names("backends")]), default="auto", show_default=True,
-                 help="Inference engine; auto takes onnx on a CPU when the model has ONNX files."),
+    click.option(
+        "--backend",
+        type=click.Choice(["auto", *registry.names("backends")]),
+        default="auto",
+        show_default=True,
+        help="Inference engine; auto takes onnx on a CPU when the model has ONNX files.",
+    ),
     device,
-    click.option("--precision", type=click.Choice(["auto", "int8", "bf16", "fp32"]), default="auto", show_default=True,
-                 help="auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32."),
-    click.option("--batch-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Most tokens in a batch."),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "int8", "bf16", "fp32"]),
+        default="auto",
+        show_default=True,
+        help="auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32.",
+    ),
+    click.option(
+        "--batch-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Most tokens in a batch."
+    ),
 )
 reading = group(
-    click.option("--input-format", type=click.Choice(registry.names("data/input_formats")),
-                 help="[default: by file extension, else lines]"),
+    click.option(
+        "--input-format",
+        type=click.Choice(registry.names("data/input_formats")),
+        help="[default: by file extension, else lines]",
+    ),
     click.option("--columns", metavar="NAMES", help="Comma-separated names for a CSV or TSV file without a header."),
     click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the input."),
 )
 fields = group(
-    click.option("--text-field", default="text", show_default=True, metavar="NAME", help="Field or column with the text; a.b goes inside."),
+    click.option(
+        "--text-field",
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help="Field or column with the text; a.b goes inside.",
+    ),
     click.option("--pair-field", metavar="NAME", help="Field with the second text of a pair."),
 )
 labels = group(
-    click.option("--label-field", default="label", show_default=True, metavar="NAME", help="Field with the label or labels."),
-    click.option("--label-separator", default=",", show_default=True, metavar="TEXT", help="Between several labels in one CSV or TSV cell."),
+    click.option(
+        "--label-field", default="label", show_default=True, metavar="NAME", help="Field with the label or labels."
+    ),
+    click.option(
+        "--label-separator",
+        default=",",
+        show_default=True,
+        metavar="TEXT",
+        help="Between several labels in one CSV or TSV cell.",
+    ),
 )
 long = click.option(
-    "--long", type=click.Choice(["window", "truncate", "error"]), default="window", show_default=True,
+    "--long",
+    type=click.Choice(["window", "truncate", "error"]),
+    default="window",
+    show_default=True,
     help="Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
 )

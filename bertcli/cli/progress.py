@@ -3,29 +3,19 @@
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from bertcli.engine.train import Eval, Step
+
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 
 
-class Step(Protocol):
-    """The part of a step event that is shown."""
-
-    step: int
-    total: int
-    epoch: float
-    loss: float
-    lr: float
-    examples_per_s: float
-    seconds_left: float
-
-
-def describe(step: Step) -> str:
+def describe(step: "Step") -> str:
     """Loss, learning rate, speed and time left, as one line."""
     minutes, seconds = divmod(round(step.seconds_left), 60)
     return (
@@ -61,7 +51,7 @@ class Show:
     def __exit__(self, *error: Any) -> None:
         self.context.__exit__(*error)
 
-    def step(self, step: Step) -> None:
+    def step(self, step: "Step") -> None:
         """Move the bar, or write a line when the last is a while ago."""
         if self.bar:
             self.bar.update(self.task, completed=step.step, total=step.total, description=describe(step))
@@ -69,9 +59,9 @@ class Show:
             self.last = time.monotonic()
             self.voice.line(f"step {step.step}/{step.total}  {describe(step)}")
 
-    def evaluation(self, step: int, metrics: Mapping[str, Any], best: bool) -> None:
+    def evaluation(self, scored: "Eval") -> None:
         """One line for each evaluation."""
-        line = f"step {step}  dev: {scalars(metrics)}{'  (best)' if best else ''}"
+        line = f"step {scored.step}  dev: {scalars(scored.metrics)}{'  (best)' if scored.best else ''}"
         if self.bar:
             self.bar.console.print(line, highlight=False, markup=False)
         else:

@@ -133,7 +133,9 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     with heed_signals() as stop:
         outcomes = chain.from_iterable(stream(session.task, session.backend, records, select(Settings, given), stop))
         evaluation = score(session.task, outcomes, keep_mistakes=bool(given["errors"]))
-    _show_metrics({"records": evaluation.records, **evaluation.metrics}, given["output_format"], session.model.path.name)
+    _show_metrics(
+        {"records": evaluation.records, **evaluation.metrics}, given["output_format"], session.model.path.name
+    )
     _write_mistakes(evaluation.mistakes, given["errors"])
     for fault in evaluation.faults:
         voice.warn(fault)

@@ -6,8 +6,9 @@ from typing import Any
 
 from bertcli import device
 from bertcli.cli.console import Voice
+from bertcli.cli.exporting import SAMPLES, export_directory
 from bertcli.cli.progress import Show
-from bertcli.cli.run import export_directory, heed_signals, open_input, select
+from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
 from bertcli.engine.settings import Settings
 from bertcli.errors import Exit
@@ -31,18 +32,18 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     if saved:  # None in all processes of a distributed run but the first
         voice.note(f"model: {saved.path} (weights of step {saved.step})")
         if given["export"]:
-            texts = islice(_records(given, "train"), 512)
+            texts = islice(_records(given, "train"), SAMPLES)
             export_directory(voice, saved.path, texts, given)
     return Exit.OK
 
 
 def _show(event: Any, voice: Voice, show: Show) -> None:
-    from bertcli.engine import finetune as engine
+    from bertcli.engine.train import Eval, Step
 
-    if isinstance(event, engine.Step):
+    if isinstance(event, Step):
         show.step(event)
-    elif isinstance(event, engine.Eval):
-        show.evaluation(event.step, event.metrics, event.best)
+    elif isinstance(event, Eval):
+        show.evaluation(event)
     elif event.warning:
         voice.warn(event.message)
     else:
@@ -51,4 +52,3 @@ def _show(event: Any, voice: Voice, show: Show) -> None:
 
 def _records(given: Mapping[str, Any], split: str) -> Iterator[Record]:
     return open_input({**given, "files": given[split]})
-

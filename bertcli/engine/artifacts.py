@@ -101,8 +101,10 @@ Trained on {device}; `bertcli.yaml` has all settings and the versions of the pac
 
 
 def _table(values: dict[str, Any]) -> str:
-    rows = [f"| {name} | {f'{value:.4f}' if isinstance(value, float) and value >= 0.01 else value} |"
-            for name, value in values.items()]
+    rows = [
+        f"| {name} | {f'{value:.4f}' if isinstance(value, float) and value >= 0.01 else value} |"
+        for name, value in values.items()
+    ]
     return "\n".join(["| | |", "|---|---|", *rows])
 
 

@@ -129,9 +129,7 @@ class _Run:
     accelerator: Accelerator
     resume: bool
 
-    def events(
-        self, note: str, train: Iterable[Record], dev: Iterable[Record] | None, stop: Stop
-    ) -> Iterator[Event]:
+    def events(self, note: str, train: Iterable[Record], dev: Iterable[Record] | None, stop: Stop) -> Iterator[Event]:
         yield Note(note)
         data = prepare(self.settings, self.base, train, dev)
         yield from map(Note, data.choices())

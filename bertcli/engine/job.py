@@ -105,9 +105,10 @@ def loss(problem: str, weights: torch.Tensor | None, smoothing: float) -> Loss:
         )
     if problem == "regression":
         return lambda logits, targets: functional.mse_loss(logits, targets, reduction="sum")
-    return lambda logits, targets: functional.binary_cross_entropy_with_logits(
-        logits, targets, pos_weight=_to(weights, logits), reduction="sum"
-    ) / logits.shape[-1]
+    return lambda logits, targets: (
+        functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=_to(weights, logits), reduction="sum")
+        / logits.shape[-1]
+    )
 
 
 def _to(weights: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:

@@ -60,7 +60,11 @@ class Stop:
 
 
 def stream(
-    task: BaseTask, backend: BaseBackend, records: Iterable[Record], settings: Settings | None = None, stop: Stop | None = None
+    task: BaseTask,
+    backend: BaseBackend,
+    records: Iterable[Record],
+    settings: Settings | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[list[Outcome]]:
     """Yield the outcomes of each window of records as soon as it and those before it are done.
 

@@ -9,7 +9,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.engine.settings import Settings
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
-from bertcli.tasks.text_classification import Problem, label_name, label_names, problem_of
+from bertcli.tasks.text_classification import Problem, ids_by_name, label_name, label_names, problem_of
 
 KINDS: dict[str, Problem] = {
     "single": "single_label_classification",
@@ -106,7 +106,8 @@ def demand_known(records: Iterable[Record], decision: Decision, settings: Settin
     if decision.problem == "regression":
         return
     found = names_in(records, decision.problem, settings)
-    unknown = [name for name in found if name not in decision.labels]
+    known = ids_by_name(decision.labels)
+    unknown = [name for name in found if name not in known]
     if unknown:
         raise UsageError(
             f"the dev data has labels that the training data has not: {', '.join(unknown)}. "

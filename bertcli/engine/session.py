@@ -54,7 +54,9 @@ def task_of(model: Model) -> str:
     if model.head in heads:
         return heads[model.head]
     architectures = ", ".join(model.config.get("architectures") or ["none"])
-    raise ModelError(f"{model.path}: no task fits its architecture ({architectures}); finetune it first, or name one with -t.")
+    raise ModelError(
+        f"{model.path}: no task fits its architecture ({architectures}); finetune it first, or name one with -t."
+    )
 
 
 def _choose(model: Model, request: Request) -> tuple[str, str, device.Device]:

@@ -1,1 +1,1 @@
-"""One file per task: how its records become token ids, and the model's outputs a result. Never torch, never a backend."""
+"""One file per task: how records become token ids and outputs become results. Never torch, never a backend."""

@@ -98,7 +98,9 @@ def test_batches_hold_one_length_and_at_most_the_budget() -> None:
 def test_cut_gives_every_window_once_without_padding(lengths: list[list[int]], tokens: int) -> None:
     encoded = [(i, Features([Window([7] * n) for n in row])) for i, row in enumerate(lengths)]
     groups = list(cut(encoded, tokens))
-    assert sorted(slot for group in groups for slot, _ in group) == [(i, k) for i, r in enumerate(lengths) for k, _ in enumerate(r)]
+    assert sorted(slot for group in groups for slot, _ in group) == [
+        (i, k) for i, r in enumerate(lengths) for k, _ in enumerate(r)
+    ]
     for group in groups:
         batch = collate([window for _, window in group])
         assert batch["attention_mask"].all() and (batch["input_ids"] == 7).all()

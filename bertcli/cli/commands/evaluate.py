@@ -20,13 +20,32 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 @options.task
 @options.fields
 @options.labels
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Least score for a label to be given.  [default: 0.5 for multi-label]")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Least score for a label to be given.  [default: 0.5 for multi-label]",
+)
 @options.long
 @options.reading
-@click.option("-f", "--format", "output_format", type=click.Choice(["rich", "json"]), help="[default: rich on a terminal, else json]")
-@click.option("--errors", type=click.Path(), metavar="FILE", help="Write the wrong items here, most confident first (JSONL, TSV or CSV).")
-@click.option("--fail-under", multiple=True, metavar="METRIC=X",
-              help="Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.")
+@click.option(
+    "-f",
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json"]),
+    help="[default: rich on a terminal, else json]",
+)
+@click.option(
+    "--errors",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write the wrong items here, most confident first (JSONL, TSV or CSV).",
+)
+@click.option(
+    "--fail-under",
+    multiple=True,
+    metavar="METRIC=X",
+    help="Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.",
+)
 @options.engine
 @options.voice
 def command(voice: Voice, **given: Any) -> int:

@@ -16,9 +16,17 @@ head -512 texts.txt | bertcli export DIR --calibrate -
 @click.command("export", cls=options.Command, epilog=EXAMPLES)
 @click.argument("model", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @options.task
-@click.option("--calibrate", "files", multiple=True, required=True, metavar="FILE",
-              help="Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.")
-@click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="How many texts to calibrate on.")
+@click.option(
+    "--calibrate",
+    "files",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1), default=512, show_default=True, help="How many texts to calibrate on."
+)
 @options.fields
 @options.reading
 @options.voice
@@ -27,6 +35,6 @@ def command(voice: Voice, **given: Any) -> int:
 
     Each file is run on the calibration texts beside torch, and the differences are printed.
     """
-    from bertcli.cli.run import export
+    from bertcli.cli.exporting import export
 
     return export(voice, given)

@@ -21,13 +21,13 @@ def default(name: str) -> Any:
     return Settings.__dataclass_fields__[name].default
 
 
-def setting(flag: str, kind: Any, text: str, **more: Any) -> Any:
+def setting(flag: str, kind: Any, text: str, **more: Any) -> options.Decorator:
     """An option for one field of Settings, with its default."""
     value = default(flag.lstrip("-").replace("-", "_"))
     return click.option(flag, type=kind, default=value, show_default=value is not None, help=text, **more)
 
 
-class Weights(click.ParamType):
+class Weights(click.ParamType[Any]):
     """`balanced`, or `label=2.5,other=1`."""
 
     name = "WEIGHTS"
@@ -42,7 +42,7 @@ class Weights(click.ParamType):
             self.fail(f"'{value}' is neither `balanced` nor LABEL=NUMBER,….", param, ctx)
 
 
-class Names(click.ParamType):
+class Names(click.ParamType[tuple[str, ...]]):
     """Comma-separated names, in their order."""
 
     name = "NAMES"
@@ -53,16 +53,28 @@ class Names(click.ParamType):
 
 
 @click.command("finetune", cls=options.Command, epilog=EXAMPLES)
-@click.option("--train", multiple=True, required=True, metavar="FILE", help="Labelled records to learn from. Repeatable.")
-@click.option("--dev", multiple=True, metavar="FILE", help="Labelled records to score on; the best weights are kept. Repeatable.")
+@click.option(
+    "--train", multiple=True, required=True, metavar="FILE", help="Labelled records to learn from. Repeatable."
+)
+@click.option(
+    "--dev", multiple=True, metavar="FILE", help="Labelled records to score on; the best weights are kept. Repeatable."
+)
 @click.option("-m", "--model", required=True, metavar="MODEL", help="Base model: a directory or a Hub name.")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="Where the model goes.")
 @options.fields
 @options.labels
-@setting("--problem", click.Choice(["auto", "single", "multi", "regression"]), "auto: lists are several labels, decimal numbers regression, else one label.")
+@setting(
+    "--problem",
+    click.Choice(["auto", "single", "multi", "regression"]),
+    "auto: lists are several labels, decimal numbers regression, else one label.",
+)
 @setting("--labels", Names(), "The labels in their order.  [default: the model's own, else sorted]")
 @options.reading
-@setting("--long", click.Choice(["window", "truncate"]), "Texts over --max-length: overlapping windows, or a cut that is reported.")
+@setting(
+    "--long",
+    click.Choice(["window", "truncate"]),
+    "Texts over --max-length: overlapping windows, or a cut that is reported.",
+)
 @setting("--max-length", click.IntRange(3), "Most tokens in a window.  [default: what the model has]", metavar="N")
 @setting("--epochs", click.IntRange(1), "Passes over the training data.")
 @setting("--lr", click.FloatRange(0, min_open=True), "Highest learning rate.")
@@ -75,16 +87,25 @@ class Names(click.ParamType):
 @setting("--dropout", click.FloatRange(0, 1), "Dropout.  [default: the model's own]")
 @setting("--label-smoothing", click.FloatRange(0, 1), "Share of a label's weight given to the others.")
 @setting("--class-weights", Weights(), "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.")
-@setting("--ema", click.FloatRange(0, 1), "Decay of the average of the weights that is kept; 0: the weights themselves.")
+@setting(
+    "--ema", click.FloatRange(0, 1), "Decay of the average of the weights that is kept; 0: the weights themselves."
+)
 @setting("--eval-steps", click.IntRange(1), "Steps between evaluations.  [default: once an epoch]", metavar="N")
 @setting("--metric", str, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]")
 @setting("--patience", click.IntRange(1), "Stop after so many evaluations without a better --metric.", metavar="N")
 @setting("--seed", click.IntRange(0), "Seed of everything random.")
 @options.device
-@setting("--precision", click.Choice(["auto", "bf16", "fp32"]), "auto: bf16 where the CPU or GPU multiplies it natively.")
+@setting(
+    "--precision", click.Choice(["auto", "bf16", "fp32"]), "auto: bf16 where the CPU or GPU multiplies it natively."
+)
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in DIR, to the same weights.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
-@click.option("--export/--no-export", default=True, show_default=True, help="Write the ONNX files at the end, calibrated on training texts.")
+@click.option(
+    "--export/--no-export",
+    default=True,
+    show_default=True,
+    help="Write the ONNX files at the end, calibrated on training texts.",
+)
 @options.voice
 def command(voice: Voice, **given: Any) -> int:
     """Train MODEL with a new classification head on labelled records.

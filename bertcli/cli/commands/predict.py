@@ -22,15 +22,37 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 @options.fields
 @click.option("--top-k", type=click.IntRange(1), metavar="K", help="Also list the K best labels with their scores.")
 @click.option("--all-scores", is_flag=True, help="Also give every label's score.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Least score for a label to be given.  [default: 0.5 for multi-label]")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Least score for a label to be given.  [default: 0.5 for multi-label]",
+)
 @options.long
 @options.reading
-@click.option("-f", "--format", "output_format", type=click.Choice(["rich", "jsonl", "tsv", "csv"]),
-              help="[default: by the extension of --output; rich on a terminal, else jsonl]")
-@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, complete or not at all.  [default: stdout]")
-@click.option("--on-error", type=click.Choice(["record", "skip", "fail"]), default="record", show_default=True,
-              help="A bad record: an error record in its place, nothing, or the end of the run.")
-@click.option("--max-wait-ms", type=click.FloatRange(0), default=50, show_default=True, help="How long a record may wait for others to share a batch.")
+@click.option(
+    "-f",
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "jsonl", "tsv", "csv"]),
+    help="[default: by the extension of --output; rich on a terminal, else jsonl]",
+)
+@click.option(
+    "-o", "--output", type=click.Path(), metavar="FILE", help="Write here, complete or not at all.  [default: stdout]"
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["record", "skip", "fail"]),
+    default="record",
+    show_default=True,
+    help="A bad record: an error record in its place, nothing, or the end of the run.",
+)
+@click.option(
+    "--max-wait-ms",
+    type=click.FloatRange(0),
+    default=50,
+    show_default=True,
+    help="How long a record may wait for others to share a batch.",
+)
 @options.engine
 @options.voice
 def command(voice: Voice, **given: Any) -> int:

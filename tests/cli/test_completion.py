@@ -1,0 +1,40 @@
+"""The completion scripts are what the program prints, and what they call answers."""
+
+from pathlib import Path
+
+import pytest
+
+from bertcli import registry
+from tests.cli.conftest import Run
+
+COMPLETIONS = Path(__file__).parents[2] / "completions"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_committed_script_is_what_the_program_prints(bertcli: Run, shell: str) -> None:
+    assert bertcli("completion", shell).stdout == (COMPLETIONS / f"bertcli.{shell}").read_bytes()
+
+
+def complete(bertcli: Run, words: str, index: int) -> list[str]:
+    env = {"_BERTCLI_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index)}
+    return [line.partition(",")[2] for line in bertcli(**env).stdout.decode().split()]
+
+
+def test_commands_are_completed(bertcli: Run) -> None:
+    assert complete(bertcli, "bertcli ", 1) == registry.names("cli/commands")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("predict --backe", ["--backend"]),
+        ("predict --backend o", ["onnx"]),
+        ("predict -t text", ["text-classification"]),
+    ],
+)
+def test_options_and_values_are_completed(bertcli: Run, words: str, expected: list[str]) -> None:
+    assert complete(bertcli, f"bertcli {words}", words.count(" ") + 1) == expected
+
+
+def test_an_unknown_shell_is_a_usage_error(bertcli: Run) -> None:
+    assert b"'powershell' is not one of" in bertcli("completion", "powershell", expect=2).stderr

@@ -1,0 +1,73 @@
+"""bertcli evaluate with the embedded model: JSON in a pipe, tables on request, mistakes, gates and their exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+ROWS = "text\tlabel\na gripping film\tpositive\na dull mess\tnegative\nutterly boring\tpositive\n"
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> str:
+    (tmp_path / "dev.tsv").write_text(ROWS, encoding="utf-8")
+    return "dev.tsv"
+
+
+def test_metrics_are_one_json_object_in_a_pipe(bertcli: Run, dev: str) -> None:
+    metrics = json.loads(bertcli("evaluate", dev).stdout)
+    assert metrics["records"] == 3
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["confusion"]["matrix"] == [[1, 0], [1, 1]]
+    assert metrics["per_class"]["positive"]["support"] == 2
+
+
+def test_tables_on_request(bertcli: Run, dev: str) -> None:
+    shown = bertcli("evaluate", dev, "--format", "rich", COLUMNS="80", NO_COLOR="1").stdout.decode()
+    assert "accuracy" in shown and "0.6667" in shown and "positive" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_label_may_be_given_by_its_id(bertcli: Run) -> None:
+    stdin = b'{"text": "a gripping film", "label": 1}\n{"text": "a dull mess", "label": "0"}\n'
+    assert json.loads(bertcli("evaluate", "--input-format", "jsonl", stdin=stdin).stdout)["accuracy"] == 1
+
+
+def test_mistakes_are_written_surest_first(bertcli: Run, dev: str, tmp_path: Path) -> None:
+    bertcli("evaluate", dev, "--errors", "wrong.jsonl")
+    (mistake,) = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (mistake["text"], mistake["gold"], mistake["predicted"]) == ("utterly boring", "positive", "negative")
+    assert (mistake["source"], mistake["line"]) == ("dev.tsv", 4)
+
+
+@pytest.mark.parametrize(("gate", "code"), [("accuracy=0.5", 0), ("accuracy=0.9", 4), ("log_loss=0.0001", 4)])
+def test_a_gate_decides_the_exit_code_and_the_metrics_are_printed_all_the_same(
+    bertcli: Run, dev: str, gate: str, code: int
+) -> None:
+    done = bertcli("evaluate", dev, "--fail-under", gate, expect=code)
+    assert json.loads(done.stdout)["records"] == 3
+    assert bool(done.stderr) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [("acuracy=1", b"Did you mean 'accuracy'"), ("accuracy", b"METRIC=NUMBER"), ("accuracy=90", b"never over 1")],
+)
+def test_a_gate_that_makes_no_sense_is_a_usage_error(bertcli: Run, dev: str, gate: str, message: bytes) -> None:
+    assert message in bertcli("evaluate", dev, "--fail-under", gate, expect=2).stderr
+
+
+def test_records_that_cannot_be_scored_are_named_and_make_it_3(bertcli: Run) -> None:
+    stdin = b'{"text": "good", "label": "positive"}\n{"text": "good", "label": "meh"}\n{"text": "good"}\n[]\n'
+    done = bertcli("evaluate", "--input-format", "jsonl", stdin=stdin, expect=3)
+    assert json.loads(done.stdout)["records"] == 1
+    second, third, fourth = done.stderr.decode().splitlines()
+    assert second == "bertcli: stdin:2: unknown label 'meh'; the model's labels are: negative, positive."
+    assert third.startswith("bertcli: stdin:3: no field 'label'")
+    assert fourth.startswith("bertcli: stdin:4: ")
+
+
+def test_nothing_to_score_is_a_usage_error(bertcli: Run) -> None:
+    assert b"nothing to evaluate: the input has no records" in bertcli("evaluate", expect=2).stderr

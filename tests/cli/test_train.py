@@ -1,0 +1,100 @@
+"""bertcli finetune and export on a tiny model: what is written, what is said, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bertcli.cli.main import run
+from tests.cli.conftest import Run
+
+ROWS = [("good lovely film", "pos"), ("great acting", "pos"), ("bad awful plot", "neg"), ("dull poor scene", "neg")] * 8
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return str(tmp_path / "train.jsonl")
+
+
+def finetune(model: Path, out: Path, *options: str) -> int:
+    return run(["finetune", "-m", str(model), "-o", str(out), "--device", "cpu", "--threads", "1", *options])
+
+
+def test_a_model_is_trained_exported_and_used(
+    tiny_model: Path, data: str, tmp_path: Path, bertcli: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    options = ["--train", data, "--dev", data, "--epochs", "12", "--lr", "0.003", "--precision", "fp32", "-v"]
+    assert finetune(tiny_model, out, *options) == 0
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "labels: neg, pos (sorted, from the training data)" in said.err
+    assert "model_quantized.onnx" in said.err
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files >= {
+        "config.json", "model.safetensors", "tokenizer.json", "README.md", "bertcli.yaml", "metrics.json",
+        "onnx/model.onnx", "onnx/model_quantized.onnx",
+    }  # fmt: skip
+    metrics = json.loads(bertcli("evaluate", data, "-m", out, "--fail-under", "accuracy=1").stdout)
+    assert metrics["accuracy"] == 1
+    results = [
+        json.loads(line)["label"] for line in bertcli("predict", "-m", out, stdin=b"good\nbad\n").stdout.splitlines()
+    ]
+    assert results == ["pos", "neg"]
+
+
+def test_an_existing_model_is_not_overwritten_unasked(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "precious").touch()
+    assert finetune(tiny_model, tmp_path / "model", "--train", data) == 2
+    assert "is not empty; --overwrite replaces its model" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "message"),
+    [
+        ("", None, "the training data has no records"),
+        ('{"text": "a", "label": "x"}', None, "have the label 'x'; two classes are needed"),
+        ('{"text": "a", "label": "x"}\n{"text": "b"}\n', None, "train.jsonl:2: no field 'label'"),
+        ('{"text": "a", "label": "x"}\nnot json\n', None, "train.jsonl:2: not JSON"),
+        ('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}', '{"text": "a", "label": "z"}', "has not: z. Known are: x, y."),
+    ],
+    ids=["empty", "one class", "no label", "broken", "unknown in dev"],
+)  # fmt: skip
+def test_data_that_cannot_be_learned_from_exits_2(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], train: str, dev: str | None, message: str
+) -> None:
+    (tmp_path / "train.jsonl").write_text(train, encoding="utf-8")
+    options = ["--train", str(tmp_path / "train.jsonl")]
+    if dev:
+        (tmp_path / "dev.jsonl").write_text(dev, encoding="utf-8")
+        options += ["--dev", str(tmp_path / "dev.jsonl")]
+    assert finetune(tiny_model, tmp_path / "model", *options) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_pickle_is_never_opened(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "vocab.txt"):
+        (folder / name).write_bytes((tiny_model / name).read_bytes())
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+    assert finetune(folder, tmp_path / "model", "--train", data) == 2
+    assert "the weights are a pickle" in capfd.readouterr().err
+    assert not Path("owned").exists()
+
+
+def test_export_without_texts_says_what_it_needs(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none.txt").touch()
+    options = ["-t", "classify", "--calibrate", str(tmp_path / "none.txt")]
+    assert run(["export", str(tiny_model), *options]) == 2
+    assert "there is no text to calibrate on" in capfd.readouterr().err
