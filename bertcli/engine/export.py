@@ -1,0 +1,115 @@
+"""ONNX files of a checkpoint: fp32 and static int8, each checked against torch.
+
+Knows no task and no tokenizer: it gets the head's name and arrays to run. Try: bertcli export DIR --calibrate texts.txt
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from bertcli.backends import onnx as runtime
+from bertcli.backends import pytorch
+from bertcli.device import Device
+from bertcli.engine.quantize import quantize
+from bertcli.errors import BertcliError
+from bertcli.model import ONNX, Model, read
+
+OPSET = 17  # the first with LayerNormalization as one operator
+TOLERANCE = 1e-3  # of fp32 ONNX against torch: the same numbers but for rounding
+Array = np.ndarray[Any, Any]
+Feeds = Sequence[Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one file compares with torch fp32. differences: absolute, over all outputs; agreement: share of same argmax."""
+
+    file: str
+    megabytes: float
+    largest: float
+    mean: float
+    agreement: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: {self.megabytes:.1f} MB, against torch: largest difference {self.largest:.2g}, "
+            f"mean {self.mean:.2g}, same argmax {self.agreement:.2%}"
+        )
+
+
+def export(directory: Path, head: str, feeds: Feeds) -> list[Row]:
+    """Write onnx/model.onnx and onnx/model_quantized.onnx and compare both with torch on the feeds.
+
+    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales.
+    Raises ModelError for a checkpoint without that head, BertcliError where the fp32 file differs by over 1e-3.
+    """
+    model = read(directory)
+    module = pytorch.load(model, head, attn_implementation="eager").eval()
+    exact = _trace(module, feeds[0], directory / ONNX["fp32"])
+    _write(quantize(exact, feeds), directory / ONNX["int8"])
+    expected = [_reference(module, feed) for feed in feeds]
+    rows = [_compare(model, precision, head, feeds, expected) for precision in ("fp32", "int8")]
+    if rows[0].largest > TOLERANCE:
+        raise BertcliError(f"{directory / ONNX['fp32']} differs from torch by {rows[0].largest:.2g}; do not use it.")
+    return rows
+
+
+class _Outputs(torch.nn.Module):
+    """Gives a model's tensors by position, as the exporter wants them."""
+
+    def __init__(self, module: Any, names: list[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """The first output, usually the logits."""
+        output: torch.Tensor = self.module(**dict(zip(self.names, tensors, strict=True)))[0]
+        return output
+
+
+def _trace(module: Any, feed: Mapping[str, Array], path: Path) -> onnx.ModelProto:
+    """Trace the model, with the batch and the sequence of any size, and write it as one file."""
+    names = pytorch.inputs_of(module, feed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    # No size is 1, and one position is masked: what is constant in the example is constant in the graph.
+    example = tuple(torch.from_numpy(np.resize(feed[name], (2, 9))) for name in names)
+    example[names.index("attention_mask")][1, 6:] = 0
+    axes = {name: {0: "batch", 1: "sequence"} for name in names} | {"logits": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
+        torch.onnx.export(
+            _Outputs(module, names), example, str(draft), dynamo=False, opset_version=OPSET,
+            input_names=names, output_names=["logits"], dynamic_axes=axes,
+        )  # fmt: skip
+    os.replace(draft, path)
+    return onnx.load(path)
+
+
+def _write(model: onnx.ModelProto, path: Path) -> None:
+    draft = path.with_suffix(".tmp")
+    onnx.save(model, draft)
+    os.replace(draft, path)
+
+
+def _reference(module: Any, feed: Mapping[str, Array]) -> Array:
+    tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}
+    with torch.inference_mode():
+        output: Array = module(**tensors)[0].float().numpy()
+    return output
+
+
+def _compare(model: Model, precision: str, head: str, feeds: Feeds, expected: list[Array]) -> Row:
+    backend = runtime.Backend(model, Device("cpu", 1, "checking"), head, precision)
+    outputs = [backend.run(feed)["logits"] for feed in feeds]
+    difference = np.concatenate([np.abs(a - b).ravel() for a, b in zip(outputs, expected, strict=True)])
+    same = np.concatenate([(a.argmax(-1) == b.argmax(-1)).ravel() for a, b in zip(outputs, expected, strict=True)])
+    size = (model.path / ONNX[precision]).stat().st_size / 1e6
+    return Row(ONNX[precision], size, float(difference.max()), float(difference.mean()), float(same.mean()))
