@@ -86,7 +86,7 @@ def _trace(module: Any, feed: Mapping[str, Array], path: Path) -> onnx.ModelProt
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
         torch.onnx.export(
-            _Outputs(module, names), example, str(draft), dynamo=False, opset_version=OPSET,
+            _Outputs(module, names).eval(), example, str(draft), dynamo=False, opset_version=OPSET,
             input_names=names, output_names=["logits"], dynamic_axes=axes,
         )  # fmt: skip
     os.replace(draft, path)
