@@ -3,7 +3,6 @@
 Knows no task and no tokenizer: it gets the head's name and arrays to run. Try: bertcli export DIR --calibrate texts.txt
 """
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ Feeds = Sequence[Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Row:
-    """How one file compares with torch fp32. differences: absolute, over all outputs; agreement: share of same argmax."""
+    """How one file compares with torch fp32. agreement: share of the same argmax."""
 
     file: str
     megabytes: float
@@ -89,14 +88,14 @@ def _trace(module: Any, feed: Mapping[str, Array], path: Path) -> onnx.ModelProt
             _Outputs(module, names).eval(), example, str(draft), dynamo=False, opset_version=OPSET,
             input_names=names, output_names=["logits"], dynamic_axes=axes,
         )  # fmt: skip
-    os.replace(draft, path)
+    draft.replace(path)
     return onnx.load(path)
 
 
 def _write(model: onnx.ModelProto, path: Path) -> None:
     draft = path.with_suffix(".tmp")
     onnx.save(model, draft)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def _reference(module: Any, feed: Mapping[str, Array]) -> Array:
