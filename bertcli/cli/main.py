@@ -54,7 +54,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code. Errors become one sentence on stderr."""
     debug = "--debug" in arguments or bool(os.environ.get("BERTCLI_DEBUG"))
     try:
-        return cli.main(arguments, prog_name="bertcli", standalone_mode=False) or Exit.OK  # type: ignore[no-any-return]
+        code: Any = cli.main(arguments, prog_name="bertcli", standalone_mode=False)
+        return int(code or Exit.OK)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:

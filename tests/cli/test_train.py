@@ -61,7 +61,11 @@ def test_an_existing_model_is_not_overwritten_unasked(
         ('{"text": "a", "label": "x"}', None, "have the label 'x'; two classes are needed"),
         ('{"text": "a", "label": "x"}\n{"text": "b"}\n', None, "train.jsonl:2: no field 'label'"),
         ('{"text": "a", "label": "x"}\nnot json\n', None, "train.jsonl:2: not JSON"),
-        ('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}', '{"text": "a", "label": "z"}', "not: z. Known are: x, y."),
+        (
+            '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}',
+            '{"text": "a", "label": "z"}',
+            "has not: z. Known are: x, y.",
+        ),
     ],
     ids=["empty", "one class", "no label", "broken", "unknown in dev"],
 )  # fmt: skip
