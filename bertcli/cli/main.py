@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
         code: Any = cli.main(arguments, prog_name="bertcli", standalone_mode=False)
         return int(code or Exit.OK)
     except click.exceptions.Exit as stop:
-        return stop.exit_code
+        return int(stop.exit_code)
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
