@@ -88,7 +88,8 @@ def _complain(message: str) -> None:
     click.echo(f"bertcli: {message}", err=True)
 
 
-def _die_of_sigpipe() -> Any:
+def _die_of_sigpipe() -> int:
     """End as any filter whose reader has gone: silently, by the signal."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
+    return 128 + signal.SIGPIPE  # where the signal is blocked
