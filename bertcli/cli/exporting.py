@@ -9,7 +9,7 @@ from bertcli import registry, tokenizer
 from bertcli.cli.console import Voice
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
-from bertcli.engine.batching import collate
+from bertcli.engine.batching import BATCH_TOKENS, collate, cut
 from bertcli.engine.session import task_of
 from bertcli.errors import Exit, UsageError
 from bertcli.model import read
@@ -32,10 +32,9 @@ def export_directory(voice: Voice, path: Path, records: Iterable[Record], given:
     model = read(path)
     task_class = registry.load("tasks", given.get("task") or task_of(model)).Task
     task: BaseTask = task_class(tokenizer.load(path, model.config), model.config, select(Options, given))
-    windows = [
-        w for f in task.encode([r for r in records if not r.fault]) if isinstance(f, Features) for w in f.windows
-    ]
-    if not windows:
+    good = [features for features in task.encode([r for r in records if not r.fault]) if isinstance(features, Features)]
+    if not good:
         raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
-    for row in run(path, task.head, [collate([window]) for window in windows]):
+    feeds = [collate([window for _, window in batch]) for batch in cut(enumerate(good), BATCH_TOKENS)]
+    for row in run(path, task.head, feeds):
         voice.line(str(row))

@@ -3,6 +3,7 @@
 Knows no task and no tokenizer: it gets the head's name and arrays to run. Try: bertcli export DIR --calibrate texts.txt
 """
 
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,17 +61,20 @@ def export(directory: Path, head: str, feeds: Feeds) -> list[Row]:
     return rows
 
 
-class _Outputs(torch.nn.Module):
-    """Gives a model's tensors by position, as the exporter wants them."""
+class _Named(torch.nn.Module):
+    """Takes and gives a model's tensors by position, as the exporter wants them."""
 
-    def __init__(self, module: Any, names: list[str]) -> None:
+    def __init__(self, module: Any, inputs: list[str]) -> None:
         super().__init__()
-        self.module, self.names = module, names
+        self.module, self.inputs = module, inputs
+        self.outputs: list[str] = []
+        self.eval()  # a new module is in training mode, and the exporter would leave `module` in it too
 
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """The first output, usually the logits."""
-        output: torch.Tensor = self.module(**dict(zip(self.names, tensors, strict=True)))[0]
-        return output
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The tensors of the model's output, whose names `outputs` has afterwards."""
+        output = self.module(**dict(zip(self.inputs, tensors, strict=True)))
+        self.outputs = list(output)
+        return tuple(output.values())
 
 
 def _trace(module: Any, feed: Mapping[str, Array], path: Path) -> onnx.ModelProto:
@@ -81,15 +85,25 @@ def _trace(module: Any, feed: Mapping[str, Array], path: Path) -> onnx.ModelProt
     # No size is 1, and one position is masked: what is constant in the example is constant in the graph.
     example = tuple(torch.from_numpy(np.resize(feed[name], (2, 9))) for name in names)
     example[names.index("attention_mask")][1, 6:] = 0
-    axes = {name: {0: "batch", 1: "sequence"} for name in names} | {"logits": {0: "batch"}}
+    named = _Named(module, names)
+    shorter = tuple(tensor[:, :-1].clone() for tensor in example)
+    with torch.no_grad():
+        sizes = zip([*example, *named(*example)], [*shorter, *named(*shorter)], strict=True)
+    axes = dict(zip([*names, *named.outputs], itertools.starmap(_axes, sizes), strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
         torch.onnx.export(
-            _Outputs(module, names).eval(), example, str(draft), dynamo=False, opset_version=OPSET,
-            input_names=names, output_names=["logits"], dynamic_axes=axes,
+            named, example, str(draft), dynamo=False, opset_version=OPSET, input_names=names,
+            output_names=named.outputs, dynamic_axes=axes,
         )  # fmt: skip
     draft.replace(path)
     return onnx.load(path)
+
+
+def _axes(tensor: torch.Tensor, shorter: torch.Tensor) -> dict[int, str]:
+    """The axes of any size: the first, and those that a shorter example shortens."""
+    sizes = enumerate(zip(tensor.shape, shorter.shape, strict=True))
+    return {0: "batch"} | {i: "sequence" for i, (size, other) in sizes if size != other}
 
 
 def _write(model: onnx.ModelProto, path: Path) -> None:
@@ -98,17 +112,20 @@ def _write(model: onnx.ModelProto, path: Path) -> None:
     draft.replace(path)
 
 
-def _reference(module: Any, feed: Mapping[str, Array]) -> Array:
+def _reference(module: Any, feed: Mapping[str, Array]) -> dict[str, Array]:
     tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}
     with torch.inference_mode():
-        output: Array = module(**tensors)[0].float().numpy()
-    return output
+        return {name: value.numpy() for name, value in module(**tensors).items()}
 
 
-def _compare(model: Model, precision: str, head: str, feeds: Feeds, expected: list[Array]) -> Row:
+def _compare(model: Model, precision: str, head: str, feeds: Feeds, expected: list[dict[str, Array]]) -> Row:
     backend = runtime.Backend(model, Device("cpu", 1, "checking"), head, precision)
-    outputs = [backend.run(feed)["logits"] for feed in feeds]
-    difference = np.concatenate([np.abs(a - b).ravel() for a, b in zip(outputs, expected, strict=True)])
-    same = np.concatenate([(a.argmax(-1) == b.argmax(-1)).ravel() for a, b in zip(outputs, expected, strict=True)])
+    differences, same = [], []
+    for feed, reference in zip(feeds, expected, strict=True):
+        for name, value in backend.run(feed).items():
+            differences.append(np.abs(value - reference[name]).ravel())
+            same.append((value.argmax(-1) == reference[name].argmax(-1)).ravel())
+    difference = np.concatenate(differences)
     size = (model.path / ONNX[precision]).stat().st_size / 1e6
-    return Row(ONNX[precision], size, float(difference.max()), float(difference.mean()), float(same.mean()))
+    agreement = float(np.concatenate(same).mean())
+    return Row(ONNX[precision], size, float(difference.max()), float(difference.mean()), agreement)

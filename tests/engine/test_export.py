@@ -1,0 +1,95 @@
+"""ONNX files: the same numbers as torch, static int8, and bit for bit the same whatever is in the batch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+
+from bertcli.backends import onnx as runtime
+from bertcli.backends import pytorch
+from bertcli.device import Device
+from bertcli.engine.export import export
+from bertcli.model import ONNX, read
+
+SIZES = {
+    "vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+    "max_position_embeddings": 80, "num_labels": 3,
+}  # fmt: skip
+FAMILIES = {
+    "bert": transformers.BertConfig(**SIZES),
+    "roberta": transformers.RobertaConfig(**SIZES, type_vocab_size=1, pad_token_id=1),
+    "distilbert": transformers.DistilBertConfig(
+        vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=80, num_labels=3
+    ),
+    "electra": transformers.ElectraConfig(**SIZES, embedding_size=16),
+}
+CPU = Device("cpu", 1, "a test")
+
+
+def batch(rows: int, length: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    ids = np.random.default_rng(seed).integers(5, 400, (rows, length))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("export") / str(request.param)
+    module = transformers.AutoModelForSequenceClassification.from_config(FAMILIES[request.param])
+    for weight in module.parameters():
+        torch.nn.init.normal_(weight, mean=float(weight.ndim == 1), std=0.2)
+    module.save_pretrained(path)
+    rows = export(path, "SequenceClassification", [batch(8, length, length) for length in range(3, 40)])
+    assert [row.file for row in rows] == [ONNX["fp32"], ONNX["int8"]]
+    assert rows[0].largest < 1e-4 and rows[0].agreement == 1
+    assert rows[1].mean < 0.05 and rows[1].agreement > 0.9
+    return path
+
+
+def test_fp32_gives_torchs_numbers_for_any_shape(exported: Path) -> None:
+    model = read(exported)
+    reference = pytorch.Backend(model, CPU, "SequenceClassification", "fp32")
+    tested = runtime.Backend(model, CPU, "SequenceClassification", "fp32")
+    for shape in ((1, 3), (1, 64), (7, 12), (33, 5)):
+        feed = batch(*shape)
+        np.testing.assert_allclose(tested.run(feed)["logits"], reference.run(feed)["logits"], atol=1e-4)
+    masked = batch(3, 20)
+    masked["attention_mask"][1, 9:] = 0
+    np.testing.assert_allclose(tested.run(masked)["logits"], reference.run(masked)["logits"], atol=1e-4)
+
+
+def test_int8_is_static_with_a_scale_per_output_channel(exported: Path) -> None:
+    graph = onnx.load(exported / ONNX["int8"]).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == {"electra": 15}.get(exported.name, 14)  # 6 in a layer, 2 in the head, ELECTRA's projection
+    assert "DynamicQuantizeLinear" not in {node.op_type for node in graph.node}
+    for node in products:
+        weight, scales = constants[node.input[1]], constants[node.input[3]]
+        assert weight.data_type == onnx.TensorProto.INT8
+        assert list(scales.dims) == [weight.dims[1]]
+        assert constants[node.input[2]].dims == [] and constants[node.input[4]].data_type == onnx.TensorProto.UINT8
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_row_is_bitwise_the_same_in_a_batch_of_any_size(exported: Path, precision: str) -> None:
+    backend = runtime.Backend(read(exported), CPU, "SequenceClassification", precision)
+    for length in (3, 17):
+        whole = batch(64, length)
+        alone = np.concatenate(
+            [backend.run({name: rows[i : i + 1] for name, rows in whole.items()})["logits"] for i in range(64)]
+        )
+        for size in (2, 3, 5, 8, 13, 64):
+            parts = [
+                backend.run({name: rows[i : i + size] for name, rows in whole.items()})["logits"]
+                for i in range(0, 64, size)
+            ]
+            assert np.array_equal(np.concatenate(parts), alone), (length, size)
+
+
+def test_no_draft_is_left(exported: Path) -> None:
+    assert sorted(path.name for path in (exported / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
