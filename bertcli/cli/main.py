@@ -14,6 +14,10 @@ from bertcli import __version__, registry
 from bertcli.errors import BertcliError, Exit
 
 
+class ReaderGone(Exception):
+    """Nobody reads the results any more. Not an OSError, for which click would choose the exit code itself."""
+
+
 class Commands(click.Group):
     """The commands under cli/commands/, each imported only when it is called or its help is listed."""
 
@@ -27,6 +31,13 @@ class Commands(click.Group):
             return None
         command: click.Command = registry.load("cli/commands", cmd_name).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -61,7 +72,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
-    except BrokenPipeError:
+    except ReaderGone:
         return _die_of_sigpipe()
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED

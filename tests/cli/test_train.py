@@ -39,10 +39,9 @@ def test_a_model_is_trained_exported_and_used(
     }  # fmt: skip
     metrics = json.loads(bertcli("evaluate", data, "-m", out, "--fail-under", "accuracy=1").stdout)
     assert metrics["accuracy"] == 1
-    results = [
-        json.loads(line)["label"] for line in bertcli("predict", "-m", out, stdin=b"good\nbad\n").stdout.splitlines()
-    ]
-    assert results == ["pos", "neg"]
+    texts = "\n".join(text for text, _ in ROWS).encode()
+    lines = bertcli("predict", "-m", out, stdin=texts).stdout.splitlines()
+    assert [json.loads(line)["label"] for line in lines] == [label for _, label in ROWS]
 
 
 def test_an_existing_model_is_not_overwritten_unasked(
