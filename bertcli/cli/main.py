@@ -6,6 +6,7 @@ Commands are found by file name and imported when named. Try: bertcli --help; be
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -96,7 +97,8 @@ def _report(error: Exception) -> int:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"bertcli: {message}", err=True)
+    with suppress(OSError):  # the exit code still says it where nobody reads stderr
+        click.echo(f"bertcli: {message}", err=True)
 
 
 def _die_of_sigpipe() -> int:

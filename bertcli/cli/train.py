@@ -22,9 +22,10 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     place = device.choose(given["device"], given["threads"])
     train, dev = _records(given, "train"), _records(given, "dev") if given["dev"] else None
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
+    options = {name: value for name, value in given.items() if name not in (*flags, "output")}
     saved: engine.Saved | None = None
     with heed_signals() as stop, Show(voice) as show:
-        for event in engine.finetune(settings, train, dev, place, stop=lambda: stop.signum, **flags):
+        for event in engine.finetune(settings, train, dev, place, stop=lambda: stop.signum, options=options, **flags):
             if isinstance(event, engine.Saved):
                 saved = event
             else:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,12 +20,13 @@ SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field",
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run.
+    """A finished run. options: of the command, as bertcli.yaml keeps them for `--config`.
 
     data: split -> source -> records and sha256. metrics: on dev, None without; history: those of every evaluation.
     """
 
     settings: Settings
+    options: Mapping[str, Any]
     base: Model
     problem: str
     labels: list[str]
@@ -37,7 +39,7 @@ class Result:
     def write(self, draft: Path, max_length: int) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
         _write_tokenizer(self.base, draft, max_length)
-        document = {"finetune": _options(self.settings), "provenance": self.provenance()}
+        document = {"finetune": _plain(self.options), "provenance": self.provenance()}
         (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
         numbers = {"dev": self.metrics, "step": self.step, "history": self.history}
         (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -117,8 +119,10 @@ def _sources(data: dict[str, Any]) -> list[str]:
     ]
 
 
-def _options(settings: Settings) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in settings.as_dict().items() if value is not None}
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are set, spelt as on the command line, in types that YAML has."""
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
 
 
 def _write_tokenizer(base: Model, draft: Path, max_length: int) -> None:

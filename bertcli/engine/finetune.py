@@ -6,7 +6,7 @@ job.py's. Try: python -c "from bertcli.engine.finetune import finetune; help(fin
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +27,6 @@ from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model, read, resolve
 
-METRIC = {
-    "single_label_classification": "accuracy",
-    "multi_label_classification": "micro_f1",
-    "regression": "pearson",
-}
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
@@ -68,8 +63,11 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     stop: Stop = lambda: None,
+    options: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
     """Train and publish a model in settings.output. In a distributed run only the first process yields events.
+
+    options: of the command, for the model's bertcli.yaml; the settings alone where there is no command.
 
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
@@ -81,7 +79,8 @@ def finetune(
     precision, reason = _precision(settings.precision, device)
     note = f"device: {device.kind}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
     with _accelerator(device, precision) as accelerator:
-        run = _Run(settings, base, output, f"{device.kind} {precision}", accelerator, resume)
+        kept = settings.as_dict() if options is None else options
+        run = _Run(settings, kept, base, output, f"{device.kind} {precision}", accelerator, resume)
         for event in run.events(note, train, dev, stop):
             if accelerator.is_main_process:
                 yield event
@@ -123,6 +122,7 @@ class _Run:
     """One run. where: device and precision, for people and for the check on resuming."""
 
     settings: Settings
+    options: Mapping[str, Any]
     base: Model
     output: Path
     where: str
@@ -165,13 +165,15 @@ class _Run:
         settings = self.settings
         steps = len(work.steps(0))
         total = settings.epochs * steps
+        metric, direction = _metric(settings, data)
         return Plan(
             epochs=settings.epochs,
             steps_per_epoch=steps,
             rate=optim.learning_rate(settings.lr, settings.warmup, total, settings.schedule),
             clip_norm=settings.clip_norm,
             eval_every=settings.eval_steps or steps,
-            metric=_metric(settings, data),
+            metric=metric,
+            direction=direction,
             patience=settings.patience,
             folder=self.output / CHECKPOINTS,
             identity=self._identity(data),
@@ -216,8 +218,8 @@ class _Run:
         if self.accelerator.is_main_process:
             sources = {name: split.examples.provenance() for name, split in data.splits.items()}
             Result(
-                self.settings, self.base, data.decision.problem, data.decision.labels, sources, self.where,
-                step, metrics, trainer.history,
+                self.settings, self.options, self.base, data.decision.problem, data.decision.labels, sources,
+                self.where, step, metrics, trainer.history,
             ).write(best, data.max_length)  # fmt: skip
             shutil.rmtree(self.output / "onnx", ignore_errors=True)  # of the model that is being replaced
             checkpoint.publish(best, self.output, last="config.json")
@@ -257,19 +259,18 @@ def _demand_encoder(base: Model, prefix: str, new: list[str]) -> None:
         raise ModelError(f"{base.path}: the checkpoint lacks weights of the encoder, or has others in size ({names}).")
 
 
-def _metric(settings: Settings, data: Data) -> str:
-    """What decides about the best weights. Raises UsageError for a name that the evaluation does not report."""
-    if data.dev is None:
-        if settings.metric or settings.patience:
-            raise UsageError("--metric and --patience need --dev.")
-        return "loss"
-    name = settings.metric or METRIC[data.decision.problem]
-    sample = torch.randn(len(data.dev.gold), len(data.decision.labels), generator=torch.Generator().manual_seed(0))
-    reported = {"loss": 0.0, **data.task.metrics(data.dev.gold, list(sample.numpy()))}
-    numbers = [key for key, value in reported.items() if value is None or isinstance(value, (int, float))]
-    if name not in numbers:
-        raise UsageError(f"--metric {name}: the evaluation reports {', '.join(numbers)}.")
-    return name
+def _metric(settings: Settings, data: Data) -> tuple[str, int]:
+    """What decides about the best weights, and whether more (1) or less (-1) of it is better.
+
+    Raises UsageError for a name that the evaluation does not report.
+    """
+    if data.dev is None and (settings.metric or settings.patience):
+        raise UsageError("--metric and --patience need --dev.")
+    directions = {**data.task.directions, "loss": -1}
+    name = settings.metric or next(iter(directions))
+    if name not in directions:
+        raise UsageError(f"--metric {name}: the evaluation reports {', '.join(directions)}.")
+    return name, directions[name]
 
 
 def _lines(path: Path) -> list[str]:

@@ -20,7 +20,6 @@ from bertcli.engine import checkpoint
 from bertcli.engine.optim import Average
 from bertcli.errors import BertcliError, Interrupted, UsageError
 
-LOWER_IS_BETTER = ("loss", "log_loss", "hamming_loss", "perplexity", "rmse", "mse", "mae")
 SMOOTHING = 0.95  # of the examples per second shown: the weight of what was before
 Metrics = dict[str, Any]
 Stop = Callable[[], int | None]
@@ -89,6 +88,7 @@ class Job(Protocol):
 class Plan:
     """How long to train and when to look. metric: what decides about best and patience.
 
+    direction: 1 where more of the metric is better, -1 where less is.
     identity: settings and data, as plain values; a run can be resumed only under the same ones.
     """
 
@@ -98,6 +98,7 @@ class Plan:
     clip_norm: float
     eval_every: int
     metric: str
+    direction: int
     patience: int | None
     folder: Path
     identity: dict[str, Any] = field(default_factory=dict)
@@ -216,9 +217,10 @@ class Trainer:
         """Compare with the best so far; without anything to score on, the last weights are the best."""
         if metrics is None:
             return True
-        sign = -1 if self.plan.metric in LOWER_IS_BETTER else 1
         value = metrics[self.plan.metric]
-        value = -math.inf if value is None else sign * float(value)  # None: not defined, for these predictions
+        value = (
+            -math.inf if value is None else self.plan.direction * float(value)
+        )  # None: not defined, for these predictions
         is_best = self.best is None or value > self.best
         self.best = value if is_best else self.best
         self.evals_without_best = 0 if is_best else self.evals_without_best + 1

@@ -17,9 +17,9 @@ from bertcli.errors import BertcliError
 # and 0 is perfect.
 SINGLE_LABEL = {"accuracy": 1, "macro_f1": 1, "micro_f1": 1, "weighted_f1": 1, "mcc": 1, "log_loss": -1}
 MULTI_LABEL = {
+    "micro_f1": 1,
     "subset_accuracy": 1,
     "macro_f1": 1,
-    "micro_f1": 1,
     "weighted_f1": 1,
     "samples_f1": 1,
     "map": 1,

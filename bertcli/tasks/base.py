@@ -66,7 +66,7 @@ class BaseTask(ABC):
 
     @property
     def directions(self) -> Mapping[str, int]:
-        """The metrics a quality gate or an early stop may name, known before the run.
+        """The metrics a quality gate or an early stop may name, known before the run; by default the first decides.
 
         1: higher is better and 1 is perfect; -1: lower is better and 0 is perfect.
         """

@@ -76,7 +76,7 @@ def test_files_of_several_formats_in_order_and_places_of_faults(bertcli: Run, tm
         (b"go\x00od\nbad\n", [], ["any", "negative"], 0),
         (b'{"text": "good"}\n{"text": \n{"text": "bad"}', JSONL, ["positive", None, "negative"], 3),
         (b'{"text": "good"}\n{"other": 1}\n{"text": 5}\n', JSONL, ["positive", None, None], 3),
-        (b"good " * 200_000, [], ["any"], 0),
+        ((b"g" * 999 + b" ") * 1000, [], ["any"], 0),
     ],
     ids=["empty", "blank", "blanks", "crlf", "bom", "utf8", "nul", "json", "field", "1MB"],
 )  # fmt: skip

@@ -1,9 +1,13 @@
 """bertcli finetune and export on a tiny model: what is written, what is said, and what is refused."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bertcli.cli.main import run
 from tests.cli.conftest import Run
@@ -42,6 +46,39 @@ def test_a_model_is_trained_exported_and_used(
     texts = "\n".join(text for text, _ in ROWS).encode()
     lines = bertcli("predict", "-m", out, stdin=texts).stdout.splitlines()
     assert [json.loads(line)["label"] for line in lines] == [label for _, label in ROWS]
+
+
+def test_the_models_own_yaml_repeats_the_run_with_a_change(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ["--train", data, "--dev", data, "--labels", "pos,neg", "--class-weights", "pos=2", "--lr", "0.001"]
+    assert finetune(tiny_model, first, *options, "--epochs", "1", "--no-export") == 0
+    config = str(first / "bertcli.yaml")
+    assert run(["finetune", "--config", config, "-o", str(second), "--epochs", "2"]) == 0
+    kept = [yaml.safe_load((path / "bertcli.yaml").read_text(encoding="utf-8"))["finetune"] for path in (first, second)]
+    assert kept[0] == {**kept[1], "epochs": 1}
+    assert kept[0]["train"] == [data] and kept[0]["labels"] == ["pos", "neg"] and kept[0]["export"] is False
+    assert run(["evaluate", "--config", config, "-m", str(first), data, "-q"]) == 0
+    assert '"accuracy"' in capfd.readouterr().out
+
+
+def test_a_stopped_run_is_resumed_to_the_same_weights(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    options = ["--train", data, "--dev", data, "--epochs", "40", "--eval-steps", "25", "--batch-tokens", "40"]
+    options += ["--no-export"]
+    assert finetune(tiny_model, tmp_path / "whole", *options) == 0
+    command = [sys.executable, "-m", "bertcli", "finetune", "-m", str(tiny_model), "-o", str(tmp_path / "cut")]
+    command += ["--device", "cpu", "--threads", "1", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"step ")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not (tmp_path / "cut" / "config.json").exists()
+    assert finetune(tiny_model, tmp_path / "cut", *options, "--resume") == 0
+    whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
 
 
 def test_an_existing_model_is_not_overwritten_unasked(

@@ -58,7 +58,7 @@ def trainer(folder: Path, job: ToyJob, epochs: int = 2, dropout: float = 0.0, em
     steps = len(job.cuts)
     defaults: dict[str, Any] = {
         "rate": optim.learning_rate(0.1, 0.1, epochs * steps, "linear"), "clip_norm": 1.0, "eval_every": steps,
-        "metric": "accuracy", "patience": None, "folder": folder,
+        "metric": "accuracy", "direction": 1, "patience": None, "folder": folder,
     }  # fmt: skip
     accelerator = Accelerator(cpu=True)
     average = optim.Average(module, ema, 2) if ema else None
@@ -137,10 +137,10 @@ def test_the_best_weights_are_kept_and_patience_ends_the_run(tmp_path: Path) -> 
     assert [entry["accuracy"] for entry in run.history] == [0.5, 0.9, 0.8, 0.9]
 
 
-@pytest.mark.parametrize(("metric", "best"), [("rmse", [True, True, False]), ("mcc", [True, False, True])])
-def test_lower_is_better_for_errors_and_losses(tmp_path: Path, metric: str, best: list[bool]) -> None:
-    run = trainer(tmp_path, ToyJob(*FOUR), metric=metric)
-    assert [run._is_best({metric: value}) for value in (0.5, 0.4, 0.6)] == best
+@pytest.mark.parametrize(("direction", "best"), [(-1, [True, True, False]), (1, [True, False, True])])
+def test_less_or_more_is_better(tmp_path: Path, direction: int, best: list[bool]) -> None:
+    run = trainer(tmp_path, ToyJob(*FOUR), direction=direction)
+    assert [run._is_best({"accuracy": value}) for value in (0.5, 0.4, 0.6)] == best
 
 
 def test_an_undefined_metric_is_the_worst(tmp_path: Path) -> None:
