@@ -180,11 +180,6 @@ def test_correlation_with_a_constant_is_none(gold, predicted):
     assert result["mae"] == pytest.approx(np.abs(np.subtract(gold, predicted)).mean())
 
 
-def test_a_side_constant_but_for_rounding_has_ranks_only():
-    result = classification.regression([1.0, 2.0, 3.0], [1.0, 1.0 + 2e-16, 1.0 + 4e-16])
-    assert (result["pearson"], result["spearman"]) == (None, pytest.approx(1))
-
-
 def test_two_opposite_points():
     result = classification.regression([1.0, 2.0], [5.0, 3.0])
     assert (result["pearson"], result["spearman"]) == (pytest.approx(-1), pytest.approx(-1))
@@ -201,7 +196,7 @@ def test_the_listed_metrics_are_the_numbers_returned():
     settings = {"map_labels", "threshold"}  # numbers that say nothing of quality
     for directions, result in every_family():
         numbers = [name for name, value in result.items() if isinstance(value, int | float) and name not in settings]
-        assert numbers == list(directions)
+        assert set(numbers) == set(directions)
 
 
 def test_results_are_plain_python():
