@@ -6,6 +6,7 @@ job.py's. Try: python -c "from bertcli.engine.finetune import finetune; help(fin
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from accelerate.state import AcceleratorState
 
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
-from bertcli.device import Device, has_fast_bf16
+from bertcli.device import Device, has_fast_bf16, keep_freed_memory
 from bertcli.engine import checkpoint, job, optim
 from bertcli.engine.artifacts import Result
 from bertcli.engine.labelled import Data, prepare
@@ -110,6 +111,7 @@ def _precision(wanted: str, device: Device) -> tuple[str, str]:
 @contextmanager
 def _accelerator(device: Device, precision: str) -> Iterator[Accelerator]:
     torch.set_num_threads(device.threads)
+    keep_freed_memory()
     try:
         yield Accelerator(cpu=device.kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
     finally:
@@ -278,4 +280,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _loggable(event: Step | Eval) -> dict[str, Any]:
-    return {"event": type(event).__name__.lower(), **asdict(event)}
+    return {"event": type(event).__name__.lower(), "time": round(time.time(), 3), **asdict(event)}
