@@ -52,10 +52,11 @@ class Model:
             return
         pickle = next((name for name in PICKLES if (self.path / name).is_file()), None)
         if pickle:
+            kind = f"AutoModelFor{self.head}" if self.head else "AutoModel"
             raise ModelError(
                 f"{self.path}: the weights are a pickle ({pickle}), which can run code and is never opened. "
-                'Convert it where you trust it: python -c "from transformers import AutoModel; '
-                f"AutoModel.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
+                'Convert it where you trust it: python -c "from transformers '
+                f"import {kind}; {kind}.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
             )
         raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.")
 
