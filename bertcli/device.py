@@ -38,6 +38,11 @@ def choose(kind: str = "auto", threads: int | None = None) -> Device:
     return Device("cpu", threads, "no GPU on this machine")
 
 
+def cpu(threads: int | None, reason: str) -> Device:
+    """The CPU, where something else than the user or the machine leaves no choice."""
+    return Device("cpu", threads or cores(), reason)
+
+
 def cores() -> int:
     """CPU cores this process may run on (affinity respected)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -62,16 +62,18 @@ def task_of(model: Model) -> str:
 def _choose(model: Model, request: Request) -> tuple[str, str, device.Device]:
     """Backend, why, and device. A model that only ONNX Runtime can open never waits for torch to look for a GPU."""
     has_onnx = any(model.onnx_file(precision) for precision in ("int8", "fp32"))
+    is_free = request.device == "auto"
+    only_cpu = device.cpu(request.threads, "they run on the CPU")
+    if request.backend == "onnx" and is_free:
+        return "onnx", "asked for", only_cpu
     if request.backend != "auto":
-        kind = "cpu" if request.backend == "onnx" and request.device == "auto" else request.device
-        return request.backend, "asked for", device.choose(kind, request.threads)
+        return request.backend, "asked for", device.choose(request.device, request.threads)
     if request.precision == "bf16" or not has_onnx:
         why = "bf16 was asked for" if has_onnx else "the model has no ONNX files"
         return "pytorch", why, device.choose(request.device, request.threads)
-    if not model.has_weights:
-        kind = "cpu" if request.device == "auto" else request.device
-        return "onnx", "the model has only ONNX files", device.choose(kind, request.threads)
+    if not model.has_weights and is_free:
+        return "onnx", "the model has only ONNX files", only_cpu
     place = device.choose(request.device, request.threads)
-    if place.kind == "cpu":
+    if place.kind == "cpu" or not model.has_weights:
         return "onnx", "the model has ONNX files", place
     return "pytorch", "ONNX files run on the CPU only", place
