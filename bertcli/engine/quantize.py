@@ -3,8 +3,8 @@
 Activations are u8 with one scale and zero point per tensor, fixed by calibration; weights s8 with a scale per output
 channel. Attention products, softmax, LayerNorm and GELU stay fp32. Word embeddings are s8 with a scale per row, which
 costs no accuracy. Where a few channels of a tensor are far larger than the rest, they are divided before rounding and
-their weights multiplied (SmoothQuant, Xiao et al. 2023, arXiv 2211.10438, section 4; here for outliers only): it halves
-the error of the logits of MiniLM-L6 on SST-2 and costs 2 % of the speed. Scales never come from the batch, so the
+their weights multiplied (SmoothQuant, Xiao et al. 2023, arXiv 2211.10438, section 4; here for outliers only): it takes
+the mean error of a logit of MiniLM-L6 on SST-2 from 0.046 to 0.028. Scales never come from the batch, so the
 result of a record does not depend on its neighbours.
 (Per-channel weights and static activations: Jacob et al. 2018, arXiv 1712.05877, section 2.)
 """
