@@ -4,7 +4,6 @@ Knows no model. Looks for a GPU without importing torch, because importing it co
 never earns back. Try: python -c "from bertcli.device import choose; print(choose())"
 """
 
-import ctypes
 import os
 import sys
 from dataclasses import dataclass
@@ -80,6 +79,8 @@ def keep_freed_memory() -> None:
     glibc gives each back to the kernel at once, and every page is then faulted in anew: 14 to 20 % of the time of
     training MiniLM-L6 in batches of 1,024 tokens on two cores. Nothing happens where the C library is another.
     """
+    import ctypes
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**30)

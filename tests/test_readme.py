@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from bertcli import registry
 from bertcli.cli.main import cli
@@ -66,3 +67,11 @@ def test_the_tree_names_what_is_there() -> None:
         name = line.split()[0]
         if re.fullmatch(r"[\w.]+/?", name) and not line.startswith("   ") and ("." in name or name.endswith("/")):
             assert any((ROOT / folder / name).exists() for folder in ("bertcli", ".")), name
+
+
+def test_help_lists_each_command_with_what_it_does() -> None:
+    listed = " ".join(CliRunner().invoke(cli, ["--help"]).output.split("Commands:")[1].split())
+    for name in registry.names("cli/commands"):
+        module = import_module(f"bertcli.cli.commands.{name}")
+        summary = str(module.__doc__).removeprefix(f"bertcli {name}: ").removesuffix(".")
+        assert f"{name} {summary}" in listed

@@ -20,7 +20,7 @@ class ReaderGone(Exception):
 
 
 class Commands(click.Group):
-    """The commands under cli/commands/, each imported only when it is called or its help is listed."""
+    """The commands under cli/commands/, each imported only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The file names, which need no import."""
@@ -33,12 +33,22 @@ class Commands(click.Group):
         command: click.Command = registry.load("cli/commands", cmd_name).command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them by the first lines of their files, `bertcli NAME: what it does.`, which needs no import."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGone from error
+
+
+def _summary(command: str) -> str:
+    with (registry.PACKAGE / "cli" / "commands" / f"{command}.py").open(encoding="utf-8") as file:
+        return file.readline().strip('"\n.').partition(": ")[2]
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)

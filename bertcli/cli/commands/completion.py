@@ -1,4 +1,4 @@
-"""bertcli completion: the script that makes a shell complete bertcli's commands and options."""
+"""bertcli completion: print the script that makes a shell complete commands and options."""
 
 import click
 

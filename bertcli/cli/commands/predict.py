@@ -1,4 +1,4 @@
-"""bertcli predict: a filter. One result out for each record in, in order, as soon as it is there."""
+"""bertcli predict: a filter: one result out for each record in, in order, as soon as it is there."""
 
 from typing import Any
 
