@@ -184,7 +184,7 @@ class Bench:
     def training(self, base: str, train: Path) -> tuple[float, float]:
         """Examples a second of one epoch, after the first step, by the run's own log; and the accuracy on dev."""
         out = self.folder / "model"
-        options = ["--text-field", "sentence", "--epochs", "1", "--no-export", "--overwrite"]
+        options = ["--text-field", "sentence", "--epochs", "1", "--lr", "2e-4", "--no-export", "--overwrite"]
         run(*BERTCLI, "finetune", "--train", train, "--dev", SST2 / "dev.tsv", "-m", base, "-o", out, *options)
         log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         steps = [entry for entry in log if entry["event"] == "step"]
