@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
@@ -30,7 +29,10 @@ def scalars(metrics: Mapping[str, Any]) -> str:
 
 
 class Show:
-    """Shows step and evaluation events as they come. Use it in a `with`."""
+    """Shows step and evaluation events as they come. Use it in a `with`.
+
+    The bar appears with the first step: the notes on the data and the model come before it, on lines of their own.
+    """
 
     def __init__(self, voice: Voice) -> None:
         self.voice = voice
@@ -38,22 +40,26 @@ class Show:
         self.last = time.monotonic()
 
     def __enter__(self) -> "Show":
-        if self.voice.terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-            self.bar = Progress(*columns, console=self.voice.rich(), transient=True)
-            self.task = self.bar.add_task("starting", total=None)
-        self.context: AbstractContextManager[Any] = self.bar or nullcontext()
-        self.context.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self.context.__exit__(*error)
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def started(self) -> "Progress":
+        """The bar, on the terminal from now on."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        bar = Progress(*columns, console=self.voice.rich(), transient=True)
+        self.task = bar.add_task("")
+        bar.start()
+        return bar
 
     def step(self, step: "Step") -> None:
         """Move the bar, or write a line when the last is a while ago."""
-        if self.bar:
+        if self.voice.terminal:
+            self.bar = self.bar or self.started()
             self.bar.update(self.task, completed=step.step, total=step.total, description=describe(step))
         elif time.monotonic() - self.last > LINE_EVERY:
             self.last = time.monotonic()
