@@ -20,10 +20,14 @@ Long = Literal["window", "truncate", "error"]
 
 @dataclass(slots=True)
 class Window:
-    """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0)."""
+    """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0).
+
+    words: for each token the index of the word whose first piece it is, -1 for others; None where no words were given.
+    """
 
     ids: list[int]
     type_ids: list[int] | None = None
+    words: list[int] | None = None
 
 
 @dataclass(slots=True)
@@ -50,6 +54,33 @@ class Tokenizer:
             Features([self._window(encoding, text)]) if len(encoding) <= self.max_length else self._long(text, long)
             for encoding, text in zip(encodings, texts, strict=True)
         ]
+
+    def encode_words(self, sentences: Sequence[Sequence[str]], long: Long = "window") -> list[Features | RecordError]:
+        """Encode sentences that are words already; each window says which token begins which word.
+
+        The edge of a window may cut a word of many pieces; a word without any (a zero-width space) begins nowhere.
+        """
+        options = {"is_pretokenized": True, "add_special_tokens": False}
+        bare = self.backend.encode_batch([list(words) for words in sentences], **options)
+        return [self._words(encoding, long) for encoding in bare]
+
+    def _words(self, encoding: "tokenizers.Encoding", long: Long) -> Features | RecordError:
+        room = self.max_length - self.backend.num_special_tokens_to_add(False)
+        if len(encoding) > room and long == "error":
+            return RecordError(f"the text is longer than the model's {self.max_length} tokens (--long error).")
+        ids = encoding.word_ids
+        words = [
+            -1 if word is None or word == before else word for word, before in zip(ids, [None, *ids], strict=False)
+        ]
+        pieces, step = _cut(encoding, room), room - room // 4
+        windows = [self._with_words(piece, words[i * step :]) for i, piece in enumerate(pieces)]
+        if len(windows) > 1 and long == "truncate":
+            return Features(windows[:1], truncated=True)
+        return Features(windows)
+
+    def _with_words(self, piece: "tokenizers.Encoding", words: list[int]) -> Window:
+        whole, rest = self.backend.post_process(piece), iter(words)
+        return Window(whole.ids, words=[-1 if special else next(rest) for special in whole.special_tokens_mask])
 
     @staticmethod
     def _window(encoding: "tokenizers.Encoding", text: Text) -> Window:

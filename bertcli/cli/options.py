@@ -130,6 +130,13 @@ fields = group(
     ),
     click.option("--pair-field", metavar="NAME", help="Field with the second text of a pair."),
 )
+scheme = click.option(
+    "--scheme",
+    type=click.Choice(["auto", "iob1", "iob2", "bioes", "io"]),
+    default="auto",
+    show_default=True,
+    help="How the data's entity tags are written; auto reads all of these, the others refuse what differs.",
+)
 labels = group(
     click.option(
         "--label-field", default="label", show_default=True, metavar="NAME", help="Field with the label or labels."
@@ -141,6 +148,7 @@ labels = group(
         metavar="TEXT",
         help="Between several labels in one CSV or TSV cell.",
     ),
+    scheme,
 )
 long = click.option(
     "--long",

@@ -97,6 +97,8 @@ class Tally:
 def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     """Stream the input through the model to the output; returns the exit code."""
     records = open_input(given)
+    output_format = given["output_format"] or formats.by_extension("output", given["output"] or "-")
+    given = {**given, "tags": output_format == "conll"}
     session: Session = open_session(select(Request, given), select(Options, given))
     voice.note(session.reason)
     tally = Tally()

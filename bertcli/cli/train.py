@@ -18,6 +18,7 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train, publish and export; returns the exit code."""
     from bertcli.engine import finetune as engine
 
+    given = {**given, "task": given["task"] or Settings.task}
     settings: Settings = select(Settings, given)
     place = device.choose(given["device"], given["threads"])
     train, dev = _records(given, "train"), _records(given, "dev") if given["dev"] else None

@@ -94,8 +94,8 @@ def _check_path(path: str) -> None:
 def _check_columns(columns: Sequence[str] | None, formats: Sequence[str]) -> None:
     if columns is None:
         return
-    if not set(formats) & {"csv", "tsv"}:
-        raise UsageError(f"column names are for csv and tsv, not {formats[0]}; --input-format says which it is")
+    if not set(formats) & {"csv", "tsv", "conll"}:
+        raise UsageError(f"column names are for csv, tsv and conll, not {formats[0]}; --input-format says which it is")
     from bertcli.data.tables import check_names
 
     check_names(columns, "the column names given")

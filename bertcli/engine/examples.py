@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from bertcli.data.records import Record, lookup
+from bertcli.data.records import Record
 from bertcli.engine.sampler import Indices
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
 from bertcli.tokenizer import Features, Window
 
 CHUNK = 4096  # records encoded at once
-SHOWN = 10  # faults listed before the rest is only counted
+SHOWN = 1000  # faults listed before the rest is only counted
 
 
 class Faults:
@@ -47,44 +47,49 @@ class Examples:
     """N records as W windows (W = N unless long texts are windowed).
 
     ids: (tokens,) int32, window after window. type_ids: (tokens,) int8, or None for single texts.
+    words: (tokens,) int32, the word that a token begins or -1; None where labels are not of words.
     offsets: (W+1,) where each window begins in them. owner: (W,) index of a window's record.
     records: N, each with its label only. truncated: records that lost tokens. sources: the files they came from.
     """
 
     def __init__(self, task: BaseTask, records: Iterable[Record], faults: Faults) -> None:
-        self._ids, self._types, self._lengths, self._owner = array("i"), array("b"), array("q"), array("q")
+        self._ids, self._types, self._words = array("i"), array("b"), array("i")
+        self._lengths, self._owner = array("q"), array("q")
         self.records: list[Record] = []
         self.truncated = 0
         self.sources: dict[str, int] = {}
         for chunk in _chunks(records):
             for record, encoded in zip(chunk, task.encode(chunk), strict=True):
-                self._add(record, encoded, task.options.label_field, faults)
+                self._add(record, encoded, task, faults)
         self.ids = np.asarray(self._ids, np.int32)
         self.type_ids = np.asarray(self._types, np.int8) if self._types else None
+        self.words = np.asarray(self._words, np.int32) if self._words else None
         self.lengths = np.asarray(self._lengths, np.int64)
         self.owner = np.asarray(self._owner, np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
-    def _add(self, record: Record, encoded: Encoded, label_field: str, faults: Faults) -> None:
+    def _add(self, record: Record, encoded: Encoded, task: BaseTask, faults: Faults) -> None:
         self.sources[record.source] = self.sources.get(record.source, 0) + 1
         try:
             if record.fault is not None:
                 raise RecordError(record.fault)
             if isinstance(encoded, RecordError):
                 raise encoded
-            label = lookup(record.fields, label_field, "--label-field")
+            fields = task.kept(record)
         except RecordError as error:
             return faults.add(record, error)
         for window in encoded.windows:
             self._add_window(window)
         self.truncated += encoded.truncated
-        # The text is not needed any more: only its label and its place (for messages) stay in memory.
-        return self.records.append(Record(record.index, {label_field: label}, record.line, record.source))
+        # What is left is what the label is read from, and the place for messages.
+        return self.records.append(Record(record.index, fields, record.line, record.source))
 
     def _add_window(self, window: Window) -> None:
         self._ids.extend(window.ids)
         if window.type_ids is not None:
             self._types.extend(window.type_ids)
+        if window.words is not None:
+            self._words.extend(window.words)
         self._lengths.append(len(window.ids))
         self._owner.append(len(self.records))
 
@@ -97,15 +102,19 @@ class Examples:
 
     def arrays(self, windows: Indices, pad: int) -> dict[str, np.ndarray[Any, Any]]:
         """input_ids and, where there are any, token_type_ids, (B, T) int64; attention_mask only if lengths differ."""
-        lengths = self.lengths[windows]
-        columns = np.arange(lengths.max())
-        mask = columns < lengths[:, None]  # (B, T)
-        places = np.where(mask, self.offsets[windows][:, None] + columns, 0)
+        places, mask = self.places(windows)
         result = {"input_ids": np.where(mask, self.ids[places], pad).astype(np.int64)}
         if self.type_ids is not None:
             result["token_type_ids"] = np.where(mask, self.type_ids[places], 0).astype(np.int64)
         # Without a mask, attention runs on the kernels for dense batches; nearly all training batches are.
         return result if mask.all() else result | {"attention_mask": mask.astype(np.int64)}
+
+    def places(self, windows: Indices) -> tuple[Indices, np.ndarray[Any, Any]]:
+        """Where the windows' tokens are in the flat arrays, and which of these (B, T) places are tokens at all."""
+        lengths = self.lengths[windows]
+        columns = np.arange(lengths.max())
+        mask = columns < lengths[:, None]
+        return np.where(mask, self.offsets[windows][:, None] + columns, 0), mask
 
     def features(self) -> Iterator[tuple[Features, range]]:
         """Each record as its task's `combine` wants it, and which windows are its own."""
@@ -113,8 +122,14 @@ class Examples:
         start = 0
         for end in ends.tolist():
             own = range(start, end)
-            yield Features([Window([0] * int(self.lengths[i])) for i in own]), own
+            yield Features([self._bare(i) for i in own]), own
             start = end
+
+    def _bare(self, window: int) -> Window:
+        words = None
+        if self.words is not None:
+            words = self.words[self.offsets[window] : self.offsets[window + 1]].tolist()
+        return Window([0] * int(self.lengths[window]), words=words)
 
     def sha256(self, targets: Sequence[Any]) -> str:
         """A hash of what the model is trained on: tokens, their segments and the targets."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bertcli.backends.pytorch import inputs_of
 from bertcli.engine import sampler
-from bertcli.engine.labelled import Labelled
+from bertcli.engine.labelled import IGNORED, Labelled
 from bertcli.engine.settings import ClassWeights, Settings
 from bertcli.engine.train import Batch, Metrics
 from bertcli.errors import UsageError
@@ -44,10 +44,11 @@ class FinetuneJob:
         """This process' rows; where there are fewer rows than processes, some other row that counts nothing."""
         own = sampler.shard(windows, self.rank, self.processes)
         rows = own if len(own) else windows[:1]
-        owner = torch.from_numpy(self.train.examples.owner[rows])
-        targets = self.train.targets[owner].to(self.accelerator.device)
+        targets = self.train.batch_targets(rows)
         tokens = int(self.train.examples.lengths[own].sum())
-        return Batch(self._inputs(self.train, rows), targets, len(own), len(own), tokens)
+        count = len(own) if self.train.examples.words is None else int((targets != IGNORED).sum()) * bool(len(own))
+        inputs = self._inputs(self.train, rows)
+        return Batch(inputs, targets.to(self.accelerator.device), count, len(own), tokens)
 
     def _inputs(self, data: Labelled, windows: sampler.Indices) -> dict[str, torch.Tensor]:
         arrays = data.examples.arrays(windows, self.pad)
@@ -68,26 +69,40 @@ class FinetuneJob:
         if self.dev is None:
             return None
         predictions = self.predict(model, self.dev)
-        loss = self.loss_of(torch.from_numpy(np.stack(predictions)), self.dev.targets) / len(predictions)
-        return {"loss": float(loss), **self.task.metrics(self.dev.gold, predictions)}
+        return {"loss": self._dev_loss(self.dev, predictions), **self.task.metrics(self.dev.gold, predictions)}
+
+    def _dev_loss(self, dev: Labelled, predictions: list[Any]) -> float:
+        """The mean over the records, or over the words that have pieces."""
+        if dev.examples.words is None:
+            return float(self.loss_of(torch.from_numpy(np.stack(predictions)), dev.targets)) / len(predictions)
+        logits = np.concatenate(predictions)
+        targets = np.concatenate([gold[: len(own)] for gold, own in zip(dev.gold, predictions, strict=True)])
+        shown = ~np.isnan(logits).any(-1)
+        total = self.loss_of(torch.from_numpy(logits[shown]), torch.from_numpy(targets[shown].astype(np.int64)))
+        return float(total) / max(int(shown.sum()), 1)
 
     def predict(self, model: Any, data: Labelled) -> list[Any]:
         """The task's raw prediction for each record, computed in shares by the processes."""
         logits = self._all_logits(model, data)
         return [
-            self.task.combine(features, [{"logits": logits[i]} for i in own])
+            self.task.combine(features, [{"logits": logits[data.output(i)]} for i in own])
             for features, own in data.examples.features()
         ]
 
     @torch.no_grad()
     def _all_logits(self, model: Any, data: Labelled) -> np.ndarray[Any, Any]:
-        """(W, L), a row per window."""
+        """(W, L), a row per window; (tokens, L) for token classification."""
         budget = max(EVAL_TOKENS, self.settings.batch_tokens)
         batches = sampler.in_length_order(data.examples.lengths, budget)
         model.eval()
-        outputs = torch.zeros(len(data.examples.lengths), len(self.task.config["id2label"]))
+        outputs = torch.zeros(data.outputs, len(self.task.config["id2label"]))
         for windows in batches[self.rank :: self.processes]:
-            outputs[torch.from_numpy(windows)] = self._logits(model, self._inputs(data, windows)).cpu()
+            logits = self._logits(model, self._inputs(data, windows)).cpu()
+            if data.examples.words is None:
+                outputs[torch.from_numpy(windows)] = logits
+            else:
+                places, mask = data.examples.places(windows)
+                outputs[torch.from_numpy(places[mask])] = logits[torch.from_numpy(mask)]
         model.train()
         if self.processes == 1:
             return outputs.numpy()
@@ -103,6 +118,11 @@ def loss(problem: str, weights: torch.Tensor | None, smoothing: float) -> Loss:
         return lambda logits, targets: functional.cross_entropy(
             logits, targets, weight=_to(weights, logits), reduction="sum", label_smoothing=smoothing
         )
+    if problem == "token_classification":
+        return lambda logits, targets: functional.cross_entropy(
+            logits.flatten(0, -2), targets.flatten(), weight=_to(weights, logits), reduction="sum",
+            ignore_index=IGNORED, label_smoothing=smoothing,
+        )  # fmt: skip
     if problem == "regression":
         return lambda logits, targets: functional.mse_loss(logits, targets, reduction="sum")
     return lambda logits, targets: (
@@ -122,6 +142,7 @@ def class_weights(chosen: ClassWeights, targets: torch.Tensor, labels: list[str]
     """
     if chosen is None:
         return None
+    targets = targets[targets != IGNORED] if targets.ndim == 1 else targets
     if targets.is_floating_point() and targets.shape[1] == len(labels) == 1:
         raise UsageError("--class-weights: a regression has no classes.")
     if chosen == "balanced":

@@ -4,25 +4,49 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from bertcli import registry, tokenizer
 from bertcli.data.records import Record
 from bertcli.engine import problem
 from bertcli.engine.examples import Examples, Faults
+from bertcli.engine.sampler import Indices
 from bertcli.engine.settings import Settings
 from bertcli.errors import UsageError
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask
 
+IGNORED = -100  # the target that torch's cross-entropy leaves out
+
 
 @dataclass(frozen=True)
 class Labelled:
-    """Encoded examples with the target of each record: gold as the task gives it, targets as the loss takes it."""
+    """Encoded examples with the target of each record: gold as the task gives it, targets as the loss takes them.
+
+    targets: a row per record; (tokens,) for token classification, IGNORED where no word begins.
+    """
 
     examples: Examples
     gold: Sequence[Any]
     targets: torch.Tensor
+
+    @property
+    def outputs(self) -> int:
+        """Rows of logits that the model gives for all: one per window, or per token."""
+        return len(self.examples.lengths if self.examples.words is None else self.examples.ids)
+
+    def output(self, window: int) -> Any:
+        """Which of these rows are a window's."""
+        offsets = self.examples.offsets
+        return window if self.examples.words is None else slice(offsets[window], offsets[window + 1])
+
+    def batch_targets(self, windows: Indices) -> torch.Tensor:
+        """The targets of some windows: a row each, (B, T) for token classification."""
+        if self.examples.words is None:
+            return self.targets[torch.from_numpy(self.examples.owner[windows])]
+        places, mask = self.examples.places(windows)
+        return self.targets[torch.from_numpy(places)].masked_fill(torch.from_numpy(~mask), IGNORED)
 
 
 @dataclass(frozen=True)
@@ -75,7 +99,7 @@ def prepare(settings: Settings, base: Model, train: Iterable[Record], dev: Itera
     gold = {name: split.targets(task, faults) for name, split in examples.items()}
     faults.demand_none()
     splits = {
-        name: Labelled(split, gold[name], tensor(gold[name], decision.problem, len(decision.labels)))
+        name: Labelled(split, gold[name], tensor(gold[name], decision.problem, len(decision.labels), split))
         for name, split in examples.items()
     }
     return Data(task, decision, splits["train"], splits.get("dev"), tokens.max_length)
@@ -96,8 +120,13 @@ def _demand_scorable(dev: Examples, decision: problem.Decision, settings: Settin
     problem.demand_known(dev.records, decision, settings)
 
 
-def tensor(gold: Sequence[Any], kind: str, labels: int) -> torch.Tensor:
-    """Targets of N records: (N,) class indices, (N, L) of 0 and 1 for multi-label, (N, 1) numbers for regression."""
+def tensor(gold: Sequence[Any], kind: str, labels: int, examples: Examples) -> torch.Tensor:
+    """Targets of N records: (N,) class indices, (N, L) of 0 and 1 for multi-label, (N, 1) numbers for regression.
+
+    (tokens,) class indices for token classification.
+    """
+    if kind == "token_classification":
+        return _token_targets(gold, examples)
     if kind == "single_label_classification":
         return torch.tensor(gold, dtype=torch.int64)
     if kind == "regression":
@@ -106,3 +135,14 @@ def tensor(gold: Sequence[Any], kind: str, labels: int) -> torch.Tensor:
     for row, indices in zip(hot, gold, strict=True):
         row[list(indices)] = 1
     return hot
+
+
+def _token_targets(gold: Sequence[list[int]], examples: Examples) -> torch.Tensor:
+    """Each word's tag at its first piece, in every window that has it."""
+    assert examples.words is not None  # the task encodes words
+    targets = np.full(len(examples.ids), IGNORED, np.int64)
+    for window, owner in enumerate(examples.owner.tolist()):
+        own = slice(examples.offsets[window], examples.offsets[window + 1])
+        words = examples.words[own]
+        targets[own][words >= 0] = np.asarray(gold[owner])[words[words >= 0]]
+    return torch.from_numpy(targets)

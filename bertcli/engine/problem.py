@@ -1,16 +1,20 @@
 """What kind of classification the training labels ask for, and the names and order of the labels."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bertcli.data.records import Record, lookup
 from bertcli.engine.settings import Settings
 from bertcli.errors import RecordError, UsageError
+from bertcli.metrics.entities import recognise
 from bertcli.model import Model
 from bertcli.tasks.text_classification import Problem, ids_by_name, label_name, label_names, problem_of
+from bertcli.tasks.token_classification import entity_types, tags_of
 
+TOKENS: Literal["token_classification"] = "token_classification"
 KINDS: dict[str, Problem] = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -23,7 +27,7 @@ DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
 class Decision:
     """The problem, its labels by id (regression has one output, named score), and the reasons, for people."""
 
-    problem: Problem
+    problem: Problem | Literal["token_classification"]
     labels: list[str]
     reason: str
     labels_reason: str
@@ -31,8 +35,8 @@ class Decision:
     @property
     def config(self) -> dict[str, Any]:
         """The part of config.json that says so, as transformers writes it."""
-        return {
-            "problem_type": self.problem,
+        stated = {} if self.problem == TOKENS else {"problem_type": self.problem}
+        return stated | {
             "id2label": dict(enumerate(self.labels)),
             "label2id": {label: i for i, label in enumerate(self.labels)},
         }
@@ -42,6 +46,8 @@ def decide(settings: Settings, base: Model, records: Sequence[Record]) -> Decisi
     """Choose the problem and the label order. Raises UsageError where there is nothing to learn."""
     if not records:
         raise UsageError("the training data has no records; --train needs at least two, of two classes.")
+    if settings.task == "token-classification":
+        return _tags(settings, base, records)
     problem, reason = _problem(settings, [_value(record, settings) for record in records])
     if problem == "regression":
         return Decision(problem, ["score"], reason, "regression has one output")
@@ -52,6 +58,41 @@ def decide(settings: Settings, base: Model, records: Sequence[Record]) -> Decisi
         raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
     labels, why = _labels(settings, base, problem, found)
     return Decision(problem, labels, reason, why)
+
+
+def _tags(settings: Settings, base: Model, records: Sequence[Record]) -> Decision:
+    """IOB2 labels of the entity types given, of the base model's where they cover the data, else of the data's."""
+    found = types_in(records, settings)
+    if not found:
+        raise UsageError("no training record has an entity; at least one type is needed.")
+    given, why = (
+        list(settings.labels or found),
+        "as given by --labels" if settings.labels else "sorted types of the data",
+    )
+    labels = ["O", *(f"{prefix}-{kind}" for kind in given for prefix in "BI")]
+    if not settings.labels and base.head == "TokenClassification" and set(labels) <= set(base.labels):
+        labels, why = base.labels, "those of the base model"
+    return Decision(TOKENS, labels, f"tags in {_scheme(records, settings).upper()}", why)
+
+
+def _scheme(records: Iterable[Record], settings: Settings) -> str:
+    if settings.scheme != "auto":
+        return settings.scheme
+    good = (record for record in records if "tokens" in record.fields)
+    with suppress(RecordError):  # Task.label says where
+        return recognise(tags_of(record, settings.label_field) for record in good)
+    return "iob2"
+
+
+def types_in(records: Iterable[Record], settings: Settings) -> list[str]:
+    """The entity types, sorted. Records whose tags are none are left to Task.label."""
+    types: set[str] = set()
+    for record in records:
+        try:
+            types.update(entity_types(record, settings.label_field))
+        except RecordError:
+            continue
+    return sorted(types)
 
 
 def _problem(settings: Settings, values: list[Any]) -> tuple[Problem, str]:
@@ -105,8 +146,11 @@ def demand_known(records: Iterable[Record], decision: Decision, settings: Settin
     """Raise UsageError that lists the labels of the dev data which the model does not have."""
     if decision.problem == "regression":
         return
-    found = names_in(records, decision.problem, settings)
-    known = ids_by_name(decision.labels)
+    known: Collection[str]
+    if decision.problem == TOKENS:
+        found, known = types_in(records, settings), {label[2:]: 0 for label in decision.labels if label != "O"}
+    else:
+        found, known = names_in(records, decision.problem, settings), ids_by_name(decision.labels)
     unknown = [name for name in found if name not in known]
     if unknown:
         raise UsageError(

@@ -35,6 +35,7 @@ class Settings:
     label_field: str = "label"
     label_separator: str = ","
     labels: tuple[str, ...] | None = None
+    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
     long: Long = "truncate"
     max_length: int | None = None
     epochs: int = 3
@@ -74,7 +75,7 @@ class Settings:
     def options(self) -> Options:
         """What of this the task reads."""
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
-        return Options(*fields)
+        return Options(*fields, scheme=self.scheme)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by option name, as YAML and checkpoints keep them."""

@@ -6,9 +6,9 @@ A new task is one file beside this one with ALIASES, and a class `Task` that ext
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bertcli.data.records import Record
+from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
 from bertcli.tokenizer import Features, Long, Tokenizer
 
@@ -21,7 +21,10 @@ Encoded = Features | RecordError
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may set of a task, for all tasks together; each reads what it needs."""
+    """What the user may set of a task, for all tasks together; each reads what it needs.
+
+    scheme: of the tags read. offset_unit: in which start and end count. tags: show each word's tag beside the entities.
+    """
 
     text_field: str = "text"
     pair_field: str | None = None
@@ -31,6 +34,9 @@ class Options:
     top_k: int | None = None
     all_scores: bool = False
     threshold: float | None = None
+    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
+    offset_unit: Literal["codepoint", "utf16", "utf8"] = "codepoint"
+    tags: bool = False
 
 
 class BaseTask(ABC):
@@ -59,6 +65,11 @@ class BaseTask(ABC):
     @abstractmethod
     def label(self, record: Record) -> Any:
         """The target of a labelled record, in the form the head's loss takes. Raises RecordError."""
+
+    def kept(self, record: Record) -> dict[str, Any]:
+        """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
+        field = self.options.label_field
+        return {field: lookup(record.fields, field, "--label-field")}
 
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:

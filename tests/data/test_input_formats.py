@@ -119,7 +119,7 @@ def test_columns_replace_the_header(records: Any) -> None:
         read(["-"], input_format="csv", columns=["a", "a"])
     with pytest.raises(UsageError, match="no column is named"):
         read(["-"], input_format="csv", columns=[])
-    with pytest.raises(UsageError, match="column names are for csv and tsv, not lines"):
+    with pytest.raises(UsageError, match="column names are for csv, tsv and conll, not lines"):
         read(["-"], columns=["a"])
 
 

@@ -60,6 +60,7 @@ class Names(click.ParamType[tuple[str, ...]]):
     "--dev", multiple=True, metavar="FILE", help="Labelled records to score on; the best weights are kept. Repeatable."
 )
 @click.option("-m", "--model", required=True, metavar="MODEL", help="Base model: a directory or a Hub name.")
+@options.task
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="Where the model goes.")
 @options.fields
 @options.labels

@@ -27,13 +27,20 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
     type=click.FloatRange(0, 1),
     help="Least score for a label to be given.  [default: 0.5 for multi-label]",
 )
+@click.option(
+    "--offset-unit",
+    type=click.Choice(["codepoint", "utf16", "utf8"]),
+    default="codepoint",
+    show_default=True,
+    help="In what start and end of an entity count.",
+)
 @options.long
 @options.reading
 @click.option(
     "-f",
     "--format",
     "output_format",
-    type=click.Choice(["rich", "jsonl", "tsv", "csv"]),
+    type=click.Choice(["rich", "jsonl", "tsv", "csv", "conll"]),
     help="[default: by the extension of --output; rich on a terminal, else jsonl]",
 )
 @click.option(

@@ -47,6 +47,10 @@ class RichFormatter:
             return self._printed(Text(f"error  {_visible(describe(result))}", style="red"))
         line = Text()
         rest = self._finding(line, dict(result))
+        if _is_entities(rest.get("entities")) and isinstance(rest.get("text"), str):
+            self._entities(line, rest.pop("text"), rest.pop("entities"))
+            for name in ("tokens", "tags"):
+                rest.pop(name, None)
         line.append(" | ".join(self._shown(rest.pop(name)) for name in TEXTS if name in rest))
         for name, value in rest.items():
             line.append(f"  {_visible(name)}=", style="dim").append(self._shown(value))
@@ -67,6 +71,17 @@ class RichFormatter:
         elif _is_number(fields.get("score")):
             line.append(f"{fields.pop('score'):>8.4g}  ", style="bold")
         return fields
+
+    def _entities(self, line: "Text", text: str, entities: list[Mapping[str, Any]]) -> None:
+        """The text with each entity in the colour of its type, which follows it."""
+        place = 0
+        for entity in entities:
+            start = text.find(entity["text"], place)
+            line.append(_visible(text[place:start]))
+            line.append(_visible(entity["text"]), style=f"bold {self._colour(entity['type'])}")
+            line.append(f" {_visible(entity['type'])}", style=f"dim {self._colour(entity['type'])}")
+            place = start + len(entity["text"])
+        line.append(_visible(text[place:]))
 
     def _first(self, line: "Text", label: str, score: Any) -> None:
         from rich.cells import cell_len, set_cell_size
@@ -136,6 +151,12 @@ def _pairs(value: Any) -> list[tuple[str, Any]] | None:
             return None
         pairs.append((label, score))
     return pairs
+
+
+def _is_entities(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, Mapping) and {"type", "text"} <= item.keys() for item in value
+    )
 
 
 def _is_number(value: Any) -> bool:

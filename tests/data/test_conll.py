@@ -1,0 +1,93 @@
+"""CoNLL in and out."""
+
+from pathlib import Path
+
+import pytest
+
+from bertcli.data.readers import read
+from bertcli.data.writers import open_writer
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "open"
+
+
+def fields(tmp_path: Path, text: str, **options: object) -> list[object]:
+    (tmp_path / "a.conll").write_bytes(text.encode())
+    return [record.fault or record.fields for record in read([str(tmp_path / "a.conll")], **options)]  # type: ignore[arg-type]
+
+
+def both(tokens: str, tags: str) -> dict[str, list[str]]:
+    return {"tokens": tokens.split(), "tags": tags.split()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("Rome\tB-LOC\n.\tO\n\n\nHi\tO", [both("Rome .", "B-LOC O"), both("Hi", "O")]),
+        ("-DOCSTART- -X- O O\n\nRome NNP B-NP B-LOC\n", [both("Rome", "B-LOC")]),
+        ("a\r\nb\r\n\r\nc\r\n", [{"tokens": ["a", "b"]}, {"tokens": ["c"]}]),
+        ("# O\n1 O\n", [both("# 1", "O O")]),
+        ("#\tO\n", [both("#", "O")]),
+        ("# sent_id = 1\n1\tRome\tB-LOC\t-\t-\n2\t.\tO\t-\t-\n", [both("Rome .", "B-LOC O")]),
+        ("\ufeffRome\tO\n", [both("Rome", "O")]),
+        ("\u200b\tO\n\ufeff\tO\n", [{"tokens": ["\u200b", "\ufeff"], "tags": ["O", "O"]}]),
+        ("a\tO\nb\n\nc\tO\n", ["1 columns where the sentence has 2", both("c", "O")]),
+    ],
+)
+def test_sentences(tmp_path: Path, text: str, expected: list[object]) -> None:
+    assert fields(tmp_path, text) == expected
+
+
+def test_a_byte_that_does_not_decode_is_a_fault_of_its_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_bytes(b"a\tO\n\xff\tO\n\nb\tO\n")
+    one, other = read([str(tmp_path / "a.conll")])
+    assert one.line == 2 and one.fault == "invalid UTF-8 at byte 1 of the line; --encoding names another encoding"
+    assert other.fields == both("b", "O") and other.line == 4
+
+
+def test_all_broken_lines_of_a_sentence_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("a\tO\nb\nc\tO\nd\tO\tx\ne\n")
+    (record,) = read([str(tmp_path / "a.conll")])
+    assert record.line == 2 and record.fault == "1 columns where the sentence has 2 (and line 4, 5)"
+
+
+def test_columns_by_name(tmp_path: Path) -> None:
+    assert fields(tmp_path, "B-LOC x Rome\n", columns=["tags", "pos", "tokens"]) == [both("Rome", "B-LOC")]
+    assert "names 1" in str(fields(tmp_path, "B-LOC Rome\n", columns=["tokens"])[0])
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    sentences = [both("Rome # .", "B-LOC O O"), both("x", "O")]
+    with open_writer(str(tmp_path / "a.conll")) as writer:
+        writer.write_many(sentences)
+    assert [record.fields for record in read([str(tmp_path / "a.conll")])] == sentences
+    with open_writer(str(tmp_path / "b.conll")) as writer:
+        writer.write({"tokens": ["a\tb"], "tags": ["O"]})
+        writer.write({"text": "no tokens"})
+    assert writer.failures == 2
+    assert (tmp_path / "b.conll").read_text().count("# ") == 2
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
+@pytest.mark.parametrize(
+    ("file", "sentences", "found"),
+    [
+        ("wnut17/wnut17train.conll.xz", 3394, 1975),
+        ("wnut17/emerging.dev.conll", 1009, 836),
+        ("wnut17/emerging.test.annotated", 1287, 1079),
+        ("btc/btc.train.xz", 6338, None),
+        ("btc/btc.dev", 1001, None),
+        ("btc/btc.test.xz", 2001, 4376),
+        ("uner_en_ewt/en_ewt-ud-test.iob2.xz", 2077, None),
+        ("uner_zh_gsdsimp/zh_gsdsimp-ud-test.iob2", 500, None),
+    ],
+)
+def test_real_files_have_their_published_counts(file: str, sentences: int, found: int | None) -> None:
+    from bertcli.metrics.entities import spans
+
+    path = next(path for path in (DATA / file, DATA / f"{file}.xz") if path.is_file())
+    records = list(read([str(path)], input_format="conll"))
+    assert not [record.place for record in records if record.fault]
+    assert len(records) == sentences
+    if found is not None:
+        assert sum(len(spans(record.fields["tags"])) for record in records) == found

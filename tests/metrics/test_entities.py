@@ -1,0 +1,80 @@
+"""Entities against seqeval, and tags in every scheme there and back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seqeval import metrics as seqeval
+from seqeval.scheme import IOB2
+
+from bertcli.errors import RecordError
+from bertcli.metrics import entities
+from bertcli.metrics.entities import SCHEMES, Span
+
+TYPES = st.sampled_from(["PER", "LOC", "a-b"])
+
+
+@st.composite
+def sentences(draw: st.DrawFn) -> tuple[list[Span], int]:
+    """Spans that do not overlap, and the number of words."""
+    found, place = [], 0
+    for gap, length, kind in draw(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), TYPES), max_size=6)):
+        found.append(Span(place + gap, place + gap + length, kind))
+        place += gap + length
+    return found, place + draw(st.integers(0, 2))
+
+
+@given(sentences(), st.sampled_from(["iob1", "iob2", "bioes"]))
+def test_tags_and_spans_are_inverse(sentence: tuple[list[Span], int], scheme: entities.Scheme) -> None:
+    found, count = sentence
+    assert entities.spans(entities.tags(found, count, scheme)) == found
+
+
+@given(st.lists(sentences(), min_size=1, max_size=5), st.sampled_from(SCHEMES))
+def test_the_scheme_is_recognised_or_makes_no_difference(
+    data: list[tuple[list[Span], int]], scheme: entities.Scheme
+) -> None:
+    tagged = [entities.tags(found, count, scheme) for found, count in data]
+    seen = entities.recognise(tagged)
+    assert [entities.tags(entities.spans(own), len(own), seen) for own in tagged] == tagged
+
+
+@given(st.lists(st.tuples(sentences(), sentences()), min_size=1, max_size=6))
+def test_scores_are_seqevals_in_strict_mode(pairs: list[tuple[tuple[list[Span], int], tuple[list[Span], int]]]) -> None:
+    counts = [max(one[1], other[1]) for one, other in pairs]
+    gold = [entities.tags(one[0], count) for (one, _), count in zip(pairs, counts, strict=True)]
+    guess = [entities.tags(other[0], count) for (_, other), count in zip(pairs, counts, strict=True)]
+    result = entities.score(gold, guess)
+    strict = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    if any("B" in tag for own in gold + guess for tag in own):
+        assert (result["precision"] or 0) == pytest.approx(seqeval.precision_score(gold, guess, **strict))
+        assert (result["recall"] or 0) == pytest.approx(seqeval.recall_score(gold, guess, **strict))
+        assert (result["f1"] or 0) == pytest.approx(seqeval.f1_score(gold, guess, **strict))
+        assert (result["macro_f1"] or 0) == pytest.approx(seqeval.f1_score(gold, guess, average="macro", **strict))
+    if sum(counts):
+        assert result["token_accuracy"] == pytest.approx(seqeval.accuracy_score(gold, guess))
+
+
+@given(st.lists(st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y"]), max_size=8), max_size=4))
+def test_no_tag_inside_an_entity_is_lost(data: list[list[str]]) -> None:
+    for tags in data:
+        covered = {i for span in entities.spans(tags) for i in range(span.start, span.end)}
+        assert covered == {i for i, tag in enumerate(tags) if tag != "O"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("I-PER I-PER O I-LOC", [(0, 2, "PER"), (3, 4, "LOC")]),
+        ("B-PER B-PER I-LOC", [(0, 1, "PER"), (1, 2, "PER"), (2, 3, "LOC")]),
+        ("S-PER E-PER I-PER", [(0, 1, "PER"), (1, 2, "PER"), (2, 3, "PER")]),
+        ("B-PER L-PER U-LOC _", [(0, 2, "PER"), (2, 3, "LOC")]),
+    ],
+)
+def test_what_no_scheme_writes_is_read_as_conlleval_does(tags: str, expected: list[tuple[int, int, str]]) -> None:
+    assert entities.spans(tags.split()) == expected
+
+
+@pytest.mark.parametrize("tag", ["PER", "B-", "X-PER", "-PER", "BB-PER"])
+def test_what_is_no_tag_is_a_fault(tag: str) -> None:
+    with pytest.raises(RecordError, match="is no tag; tags are"):
+        entities.spans([tag])

@@ -1,0 +1,174 @@
+"""Named entities: words and their pieces, windows, tags, and offsets that are exact whatever the text."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertcli import tokenizer
+from bertcli.data.records import Record
+from bertcli.errors import RecordError
+from bertcli.tasks.base import Options
+from bertcli.tasks.token_classification import Task
+from bertcli.tokenizer import Features
+
+LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+CONFIG = {"id2label": {str(i): label for i, label in enumerate(LABELS)}, "max_position_embeddings": 64}
+HARD = [
+    "👩‍👩‍👧‍👦 met 王小明 in 北京。", "e\u0301le\u0300ve Zoe\u0308", "a\tb\r\nc", "\u200b\ufeff", "", "  ", "🇩🇪🇫🇷",
+    "ﬁn Ǆ İstanbul ß", "नमस्ते दुनिया", "a\u00ad-b", "x" * 300, "\x00 nul", "لا إله", "O'Neill's AT&T U.S.A. e-mail 3.14",
+]  # fmt: skip
+texts = st.one_of(st.text(max_size=80), st.sampled_from(HARD), st.lists(st.sampled_from(HARD)).map(" ".join))
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_model: Path) -> tokenizer.Tokenizer:
+    return tokenizer.load(tiny_model, CONFIG)
+
+
+def task(tokens: tokenizer.Tokenizer, **options: Any) -> Task:
+    return Task(tokens, CONFIG, Options(**options))
+
+
+def run(own: Task, record: Record, seed: int = 0) -> dict[str, Any]:
+    """The result with logits that depend on nothing but the token, so that all windows say the same of a word."""
+    (features,) = own.encode([record])
+    assert isinstance(features, Features)
+    table = np.random.default_rng(seed).normal(size=(100, len(LABELS))).astype(np.float32)
+    return own.decode(record, own.combine(features, [{"logits": table[window.ids]} for window in features.windows]))
+
+
+@given(text=texts, seed=st.integers(0, 9))
+def test_every_entity_is_where_it_says_in_every_unit(tokens: tokenizer.Tokenizer, text: str, seed: int) -> None:
+    record = Record(0, {"text": text})
+    found = run(task(tokens), record, seed)["entities"]
+    assert all(text[e["start"] : e["end"]] == e["text"] and e["text"] for e in found)
+    assert all(0 <= e["score"] <= 1 for e in found)
+    encodable = not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
+    for unit, encoding, size in (("utf16", "utf-16-le", 2), ("utf8", "utf-8", 1)):
+        if encodable:
+            raw = text.encode(encoding)
+            others = run(task(tokens, offset_unit=unit), record, seed)["entities"]
+            assert [raw[size * e["start"] : size * e["end"]].decode(encoding) for e in others] == [
+                e["text"] for e in found
+            ]
+
+
+@given(words=st.lists(st.text(min_size=1, max_size=12), max_size=200))
+def test_every_given_token_gets_a_tag_that_may_follow_the_one_before(
+    tokens: tokenizer.Tokenizer, words: list[str]
+) -> None:
+    result = run(task(tokens), Record(0, {"tokens": words}), seed=len(words))
+    assert len(result["tags"]) == len(words)
+    assert result["text"] == " ".join(words)
+    for before, tag in zip(["O", *result["tags"]], result["tags"], strict=False):
+        assert tag[0] != "I" or before[2:] == tag[2:]
+
+
+def test_a_token_of_300_characters_and_words_past_the_models_length(tokens: tokenizer.Tokenizer) -> None:
+    words = ["good"] * 100 + ["x" * 300] + ["bad"] * 100
+    own, record = task(tokens), Record(0, {"tokens": words})
+    (features,) = own.encode([record])
+    assert isinstance(features, Features) and len(features.windows) > 3
+    begun = {word for window in features.windows for word in window.words or [] if word >= 0}
+    assert begun == set(range(201))
+    assert all(len(window.ids) <= 64 for window in features.windows)
+
+
+def test_windows_say_of_a_long_text_what_one_window_would(tokens: tokenizer.Tokenizer, tiny_model: Path) -> None:
+    wide = tokenizer.load(tiny_model, {"max_position_embeddings": 4096})
+    record = Record(0, {"text": "good film the great plot of a lovely actor , " * 60})
+    assert run(task(tokens), record, 3) == run(task(wide), record, 3)
+
+
+def test_long_texts_may_be_cut_or_refused(tokens: tokenizer.Tokenizer) -> None:
+    record = Record(0, {"tokens": ["good"] * 100})
+    (cut,) = task(tokens, long="truncate").encode([record])
+    assert isinstance(cut, Features) and cut.truncated and len(cut.windows) == 1
+    (refused,) = task(tokens, long="error").encode([record])
+    assert isinstance(refused, RecordError) and "64 tokens" in str(refused)
+
+
+def test_a_word_without_pieces_is_outside(tokens: tokenizer.Tokenizer) -> None:
+    assert run(task(tokens), Record(0, {"tokens": ["\u200b", "\ufeff"]}))["tags"] == ["O", "O"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("O'Neill's AT&T, U.S.A.!", ["O'Neill's", "AT&T", ",", "U.S.A", ".", "!"]),
+        ("王小明 in 北京", ["王", "小", "明", "in", "北", "京"]),
+        ("7.7 e-mail\tx\r\ny", ["7.7", "e-mail", "x", "y"]),
+        ("(Rome) 😀Paris", ["(", "Rome", ")", "😀", "Paris"]),
+        ("e\u0301le\u0300ve", ["e\u0301le\u0300ve"]),
+    ],
+)
+def test_words_of_a_text(tokens: tokenizer.Tokenizer, text: str, words: list[str]) -> None:
+    own, places = task(tokens).words(Record(0, {"text": text}))
+    assert [own[start:end] for start, end in places] == words
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "expected"),
+    [
+        ("B-LOC I-LOC O", "auto", "B-LOC I-LOC O"),
+        ("I-LOC I-LOC B-LOC", "iob1", "B-LOC I-LOC B-LOC"),
+        ("B-LOC E-LOC S-PER", "bioes", "B-LOC I-LOC B-PER"),
+        ("I-LOC I-LOC O", "io", "B-LOC I-LOC O"),
+    ],
+)
+def test_tags_of_every_scheme_become_the_models(
+    tokens: tokenizer.Tokenizer, tags: str, scheme: str, expected: str
+) -> None:
+    record = Record(0, {"tokens": ["a", "b", "c"], "tags": tags.split()})
+    for given_scheme in ("auto", scheme):
+        ids = task(tokens, scheme=given_scheme).label(record)
+        assert " ".join(LABELS[i] for i in ids) == expected
+
+
+def test_spans_of_a_text_become_tags(tokens: tokenizer.Tokenizer) -> None:
+    fields = {"text": "good film by a", "entities": [{"start": 5, "end": 9, "type": "PER"}]}
+    assert task(tokens).label(Record(0, fields)) == [0, 3, 0, 0]
+    assert task(tokens).label(Record(0, {**fields, "entities": [[0, 9, "LOC"]]})) == [1, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tokens": ["a"], "tags": ["B-ORG"]}, "unknown label 'B-ORG'; the model's labels are: O, B-LOC"),
+        ({"tokens": ["a"], "tags": ["O", "O"]}, "2 tags for 1 tokens"),
+        ({"tokens": ["a"], "tags": ["X-LOC"]}, "'X-LOC' is no tag"),
+        ({"tokens": "a", "tags": ["O"]}, "field 'tokens' is not a list of texts"),
+        ({"tokens": ["a"]}, "no field 'tags'"),
+        ({"text": "ab", "entities": [[0, 1, "LOC"]]}, "at 0 to 1 does not begin and end with words"),
+        ({"text": "a b", "entities": [[0, 3, "LOC"], [2, 3, "PER"]]}, "two entities overlap at word 2"),
+        ({"text": "a", "entities": [{"start": 0}]}, "write start, end and type"),
+        ({"text": "a", "entities": [["0", 1, "LOC"]]}, "start and end are integers"),
+        ({"text": 3, "entities": []}, "field 'text' is int, not text"),
+        ({"text": "a"}, "no field 'entities'"),
+    ],
+)
+def test_what_cannot_be_learned_says_why(tokens: tokenizer.Tokenizer, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=r".*") as error:
+        task(tokens).label(Record(0, fields))
+    assert message in str(error.value)
+
+
+def test_a_forced_scheme_refuses_another(tokens: tokenizer.Tokenizer) -> None:
+    record = Record(0, {"tokens": ["a", "b"], "tags": ["I-LOC", "O"]})
+    with pytest.raises(RecordError, match="the tag I-LOC of token 1 is not iob2, which would have B-LOC there"):
+        task(tokens, scheme="iob2").label(record)
+
+
+def test_the_metrics_count_every_gold_entity_and_list_the_wrong_sentences(tokens: tokenizer.Tokenizer) -> None:
+    own = task(tokens)
+    gold = [[1, 2, 0], [3]]
+    logits = [np.eye(5, dtype=np.float32)[[1, 2, 3]] * 9, np.full((1, 5), np.nan, np.float32)]
+    scores = own.metrics(gold, logits)
+    assert (scores["support"], scores["precision"], scores["recall"]) == (2, 0.5, 0.5)
+    assert own.mistake(gold[0], logits[0])[1]["predicted"] == ["B-LOC", "I-LOC", "B-PER"]  # type: ignore[index]
+    assert own.mistake([1, 2, 3], logits[0]) is None
+    assert set(own.directions) <= set(scores)
