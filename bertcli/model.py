@@ -14,6 +14,7 @@ from bertcli.errors import ModelError
 BUILTIN = Path(__file__).parent / "builtin"
 ONNX = {"int8": "onnx/model_quantized.onnx", "fp32": "onnx/model.onnx"}
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
 
 
@@ -60,6 +61,23 @@ class Model:
             )
         raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.")
 
+    @property
+    def sentence(self) -> dict[str, Any]:
+        """What a sentence-transformers directory says of its vectors: pooling, normalize and max_length, if it does.
+
+        pooling: mean, cls or max. Raises ModelError for another.
+        """
+        modules = _optional(self.path / "modules.json") or []
+        kinds = {str(module["type"]).rpartition(".")[2]: module["path"] for module in modules}
+        if "Pooling" not in kinds:
+            return {}
+        stated = _optional(self.path / kinds["Pooling"] / "config.json") or {}
+        modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
+        if len(modes) != 1 or modes[0] not in POOLINGS:
+            raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
+        length = (_optional(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
+        return {"pooling": POOLINGS[modes[0]], "normalize": "Normalize" in kinds, "max_length": length}
+
 
 def resolve(name: str | None, task: str = "text-classification") -> Model:
     """Open `name` (a directory, else a Hub name), or the embedded model of the task where it is None.
@@ -88,6 +106,26 @@ def read(path: Path) -> Model:
     if not isinstance(config, dict):
         raise ModelError(f"{file}: not a JSON object.")
     return Model(path, config)
+
+
+def update(model: Model, changes: dict[str, Any]) -> None:
+    """Change entries of a model's config.json, at once or not at all."""
+    file = model.path / "config.json"
+    draft = file.with_suffix(".tmp")
+    try:
+        draft.write_text(json.dumps(model.config | changes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error
+
+
+def _optional(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: cannot be read ({error}).") from error
 
 
 def _builtin(task: str) -> Path:

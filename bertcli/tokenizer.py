@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 Text = str | tuple[str, str]
+MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 Long = Literal["window", "truncate", "error"]
 
 
@@ -23,19 +24,26 @@ class Window:
     """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0).
 
     words: for each token the index of the word whose first piece it is, -1 for others; None where no words were given.
+    places: for each token of a context where it begins and ends there, in code points, (-1, -1) for others; None where
+    there is no context.
     """
 
     ids: list[int]
     type_ids: list[int] | None = None
     words: list[int] | None = None
+    places: list[tuple[int, int]] | None = None
 
 
 @dataclass(slots=True)
 class Features:
-    """One encoded record: one window, or several that overlap and cover every token of a long text."""
+    """One encoded record: one window, or several that overlap and cover every token of a long text.
+
+    second: where the windows of a second text begin that is encoded by itself; None where there is none.
+    """
 
     windows: list[Window]
     truncated: bool = False
+    second: int | None = None
 
 
 class Tokenizer:
@@ -46,6 +54,14 @@ class Tokenizer:
         self.max_length = max_length
         backend.no_padding()
         backend.no_truncation()
+
+    @property
+    def mask(self) -> tuple[str, int]:
+        """The mask token and its id. Raises ModelError where there is none."""
+        for token in MASKS:
+            if (found := self.backend.token_to_id(token)) is not None:
+                return token, found
+        raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}).")
 
     def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
         """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""
@@ -81,6 +97,31 @@ class Tokenizer:
     def _with_words(self, piece: "tokenizers.Encoding", words: list[int]) -> Window:
         whole, rest = self.backend.post_process(piece), iter(words)
         return Window(whole.ids, words=[-1 if special else next(rest) for special in whole.special_tokens_mask])
+
+    def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
+        """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
+        bare = self.backend.encode_batch([text for pair in pairs for text in pair], add_special_tokens=False)
+        return [self._context(*pair, long) for pair in zip(bare[::2], bare[1::2], strict=True)]
+
+    def _context(
+        self, question: "tokenizers.Encoding", context: "tokenizers.Encoding", long: Long
+    ) -> Features | RecordError:
+        room = self.max_length - self.backend.num_special_tokens_to_add(True)
+        is_cut = len(question) > room // 2
+        if is_cut and long != "truncate":
+            return RecordError(f"the question has {len(question)} tokens; {room // 2} leave room for its context.")
+        question.truncate(room // 2)
+        pieces = _cut(context, room - len(question))
+        if len(pieces) > 1 and long == "error":
+            return RecordError(f"the context is longer than the model's {self.max_length} tokens (--long error).")
+        kept = pieces[:1] if long == "truncate" else pieces
+        windows = [self._with_places(self.backend.post_process(question, piece)) for piece in kept]
+        return Features(windows, truncated=is_cut or len(kept) < len(pieces))
+
+    @staticmethod
+    def _with_places(whole: "tokenizers.Encoding") -> Window:
+        sides = zip(whole.sequence_ids, whole.offsets, strict=True)
+        return Window(whole.ids, whole.type_ids, places=[offset if side == 1 else (-1, -1) for side, offset in sides])
 
     @staticmethod
     def _window(encoding: "tokenizers.Encoding", text: Text) -> Window:

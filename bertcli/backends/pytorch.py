@@ -50,14 +50,17 @@ def load(model: Model, head: str, **settings: Any) -> Any:
     model.demand_weights()
     quiet()
     try:
-        module, info = getattr(transformers, f"AutoModelFor{head}").from_pretrained(
+        module, info = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_pretrained(
             model.path, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{model.path}: transformers cannot open it ({error}).") from error
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ModelError(f"{model.path}: the checkpoint has no weights for {head} ({missing}); finetune it first.")
+    if not head:
+        module.pooler = None  # BERT's next-sentence layer: no part of the encoder, and often not in the checkpoint
+    lacking = [name for name in info["missing_keys"] if head or not name.startswith("pooler.")]
+    if lacking:
+        missing = f"{head or 'the encoder'} ({', '.join(sorted(lacking)[:3])})"
+        raise ModelError(f"{model.path}: the checkpoint has no weights for {missing}; finetune it first.")
     return module
 
 

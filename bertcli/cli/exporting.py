@@ -5,15 +5,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertcli import registry, tokenizer
+from bertcli import registry
 from bertcli.cli.console import Voice
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
 from bertcli.engine.batching import BATCH_TOKENS, collate, cut
-from bertcli.engine.session import task_of
+from bertcli.engine.session import open_task, task_of
 from bertcli.errors import Exit, UsageError
 from bertcli.model import read
-from bertcli.tasks.base import BaseTask, Options
+from bertcli.tasks.base import Options
 from bertcli.tokenizer import Features
 
 SAMPLES = 512  # texts to calibrate on: more moved no scale by as much as a percent
@@ -31,7 +31,7 @@ def export_directory(voice: Voice, path: Path, records: Iterable[Record], given:
 
     model = read(path)
     task_class = registry.load("tasks", given.get("task") or task_of(model)).Task
-    task: BaseTask = task_class(tokenizer.load(path, model.config), model.config, select(Options, given))
+    task = open_task(task_class, model, select(Options, given))
     good = [features for features in task.encode([r for r in records if not r.fault]) if isinstance(features, Features)]
     if not good:
         raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")

@@ -150,6 +150,30 @@ labels = group(
     ),
     scheme,
 )
+
+
+class Threshold(click.ParamType[Any]):
+    """A number, or `auto`."""
+
+    name = "NUMBER|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse it."""
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"'{value}' is neither a number nor `auto`.", param, ctx)
+
+
+question = click.option("--question", metavar="TEXT", help="Ask this of every record; its text is the context.")
+language = click.option(
+    "--language",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    show_default=True,
+    help="Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.",
+)
+mask = click.option("--mask", metavar="TOKEN", help="Accept this for the model's own mask token.")
 long = click.option(
     "--long",
     type=click.Choice(["window", "truncate", "error"]),

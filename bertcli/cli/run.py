@@ -17,6 +17,7 @@ from bertcli.data.writers import Writer, open_writer
 from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
 from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, RecordError, UsageError
+from bertcli.model import update
 from bertcli.tasks.base import Options
 
 OPTIONAL = ("windows", "truncated")  # results that only long texts have
@@ -41,7 +42,8 @@ def _checked(records: Iterable[Record], input_format: str | None, needed: Mappin
     for record in records:
         if record.source not in seen and not record.fault:
             seen.add(record.source)
-            if (input_format or formats.by_extension("input", record.source)) in ("csv", "tsv"):
+            is_table = (input_format or formats.by_extension("input", record.source)) in ("csv", "tsv")
+            if is_table and "context" not in record.fields:
                 _demand(record, needed)
         yield record
 
@@ -139,6 +141,9 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
         {"records": evaluation.records, **evaluation.metrics}, given["output_format"], session.model.path.name
     )
     _write_mistakes(evaluation.mistakes, given["errors"])
+    if learned := session.task.learned(evaluation.metrics):
+        update(session.model, learned)
+        voice.note(f"stored in {session.model.path / 'config.json'}: {learned}")
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)

@@ -51,8 +51,10 @@ def _records(
     index = 0
     for path in paths:
         name = input_format or _format(path)
+        if not input_format and extension(path) == ".json" and load("input", "squad").is_squad(Source(path, encoding)):
+            name = "squad"
         records = load("input", name).read(Source(path, encoding), columns)
-        if not input_format and extension(path) == ".json":
+        if not input_format and extension(path) == ".json" and name != "squad":
             records = _json_lines(path, records)
         for record in records:
             record.index = index

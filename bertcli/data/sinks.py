@@ -13,6 +13,7 @@ class Sink:
     """A raw stream. write() raises OSError and BrokenPipeError as the system gives them."""
 
     streams = True  # what was written stays written, whatever happens next
+    seekable = False  # whether `overwrite` can be used
 
     def __init__(self, name: str, raw: Any) -> None:
         self.name = name
@@ -28,6 +29,11 @@ class Sink:
 
                 select.select([], [self._raw], [])
             rest = rest[size or 0 :]
+
+    def overwrite(self, data: bytes) -> None:
+        """Replace the first bytes; only where it is seekable."""
+        self._raw.seek(0)
+        self.write(data)
 
     def commit(self) -> None:
         """Everything was written."""
@@ -49,6 +55,7 @@ class FileSink(Sink):
         self._temporary = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
         super().__init__(path, self._temporary.open("wb", buffering=0))
         self._compress = _compressor(compression(path))
+        self.seekable = self._compress is None  # the bytes of an archive cannot be replaced
 
     def write(self, data: bytes) -> None:
         """Write all of it, as one more member of the archive where the file is one."""

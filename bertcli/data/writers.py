@@ -14,23 +14,31 @@ tried again when the interpreter exits.
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from bertcli.data.formats import by_extension, load
 from bertcli.data.records import Record
 from bertcli.data.results import error_result, is_error
 from bertcli.data.sinks import Sink, open_sink
-from bertcli.errors import BertcliError, RecordError
+from bertcli.errors import BertcliError, RecordError, UsageError
 
 
 class Formatter(Protocol):
-    """Turns results into text. terminal: stdout where the text goes there; optional: see open_writer."""
+    """Turns results into text, or into bytes. terminal: stdout where the text goes there; optional: see open_writer."""
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def record(self, result: Mapping[str, Any]) -> str | bytes:
         """The text of one result, its line end included; RecordError if the format cannot hold it."""
 
-    def end(self) -> str:
+    def end(self) -> str | bytes:
         """The text that closes the stream."""
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A formatter whose first bytes depend on all that follows; `record` has left room for them."""
+
+    def header(self) -> bytes:
+        """Those bytes."""
 
 
 def open_writer(path: str | None, output_format: str | None = None, *, optional: Sequence[str] = ()) -> "Writer":
@@ -48,7 +56,11 @@ def open_writer(path: str | None, output_format: str | None = None, *, optional:
         is_terminal = terminal is not None and terminal.isatty()
         output_format = "rich" if is_terminal else by_extension("output", path or "") or "jsonl"
     formatter: Formatter = load("output", output_format).formatter(terminal, optional)
-    return Writer(formatter, open_sink(path))
+    sink = open_sink(path)
+    if isinstance(formatter, Headed) and not sink.seekable:
+        sink.discard()
+        raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
+    return Writer(formatter, sink)
 
 
 class Writer:
@@ -61,7 +73,7 @@ class Writer:
         self.failures = 0
         self._formatter = formatter
         self._sink = sink
-        self._pending: list[str] = []
+        self._pending: list[bytes] = []
         self._count = 0  # results given to write()
         self._written = 0  # those whose bytes have left
 
@@ -74,7 +86,7 @@ class Writer:
                 raise
             self.failures += 1
             text = self._formatter.record(self._failure(error, record))
-        self._pending.append(text)
+        self._pending.append(_bytes(text))
         self._count += 1
 
     def write_many(self, results: Iterable[Mapping[str, Any]]) -> None:
@@ -84,11 +96,10 @@ class Writer:
 
     def flush(self) -> None:
         """Send what was added, in one write. Raises BertcliError if it cannot be written, and drops it."""
-        text = "".join(self._pending)
+        data = b"".join(self._pending)
         self._pending.clear()
-        if text:
-            # in JSON the \udc80 of backslashreplace is the escape for just that surrogate; elsewhere it is readable
-            self._send(text.encode("utf-8", "backslashreplace"))
+        if data:
+            self._send(data)
         self._written = self._count
 
     def close(self) -> None:
@@ -118,8 +129,10 @@ class Writer:
             self._sink.discard()
 
     def _finish(self) -> None:
-        self._pending.append(self._formatter.end())
+        self._pending.append(_bytes(self._formatter.end()))
         self.flush()
+        if isinstance(self._formatter, Headed):
+            self._sink.overwrite(self._formatter.header())
 
     def _failure(self, error: RecordError, record: Record | None) -> dict[str, Any]:
         if record is None:
@@ -137,3 +150,8 @@ class Writer:
     def _failed(self, error: OSError) -> BertcliError:
         rest = f"{self._written} records were written" if self._sink.streams else "the file was not made"
         return BertcliError(f"cannot write to {self._sink.name}: {error.strerror or error}; {rest}")
+
+
+def _bytes(text: str | bytes) -> bytes:
+    # in JSON the \udc80 of backslashreplace is the escape for just that surrogate; elsewhere it is readable
+    return text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")

@@ -6,7 +6,7 @@ Knows tasks by their protocol only. 1M short texts take about 100 MB here, as li
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,13 @@ class Examples:
 
     ids: (tokens,) int32, window after window. type_ids: (tokens,) int8, or None for single texts.
     words: (tokens,) int32, the word that a token begins or -1; None where labels are not of words.
+    spans: (tokens, 2) int32, where a token begins and ends in its context; None where labels are not of a context.
     offsets: (W+1,) where each window begins in them. owner: (W,) index of a window's record.
     records: N, each with its label only. truncated: records that lost tokens. sources: the files they came from.
     """
 
     def __init__(self, task: BaseTask, records: Iterable[Record], faults: Faults) -> None:
-        self._ids, self._types, self._words = array("i"), array("b"), array("i")
+        self._ids, self._types, self._words, self._spans = array("i"), array("b"), array("i"), array("i")
         self._lengths, self._owner = array("q"), array("q")
         self.records: list[Record] = []
         self.truncated = 0
@@ -64,6 +65,7 @@ class Examples:
         self.ids = np.asarray(self._ids, np.int32)
         self.type_ids = np.asarray(self._types, np.int8) if self._types else None
         self.words = np.asarray(self._words, np.int32) if self._words else None
+        self.spans = np.asarray(self._spans, np.int32).reshape(-1, 2) if self._spans else None
         self.lengths = np.asarray(self._lengths, np.int64)
         self.owner = np.asarray(self._owner, np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
@@ -90,6 +92,8 @@ class Examples:
             self._types.extend(window.type_ids)
         if window.words is not None:
             self._words.extend(window.words)
+        if window.places is not None:
+            self._spans.extend(chain.from_iterable(window.places))
         self._lengths.append(len(window.ids))
         self._owner.append(len(self.records))
 
@@ -125,11 +129,15 @@ class Examples:
             yield Features([self._bare(i) for i in own]), own
             start = end
 
+    def own(self, window: int) -> slice:
+        """Where a window's tokens are in the flat arrays."""
+        return slice(self.offsets[window], self.offsets[window + 1])
+
     def _bare(self, window: int) -> Window:
-        words = None
-        if self.words is not None:
-            words = self.words[self.offsets[window] : self.offsets[window + 1]].tolist()
-        return Window([0] * int(self.lengths[window]), words=words)
+        own = self.own(window)
+        words = None if self.words is None else self.words[own].tolist()
+        spans = None if self.spans is None else self.spans[own].tolist()
+        return Window(self.ids[own].tolist(), words=words, places=spans)
 
     def sha256(self, targets: Sequence[Any]) -> str:
         """A hash of what the model is trained on: tokens, their segments and the targets."""

@@ -26,7 +26,7 @@ from bertcli.engine.labelled import Data, prepare
 from bertcli.engine.settings import Settings
 from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
 from bertcli.errors import ModelError, UsageError
-from bertcli.model import Model, read, resolve
+from bertcli.model import Model, read, resolve, update
 
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
@@ -224,6 +224,7 @@ class _Run:
                 self.where, step, metrics, trainer.history,
             ).write(best, data.max_length)  # fmt: skip
             shutil.rmtree(self.output / "onnx", ignore_errors=True)  # of the model that is being replaced
+            update(read(best), data.task.learned(metrics or {}))
             checkpoint.publish(best, self.output, last="config.json")
             shutil.rmtree(trainer.plan.folder)
         self.accelerator.wait_for_everyone()

@@ -3,21 +3,23 @@
 The losses of each problem are here, and nowhere else.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch.nn import functional
 
 from bertcli.backends.pytorch import inputs_of
 from bertcli.engine import sampler
-from bertcli.engine.labelled import IGNORED, Labelled
+from bertcli.engine.labelled import Labelled
 from bertcli.engine.settings import ClassWeights, Settings
 from bertcli.engine.train import Batch, Metrics
 from bertcli.errors import UsageError
-from bertcli.tasks.base import BaseTask
+from bertcli.tasks.base import IGNORED, BaseTask
 
+NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -46,7 +48,7 @@ class FinetuneJob:
         rows = own if len(own) else windows[:1]
         targets = self.train.batch_targets(rows)
         tokens = int(self.train.examples.lengths[own].sum())
-        count = len(own) if self.train.examples.words is None else int((targets != IGNORED).sum()) * bool(len(own))
+        count = _terms(targets, self.train) * bool(len(own))
         inputs = self._inputs(self.train, rows)
         return Batch(inputs, targets.to(self.accelerator.device), count, len(own), tokens)
 
@@ -56,57 +58,66 @@ class FinetuneJob:
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """The sum over the batch's examples; 0 for a batch that is not this process' own."""
-        logits = self._logits(model, batch.inputs)
+        logits = _logits(self._outputs(model, batch.inputs))
+        mask = batch.inputs.get("attention_mask")
+        if mask is not None and self.train.examples.spans is not None:  # no answer is in the padding
+            logits = logits.masked_fill(mask[..., None] == 0, NOWHERE)
         return self.loss_of(logits, batch.targets) * (1.0 if batch.count else 0.0)
 
-    def _logits(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _outputs(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
         module = self.accelerator.unwrap_model(model)
-        names = inputs_of(module, inputs)
-        return model(**{name: inputs[name] for name in names}).logits.float()  # type: ignore[no-any-return]
+        return model(**{name: inputs[name] for name in inputs_of(module, inputs)})
 
     def evaluate(self, model: Any) -> Metrics | None:
         """The task's metrics on the dev set, and the mean loss."""
         if self.dev is None:
             return None
-        predictions = self.predict(model, self.dev)
-        return {"loss": self._dev_loss(self.dev, predictions), **self.task.metrics(self.dev.gold, predictions)}
-
-    def _dev_loss(self, dev: Labelled, predictions: list[Any]) -> float:
-        """The mean over the records, or over the words that have pieces."""
-        if dev.examples.words is None:
-            return float(self.loss_of(torch.from_numpy(np.stack(predictions)), dev.targets)) / len(predictions)
-        logits = np.concatenate(predictions)
-        targets = np.concatenate([gold[: len(own)] for gold, own in zip(dev.gold, predictions, strict=True)])
-        shown = ~np.isnan(logits).any(-1)
-        total = self.loss_of(torch.from_numpy(logits[shown]), torch.from_numpy(targets[shown].astype(np.int64)))
-        return float(total) / max(int(shown.sum()), 1)
-
-    def predict(self, model: Any, data: Labelled) -> list[Any]:
-        """The task's raw prediction for each record, computed in shares by the processes."""
-        logits = self._all_logits(model, data)
-        return [
-            self.task.combine(features, [{"logits": logits[data.output(i)]} for i in own])
-            for features, own in data.examples.features()
-        ]
+        predictions, loss = self.predict(model, self.dev)
+        return {"loss": loss, **self.task.metrics(self.dev.gold, predictions)}
 
     @torch.no_grad()
-    def _all_logits(self, model: Any, data: Labelled) -> np.ndarray[Any, Any]:
-        """(W, L), a row per window; (tokens, L) for token classification."""
+    def predict(self, model: Any, data: Labelled) -> tuple[list[Any], float]:
+        """The task's raw prediction for each record, and the mean loss; computed in shares by the processes."""
         budget = max(EVAL_TOKENS, self.settings.batch_tokens)
         batches = sampler.in_length_order(data.examples.lengths, budget)
+        outputs: dict[int, Mapping[str, Any]] = {}
+        total, terms = 0.0, 0
         model.eval()
-        outputs = torch.zeros(data.outputs, len(self.task.config["id2label"]))
         for windows in batches[self.rank :: self.processes]:
-            logits = self._logits(model, self._inputs(data, windows)).cpu()
-            if data.examples.words is None:
-                outputs[torch.from_numpy(windows)] = logits
-            else:
-                places, mask = data.examples.places(windows)
-                outputs[torch.from_numpy(places[mask])] = logits[torch.from_numpy(mask)]
+            inputs, targets = self._inputs(data, windows), data.batch_targets(windows)
+            found = self._outputs(model, inputs)
+            total += float(self.loss_of(_logits(found).cpu(), targets))
+            terms += _terms(targets, data)
+            arrays = {name: value.float().cpu().numpy() for name, value in found.items() if hasattr(value, "float")}
+            asked = {name: value.cpu().numpy() for name, value in inputs.items()}
+            reduced = self.task.reduce(asked, arrays)
+            for row, window in enumerate(windows.tolist()):
+                outputs[window] = {name: value[row] for name, value in reduced.items()}
         model.train()
+        outputs, total, terms = self._gather(outputs, total, terms)
+        return [
+            self.task.combine(features, [outputs[i] for i in own]) for features, own in data.examples.features()
+        ], total / max(terms, 1)
+
+    def _gather(self, *own: Any) -> Any:
+        """Join the dictionaries and add the numbers of all processes."""
         if self.processes == 1:
-            return outputs.numpy()
-        return self.accelerator.reduce(outputs.to(self.accelerator.device), "sum").cpu().numpy()  # type: ignore[no-any-return]
+            return own
+        outputs, total, terms = zip(*gather_object([own]), strict=True)
+        return dict(ChainMap(*outputs)), sum(total), sum(terms)
+
+
+def _logits(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B, L), (B, T, L), or for the start and the end of an answer (B, T, 2)."""
+    if "logits" in outputs:
+        return outputs["logits"].float()
+    return torch.stack((outputs["start_logits"], outputs["end_logits"]), -1).float()
+
+
+def _terms(targets: torch.Tensor, data: Labelled) -> int:
+    """How many terms the loss sums: rows, or the targets of tokens that there are."""
+    has_places = data.examples.words is not None or data.examples.spans is not None
+    return int((targets != IGNORED).sum()) if has_places else len(targets)
 
 
 def loss(problem: str, weights: torch.Tensor | None, smoothing: float) -> Loss:
@@ -118,7 +129,11 @@ def loss(problem: str, weights: torch.Tensor | None, smoothing: float) -> Loss:
         return lambda logits, targets: functional.cross_entropy(
             logits, targets, weight=_to(weights, logits), reduction="sum", label_smoothing=smoothing
         )
-    if problem == "token_classification":
+    if problem == "question_answering":  # over the places of a window, for start and end
+        return lambda logits, targets: functional.cross_entropy(
+            logits, targets, reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing
+        )
+    if problem in ("token_classification", "fill_mask"):
         return lambda logits, targets: functional.cross_entropy(
             logits.flatten(0, -2), targets.flatten(), weight=_to(weights, logits), reduction="sum",
             ignore_index=IGNORED, label_smoothing=smoothing,
@@ -143,8 +158,8 @@ def class_weights(chosen: ClassWeights, targets: torch.Tensor, labels: list[str]
     if chosen is None:
         return None
     targets = targets[targets != IGNORED] if targets.ndim == 1 else targets
-    if targets.is_floating_point() and targets.shape[1] == len(labels) == 1:
-        raise UsageError("--class-weights: a regression has no classes.")
+    if labels in ([], ["score"], ["start", "end"]):
+        raise UsageError("--class-weights: this task has no classes.")
     if chosen == "balanced":
         return _balanced(targets, len(labels))
     unknown = sorted(set(chosen) - set(labels))

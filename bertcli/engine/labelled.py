@@ -15,34 +15,26 @@ from bertcli.engine.sampler import Indices
 from bertcli.engine.settings import Settings
 from bertcli.errors import UsageError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask
-
-IGNORED = -100  # the target that torch's cross-entropy leaves out
+from bertcli.tasks.base import IGNORED, BaseTask
+from bertcli.tasks.question_answering import NO_ANSWER
 
 
 @dataclass(frozen=True)
 class Labelled:
     """Encoded examples with the target of each record: gold as the task gives it, targets as the loss takes them.
 
-    targets: a row per record; (tokens,) for token classification, IGNORED where no word begins.
+    targets: a row per record; one per token where the examples have words, IGNORED where no word begins; one per window
+    where they have contexts.
     """
 
     examples: Examples
     gold: Sequence[Any]
     targets: torch.Tensor
 
-    @property
-    def outputs(self) -> int:
-        """Rows of logits that the model gives for all: one per window, or per token."""
-        return len(self.examples.lengths if self.examples.words is None else self.examples.ids)
-
-    def output(self, window: int) -> Any:
-        """Which of these rows are a window's."""
-        offsets = self.examples.offsets
-        return window if self.examples.words is None else slice(offsets[window], offsets[window + 1])
-
     def batch_targets(self, windows: Indices) -> torch.Tensor:
-        """The targets of some windows: a row each, (B, T) for token classification."""
+        """The targets of some windows: a row each, (B, T) where the examples have words."""
+        if self.examples.spans is not None:
+            return self.targets[torch.from_numpy(windows)]
         if self.examples.words is None:
             return self.targets[torch.from_numpy(self.examples.owner[windows])]
         places, mask = self.examples.places(windows)
@@ -67,7 +59,7 @@ class Data:
     def choices(self) -> Iterator[str]:
         """What was chosen for the user, and why."""
         yield f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})"
-        if self.decision.problem != "regression":
+        if self.decision.labels_reason:
             yield f"labels: {', '.join(self.decision.labels)} ({self.decision.labels_reason})"
 
     def warnings(self) -> Iterator[str]:
@@ -76,6 +68,7 @@ class Data:
             if cut := split.examples.truncated:
                 total = len(split.examples)
                 yield f"{cut:,} of {total:,} {name} texts were cut at {self.max_length} tokens (--long window: none)"
+            yield from (f"{name} data: {text}" for text in self.task.warnings(split.gold))
 
     def identity(self) -> dict[str, Any]:
         """Labels and hashes: the same for the same data under the same tokenizer and labels."""
@@ -99,8 +92,7 @@ def prepare(settings: Settings, base: Model, train: Iterable[Record], dev: Itera
     gold = {name: split.targets(task, faults) for name, split in examples.items()}
     faults.demand_none()
     splits = {
-        name: Labelled(split, gold[name], tensor(gold[name], decision.problem, len(decision.labels), split))
-        for name, split in examples.items()
+        name: Labelled(split, gold[name], tensor(gold[name], decision, task, split)) for name, split in examples.items()
     }
     return Data(task, decision, splits["train"], splits.get("dev"), tokens.max_length)
 
@@ -120,29 +112,52 @@ def _demand_scorable(dev: Examples, decision: problem.Decision, settings: Settin
     problem.demand_known(dev.records, decision, settings)
 
 
-def tensor(gold: Sequence[Any], kind: str, labels: int, examples: Examples) -> torch.Tensor:
+def tensor(gold: Sequence[Any], decision: problem.Decision, task: BaseTask, examples: Examples) -> torch.Tensor:
     """Targets of N records: (N,) class indices, (N, L) of 0 and 1 for multi-label, (N, 1) numbers for regression.
 
-    (tokens,) class indices for token classification.
+    (tokens,) class indices where the examples have words; (W, 2) places of the first and last token of an answer.
     """
-    if kind == "token_classification":
-        return _token_targets(gold, examples)
+    kind = decision.problem
+    if kind == "question_answering":
+        return _span_targets(gold, examples)
+    if examples.words is not None:
+        return _token_targets([task.word_targets(own) for own in gold], examples)
     if kind == "single_label_classification":
         return torch.tensor(gold, dtype=torch.int64)
     if kind == "regression":
         return torch.tensor(gold, dtype=torch.float32)[:, None]
-    hot = torch.zeros(len(gold), labels)
+    hot = torch.zeros(len(gold), len(decision.labels))
     for row, indices in zip(hot, gold, strict=True):
         row[list(indices)] = 1
     return hot
 
 
-def _token_targets(gold: Sequence[list[int]], examples: Examples) -> torch.Tensor:
+def _token_targets(gold: Sequence[Sequence[int]], examples: Examples) -> torch.Tensor:
     """Each word's tag at its first piece, in every window that has it."""
     assert examples.words is not None  # the task encodes words
     targets = np.full(len(examples.ids), IGNORED, np.int64)
     for window, owner in enumerate(examples.owner.tolist()):
-        own = slice(examples.offsets[window], examples.offsets[window + 1])
+        own = examples.own(window)
         words = examples.words[own]
         targets[own][words >= 0] = np.asarray(gold[owner])[words[words >= 0]]
     return torch.from_numpy(targets)
+
+
+def _span_targets(gold: Sequence[Any], examples: Examples) -> torch.Tensor:
+    """Where the answer is in each window: (0, 0), the place of CLS, where it is not; IGNORED where nobody knows."""
+    assert examples.spans is not None  # the task encodes contexts
+    targets = np.zeros((len(examples.owner), 2), np.int64)
+    for window, owner in enumerate(examples.owner.tolist()):
+        target = gold[owner].target
+        if target is None:
+            targets[window] = IGNORED
+        elif target != NO_ANSWER:
+            targets[window] = _inside(examples.spans[examples.own(window)], *target)
+    return torch.from_numpy(targets)
+
+
+def _inside(spans: "np.ndarray[Any, Any]", start: int, end: int) -> tuple[int, int]:
+    """The first and the last token that share a character with the answer, if the window has all of it."""
+    shared = np.flatnonzero((spans[:, 0] < end) & (spans[:, 1] > start) & (spans[:, 0] >= 0))
+    is_whole = len(shared) and spans[shared[0], 0] <= start and spans[shared[-1], 1] >= end
+    return (int(shared[0]), int(shared[-1])) if is_whole else (0, 0)

@@ -183,12 +183,14 @@ class _Stream:
                 outcome.error = str(features)
             else:
                 job.features[i] = features
-                outcome.windows, outcome.truncated = len(features.windows), features.truncated
+                outcome.windows = len(features.windows) - (features.second is not None)
+                outcome.truncated = features.truncated
 
     def _run(self, job: _Job, group: list[tuple[Slot, Window]]) -> None:
         """Run a batch on a stream's thread. One that fails is halved until the record at fault is alone."""
         try:
-            outputs = self.backend.run(collate([window for _, window in group]))
+            batch = collate([window for _, window in group])
+            outputs = self.task.reduce(batch, self.backend.run(batch))
         except Exception as error:
             if len(group) == 1:
                 job.outcomes[group[0][0][0]].error = f"the model failed on this record ({error})."

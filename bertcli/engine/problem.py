@@ -14,7 +14,8 @@ from bertcli.model import Model
 from bertcli.tasks.text_classification import Problem, ids_by_name, label_name, label_names, problem_of
 from bertcli.tasks.token_classification import entity_types, tags_of
 
-TOKENS: Literal["token_classification"] = "token_classification"
+Other = Literal["token_classification", "question_answering", "fill_mask"]
+TOKENS: Other = "token_classification"
 KINDS: dict[str, Problem] = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -27,7 +28,7 @@ DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
 class Decision:
     """The problem, its labels by id (regression has one output, named score), and the reasons, for people."""
 
-    problem: Problem | Literal["token_classification"]
+    problem: Problem | Other
     labels: list[str]
     reason: str
     labels_reason: str
@@ -35,6 +36,8 @@ class Decision:
     @property
     def config(self) -> dict[str, Any]:
         """The part of config.json that says so, as transformers writes it."""
+        if self.problem in ("question_answering", "fill_mask"):
+            return {}
         stated = {} if self.problem == TOKENS else {"problem_type": self.problem}
         return stated | {
             "id2label": dict(enumerate(self.labels)),
@@ -46,11 +49,23 @@ def decide(settings: Settings, base: Model, records: Sequence[Record]) -> Decisi
     """Choose the problem and the label order. Raises UsageError where there is nothing to learn."""
     if not records:
         raise UsageError("the training data has no records; --train needs at least two, of two classes.")
-    if settings.task == "token-classification":
-        return _tags(settings, base, records)
+    match settings.task:
+        case "token-classification":
+            return _tags(settings, base, records)
+        case "question-answering":
+            return Decision("question_answering", ["start", "end"], "the first and the last token of the answer", "")
+        case "fill-mask":
+            return Decision("fill_mask", [], "the token of each mask", "")
+        case "text-classification":
+            return _classes(settings, base, records)
+    raise UsageError(f"{settings.task} cannot be trained yet; any encoder does it as it is.")
+
+
+def _classes(settings: Settings, base: Model, records: Sequence[Record]) -> Decision:
+    """Labels, sets of labels, or numbers."""
     problem, reason = _problem(settings, [_value(record, settings) for record in records])
     if problem == "regression":
-        return Decision(problem, ["score"], reason, "regression has one output")
+        return Decision(problem, ["score"], reason, "")
     found = names_in(records, problem, settings)
     if len(found) < 2 and problem == "single_label_classification":
         raise UsageError(f"all {len(records):,} training records have the label '{found[0]}'; two classes are needed.")
@@ -119,7 +134,7 @@ def _labels(settings: Settings, base: Model, problem: Problem, found: list[str])
     return found, "sorted, from the training data"
 
 
-def names_in(records: Iterable[Record], problem: Problem, settings: Settings) -> list[str]:
+def names_in(records: Iterable[Record], problem: Problem | Other, settings: Settings) -> list[str]:
     """The distinct label names, sorted; integers by their value. Labels that are no names are left to Task.label."""
     names: set[str] = set()
     for record in records:
@@ -134,7 +149,7 @@ def _is_integer(name: str) -> bool:
     return re.fullmatch(r"[+-]?\d+", name) is not None
 
 
-def _names(value: Any, problem: Problem, separator: str) -> list[str]:
+def _names(value: Any, problem: Problem | Other, separator: str) -> list[str]:
     return label_names(value, separator) if problem == "multi_label_classification" else [label_name(value)]
 
 
@@ -144,7 +159,7 @@ def _value(record: Record, settings: Settings) -> Any:
 
 def demand_known(records: Iterable[Record], decision: Decision, settings: Settings) -> None:
     """Raise UsageError that lists the labels of the dev data which the model does not have."""
-    if decision.problem == "regression":
+    if not decision.labels_reason:
         return
     known: Collection[str]
     if decision.problem == TOKENS:

@@ -24,8 +24,10 @@ def epoch_batches(lengths: Indices, budget: int, seed: int, epoch: int) -> list[
 
 
 def in_length_order(lengths: Indices, budget: int) -> list[Indices]:
-    """The same without a shuffle, longest first, so that a batch too large for memory fails at once."""
-    return cut(np.argsort(lengths, kind="stable"), lengths, budget)[::-1]
+    """Batches of exactly one length, longest first, so that a batch too large for memory fails at once."""
+    order = np.argsort(lengths, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if len(order) else []
+    return [batch for group in groups for batch in cut(group, lengths, budget)][::-1]
 
 
 def cut(order: Indices, lengths: Indices, budget: int) -> list[Indices]:

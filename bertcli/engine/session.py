@@ -36,16 +36,23 @@ class Session:
 
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
-    model = resolve(request.model, request.task or "text-classification")
-    task_class = registry.load("tasks", request.task or task_of(model)).Task
-    task = task_class(tokenizer.load(model.path, model.config), model.config, options)
-    name, why, place = _choose(model, request)
+    wanted = registry.load("tasks", request.task).Task.name if request.task else None
+    model = resolve(request.model, wanted or "text-classification")
+    task_class = registry.load("tasks", wanted or task_of(model)).Task
+    task = open_task(task_class, model, options)
+    name, why, place = _choose(model, request, task.head)
     backend = registry.load("backends", name).Backend(model, place, task.head, request.precision)
     reason = (
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
         f"({why}; {place.reason})"
     )
     return Session(model, task, backend, reason)
+
+
+def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
+    """A task bound to a model's tokenizer, config and, for embeddings, pooling."""
+    config = {**model.config, "sentence": {} if task_class.head else model.sentence}
+    return task_class(tokenizer.load(model.path, model.config), config, options)
 
 
 def task_of(model: Model) -> str:
@@ -59,9 +66,9 @@ def task_of(model: Model) -> str:
     )
 
 
-def _choose(model: Model, request: Request) -> tuple[str, str, device.Device]:
+def _choose(model: Model, request: Request, head: str) -> tuple[str, str, device.Device]:
     """Backend, why, and device. A model that only ONNX Runtime can open never waits for torch to look for a GPU."""
-    has_onnx = any(model.onnx_file(precision) for precision in ("int8", "fp32"))
+    has_onnx = model.head == head and any(model.onnx_file(precision) for precision in ("int8", "fp32"))
     is_free = request.device == "auto"
     only_cpu = device.cpu(request.threads, "they run on the CPU")
     if request.backend == "onnx" and is_free:
@@ -69,7 +76,7 @@ def _choose(model: Model, request: Request) -> tuple[str, str, device.Device]:
     if request.backend != "auto":
         return request.backend, "asked for", device.choose(request.device, request.threads)
     if request.precision == "bf16" or not has_onnx:
-        why = "bf16 was asked for" if has_onnx else "the model has no ONNX files"
+        why = "bf16 was asked for" if has_onnx else "the model has no ONNX files of this task"
         return "pytorch", why, device.choose(request.device, request.threads)
     if not model.has_weights and is_free:
         return "onnx", "the model has only ONNX files", only_cpu

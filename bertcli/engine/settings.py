@@ -75,7 +75,7 @@ class Settings:
     def options(self) -> Options:
         """What of this the task reads."""
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
-        return Options(*fields, scheme=self.scheme)
+        return Options(*fields, scheme=self.scheme, null_threshold="auto")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by option name, as YAML and checkpoints keep them."""

@@ -15,7 +15,9 @@ from bertcli.tokenizer import Features, Long, Tokenizer
 if TYPE_CHECKING:
     import numpy as np
 
-Outputs = Sequence[Mapping[str, "np.ndarray[Any, Any]"]]
+IGNORED = -100  # the target that torch's cross-entropy leaves out
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+Outputs = Sequence[Arrays]
 Encoded = Features | RecordError
 
 
@@ -24,6 +26,9 @@ class Options:
     """What the user may set of a task, for all tasks together; each reads what it needs.
 
     scheme: of the tags read. offset_unit: in which start and end count. tags: show each word's tag beside the entities.
+    normalize: embeddings of length 1; None: as the model says. mask: another name for the mask token. question: for
+    all contexts. null_threshold: what an answer must score more than none; None: as the model says; auto: what is best
+    on the labelled data. language: whose way of comparing answers.
     """
 
     text_field: str = "text"
@@ -37,6 +42,11 @@ class Options:
     scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
     offset_unit: Literal["codepoint", "utf16", "utf8"] = "codepoint"
     tags: bool = False
+    normalize: bool | None = None
+    mask: str | None = None
+    question: str | None = None
+    null_threshold: float | Literal["auto"] | None = None
+    language: Literal["auto", "en", "zh"] = "auto"
 
 
 class BaseTask(ABC):
@@ -54,6 +64,13 @@ class BaseTask(ABC):
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
 
+    def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
+        """What `combine` needs of a batch's outputs, first axis B; runs on a stream's thread. By default all of them.
+
+        A task whose outputs are large (a vector per token, a score per word of the vocabulary) makes them small here.
+        """
+        return outputs
+
     @abstractmethod
     def combine(self, features: Features, outputs: Outputs) -> Any:
         """The raw prediction of one record. outputs: for each window, output name -> array without the batch axis."""
@@ -66,6 +83,10 @@ class BaseTask(ABC):
     def label(self, record: Record) -> Any:
         """The target of a labelled record, in the form the head's loss takes. Raises RecordError."""
 
+    def word_targets(self, gold: Any) -> Sequence[int]:
+        """For a task whose windows have words: the target of each, from what `label` gave; by default that itself."""
+        return gold  # type: ignore[no-any-return]
+
     def kept(self, record: Record) -> dict[str, Any]:
         """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
         field = self.options.label_field
@@ -74,6 +95,14 @@ class BaseTask(ABC):
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """Score predictions (of `combine`) against targets (of `label`): name -> number, table or matrix."""
+
+    def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """What an evaluation on dev data found that belongs into the model's config.json."""
+        return {}
+
+    def warnings(self, gold: Sequence[Any]) -> list[str]:
+        """What about these targets the user should know."""
+        return []
 
     @property
     def directions(self) -> Mapping[str, int]:
@@ -86,3 +115,22 @@ class BaseTask(ABC):
     def mistake(self, gold: Any, prediction: Any) -> tuple[float, dict[str, Any]] | None:
         """How sure a wrong prediction was, and the fields that show it; None for a right one."""
         raise UsageError(f"{self.name} has no right and wrong to list; leave out --errors.")
+
+
+def text_of(record: Record, name: str, option: str) -> str:
+    """A field that must be text. Raises RecordError."""
+    value = lookup(record.fields, name, option)
+    if not isinstance(value, str):
+        raise RecordError(f"field '{name}' is {type(value).__name__}, not text.")
+    return value
+
+
+def offset(text: str, place: int, unit: str) -> int:
+    """A place counted in code points, in another unit."""
+    match unit:
+        case "utf16":
+            return len(text[:place].encode("utf-16-le")) // 2
+        case "utf8":
+            return len(text[:place].encode())
+        case _:
+            return place

@@ -15,7 +15,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 ALIASES = ("ner",)
@@ -59,9 +59,7 @@ class Task(BaseTask):
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
         tokens = record.fields.get("tokens")
         if tokens is None:
-            text = lookup(record.fields, self.options.text_field, "--text-field")
-            if not isinstance(text, str):
-                raise RecordError(f"field '{self.options.text_field}' is {type(text).__name__}, not text.")
+            text = text_of(record, self.options.text_field, "--text-field")
             return text, [match.span() for match in WORD.finditer(text)]
         if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
             raise RecordError("field 'tokens' is not a list of texts.")
@@ -100,17 +98,9 @@ class Task(BaseTask):
     ) -> dict[str, Any]:
         start, end = places[span.start][0], places[span.end - 1][1]
         score = round(float(scores[span.start : span.end].mean()), DIGITS)
-        place = {"start": self._offset(text, start), "end": self._offset(text, end)}
+        unit = self.options.offset_unit
+        place = {"start": offset(text, start, unit), "end": offset(text, end, unit)}
         return {"type": span.type, "text": text[start:end], **place, "score": score}
-
-    def _offset(self, text: str, place: int) -> int:
-        match self.options.offset_unit:
-            case "utf16":
-                return len(text[:place].encode("utf-16-le")) // 2
-            case "utf8":
-                return len(text[:place].encode())
-            case _:
-                return place
 
     def tag(self, logits: "np.ndarray[Any, Any]", count: int) -> tuple[list[str], "np.ndarray[Any, Any]"]:
         """The likeliest sequence of tags in which each I follows its own kind, and each tag's probability.

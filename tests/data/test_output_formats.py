@@ -190,6 +190,30 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Any:
         (BAD, "error  line 2: no field 'text'"),
         (error_result(0, 1, "\x1b" + "m" * 99), "error  line 1: \\x1b" + "m" * 99),
         ({}, ""),
+        (
+            {
+                "question": "who",
+                "context": "long ago it was, as all know, the old king",
+                "answer": "king",
+                "start": 38,
+                "end": 42,
+                "score": 0.5,
+                "answers": [],
+            },
+            "  50.0% ████      king  who  … it was, as all know, the old…",
+        ),
+        (
+            {"text": "a b", "question": "who", "answer": "", "start": None, "end": None, "score": 1.0},
+            " 100.0% ████████  no answer  who  a b",
+        ),
+        (
+            {
+                "text": "a [MASK]",
+                "masks": [[{"token": "b", "score": 0.75}, {"token": "c", "score": 0.25}]],
+                "filled": "a b",
+            },
+            "b 75.0%  c 25.0%  a [MASK]  filled=a b",
+        ),
         ({"top": [], "labels": 3, "score": True, "label": 1}, "  top=[]  labels=3  score=true  label=1"),
     ],
 )

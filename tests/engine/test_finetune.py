@@ -372,7 +372,7 @@ def test_class_weights() -> None:
     assert given is not None and given.tolist() == [1, 3, 1]
     hot = job.class_weights("balanced", torch.tensor([[1.0, 0], [1, 1], [1, 0], [0, 0]]), ["a", "b"])
     assert hot is not None and hot.tolist() == pytest.approx([1 / 3, 3])
-    with pytest.raises(UsageError, match="a regression has no classes"):
+    with pytest.raises(UsageError, match="this task has no classes"):
         job.class_weights("balanced", torch.tensor([[0.5]]), ["score"])
 
 

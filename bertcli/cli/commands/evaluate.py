@@ -25,6 +25,14 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
     type=click.FloatRange(0, 1),
     help="Least score for a label to be given.  [default: 0.5 for multi-label]",
 )
+@options.mask
+@options.question
+@click.option(
+    "--null-threshold",
+    type=options.Threshold(),
+    help="Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
+)
+@options.language
 @options.long
 @options.reading
 @click.option(

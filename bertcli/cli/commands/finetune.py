@@ -11,6 +11,7 @@ from bertcli.engine.settings import Settings
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
+bertcli finetune -t qa --train train.json --dev dev.json -m MODEL -o DIR
 bertcli finetune --config DIR/bertcli.yaml -o DIR2 --epochs 5     # an earlier run, with one change
 torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o DIR
 """
@@ -109,10 +110,11 @@ class Names(click.ParamType[tuple[str, ...]]):
 )
 @options.voice
 def command(voice: Voice, **given: Any) -> int:
-    """Train MODEL with a new classification head on labelled records.
+    """Train MODEL for a task on labelled records.
 
-    Single labels, several labels, numbers (regression), texts and pairs of texts; the result is a Hugging Face model
-    directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint for --resume.
+    Single labels, several labels or numbers (regression) of texts and pairs, entities, answers, masked words; the
+    result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
+    for --resume.
     """
     from bertcli.cli.train import finetune
 

@@ -11,6 +11,7 @@ EXAMPLES = """
 echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
 bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
+bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
 tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 """
 
@@ -34,13 +35,26 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
     show_default=True,
     help="In what start and end of an entity count.",
 )
+@options.mask
+@options.question
+@click.option(
+    "--null-threshold",
+    type=float,
+    metavar="NUMBER",
+    help="Log-odds under which a question has no answer.  [default: the model's, if it has one]",
+)
+@click.option(
+    "--normalize/--no-normalize",
+    default=None,
+    help="Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",
+)
 @options.long
 @options.reading
 @click.option(
     "-f",
     "--format",
     "output_format",
-    type=click.Choice(["rich", "jsonl", "tsv", "csv", "conll"]),
+    type=click.Choice(["rich", "jsonl", "tsv", "csv", "conll", "npy"]),
     help="[default: by the extension of --output; rich on a terminal, else jsonl]",
 )
 @click.option(

@@ -3,9 +3,9 @@
     positive   99.8% ████████  a gripping film
     negative   87.1% ███████   nothing but boilerplate clichés from start to finish, and the same old…
 
-What a result means is read off its form: `label` with `score`; `labels` with `label_scores`, all that apply; `top` and
-`scores`, the rest; `score` alone, a quantity. Any other field is shown as key=value. Text is data, never markup or
-terminal control.
+What a result means is read off its form: `answer` with `score`; `entities`; `masks`; `label` with `score`; `labels`
+with `label_scores`, all that apply; `top` and `scores`, the rest; `score` alone, a quantity. Any other field is shown
+as key=value. Text is data, never markup or terminal control.
 """
 
 import re
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXTENSIONS = ()
 TEXTS = ("text", "text_pair")
 _PALETTE = ("cyan", "yellow", "blue", "bright_magenta", "bright_cyan", "bright_blue")  # red is for errors
+AROUND = 30  # characters shown before an answer
 _BAR, _LABEL = 8, 20  # widths in cells
 # what moves the cursor, changes the terminal or turns the reading direction; the joiners of emoji and Persian stay
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -46,11 +47,16 @@ class RichFormatter:
         if is_error(result):
             return self._printed(Text(f"error  {_visible(describe(result))}", style="red"))
         line = Text()
-        rest = self._finding(line, dict(result))
+        rest = dict(result)
+        if isinstance(rest.get("answer"), str):
+            self._answer(line, rest)
+        rest = self._finding(line, rest)
         if _is_entities(rest.get("entities")) and isinstance(rest.get("text"), str):
             self._entities(line, rest.pop("text"), rest.pop("entities"))
             for name in ("tokens", "tags"):
                 rest.pop(name, None)
+        if _is_guesses(rest.get("masks")):
+            self._guesses(line, rest.pop("masks"))
         line.append(" | ".join(self._shown(rest.pop(name)) for name in TEXTS if name in rest))
         for name, value in rest.items():
             line.append(f"  {_visible(name)}=", style="dim").append(self._shown(value))
@@ -83,6 +89,35 @@ class RichFormatter:
             place = start + len(entity["text"])
         line.append(_visible(text[place:]))
 
+    def _answer(self, line: "Text", fields: dict[str, Any]) -> None:
+        """How sure, the answer, the question, and the context from shortly before the answer on, which is in place."""
+        answer, score, start = fields.pop("answer"), fields.pop("score", None), fields.pop("start", None)
+        for name in ("end", "answers"):
+            fields.pop(name, None)
+        if _is_share(score):
+            self._bar(line, score, "green")
+        line.append(_visible(answer) or "no answer", style="bold green" if answer else "bold").append("  ")
+        line.append(self._shown(fields.pop("question", "")), style="cyan").append("  ")
+        context = fields.pop("context", None) or fields.pop("text", None)
+        if isinstance(context, str):
+            place = max(context.find(answer, max((start or 0) - len(answer), 0)), 0)
+            first = max(place - AROUND, 0)
+            line.append(("…" if first else "") + _visible(context[first:place]), style="dim")
+            line.append(_visible(answer), style="green")
+            line.append(self._shown(context[place + len(answer) :]), style="dim")
+
+    def _guesses(self, line: "Text", masks: list[list[Mapping[str, Any]]]) -> None:
+        """The tokens for each mask with their scores, masks parted by a bar."""
+        for i, guesses in enumerate(masks):
+            line.append("| " if i else "", style="dim")
+            for k, guess in enumerate(guesses):
+                line.append(_visible(guess["token"]), style="" if k else "bold cyan")
+                line.append(f"{_percent(guess['score'])}  ", style="dim")
+
+    def _bar(self, line: "Text", score: float, style: str) -> None:
+        line.append(f"{_percent(score):>7} ")
+        line.append("█" * round(score * _BAR) + " " * (_BAR - round(score * _BAR)), style=style).append("  ")
+
     def _first(self, line: "Text", label: str, score: Any) -> None:
         from rich.cells import cell_len, set_cell_size
 
@@ -90,11 +125,11 @@ class RichFormatter:
         self._width = max(self._width, min(cell_len(shown), _LABEL))
         line.append(set_cell_size(shown, self._width), style=f"bold {self._colour(label)}")
         if _is_share(score):
-            line.append(f"{_percent(score):>7} ")
-            line.append("█" * round(score * _BAR) + " " * (_BAR - round(score * _BAR)), style=self._colour(label))
+            self._bar(line, score, self._colour(label))
         elif score is not None:
-            line.append(f" {self._shown(score)}")
-        line.append("  ")
+            line.append(f" {self._shown(score)}  ")
+        else:
+            line.append("  ")
 
     def _colour(self, label: str) -> str:
         """The same colour for a label all along: the next of the palette when it is first seen."""
@@ -156,6 +191,15 @@ def _pairs(value: Any) -> list[tuple[str, Any]] | None:
 def _is_entities(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(item, Mapping) and {"type", "text"} <= item.keys() for item in value
+    )
+
+
+def _is_guesses(value: Any) -> bool:
+    """Lists of {"token", "score"}, a list for each mask."""
+    return isinstance(value, list) and all(
+        isinstance(guess, Mapping) and {"token", "score"} <= guess.keys()
+        for guesses in value
+        for guess in (guesses if isinstance(guesses, list) else [None])
     )
 
 

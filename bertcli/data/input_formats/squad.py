@@ -1,0 +1,62 @@
+"""SQuAD's JSON, 1.1 and 2.0, and what has its form (CMRC 2018, SQuADShifts): a record per question.
+
+The file is one JSON document, so it is read whole: the 30 MB of SQuAD's training set take 150 MB of memory.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bertcli.data.records import Record
+from bertcli.data.streams import Source
+from bertcli.errors import UsageError
+
+EXTENSIONS = ()
+_BEGINS = re.compile(r'\s*\{.*?"data"\s*:\s*\[.*?"paragraphs"\s*:\s*\[', re.DOTALL)
+HEAD = 1 << 16  # characters in which the first paragraph begins
+
+
+def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
+    """Records {"id", "question", "context", "answers"}, with is_impossible in 2.0. line: the number of the question.
+
+    Raises UsageError for what is not SQuAD's JSON.
+    """
+    number = 0
+    for paragraph in _paragraphs(source):
+        for question in _list(source, paragraph, "qas"):
+            number += 1
+            yield _record(question, paragraph.get("context"), number)
+
+
+def is_squad(source: Source) -> bool:
+    """Whether a file begins as one."""
+    head = ""
+    for line in source.lines():
+        head += source.text(line) if isinstance(line, bytes) else ""
+        if len(head) >= HEAD:
+            break
+    return _BEGINS.match(head[:HEAD]) is not None
+
+
+def _paragraphs(source: Source) -> Iterator[dict[str, Any]]:
+    try:
+        document = json.loads("".join(map(source.text, source.lines())))
+    except ValueError as error:  # of JSON, and RecordError for bytes that are no text
+        raise UsageError(f"{source.name}: not SQuAD's JSON ({error}).") from error
+    for article in _list(source, document, "data"):
+        yield from _list(source, article, "paragraphs")
+
+
+def _list(source: Source, parent: Any, name: str) -> list[Any]:
+    value = parent.get(name) if isinstance(parent, dict) else None
+    if not isinstance(value, list):
+        raise UsageError(f"{source.name}: not SQuAD's JSON (no list '{name}' where one belongs).")
+    return value
+
+
+def _record(question: Any, context: Any, number: int) -> Record:
+    if not isinstance(question, dict):
+        return Record(0, line=number, fault="a question that is no JSON object")
+    names = ("id", "question", "answers", "is_impossible")
+    return Record(0, {name: question[name] for name in names if name in question} | {"context": context}, number)

@@ -1,0 +1,67 @@
+"""NumPy's .npy: a row of float32 for each result's embedding, NaN for a record that failed; read it with numpy.load.
+
+Written while streaming: the header, of fixed size, gets the number of rows at the end. So it needs a regular file.
+"""
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from bertcli.data.results import is_error
+from bertcli.errors import RecordError, UsageError
+
+EXTENSIONS = ()
+HEADER = 128  # bytes; version 1.0 wants a multiple of 64
+
+
+class NpyFormatter:
+    """Rows of one width, that of the first embedding."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._width = 0  # until the first embedding
+        self._missing = 0  # rows before it
+
+    def record(self, result: Mapping[str, Any]) -> bytes:
+        """A row, after the header and the rows of NaN that waited for its width."""
+        embedding = result.get("embedding")
+        if is_error(result):
+            self._rows += 1
+            self._missing += not self._width
+            return self._nan(1) if self._width else b""
+        if not isinstance(embedding, list) or (self._width and len(embedding) != self._width):
+            raise RecordError("only results with an embedding can be npy; use --format jsonl")
+        self._rows += 1
+        start = b""
+        if not self._width:
+            self._width = len(embedding)
+            start = bytes(HEADER) + self._nan(self._missing)
+        return start + _little(array("f", embedding))
+
+    def end(self) -> bytes:
+        """Nothing closes the rows; without any there is still a header to fill."""
+        return b"" if self._width else bytes(HEADER)
+
+    def header(self) -> bytes:
+        """What the first bytes of the file are to be, now that the rows are counted."""
+        rows = self._rows if self._width else 0
+        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self._width}), }}"
+        start = b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little")
+        return start + text.ljust(HEADER - 11).encode() + b"\n"
+
+    def _nan(self, rows: int) -> bytes:
+        return _little(array("f", [float("nan")]) * (rows * self._width))
+
+
+def _little(values: "array[float]") -> bytes:
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()
+
+
+def formatter(terminal: TextIO | None, optional: Sequence[str]) -> NpyFormatter:
+    """See writers.Formatter."""
+    if terminal is not None:
+        raise UsageError("npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy")
+    return NpyFormatter()

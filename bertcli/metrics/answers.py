@@ -1,0 +1,133 @@
+"""Extracted answers against those of people: exact match and F1, as the official scripts of SQuAD and CMRC 2018.
+
+SQuAD: Rajpurkar et al. 2016 (arXiv 1606.05250), section 6.1, and 2018 (arXiv 1806.03822). CMRC: Cui et al. 2019 (arXiv
+1810.07366), section 4. Both compare with the likest of the gold answers and take the mean over the questions.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+import numpy as np
+
+Scorer = Callable[[str, str], tuple[float, float]]  # gold and predicted text -> exact match, F1
+Language = Literal["auto", "en", "zh"]
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+CJK = re.compile(r"[\u4e00-\u9fa5]")  # the range of the official script
+# its list; its "……" is two signs, which match none
+CMRC_PUNCTUATION = "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』"  # noqa: RUF001
+CHINESE = 0.2  # share of such characters: Chinese texts have over 0.7, English ones hardly any
+
+
+def scorer(language: Language, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> Scorer:
+    """The comparison of a language; auto: Chinese where the texts are."""
+    if language == "auto":
+        sample = "".join([*contexts[:1000], *("".join(own) for own in answers[:1000])])
+        language = "zh" if len(CJK.findall(sample)) > CHINESE * len(sample) else "en"
+    return _chinese if language == "zh" else _english
+
+
+def best(score: Scorer, gold: Sequence[str], predicted: str) -> tuple[float, float]:
+    """Exact match and F1 with the likest gold answer; without any both are 1 for an empty prediction, else 0."""
+    found = [score(answer, predicted) for answer in gold] or [(float(not predicted),) * 2]
+    return max(one for one, _ in found), max(two for _, two in found)
+
+
+def score(
+    scores: Sequence[float], values: Sequence[tuple[float, float]], has_answer: Sequence[bool], threshold: float | None
+) -> dict[str, Any]:
+    """exact_match and f1 over all, and for questions with and without an answer where there are both.
+
+    scores: of each question's best span. values: what that span is worth. A span under the threshold is no answer.
+    """
+    given = np.asarray(values, np.float64).reshape(-1, 2)
+    known = np.asarray(has_answer, bool)
+    if threshold is not None:
+        is_none = np.asarray(scores) < threshold
+        given = np.where(is_none[:, None], ~known[:, None], given)
+    result: dict[str, Any] = {"exact_match": float(given[:, 0].mean()), "f1": float(given[:, 1].mean())}
+    if known.all():
+        return result
+    kinds = {"answerable": known, "unanswerable": ~known}
+    return result | {
+        "questions": {
+            name: {
+                "exact_match": float(given[own, 0].mean()),
+                "f1": float(given[own, 1].mean()),
+                "count": int(own.sum()),
+            }
+            for name, own in kinds.items()
+            if own.any()
+        }
+    }
+
+
+def threshold(
+    scores: Sequence[float], values: Sequence[tuple[float, float]], has_answer: Sequence[bool]
+) -> float | None:
+    """The threshold of greatest F1, between two scores; None where all questions have answers.
+
+    `find_best_thresh` of the SQuAD 2.0 script, in O(n log n) as there.
+    """
+    known = np.asarray(has_answer, bool)
+    if known.all():
+        return None
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    ranked = np.asarray(scores)[order]
+    gains = np.where(known, np.asarray(values, np.float64).reshape(-1, 2)[:, 1], -1.0)[order]
+    totals = np.concatenate([[0.0], np.cumsum(gains)])
+    cuts = np.concatenate([[True], ranked[1:] < ranked[:-1], [True]])  # equal scores are answered together
+    answered = int(np.flatnonzero(cuts)[np.argmax(totals[cuts])])
+    above = ranked[answered - 1] if answered else ranked[0] + 1.0
+    below = ranked[answered] if answered < len(ranked) else above - 1.0
+    return float(above if not np.isfinite(below) else (above + below) / 2)
+
+
+def _english(gold: str, predicted: str) -> tuple[float, float]:
+    one, other = normalized(gold), normalized(predicted)
+    return float(one == other), _bag_f1(one.split(), other.split())
+
+
+def normalized(text: str) -> str:
+    """Lower case, without ASCII punctuation and articles, single spaces."""
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
+
+
+def _bag_f1(gold: list[str], predicted: list[str]) -> float:
+    if not gold or not predicted:
+        return float(gold == predicted)
+    return _f1((Counter(gold) & Counter(predicted)).total(), len(gold), len(predicted))
+
+
+def _f1(common: int, gold: int, predicted: int) -> float:
+    if not common:
+        return 0.0
+    precision, recall = common / predicted, common / gold
+    return 2 * precision * recall / (precision + recall)
+
+
+def _chinese(gold: str, predicted: str) -> tuple[float, float]:
+    one, other = _segments(gold), _segments(predicted)
+    match = SequenceMatcher(None, one, other, autojunk=False).find_longest_match()
+    return float(_bare(gold) == _bare(predicted)), _f1(match.size, len(one), len(other))
+
+
+def _bare(text: str) -> str:
+    return "".join(character for character in text.lower().strip() if character not in CMRC_PUNCTUATION)
+
+
+def _segments(text: str) -> list[str]:
+    """Each Chinese character by itself; the text between as NLTK's word tokenizer cuts it."""
+    from nltk.tokenize import word_tokenize
+
+    parts = re.split(rf"({CJK.pattern})", _bare(text))
+    return [
+        segment
+        for part in parts
+        if part
+        for segment in ([part] if CJK.fullmatch(part) else word_tokenize(part, preserve_line=True))
+    ]

@@ -1,0 +1,153 @@
+"""Fill-mask: the likeliest tokens for each mask of a text, from any masked-language-model head.
+
+A long text is windowed, and a mask is filled from the window that shows most around it. No torch here.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError
+from bertcli.tasks.base import IGNORED, Arrays, BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tokenizer import Features, Tokenizer
+
+ALIASES = ("mask",)
+DIGITS = 6  # of a printed score: what fp32 carries
+SHOWN = 5  # guesses for a mask, unless --top-k says how many
+RANKED = 10  # guesses that `evaluate` looks at
+Guesses = list[list[tuple[int, float]]]  # of each mask: token id and probability, best first
+
+
+class Task(BaseTask):
+    """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
+
+    name = "fill-mask"
+    head = "MaskedLM"
+
+    def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
+        super().__init__(tokenizer, config, options)
+        self.mask, self.mask_id = tokenizer.mask
+        self.kept_guesses = max(options.top_k or SHOWN, RANKED)
+
+    def encode(self, records: Sequence[Record]) -> list[Encoded]:
+        """Each record's text as windows of token ids. A mask is a word of its own, the text between is another."""
+        parts = [self._parts(record) for record in records]
+        encoded = iter(
+            self.tokenizer.encode_words([part for part in parts if isinstance(part, list)], self.options.long)
+        )
+        return [next(encoded) if isinstance(part, list) else part for part in parts]
+
+    def _parts(self, record: Record) -> list[str] | RecordError:
+        try:
+            between = self._text(record).split(self.mask)
+        except RecordError as error:
+            return error
+        if len(between) == 1:
+            return RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
+        return [*chain.from_iterable((text, self.mask) for text in between[:-1]), between[-1]]
+
+    def _text(self, record: Record) -> str:
+        """The record's text, with the model's own mask for the alias."""
+        text = text_of(record, self.options.text_field, "--text-field")
+        return text.replace(self.options.mask, self.mask) if self.options.mask else text
+
+    def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
+        """Logits (B, T, V) to ids and scores (B, M, K) of the best K tokens for at most M masks, from the left."""
+        masked = batch["input_ids"] == self.mask_id
+        logits = outputs["logits"][masked].astype(np.float64)  # (masks, V)
+        count = min(self.kept_guesses, outputs["logits"].shape[-1])
+        best = np.argpartition(-logits, count - 1, axis=-1)[:, :count]
+        values = np.take_along_axis(logits, best, -1)
+        order = np.lexsort((best, -values), axis=-1)  # of equal ones the lower id first, whatever the partition did
+        best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
+        top = logits.max(-1, keepdims=True, initial=-np.inf)
+        scores = np.exp(values - top) / np.exp(logits - top).sum(-1, keepdims=True)
+        rows, places = np.nonzero(masked)[0], (masked.cumsum(1) - 1)[masked]
+        shape = (len(masked), int(masked.sum(1).max()), count)
+        result = {"ids": np.full(shape, -1), "scores": np.zeros(shape)}
+        result["ids"][rows, places], result["scores"][rows, places] = best, scores
+        return result
+
+    def combine(self, features: Features, outputs: Outputs) -> Guesses:
+        """The guesses for each mask, in the order of the text."""
+        found: dict[int, tuple[int, list[tuple[int, float]]]] = {}
+        for window, output in zip(features.windows, outputs, strict=True):
+            places = [i for i, token in enumerate(window.ids) if token == self.mask_id]
+            for place, ids, scores in zip(places, output["ids"].tolist(), output["scores"].tolist(), strict=False):
+                word, margin = (window.words or [])[place], min(place, len(window.ids) - 1 - place)
+                if word not in found or margin > found[word][0]:
+                    found[word] = margin, list(zip(ids, scores, strict=True))
+        return [found[word][1] for word in sorted(found)]
+
+    def decode(self, record: Record, prediction: Guesses) -> dict[str, Any]:
+        """masks: for each the likeliest tokens with their scores; filled: the text with the first of each."""
+        count = self.options.top_k or SHOWN
+        masks = [[{"token": self._token(i), "score": round(score, DIGITS)} for i, score in guesses[:count]]
+                 for guesses in prediction]  # fmt: skip
+        first, *rest = self._text(record).split(self.mask)
+        tokens = [self._token(guesses[0][0]) for guesses in prediction] + [self.mask] * (len(rest) - len(masks))
+        return {"masks": masks, "filled": _filled(first, tokens, rest)}
+
+    def _token(self, token: int) -> str:
+        return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
+
+    def kept(self, record: Record) -> dict[str, Any]:
+        """The text too: its masks are counted."""
+        return {self.options.text_field: self._text(record)} | super().kept(record)
+
+    def word_targets(self, gold: list[int]) -> list[int]:
+        """Every second word is a mask."""
+        targets = [IGNORED] * (2 * len(gold) + 1)
+        targets[1::2] = gold
+        return targets
+
+    def label(self, record: Record) -> list[int]:
+        """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
+        value = lookup(record.fields, self.options.label_field, "--label-field")
+        answers = value if isinstance(value, list) else [value]
+        masks = self._text(record).count(self.mask)
+        if len(answers) != masks:
+            raise RecordError(f"{len(answers)} answers for {masks} masks.")
+        return [self._id(answer) for answer in answers]
+
+    def _id(self, answer: Any) -> int:
+        if not isinstance(answer, str):
+            raise RecordError(f"the answer {answer!r} is not text.")
+        ids = self.tokenizer.backend.encode(answer, add_special_tokens=False).ids
+        if len(ids) != 1:
+            raise RecordError(f"the answer '{answer}' is {len(ids)} tokens, not one.")
+        return int(ids[0])
+
+    def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """How high the right token stands, over all masks."""
+        from bertcli.metrics import ranking
+
+        ranked = [[token for token, _ in guesses] for guesses in chain.from_iterable(predictions)]
+        answers = chain.from_iterable(own[: len(guess)] for own, guess in zip(gold, predictions, strict=True))
+        return ranking.score(list(answers), ranked)
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """What gates may name."""
+        from bertcli.metrics import ranking
+
+        return ranking.DIRECTIONS
+
+    def mistake(self, gold: Any, prediction: Guesses) -> tuple[float, dict[str, Any]] | None:
+        """The first token of each mask beside the right one; the surest wrong one's score."""
+        wrong = [guesses[0][1] for answer, guesses in zip(gold, prediction, strict=False) if guesses[0][0] != answer]
+        if not wrong:
+            return None
+        predicted = [self._token(guesses[0][0]) for guesses in prediction]
+        score = round(max(wrong), DIGITS)
+        return score, {"gold": [self._token(token) for token in gold], "predicted": predicted, "score": score}
+
+
+def _filled(text: str, tokens: Sequence[str], rest: Sequence[str]) -> str:
+    """The text again; WordPiece's `##ing` joins the word before it."""
+    for token, part in zip(tokens, rest, strict=True):
+        text = (text.rstrip() + token[2:] if token.startswith("##") else text + token) + part
+    return text

@@ -1,0 +1,264 @@
+"""Extractive question answering: the span of a context that answers a question, or none.
+
+Devlin et al. 2018 (arXiv 1810.04805), sections 4.2 and 4.3. A long context is windowed; a span scores its start and
+end logits less those of no answer (the first token) in the same window. That is its log-odds against no answer, which
+puts the spans of all windows on one scale, whatever constant a window adds to its logits. No torch here.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import combining
+
+import numpy as np
+
+from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tokenizer import Features, Tokenizer, Window
+
+ALIASES = ("qa",)
+DIGITS = 6  # of a printed score: what fp32 carries
+KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
+LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
+NO_ANSWER = (-1, -1)
+ZERO_WIDTH = "\u200d\ufe0f"  # what joins emoji, and asks for their colours
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What a labelled question allows. target: (start, end) to train on, NO_ANSWER, or None where no answer is found.
+
+    answers: none where there is no answer. moved, lost: answers that are not at their stated offset, or nowhere.
+    """
+
+    context: str
+    answers: tuple[str, ...]
+    target: tuple[int, int] | None
+    moved: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a context, in code points. score: log-odds against no answer in its window."""
+
+    score: float
+    start: int
+    end: int
+
+
+class Task(BaseTask):
+    """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
+
+    name = "question-answering"
+    head = "QuestionAnswering"
+
+    def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
+        super().__init__(tokenizer, config, options)
+        self.is_tuned = options.null_threshold == "auto"
+        stated = config.get("null_threshold")
+        self.null_threshold = options.null_threshold if isinstance(options.null_threshold, int | float) else stated
+
+    def encode(self, records: Sequence[Record]) -> list[Encoded]:
+        """Each record's question and context as windows of token ids."""
+        pairs = [self._pair_or_error(record) for record in records]
+        good = [pair for pair in pairs if not isinstance(pair, RecordError)]
+        encoded = iter(self.tokenizer.encode_contexts(good, self.options.long))
+        return [pair if isinstance(pair, RecordError) else next(encoded) for pair in pairs]
+
+    def _pair_or_error(self, record: Record) -> tuple[str, str] | RecordError:
+        try:
+            return self._question(record), self._context(record)
+        except RecordError as error:
+            return error
+
+    def _question(self, record: Record) -> str:
+        return self.options.question or text_of(record, "question", "--question")
+
+    def _context(self, record: Record) -> str:
+        """The field `context`, else the text: with --question every line is one."""
+        name = "context" if "context" in record.fields else self.options.text_field
+        return text_of(record, name, "--text-field")
+
+    def combine(self, features: Features, outputs: Outputs) -> list[Span]:
+        """The best spans of all windows, best first; of equal ones the first in the text."""
+        kept = max(KEPT, self.options.top_k or 0)
+        best: dict[tuple[int, int], float] = {}
+        for window, output in zip(features.windows, outputs, strict=True):
+            for score, start, end in _spans(window, output, kept):
+                best[start, end] = max(score, best.get((start, end), -np.inf))
+        return sorted((Span(score, *place) for place, score in best.items()), key=_rank)[:kept]
+
+    def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
+        """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
+        context = self._context(record)
+        *shares, share = self._shares(prediction)
+        found = [self._shown(context, *pair) for pair in zip(prediction, shares, strict=True)]
+        nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
+        first = found[0] if self._is_answered(prediction) else nothing
+        given = {"question": self.options.question} if self.options.question else {}
+        if self.options.top_k is None:
+            return given | first
+        candidates = [*found, nothing] if first is nothing or self.null_threshold is not None else found
+        others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
+        return given | first | {"answers": [first, *others][: self.options.top_k]}
+
+    def _shares(self, spans: list[Span]) -> list[float]:
+        """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
+        null = 0.0 if self.null_threshold is not None or not spans else -np.inf
+        scores = np.array([*(span.score for span in spans), null])
+        weights = np.exp(scores - scores.max())
+        total = weights[:-1][:KEPT].sum() + weights[-1]
+        return [float(weight / total) for weight in weights]
+
+    def _shown(self, context: str, span: Span, share: float) -> dict[str, Any]:
+        unit = self.options.offset_unit
+        start, end = (offset(context, place, unit) for place in (span.start, _whole(context, span.end)))
+        text = context[span.start : _whole(context, span.end)]
+        return {"answer": text, "start": start, "end": end, "score": round(share, DIGITS)}
+
+    def _is_answered(self, spans: list[Span]) -> bool:
+        return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
+
+    def kept(self, record: Record) -> dict[str, Any]:
+        """What `label` reads, without the question."""
+        names = ("context", self.options.text_field, "answers", "is_impossible", "id")
+        return {name: record.fields[name] for name in names if name in record.fields}
+
+    def label(self, record: Record) -> Gold:
+        """The answers of a question: of `answers`, in SQuAD's form, or texts. Raises RecordError."""
+        context = self._context(record)
+        if record.fields.get("is_impossible") is True:
+            return Gold(context, (), NO_ANSWER)
+        answers = list(_answers(lookup(record.fields, "answers", "--label-field")))
+        if not answers:
+            return Gold(context, (), NO_ANSWER)
+        places = [_place(context, text, start) for text, start in answers]
+        found = [place for place in places if place is not None]
+        moved = sum(
+            place is not None and start is not None and place[0] != start
+            for place, (_, start) in zip(places, answers, strict=True)
+        )
+        target = Counter(found).most_common(1)[0][0] if found else None
+        return Gold(context, tuple(text for text, _ in answers), target, moved, len(places) - len(found))
+
+    def warnings(self, gold: Sequence[Any]) -> list[str]:
+        """How many answers are not where they are said to be."""
+        moved, lost = sum(own.moved for own in gold), sum(own.lost for own in gold)
+        unused = sum(own.target is None for own in gold)
+        found = []
+        if moved:
+            found.append(
+                f"{moved:,} answers are not at their stated offset; the nearest place with their text is taken"
+            )
+        if lost:
+            found.append(f"{lost:,} answers do not occur in their context; {unused:,} questions have no other")
+        return found
+
+    def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
+        from bertcli.metrics import answers
+
+        pairs = list(zip(gold, predictions, strict=True))
+        scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
+        best = [answers.best(scorer, own.answers, self._text(own, spans)) for own, spans in pairs]
+        found = [spans[0].score if spans else -np.inf for spans in predictions]
+        threshold = self.null_threshold
+        if self.is_tuned:
+            threshold = answers.threshold(found, best, [bool(own.answers) for own in gold])
+        scores = answers.score(found, best, [bool(own.answers) for own in gold], threshold)
+        misplaced = sum(own.moved + own.lost for own in gold)
+        stated = {"misplaced_answers": misplaced} if misplaced else {}
+        return scores | ({} if threshold is None else {"null_threshold": threshold}) | stated
+
+    @staticmethod
+    def _text(gold: Gold, spans: list[Span]) -> str:
+        return gold.context[spans[0].start : _whole(gold.context, spans[0].end)] if spans else ""
+
+    def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """The threshold that was tuned."""
+        return {"null_threshold": metrics["null_threshold"]} if self.is_tuned and "null_threshold" in metrics else {}
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """What gates and early stopping may name."""
+        return {"f1": 1, "exact_match": 1}
+
+    def mistake(self, gold: Gold, prediction: list[Span]) -> tuple[float, dict[str, Any]] | None:
+        """The answers beside the predicted one, unless it is exactly one of them."""
+        from bertcli.metrics import answers
+
+        is_answered = self._is_answered(prediction)
+        predicted = self._text(gold, prediction) if is_answered else ""
+        scorer = answers.scorer(self.options.language, [gold.context], [gold.answers])
+        if answers.best(scorer, gold.answers, predicted)[0]:
+            return None
+        shares = self._shares(prediction)
+        score = round(shares[0] if is_answered else shares[-1], DIGITS)
+        return score, {"gold": list(gold.answers), "predicted": predicted, "score": score}
+
+
+def _rank(span: Span) -> tuple[float, int, int]:
+    return -span.score, span.start, span.end
+
+
+def _spans(window: Window, output: Mapping[str, Array], kept: int) -> list[tuple[float, int, int]]:
+    """The best spans of a window: of tokens of the context only, at most LONGEST, with one place at each end."""
+    places = np.asarray(window.places)  # (T, 2)
+    own = np.flatnonzero(places[:, 1] > places[:, 0])
+    if not len(own):
+        return []
+    starts, ends = (output[name].astype(np.float64) for name in ("start_logits", "end_logits"))
+    padded = np.concatenate([(ends - ends[0])[own], np.full(LONGEST - 1, -np.inf)])
+    scores = (starts - starts[0])[own][:, None] + np.lib.stride_tricks.sliding_window_view(padded, LONGEST)
+    flat = scores.ravel()  # of token i and the k-th after it at i * LONGEST + k
+    best = np.argpartition(-flat, min(kept, len(flat)) - 1)[:kept]
+    best = best[np.isfinite(flat[best])]
+    first, last = own[best // LONGEST], own[best // LONGEST + best % LONGEST]
+    return list(zip(flat[best].tolist(), places[first, 0].tolist(), places[last, 1].tolist(), strict=True))
+
+
+def _whole(text: str, end: int) -> int:
+    """The end of the character that a person sees: accents and joiners after it belong to it."""
+    while end < len(text) and (combining(text[end]) or text[end] in ZERO_WIDTH):
+        end += 1
+    return end
+
+
+def _answers(given: Any) -> list[tuple[str, int | None]]:
+    """Texts with their stated offsets, of SQuAD's form, of the columns of Hugging Face's data sets, or bare texts."""
+    if isinstance(given, Mapping):
+        starts = given.get("answer_start") or [None] * len(given.get("text", ()))
+        given = [{"text": text, "answer_start": start} for text, start in zip(given["text"], starts, strict=True)]
+    return [_answer(item) for item in ([given] if isinstance(given, str) else given)]
+
+
+def _answer(item: Any) -> tuple[str, int | None]:
+    if isinstance(item, str):
+        return item, None
+    try:
+        text, start = item["text"], item.get("answer_start", item.get("start"))
+    except (KeyError, TypeError, AttributeError):
+        text = start = None
+    if not isinstance(text, str) or not isinstance(start, int | None):
+        raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
+    return text, start
+
+
+def _place(context: str, text: str, start: int | None) -> tuple[int, int] | None:
+    """Where the text is in the context, nearest to its stated offset; None where it is not."""
+    stated = start or 0
+    if not text.strip():
+        return None
+    if context.startswith(text, stated) and stated >= 0:
+        return stated, stated + len(text)
+    found = [
+        i for i in (context.rfind(text, 0, max(stated, 0) + len(text)), context.find(text, max(stated, 0))) if i >= 0
+    ]
+    if not found:
+        return None
+    place = min(found, key=lambda i: abs(i - stated))
+    return place, place + len(text)

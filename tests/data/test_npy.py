@@ -1,0 +1,44 @@
+"""Vectors as a .npy file, written while streaming."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertcli.data.results import error_result
+from bertcli.data.writers import open_writer
+from bertcli.errors import UsageError
+
+
+def test_rows_in_order_and_nan_for_a_record_that_failed(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npy")
+    with open_writer(path) as writer:
+        writer.write(error_result(0, 1, "bad"))
+        writer.write({"text": "a", "embedding": [1.0, 2.5]})
+        writer.flush()
+        writer.write({"text": "no embedding"})
+        writer.write({"text": "other width", "embedding": [1.0]})
+        writer.write({"text": "b", "embedding": [0.1, -3]})
+    assert writer.failures == 2
+    nan = [float("nan")] * 2
+    vectors = np.load(path, mmap_mode="r")
+    assert vectors.dtype == np.dtype("<f4")
+    np.testing.assert_array_equal(vectors, np.array([nan, [1, 2.5], nan, nan, [0.1, -3]], np.float32))
+
+
+@pytest.mark.parametrize("count", [0, 1, 12345])
+def test_any_number_of_rows(tmp_path: Path, count: int) -> None:
+    with open_writer(str(tmp_path / "a.npy")) as writer:
+        writer.write_many({"embedding": [float(i)] * 3} for i in range(count))
+    vectors = np.load(tmp_path / "a.npy")
+    assert vectors.shape == ((count, 3) if count else (0, 0))
+    assert not count or (vectors[:, 0] == np.arange(count, dtype=np.float32)).all()
+
+
+def test_where_a_header_cannot_be_filled_in_later(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"-o vectors\.npy"):
+        open_writer(None, "npy")
+    for path in (str(tmp_path / "a.npy.gz"), "/dev/null"):
+        with pytest.raises(UsageError, match="is written to a regular file, uncompressed"):
+            open_writer(path, "npy")
+    assert not list(tmp_path.iterdir())

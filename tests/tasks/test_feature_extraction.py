@@ -1,0 +1,115 @@
+"""Embeddings: pooling as the model says, long texts, pairs, and the vectors of sentence-transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertcli import tokenizer
+from bertcli.data.records import Record
+from bertcli.errors import ModelError, RecordError
+from bertcli.model import Model, read
+from bertcli.tasks.base import Options
+from bertcli.tasks.feature_extraction import Task
+from bertcli.tokenizer import Features
+
+CONFIG = {"max_position_embeddings": 64}
+
+
+def task(path: Path, sentence: dict[str, Any] | None = None, **options: Any) -> Task:
+    return Task(tokenizer.load(path, CONFIG), {**CONFIG, "sentence": sentence or {}}, Options(**options))
+
+
+def vectors(own: Task, fields: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """With hidden states (T, 3): the token's id, its square root, 1."""
+    (features,) = own.encode([Record(0, fields)])
+    assert isinstance(features, Features)
+    outputs = []
+    for window in features.windows:
+        ids = np.array([window.ids], np.float32)
+        hidden = np.stack([ids, np.sqrt(ids), np.ones_like(ids)], -1)
+        reduced = own.reduce({"attention_mask": np.ones(ids.shape, np.int64)}, {"last_hidden_state": hidden})
+        outputs.append({name: value[0] for name, value in reduced.items()})
+    return own.combine(features, outputs)  # type: ignore[no-any-return]
+
+
+def ids(path: Path, text: str) -> np.ndarray[Any, Any]:
+    return np.array(tokenizer.load(path, CONFIG).backend.encode(text).ids, np.float64)
+
+
+def test_pooling(tiny_model: Path) -> None:
+    own = ids(tiny_model, "good film")
+    for pooling, expected in (("mean", own.mean()), ("cls", own[0]), ("max", own.max())):
+        found = vectors(task(tiny_model, {"pooling": pooling}), {"text": "good film"})
+        assert found.shape == (1, 3) and found[0, 0] == pytest.approx(expected)
+
+
+def test_padding_is_not_pooled(tiny_model: Path) -> None:
+    hidden = np.array([[[1.0], [2.0], [99.0]]], np.float32)
+    for pooling, expected in (("mean", 1.5), ("max", 2.0)):
+        mask = {"attention_mask": np.array([[1, 1, 0]])}
+        reduced = task(tiny_model, {"pooling": pooling}).reduce(mask, {"token_embeddings": hidden})
+        assert reduced["pooled"] == [[expected]]
+
+
+def test_normalize_is_the_models_choice_unless_asked_for(tiny_model: Path) -> None:
+    for stated, asked, expected in (
+        (True, None, True),
+        (False, None, False),
+        (True, False, False),
+        (False, True, True),
+    ):
+        found = vectors(task(tiny_model, {"normalize": stated}, normalize=asked), {"text": "good"})
+        assert (abs(np.linalg.norm(found) - 1) < 1e-6) == expected
+
+
+def test_a_long_text_is_the_mean_of_its_windows_by_tokens(tiny_model: Path) -> None:
+    own = task(tiny_model)
+    (features,) = own.encode([Record(0, {"text": "good " * 100})])
+    assert isinstance(features, Features) and len(features.windows) == 2
+    tokens = [i for window in features.windows for i in window.ids]
+    assert vectors(own, {"text": "good " * 100})[0, 0] == pytest.approx(np.mean(tokens))
+    longest = vectors(task(tiny_model, {"pooling": "max"}), {"text": "good " * 100 + "scene"})
+    assert longest[0, 0] == max(ids(tiny_model, "good scene"))
+
+
+def test_the_models_own_length_limits_the_windows(tiny_model: Path) -> None:
+    (features,) = task(tiny_model, {"max_length": 8}, long="truncate").encode([Record(0, {"text": "good " * 20})])
+    assert isinstance(features, Features) and features.truncated and len(features.windows[0].ids) == 8
+
+
+def test_pairs(tiny_model: Path) -> None:
+    own = task(tiny_model, pair_field="b")
+    fields = {"text": "good " * 100, "b": "bad plot", "label": "3.5"}
+    found = vectors(own, fields)
+    alone = [vectors(task(tiny_model), {"text": text})[0] for text in (fields["text"], fields["b"])]
+    np.testing.assert_array_equal(found, alone)
+    cosine = float(alone[0] @ alone[1] / np.linalg.norm(alone[0]) / np.linalg.norm(alone[1]))
+    assert own.decode(Record(0, fields), found) == {"similarity": pytest.approx(cosine, abs=1e-6)}
+    assert own.label(Record(0, fields)) == 3.5
+    errors = own.encode([Record(0, {"text": "a"}), Record(0, {"text": 1, "b": "b"})])
+    assert [str(error)[:12] for error in errors] == ["no field 'b'", "field 'text'"]
+    with pytest.raises(RecordError, match="is not a number"):
+        own.label(Record(0, {**fields, "label": "x"}))
+    with pytest.raises(RecordError, match="--pair-field names the second text"):
+        task(tiny_model).label(Record(0, fields))
+
+
+def layout(path: Path, **pooling: bool) -> Model:
+    (path / "config.json").write_text("{}")
+    (path / "pool").mkdir(exist_ok=True)
+    (path / "pool" / "config.json").write_text(json.dumps({"word_embedding_dimension": 8, **pooling}))
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "pool", "type": "a.Pooling"}]
+    (path / "modules.json").write_text(json.dumps(modules))
+    return read(path)
+
+
+def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
+    model = layout(tmp_path, pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
+    assert model.sentence == {"pooling": "cls", "normalize": False, "max_length": None}
+    with pytest.raises(ModelError, match="by mean, cls or max, not by pooling_mode_lasttoken"):
+        _ = layout(tmp_path, pooling_mode_lasttoken=True).sentence
+    (tmp_path / "modules.json").unlink()
+    assert read(tmp_path).sentence == {}
