@@ -39,6 +39,8 @@ class Result:
     def write(self, draft: Path, max_length: int) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
         _write_tokenizer(self.base, draft, max_length)
+        if self.problem == "similarity":
+            _copy_sentence_files(self.base, draft)
         document = {"finetune": _plain(self.options), "provenance": self.provenance()}
         (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
         numbers = {"dev": self.metrics, "step": self.step, "history": self.history}
@@ -65,7 +67,7 @@ class Result:
             title=Path(self.settings.output).resolve().name,
             base=self.settings.model,
             problem=self.problem.replace("_", " "),
-            labels=", ".join(self.labels),
+            labels=f" Labels, by id: {', '.join(self.labels)}." if self.labels else "",
             device=self.device,
             scores=_table(scores) if scores else "There was no dev data.",
             data="\n".join(_sources(self.data)),
@@ -80,7 +82,7 @@ CARD = """\
 
 # {title}
 
-{base}, fine-tuned with bertcli for {problem}. Labels, by id: {labels}.
+{base}, fine-tuned with bertcli for {problem}.{labels}
 
     bertcli predict -m . < texts.txt
 
@@ -135,3 +137,16 @@ def _write_tokenizer(base: Model, draft: Path, max_length: int) -> None:
     tokenizer.save_pretrained(draft)
     if (base.path / "vocab.txt").is_file():
         shutil.copyfile(base.path / "vocab.txt", draft / "vocab.txt")
+
+
+def _copy_sentence_files(base: Model, draft: Path) -> None:
+    """What sentence-transformers reads of pooling and length."""
+    modules = base.path / "modules.json"
+    if not modules.is_file():
+        return
+    folders = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
+    for folder in folders:
+        (draft / folder).mkdir(exist_ok=True)
+    files = [file for pattern in ("*sentence*.json", "modules.json") for file in base.path.glob(pattern)]
+    for file in [*files, *(file for folder in folders for file in (base.path / folder).glob("config.json"))]:
+        shutil.copyfile(file, draft / file.relative_to(base.path))

@@ -72,6 +72,8 @@ def publish(draft: Path, target: Path, last: str) -> None:
     sync(draft)
     (target / last).unlink(missing_ok=True)
     for path in sorted(draft.iterdir(), key=lambda path: path.name == last):
+        if (target / path.name).is_dir():
+            shutil.rmtree(target / path.name)
         path.replace(target / path.name)
     draft.rmdir()
     _fsync(target)

@@ -56,6 +56,7 @@ class Examples:
     def __init__(self, task: BaseTask, records: Iterable[Record], faults: Faults) -> None:
         self._ids, self._types, self._words, self._spans = array("i"), array("b"), array("i"), array("i")
         self._lengths, self._owner = array("q"), array("q")
+        self._second = array("q")
         self.records: list[Record] = []
         self.truncated = 0
         self.sources: dict[str, int] = {}
@@ -82,6 +83,8 @@ class Examples:
             return faults.add(record, error)
         for window in encoded.windows:
             self._add_window(window)
+        if encoded.second is not None:
+            self._second.append(encoded.second)
         self.truncated += encoded.truncated
         # What is left is what the label is read from, and the place for messages.
         return self.records.append(Record(record.index, fields, record.line, record.source))
@@ -124,9 +127,9 @@ class Examples:
         """Each record as its task's `combine` wants it, and which windows are its own."""
         ends = np.searchsorted(self.owner, np.arange(len(self)), side="right")
         start = 0
-        for end in ends.tolist():
+        for row, end in enumerate(ends.tolist()):
             own = range(start, end)
-            yield Features([self._bare(i) for i in own]), own
+            yield Features([self._bare(i) for i in own], second=self._second[row] if self._second else None), own
             start = end
 
     def own(self, window: int) -> slice:

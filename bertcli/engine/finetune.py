@@ -151,7 +151,8 @@ class _Run:
         settings, labels = self.settings, data.decision.labels
         weights = job.class_weights(settings.class_weights, data.train.targets, labels)
         loss = job.loss(data.decision.problem, weights, settings.label_smoothing)
-        return job.FinetuneJob(data.task, settings, data.train, data.dev, loss, self.accelerator)
+        kind = job.PairJob if data.decision.problem == "similarity" else job.FinetuneJob
+        return kind(data.task, settings, data.train, data.dev, loss, self.accelerator)
 
     def _trainer(self, data: Data, work: job.FinetuneJob) -> tuple[Trainer, list[str]]:
         settings = self.settings
@@ -244,12 +245,14 @@ def open_base(base: Model, head: str, changes: dict[str, Any], dropout: float | 
         for name in DROPOUTS:
             if dropout is not None and hasattr(config, name):
                 setattr(config, name, dropout)
-        module, info = getattr(transformers, f"AutoModelFor{head}").from_pretrained(
+        module, info = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_pretrained(
             base.path, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True,
             ignore_mismatched_sizes=True, dtype=torch.float32,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{base.path}: transformers cannot open it ({error}).") from error
+    if not head:
+        module.pooler = None  # no part of the encoder: see pytorch.load
     new = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
     _demand_encoder(base, module.base_model_prefix, new)
     return module, new

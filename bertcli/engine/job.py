@@ -7,6 +7,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch.nn import functional
@@ -18,6 +19,7 @@ from bertcli.engine.settings import ClassWeights, Settings
 from bertcli.engine.train import Batch, Metrics
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED, BaseTask
+from bertcli.tasks.feature_extraction import cosine
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
@@ -86,10 +88,11 @@ class FinetuneJob:
         for windows in batches[self.rank :: self.processes]:
             inputs, targets = self._inputs(data, windows), data.batch_targets(windows)
             found = self._outputs(model, inputs)
-            total += float(self.loss_of(_logits(found).cpu(), targets))
+            total += self._window_loss(found, targets)
             terms += _terms(targets, data)
             arrays = {name: value.float().cpu().numpy() for name, value in found.items() if hasattr(value, "float")}
             asked = {name: value.cpu().numpy() for name, value in inputs.items()}
+            asked.setdefault("attention_mask", np.ones_like(asked["input_ids"]))
             reduced = self.task.reduce(asked, arrays)
             for row, window in enumerate(windows.tolist()):
                 outputs[window] = {name: value[row] for name, value in reduced.items()}
@@ -99,12 +102,74 @@ class FinetuneJob:
             self.task.combine(features, [outputs[i] for i in own]) for features, own in data.examples.features()
         ], total / max(terms, 1)
 
+    def _window_loss(self, outputs: Mapping[str, torch.Tensor], targets: torch.Tensor) -> float:
+        return float(self.loss_of(_logits(outputs).cpu(), targets))
+
     def _gather(self, *own: Any) -> Any:
         """Join the dictionaries and add the numbers of all processes."""
         if self.processes == 1:
             return own
         outputs, total, terms = zip(*gather_object([own]), strict=True)
         return dict(ChainMap(*outputs)), sum(total), sum(terms)
+
+
+class PairJob(FinetuneJob):
+    """Two texts through one encoder, whose cosine is to be their label (Reimers and Gurevych 2019, section 3).
+
+    Labels are scaled: the least of the training data is cosine 0, the greatest 1. A record has one window per text.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        if len(self.train.examples.lengths) != 2 * len(self.train.examples):
+            raise UsageError("--long window: embeddings are trained on one window a text; leave it out.")
+        self.low = float(self.train.targets.min())
+        self.range = float(self.train.targets.max()) - self.low
+        if not self.range:
+            raise UsageError("all training pairs have the same label; the cosine has nothing to tell apart.")
+
+    def steps(self, epoch: int) -> list[list[sampler.Indices]]:
+        """The records of each batch of each step; of a pair the longer text counts twice, for it pads the other."""
+        settings = self.settings
+        lengths = 2 * self.train.examples.lengths.reshape(-1, 2).max(1)
+        batches = sampler.epoch_batches(lengths, settings.batch_tokens, settings.seed, epoch)
+        return sampler.steps(batches, settings.accumulate)
+
+    def batch(self, records: sampler.Indices) -> Batch:
+        """The first texts of this process' pairs, then the second ones."""
+        own = sampler.shard(records, self.rank, self.processes)
+        rows = own if len(own) else records[:1]
+        tokens = int(self.train.examples.lengths.reshape(-1, 2)[own].sum())
+        inputs = self._inputs(self.train, np.concatenate((2 * rows, 2 * rows + 1)))
+        inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
+        targets = (self.train.targets[torch.from_numpy(rows)][:, 0] - self.low) / self.range
+        return Batch(inputs, targets.to(self.accelerator.device), len(own), len(own), tokens)
+
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The sum of the squared differences between cosines and labels."""
+        hidden = self._outputs(model, batch.inputs)["last_hidden_state"].float()
+        vectors = _pooled(hidden, batch.inputs["attention_mask"], self.task.pooling)  # type: ignore[attr-defined]
+        first, second = vectors.chunk(2)
+        cosines = functional.cosine_similarity(first, second)
+        return functional.mse_loss(cosines, batch.targets, reduction="sum") * (1.0 if batch.count else 0.0)
+
+    def _window_loss(self, outputs: Mapping[str, torch.Tensor], targets: torch.Tensor) -> float:
+        return 0.0  # a window alone has none
+
+    def predict(self, model: Any, data: Labelled) -> tuple[list[Any], float]:
+        """The vectors of each pair, and the mean loss of their cosines."""
+        predictions, _ = super().predict(model, data)
+        cosines = torch.tensor([cosine(vectors) for vectors in predictions])
+        return predictions, float(functional.mse_loss(cosines, (data.targets[:, 0] - self.low) / self.range))
+
+
+def _pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """(B, T, H) to (B, H), as tasks/feature_extraction.py does with arrays."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "max":
+        return hidden.masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
+    return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 def _logits(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:

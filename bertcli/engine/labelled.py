@@ -80,13 +80,14 @@ def prepare(settings: Settings, base: Model, train: Iterable[Record], dev: Itera
     """Read and encode all records. Raises UsageError with the faults of both splits, or for unknown dev labels."""
     tokens = _tokenizer(settings, base)
     kind = registry.load("tasks", settings.task).Task
-    encoder, faults = kind(tokens, base.config, settings.options), Faults()
+    config = base.config if kind.head else {**base.config, "sentence": base.sentence}
+    encoder, faults = kind(tokens, config, settings.options), Faults()
     examples = {"train": Examples(encoder, train, faults)}
     if dev is not None:
         examples["dev"] = Examples(encoder, dev, faults)
     faults.demand_none()
     decision = problem.decide(settings, base, examples["train"].records)
-    task = kind(tokens, {**base.config, **decision.config}, settings.options)
+    task = kind(tokens, {**config, **decision.config}, settings.options)
     if dev is not None:
         _demand_scorable(examples["dev"], decision, settings)
     gold = {name: split.targets(task, faults) for name, split in examples.items()}
@@ -113,7 +114,8 @@ def _demand_scorable(dev: Examples, decision: problem.Decision, settings: Settin
 
 
 def tensor(gold: Sequence[Any], decision: problem.Decision, task: BaseTask, examples: Examples) -> torch.Tensor:
-    """Targets of N records: (N,) class indices, (N, L) of 0 and 1 for multi-label, (N, 1) numbers for regression.
+    """Targets of N records: (N,) class indices, (N, L) of 0 and 1 for multi-label, (N, 1) numbers for regression
+    and similarity.
 
     (tokens,) class indices where the examples have words; (W, 2) places of the first and last token of an answer.
     """
@@ -124,7 +126,7 @@ def tensor(gold: Sequence[Any], decision: problem.Decision, task: BaseTask, exam
         return _token_targets([task.word_targets(own) for own in gold], examples)
     if kind == "single_label_classification":
         return torch.tensor(gold, dtype=torch.int64)
-    if kind == "regression":
+    if kind in ("regression", "similarity"):
         return torch.tensor(gold, dtype=torch.float32)[:, None]
     hot = torch.zeros(len(gold), len(decision.labels))
     for row, indices in zip(hot, gold, strict=True):

@@ -14,7 +14,7 @@ from bertcli.model import Model
 from bertcli.tasks.text_classification import Problem, ids_by_name, label_name, label_names, problem_of
 from bertcli.tasks.token_classification import entity_types, tags_of
 
-Other = Literal["token_classification", "question_answering", "fill_mask"]
+Other = Literal["token_classification", "question_answering", "fill_mask", "similarity"]
 TOKENS: Other = "token_classification"
 KINDS: dict[str, Problem] = {
     "single": "single_label_classification",
@@ -36,7 +36,7 @@ class Decision:
     @property
     def config(self) -> dict[str, Any]:
         """The part of config.json that says so, as transformers writes it."""
-        if self.problem in ("question_answering", "fill_mask"):
+        if self.problem in ("question_answering", "fill_mask", "similarity"):
             return {}
         stated = {} if self.problem == TOKENS else {"problem_type": self.problem}
         return stated | {
@@ -56,9 +56,11 @@ def decide(settings: Settings, base: Model, records: Sequence[Record]) -> Decisi
             return Decision("question_answering", ["start", "end"], "the first and the last token of the answer", "")
         case "fill-mask":
             return Decision("fill_mask", [], "the token of each mask", "")
-        case "text-classification":
-            return _classes(settings, base, records)
-    raise UsageError(f"{settings.task} cannot be trained yet; any encoder does it as it is.")
+        case "feature-extraction":
+            if settings.pair_field is None:
+                raise UsageError("embeddings are trained on scored pairs; --pair-field names the second text.")
+            return Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", "")
+    return _classes(settings, base, records)
 
 
 def _classes(settings: Settings, base: Model, records: Sequence[Record]) -> Decision:

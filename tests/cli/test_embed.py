@@ -41,3 +41,36 @@ def test_a_model_without_a_head_is_exported_predicted_and_evaluated(
         assert one["similarity"] == pytest.approx(other["similarity"], abs=1e-4)
     metrics = json.loads(bertcli("evaluate", "-m", "m", "a.jsonl", "--pair-field", "b").stdout)
     assert metrics.keys() == {"records", "spearman", "pearson"}
+
+
+def test_pairs_train_it_and_its_pooling_stays(tiny_model: Path, bertcli: Run, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "base")
+    (tmp_path / "base" / "1_Pooling").mkdir()
+    (tmp_path / "base" / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    (tmp_path / "base" / "sentence_bert_config.json").write_text('{"max_seq_length": 20}')
+    kinds = [("", "sentence_transformers.models.Transformer"), ("1_Pooling", "sentence_transformers.models.Pooling")]
+    (tmp_path / "base" / "modules.json").write_text(json.dumps([{"path": path, "type": kind} for path, kind in kinds]))
+    rows = [
+        ("good film", "great actor", 5),
+        ("bad scene was", "lovely", 0),
+        ("dull plot of it", "poor film", 4),
+        ("a", "the is", 1),
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": a, "b": b, "label": n}) for a, b, n in rows * 4))
+    tiny = "--device cpu --threads 1 --precision fp32 --dropout 0 --lr 0.003".split()
+    files = ("--train", "t.jsonl", "--dev", "t.jsonl", "--pair-field", "b")
+    bertcli("finetune", "-t", "embed", "-m", "base", "-o", "m", *files, *tiny, "--epochs", "60", "--metric", "loss")
+    metrics = json.loads((tmp_path / "m" / "metrics.json").read_text())["dev"]
+    assert metrics["spearman"] == pytest.approx(1) and metrics["loss"] < 0.02
+    assert json.loads(bertcli("evaluate", "t.jsonl", "-m", "m", "--pair-field", "b").stdout)["spearman"] > 0.9
+    lines = bertcli("predict", "-m", "m", "t.jsonl", "--pair-field", "b", "--backend", "pytorch").stdout.splitlines()
+    assert [json.loads(line)["similarity"] for line in lines[:4]] == pytest.approx([1, 0, 0.8, 0.2], abs=0.15)
+    assert (tmp_path / "m" / "1_Pooling" / "config.json").is_file()
+    bertcli("finetune", "-t", "embed", "-m", "base", "-o", "m", *files, *tiny, "--epochs", "1", "--overwrite")
+
+
+def test_what_cannot_train_embeddings(tiny_model: Path, bertcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "good", "b": "bad", "label": 1}\n' * 2)
+    options = ("finetune", "-t", "embed", "-m", tiny_model, "-o", "m", "--train", "t.jsonl")
+    assert b"--pair-field names the second text" in bertcli(*options, expect=2).stderr
+    assert b"all training pairs have the same label" in bertcli(*options, "--pair-field", "b", expect=2).stderr

@@ -1,10 +1,12 @@
-"""Named entities against what a user would run instead, with the same weights or the same data.
+"""Named entities and questions against what a user would run instead, with the same weights or the same data.
 
-    python tests/benchmarks/entities.py speed DIR TEXTS          # bertcli's int8 against a plain transformers loop
-    python tests/benchmarks/entities.py trainer MODEL TEST SEED TRAIN...   # transformers' Trainer with dynamic padding
+    python tests/benchmarks/applications.py speed DIR FILE           # bertcli's int8 against a plain transformers loop
+    python tests/benchmarks/applications.py trainer MODEL TEST SEED TRAIN...   # transformers' Trainer for entities
+    python tests/benchmarks/applications.py blank VOCABULARY DIR     # a small BERT with random weights, to train
 
-speed: texts/s of both, alternating in one process, start-up outside, median of three pairs. The loop takes batches of
-32 in the order of arrival, pads them, and stops at the argmax; ours goes on to entities with offsets.
+speed: records/s of both, alternating in one process, start-up outside, median of three pairs. The loop takes batches of
+32 in the order of arrival, pads them, cuts what is too long, and stops at the argmax; ours goes on to entities or
+answers with offsets. FILE: texts, or questions with contexts, of which the first 1,000 are taken.
 trainer: as the example script run_ner.py sets it up (batches of 8, 5e-5, 3 epochs, the tail of long sentences cut), in
 bf16; prints the entity F1 on TEST.
 """
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -31,30 +33,45 @@ from bertcli.tasks.base import Options
 
 
 def speed(directory: str, file: str) -> dict[str, Any]:
-    """Texts/s of both, and their ratio."""
-    records = list(read([file]))
-    texts = [record.fields["text"] for record in records]
+    """Records/s of both, and their ratio."""
+    records = list(islice(read([file]), 1000))
     session = open_session(Request(model=directory), Options())
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
-    model = transformers.AutoModelForTokenClassification.from_pretrained(directory).eval()
+    model = getattr(transformers, f"AutoModelFor{session.task.head}").from_pretrained(directory).eval()
+    names = ["question", "context"] if session.task.head == "QuestionAnswering" else ["text"]
+    cut = "only_second" if len(names) == 2 else True
 
     def ours() -> None:
         for outcome in chain.from_iterable(stream(session.task, session.backend, records)):
             result(session.task, outcome)
 
     def loop() -> None:
-        for i in range(0, len(texts), 32):
-            batch = tokenizer(texts[i : i + 32], padding=True, truncation=True, return_tensors="pt")
+        for i in range(0, len(records), 32):
+            texts = [[record.fields[name] for record in records[i : i + 32]] for name in names]
+            batch = tokenizer(*texts, padding=True, truncation=cut, max_length=512, return_tensors="pt")
             with torch.inference_mode():
-                model(**batch).logits.argmax(-1)
+                for logits in model(**batch).values():
+                    logits.argmax(-1)
 
-    pairs = [(_rate(ours, len(texts)), _rate(loop, len(texts))) for _ in range(3)]
+    pairs = [(_rate(ours, len(records)), _rate(loop, len(records))) for _ in range(3)]
     ratio = statistics.median(one / other for one, other in pairs)
     return {
-        "texts": len(texts),
-        "pairs": [[round(one), round(other)] for one, other in pairs],
+        "records": len(records),
+        "pairs": [[round(one, 1), round(other, 1)] for one, other in pairs],
         "ratio": round(ratio, 2),
     }
+
+
+def blank(vocabulary: str, directory: str) -> dict[str, Any]:
+    """A BERT of the size called mini (4 layers, hidden size 256) with random weights and a given word list."""
+    transformers.set_seed(0)
+    tokenizer = transformers.BertTokenizer(vocabulary, do_lower_case=True)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024
+    )
+    transformers.BertModel(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return {"directory": directory, "vocabulary": len(tokenizer)}
 
 
 def _rate(run: Callable[[], None], count: int) -> float:
@@ -122,11 +139,11 @@ def _repaired(guess: list[str]) -> list[str]:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "trainer"])
+    parser.add_argument("what", choices=["speed", "trainer", "blank"])
     parser.add_argument("arguments", nargs="+")
     given = parser.parse_args()
-    if given.what == "speed":
-        report = speed(*given.arguments)
+    if given.what in ("speed", "blank"):
+        report = {"speed": speed, "blank": blank}[given.what](*given.arguments)
     else:
         model, test, seed, *train = given.arguments
         report = trainer(model, test, int(seed), train)

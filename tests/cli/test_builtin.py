@@ -1,0 +1,59 @@
+"""The embedded models: they answer without a network, fit in the wheel, and are as good as their cards say."""
+
+import json
+import lzma
+import zlib
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from bertcli import model
+from bertcli.data.readers import read
+from bertcli.engine.evaluate import evaluate
+from bertcli.engine.predict import stream
+from bertcli.engine.session import Request, open_session
+from bertcli.tasks.base import Options
+from tests.cli.conftest import Run
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
+MODELS = sorted(path.name for path in model.BUILTIN.iterdir() if path.is_dir())
+
+
+def test_all_of_them_fit_in_60_megabytes() -> None:
+    files = [file for file in model.BUILTIN.rglob("*") if file.is_file()]
+    assert sum(len(zlib.compress(file.read_bytes())) for file in files) < 60e6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_has_a_card_with_its_licence_and_no_paths(name: str) -> None:
+    card = (model.BUILTIN / name / "README.md").read_text(encoding="utf-8")
+    assert "license: apache-2.0" in card and f"pipeline_tag: {name}" in card
+    for file in ("config.json", "tokenizer_config.json", "metrics.json"):
+        assert '"/' not in (model.BUILTIN / name / file).read_text(encoding="utf-8")
+
+
+def test_entities_out_of_the_box(bertcli: Run) -> None:
+    line = json.loads(bertcli("predict", "-t", "ner", stdin=b"Angela Merkel met Tim Cook in Berlin.").stdout)
+    assert [(e["type"], e["text"]) for e in line["entities"]] == [
+        ("PER", "Angela Merkel"), ("PER", "Tim Cook"), ("LOC", "Berlin"),
+    ]  # fmt: skip
+
+
+def score(task: str, file: Path, count: int, tmp_path: Path) -> dict[str, float]:
+    raw = tmp_path / file.name.removesuffix(".xz")
+    raw.write_bytes(lzma.decompress(file.read_bytes()))
+    session = open_session(Request(task=task), Options())
+    records = islice(read([str(raw)]), count)
+    return evaluate(
+        session.task, (o for window in stream(session.task, session.backend, records) for o in window)
+    ).metrics
+
+
+@needs_data
+def test_entities_of_ewt_are_found_as_the_card_says(tmp_path: Path) -> None:
+    (file,) = (DATA / "open" / "uner_en_ewt").glob("*test.iob2.xz")
+    metrics = score("ner", file, 2077, tmp_path)
+    assert metrics["support"] == 1088
+    assert metrics["f1"] > 0.69
