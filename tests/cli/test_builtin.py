@@ -41,6 +41,12 @@ def test_entities_out_of_the_box(bertcli: Run) -> None:
     ]  # fmt: skip
 
 
+def test_answers_out_of_the_box(bertcli: Run) -> None:
+    text = b"Angela Merkel met Tim Cook of Apple in Berlin last Tuesday."
+    line = json.loads(bertcli("predict", "-t", "qa", "--question", "Where did they meet?", stdin=text).stdout)
+    assert (line["answer"], line["start"], line["end"]) == ("Berlin", 39, 45)
+
+
 def score(task: str, file: Path, count: int, tmp_path: Path) -> dict[str, float]:
     raw = tmp_path / file.name.removesuffix(".xz")
     raw.write_bytes(lzma.decompress(file.read_bytes()))
@@ -57,3 +63,9 @@ def test_entities_of_ewt_are_found_as_the_card_says(tmp_path: Path) -> None:
     metrics = score("ner", file, 2077, tmp_path)
     assert metrics["support"] == 1088
     assert metrics["f1"] > 0.69
+
+
+@needs_data
+def test_questions_of_squad_are_answered_as_the_card_says(tmp_path: Path) -> None:
+    metrics = score("qa", DATA / "open" / "squad" / "dev-v1.1.json.xz", 400, tmp_path)
+    assert metrics["f1"] > 0.6
