@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
+PADS = ("[PAD]", "<pad>")
 Long = Literal["window", "truncate", "error"]
 
 
@@ -62,6 +63,12 @@ class Tokenizer:
             if (found := self.backend.token_to_id(token)) is not None:
                 return token, found
         raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}).")
+
+    @property
+    def pad(self) -> int:
+        """The id of the padding token; 0 where there is none, for it is never looked at."""
+        found = (self.backend.token_to_id(token) for token in PADS)
+        return next((token for token in found if token is not None), 0)
 
     def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
         """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""

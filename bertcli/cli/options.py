@@ -52,6 +52,17 @@ def group(*decorators: Decorator) -> Decorator:
     return apply
 
 
+def setting_of(kind: type[Any]) -> Callable[..., Decorator]:
+    """setting(flag, type, help): an option for one field of a settings class, with its default, which --help shows."""
+
+    def setting(flag: str, type: Any, text: str, **more: Any) -> Decorator:
+        value = kind.__dataclass_fields__[flag.partition("/")[0].lstrip("-").replace("-", "_")].default
+        shown = value is not None and more.pop("show_default", True)
+        return click.option(flag, type=type, default=value, show_default=shown, help=text, **more)
+
+    return setting
+
+
 def voice(function: Function) -> Function:
     """-v, -q and --config; the command gets one `voice` argument for the first two."""
     from functools import wraps
@@ -90,6 +101,11 @@ task = click.option(
 device = group(
     click.option("--device", type=click.Choice(KINDS), default="auto", show_default=True, help="Where to compute."),
     click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]"),
+)
+track = click.option(
+    "--track",
+    type=click.Choice(["tensorboard"]),
+    help="Send losses and metrics there too; DIR/log.jsonl has them anyway.",
 )
 engine = group(
     click.option(
@@ -180,4 +196,29 @@ long = click.option(
     default="window",
     show_default=True,
     help="Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
+)
+corpus = group(
+    click.argument("corpus", nargs=-1, required=True, type=click.Path()),
+    click.option(
+        "--text-field",
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help="Field or column with the text of JSONL, CSV and TSV, where a record is a document; a.b goes inside.",
+    ),
+    click.option(
+        "--document-per",
+        type=click.Choice(["blank-line", "file", "line"]),
+        default="blank-line",
+        show_default=True,
+        help="What parts the documents of plain text.",
+    ),
+    click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["skip", "fail"]),
+        default="skip",
+        show_default=True,
+        help="A line or record that cannot be read: left out and counted, or the end of the run.",
+    ),
 )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from bertcli.engine.train import Eval, Step
+    from bertcli.pretraining.build import Reading
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 
@@ -17,9 +18,10 @@ LINE_EVERY = 30.0  # seconds between lines of progress in a log
 def describe(step: "Step") -> str:
     """Loss, learning rate, speed and time left, as one line."""
     minutes, seconds = divmod(round(step.seconds_left), 60)
+    used = "" if step.utilisation is None else f"  {step.utilisation:.0%} of the GPU's peak"
     return (
-        f"epoch {step.epoch:.2f}  loss {step.loss:.4f}  lr {step.lr:.2e}  "
-        f"{step.examples_per_s:,.0f} examples/s  {minutes}:{seconds:02d} left"
+        f"epoch {step.epoch:.2f}  loss {step.loss:.4f}  lr {step.lr:.2e}  {step.examples_per_s:,.0f} examples/s  "
+        f"{step.tokens_per_s:,.0f} tokens/s{used}  {minutes}:{seconds:02d} left"
     )
 
 
@@ -31,7 +33,8 @@ def scalars(metrics: Mapping[str, Any]) -> str:
 class Show:
     """Shows step and evaluation events as they come. Use it in a `with`.
 
-    The bar appears with the first step: the notes on the data and the model come before it, on lines of their own.
+    The bar appears with the first step: the notes on the data and the model come before it, on lines of their own. What
+    is said while there is a bar stands above it.
     """
 
     def __init__(self, voice: Voice) -> None:
@@ -58,12 +61,24 @@ class Show:
 
     def step(self, step: "Step") -> None:
         """Move the bar, or write a line when the last is a while ago."""
+        self._progress(describe(step), f"step {step.step}/{step.total}  ", step.step, step.total)
+
+    def reading(self, reading: "Reading") -> None:
+        """How far the corpus is tokenised; how much is left is not known of compressed files."""
+        million = 1e6
+        text = (
+            f"tokenising: {reading.characters / million:,.0f} M characters, {reading.tokens / million:,.1f} M tokens, "
+            f"{reading.speed / million:.1f} M characters/s"
+        )
+        self._progress(text, "", 0, None)
+
+    def _progress(self, text: str, place: str, done: int, total: int | None) -> None:
         if self.voice.terminal:
             self.bar = self.bar or self.started()
-            self.bar.update(self.task, completed=step.step, total=step.total, description=describe(step))
+            self.bar.update(self.task, completed=done, total=total, description=text)
         elif time.monotonic() - self.last > LINE_EVERY:
             self.last = time.monotonic()
-            self.voice.line(f"step {step.step}/{step.total}  {describe(step)}")
+            self.voice.line(place + text)
 
     def evaluation(self, scored: "Eval") -> None:
         """One line for each evaluation."""

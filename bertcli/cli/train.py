@@ -23,14 +23,17 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     place = device.choose(given["device"], given["threads"])
     train, dev = _records(given, "train"), _records(given, "dev") if given["dev"] else None
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
-    options = {name: value for name, value in given.items() if name not in (*flags, "output")}
+    options = {name: value for name, value in given.items() if name not in (*flags, "output", "track")}
     saved: engine.Saved | None = None
     with heed_signals() as stop, Show(voice) as show:
-        for event in engine.finetune(settings, train, dev, place, stop=lambda: stop.signum, options=options, **flags):
+        events = engine.finetune(
+            settings, train, dev, place, stop=lambda: stop.signum, options=options, track=given["track"], **flags
+        )
+        for event in events:
             if isinstance(event, engine.Saved):
                 saved = event
             else:
-                _show(event, voice, show)
+                show_event(event, voice, show)
     if saved:  # None in all processes of a distributed run but the first
         voice.note(f"model: {saved.path} (weights of step {saved.step})")
         if given["export"]:
@@ -39,13 +42,17 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     return Exit.OK
 
 
-def _show(event: Any, voice: Voice, show: Show) -> None:
+def show_event(event: Any, voice: Voice, show: Show) -> None:
+    """Show what a training run tells."""
     from bertcli.engine.train import Eval, Step
+    from bertcli.pretraining.build import Reading
 
     if isinstance(event, Step):
         show.step(event)
     elif isinstance(event, Eval):
         show.evaluation(event)
+    elif isinstance(event, Reading):
+        show.reading(event)
     elif event.warning:
         voice.warn(event.message)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bertcli import __version__
+from bertcli.engine.pretrain_settings import PretrainSettings
 from bertcli.engine.settings import Settings
 from bertcli.model import Model
 
@@ -38,19 +39,12 @@ class Result:
 
     def write(self, draft: Path, max_length: int) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
-        _write_tokenizer(self.base, draft, max_length)
+        write_tokenizer(self.base.path, draft, max_length)
         if self.problem == "similarity":
             _copy_sentence_files(self.base, draft)
-        document = {"finetune": _plain(self.options), "provenance": self.provenance()}
-        (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
-        numbers = {"dev": self.metrics, "step": self.step, "history": self.history}
-        (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_settings(draft, "finetune", self.options, {"device": self.device, "data": self.data})
+        write_metrics(draft, self.metrics, self.step, self.history)
         (draft / "README.md").write_text(self.card(), "utf-8")
-
-    def provenance(self) -> dict[str, Any]:
-        """What else is needed to repeat the run."""
-        versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
-        return {"versions": versions, "device": self.device, "seed": self.settings.seed, "data": self.data}
 
     def card(self) -> str:
         """The model card, with the front matter that the Hub reads."""
@@ -69,9 +63,9 @@ class Result:
             problem=self.problem.replace("_", " "),
             labels=f" Labels, by id: {', '.join(self.labels)}." if self.labels else "",
             device=self.device,
-            scores=_table(scores) if scores else "There was no dev data.",
+            scores=table(scores) if scores else "There was no dev data.",
             data="\n".join(_sources(self.data)),
-            settings=_table({name: value for name, value in settings.items() if value is not None}),
+            settings=table({name: value for name, value in settings.items() if value is not None}),
         )
 
 
@@ -104,7 +98,71 @@ Trained on {device}; `bertcli.yaml` has all settings and the versions of the pac
 """
 
 
-def _table(values: dict[str, Any]) -> str:
+PRETRAINED_CARD = """\
+---
+{front}
+---
+
+# {title}
+
+{what}, pre-trained with bertcli ({objective}).
+
+    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR
+{use}
+## Results on held-out documents
+
+{scores}
+
+## Corpus
+
+{corpus}
+
+## Settings
+
+Trained on {device}; `bertcli.yaml` has all settings and the versions of the packages.
+
+{settings}
+"""
+
+
+def pretrained_card(
+    settings: PretrainSettings, device: str, corpus: Mapping[str, int], metrics: Mapping[str, Any] | None
+) -> str:
+    """The model card of a checkpoint. corpus: counts and sources by name."""
+    front = {"library_name": "transformers", "pipeline_tag": "fill-mask"}
+    if settings.model:
+        front["base_model"] = settings.model
+    values = {name: value for name, value in settings.as_dict().items() if value is not None and name != "output"}
+    return PRETRAINED_CARD.format(
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        title=Path(settings.output).resolve().name,
+        what=settings.model or "A new encoder",
+        objective=settings.objective,
+        use='    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
+        if "mlm" in settings.objective
+        else "",
+        scores=table(metrics) if metrics else "No documents were held out.",
+        corpus=table(corpus),
+        device=device,
+        settings=table(values),
+    )
+
+
+def write_settings(draft: Path, command: str, options: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """bertcli.yaml: the options of a run, which --config repeats, and what else is needed to repeat it."""
+    versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
+    document = {command: _plain(options), "provenance": {"versions": versions, **provenance}}
+    (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
+
+
+def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, history: list[dict[str, Any]]) -> None:
+    """metrics.json: on dev, of the saved weights and of every evaluation."""
+    numbers = {"dev": metrics, "step": step, "history": history}
+    (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Names and values as a Markdown table."""
     rows = [
         f"| {name} | {f'{value:.4f}' if isinstance(value, float) and value >= 0.01 else value} |"
         for name, value in values.items()
@@ -127,16 +185,17 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
 
 
-def _write_tokenizer(base: Model, draft: Path, max_length: int) -> None:
+def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
+    """Copy a tokenizer in the form that transformers writes, vocab.txt too where there is one."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     tokenizer.model_max_length = max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(draft)
-    if (base.path / "vocab.txt").is_file():
-        shutil.copyfile(base.path / "vocab.txt", draft / "vocab.txt")
+    if (source / "vocab.txt").is_file():
+        shutil.copyfile(source / "vocab.txt", draft / "vocab.txt")
 
 
 def _copy_sentence_files(base: Model, draft: Path) -> None:

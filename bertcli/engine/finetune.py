@@ -4,52 +4,30 @@ Knows the order of things and the files of a run; the data is labelled.py's, the
 job.py's. Try: python -c "from bertcli.engine.finetune import finetune; help(finetune)"
 """
 
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
-from bertcli.device import Device, has_fast_bf16, keep_freed_memory
-from bertcli.engine import checkpoint, job, optim
+from bertcli.device import Device
+from bertcli.engine import job, optim, run
 from bertcli.engine.artifacts import Result
 from bertcli.engine.labelled import Data, prepare
+from bertcli.engine.run import Note, Saved
 from bertcli.engine.settings import Settings
 from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model, read, resolve, update
 
-CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
     "dropout", "attention_dropout", "seq_classif_dropout",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Note:
-    """A choice made for the user with its reason, or (warning) something about the data that the user should know."""
-
-    message: str
-    warning: bool = False
-
-
-@dataclass(frozen=True)
-class Saved:
-    """The model is in `path`. step: which step's weights it has; metrics: theirs on dev, in fp32; None without dev."""
-
-    path: Path
-    step: int
-    metrics: dict[str, Any] | None
 
 
 Event = Note | Step | Eval | Saved
@@ -65,10 +43,12 @@ def finetune(
     overwrite: bool = False,
     stop: Stop = lambda: None,
     options: Mapping[str, Any] | None = None,
+    track: str | None = None,
 ) -> Iterator[Event]:
     """Train and publish a model in settings.output. In a distributed run only the first process yields events.
 
-    options: of the command, for the model's bertcli.yaml; the settings alone where there is no command.
+    options: of the command, for the model's bertcli.yaml; the settings alone where there is no command. track: where
+    accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
 
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
@@ -76,47 +56,15 @@ def finetune(
     base = resolve(settings.model)
     base.demand_weights()
     output = Path(settings.output)
-    _demand_usable(output, resume, overwrite)
-    precision, reason = _precision(settings.precision, device)
+    run.demand_usable(output, resume, overwrite)
+    precision, reason = run.choose_precision(settings.precision, device)
     note = f"device: {device.kind}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
-    with _accelerator(device, precision) as accelerator:
+    with run.open_accelerator(device, precision, track, output) as accelerator:
         kept = settings.as_dict() if options is None else options
-        run = _Run(settings, kept, base, output, f"{device.kind} {precision}", accelerator, resume)
-        for event in run.events(note, train, dev, stop):
+        training = _Run(settings, kept, base, output, f"{device.kind} {precision}", accelerator, resume)
+        for event in training.events(note, train, dev, stop):
             if accelerator.is_main_process:
                 yield event
-
-
-def _demand_usable(output: Path, resume: bool, overwrite: bool) -> None:
-    last = checkpoint.latest(output / CHECKPOINTS, "last")
-    if resume and last is None:
-        raise UsageError(f"{output}: there is no unfinished run to resume; start it without --resume.")
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; -o takes a directory.")
-    if not (resume or overwrite) and output.is_dir() and any(output.iterdir()):
-        hint = "--resume continues its run, --overwrite starts anew" if last else "--overwrite replaces its model"
-        raise UsageError(f"{output} is not empty; {hint}.")
-
-
-def _precision(wanted: str, device: Device) -> tuple[str, str]:
-    if wanted != "auto":
-        return wanted, "asked for"
-    if device.kind == "cuda" and torch.cuda.is_bf16_supported():
-        return "bf16", "the GPU has it"
-    if device.kind == "cpu" and has_fast_bf16():
-        return "bf16", "this CPU multiplies bf16 natively"
-    return "fp32", f"this {device.kind} has no fast bf16"
-
-
-@contextmanager
-def _accelerator(device: Device, precision: str) -> Iterator[Accelerator]:
-    torch.set_num_threads(device.threads)
-    keep_freed_memory()
-    try:
-        yield Accelerator(cpu=device.kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
-    finally:
-        # A process-wide singleton, which refuses another precision in the next run of the same process.
-        AcceleratorState._reset_state()
 
 
 @dataclass(frozen=True)
@@ -140,8 +88,8 @@ class _Run:
         work = self._job(data)
         trainer, new = self._trainer(data, work)
         yield Note(f"new weights: {', '.join(new) or 'none'}")
-        yield from self._start(trainer)
-        with self._log(trainer.step) as log:
+        yield from run.start(trainer, self.output, self.resume)
+        with run.event_log(self.accelerator, self.output, trainer.step) as log:
             for event in trainer.run(work, stop):
                 log(event)
                 yield event
@@ -170,7 +118,7 @@ class _Run:
         total = settings.epochs * steps
         metric, direction = _metric(settings, data)
         return Plan(
-            epochs=settings.epochs,
+            total=total,
             steps_per_epoch=steps,
             rate=optim.learning_rate(settings.lr, settings.warmup, total, settings.schedule),
             clip_norm=settings.clip_norm,
@@ -178,7 +126,7 @@ class _Run:
             metric=metric,
             direction=direction,
             patience=settings.patience,
-            folder=self.output / CHECKPOINTS,
+            folder=self.output / run.CHECKPOINTS,
             identity=self._identity(data),
         )
 
@@ -187,48 +135,21 @@ class _Run:
         del options["--output"]  # a run may be moved
         return options | data.identity() | {"device": self.where, "processes": self.accelerator.num_processes}
 
-    def _start(self, trainer: Trainer) -> Iterator[Note]:
-        """Load the last checkpoint, or clear what an earlier run left."""
-        last = checkpoint.latest(trainer.plan.folder, "last")
-        self.accelerator.wait_for_everyone()
-        if self.resume and last:
-            trainer.resume(last)
-            yield Note(f"resumed after step {trainer.step:,} of {trainer.plan.total:,}")
-        elif self.accelerator.is_main_process:
-            self.output.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(trainer.plan.folder, ignore_errors=True)
-            (self.output / LOG).unlink(missing_ok=True)
-
-    @contextmanager
-    def _log(self, step: int) -> Iterator[Callable[[Any], None]]:
-        """A function that appends an event to log.jsonl, from which the events after `step` are dropped first."""
-        if not self.accelerator.is_main_process:
-            yield lambda event: None
-            return
-        path = self.output / LOG
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(kept)
-            yield lambda event: print(json.dumps(_loggable(event), ensure_ascii=False), file=file, flush=True)
-
     def _publish(self, data: Data, work: job.FinetuneJob, trainer: Trainer) -> Saved:
         """Score the best weights as predict will compute them, and move everything into place."""
-        best = checkpoint.latest(trainer.plan.folder, "best")
-        assert best is not None  # the last step of a run is always an evaluation
-        step = int(best.name.rpartition("-")[2])
+        best, step = run.best_step(trainer)
         module = pytorch.load(read(best), data.task.head).to(self.accelerator.device)
         metrics = work.evaluate(module)
-        if self.accelerator.is_main_process:
+
+        def fill(draft: Path) -> None:
             sources = {name: split.examples.provenance() for name, split in data.splits.items()}
             Result(
                 self.settings, self.options, self.base, data.decision.problem, data.decision.labels, sources,
                 self.where, step, metrics, trainer.history,
-            ).write(best, data.max_length)  # fmt: skip
-            shutil.rmtree(self.output / "onnx", ignore_errors=True)  # of the model that is being replaced
-            update(read(best), data.task.learned(metrics or {}))
-            checkpoint.publish(best, self.output, last="config.json")
-            shutil.rmtree(trainer.plan.folder)
-        self.accelerator.wait_for_everyone()
+            ).write(draft, data.max_length)  # fmt: skip
+            update(read(draft), data.task.learned(metrics or {}))
+
+        run.publish(trainer, self.output, fill)
         return Saved(self.output, step, metrics)
 
 
@@ -277,11 +198,3 @@ def _metric(settings: Settings, data: Data) -> tuple[str, int]:
     if name not in directions:
         raise UsageError(f"--metric {name}: the evaluation reports {', '.join(directions)}.")
     return name, directions[name]
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-
-
-def _loggable(event: Step | Eval) -> dict[str, Any]:
-    return {"event": type(event).__name__.lower(), "time": round(time.time(), 3), **asdict(event)}

@@ -4,7 +4,8 @@ The losses of each problem are here, and nowhere else.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,14 @@ class FinetuneJob:
         self.accelerator = accelerator
         self.pad = int(task.config.get("pad_token_id") or 0)
 
+    def schedule(self, step: int) -> Iterator[list[sampler.Indices]]:
+        """The windows of each batch of each step, epoch after epoch."""
+        epoch, done = divmod(step, len(self.steps(0)))
+        for number in count(epoch):
+            yield from self.steps(number)[done if number == epoch else 0 :]
+
     def steps(self, epoch: int) -> list[list[sampler.Indices]]:
-        """The windows of each batch of each step."""
+        """The windows of each batch of each step of an epoch."""
         settings = self.settings
         lengths = self.train.examples.lengths
         batches = sampler.epoch_batches(lengths, settings.batch_tokens, settings.seed, epoch)
@@ -50,9 +57,9 @@ class FinetuneJob:
         rows = own if len(own) else windows[:1]
         targets = self.train.batch_targets(rows)
         tokens = int(self.train.examples.lengths[own].sum())
-        count = _terms(targets, self.train) * bool(len(own))
+        terms = _terms(targets, self.train) * bool(len(own))
         inputs = self._inputs(self.train, rows)
-        return Batch(inputs, targets.to(self.accelerator.device), count, len(own), tokens)
+        return Batch(inputs, targets.to(self.accelerator.device), terms, len(own), tokens)
 
     def _inputs(self, data: Labelled, windows: sampler.Indices) -> dict[str, torch.Tensor]:
         arrays = data.examples.arrays(windows, self.pad)

@@ -23,15 +23,23 @@ def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
+FALLS: dict[str, Callable[[float], float]] = {  # share of the steps after the warm-up that is done -> of the peak
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    # flat, then down in the last fifth (Haegele et al. 2024, arXiv 2405.18392, section 3)
+    "trapezoidal": lambda done: min(1.0, (1 - done) / 0.2),
+}
+
+
 def learning_rate(peak: float, warmup: float, total: int, schedule: str) -> Callable[[int], float]:
-    """The rate of step 0 ... total - 1: a linear rise in `warmup * total` steps, then linear or cosine to 0."""
+    """The rate of step 0 ... total - 1: a linear rise in `warmup * total` steps, then what the schedule says, to 0."""
     rise = max(1, round(warmup * total))
+    fall = FALLS[schedule]
 
     def rate(step: int) -> float:
         if step < rise:
             return peak * (step + 1) / rise
-        done = (step - rise) / max(1, total - rise)
-        return peak * (1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+        return peak * fall((step - rise) / max(1, total - rise))
 
     return rate
 

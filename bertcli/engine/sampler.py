@@ -4,6 +4,7 @@ Knows lengths only. The plan of an epoch is a function of (lengths, budget, seed
 same one and a resumed run needs no state to find its place.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,40 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 def epoch_batches(lengths: Indices, budget: int, seed: int, epoch: int) -> list[Indices]:
     """Index arrays that together hold every example once; each pads to at most `budget` tokens (or is one example).
 
-    A stable sort of a shuffle: among equal lengths the order is random. PCG64DXSM, because torch's sampler is biased
-    beyond 500M samples (ModernBERT, arXiv 2412.13663, appendix C.1).
+    A stable sort of a shuffle: among equal lengths the order is random.
     """
-    random = np.random.Generator(np.random.PCG64DXSM([seed, epoch]))
+    random = generator(seed, epoch)
     shuffled = random.permutation(len(lengths))
     batches = cut(shuffled[np.argsort(lengths[shuffled], kind="stable")], lengths, budget)
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def generator(*seeds: int) -> np.random.Generator:
+    """Randomness that only the seeds decide. PCG64DXSM, because torch's sampler is biased beyond 500M samples
+
+    (ModernBERT, arXiv 2412.13663, appendix C.1).
+    """
+    return np.random.Generator(np.random.PCG64DXSM(seeds))
+
+
+def unpadded_steps(lengths: Indices, budget: int, count: int, random: np.random.Generator) -> list[list[Indices]]:
+    """`count` steps of about as many tokens, of batches of one length with at most `budget` tokens each.
+
+    A batch is never larger than the average step, so that no step is empty.
+    """
+    shuffled = random.permutation(len(lengths))
+    budget = min(budget, int(lengths.sum()) // count)
+    batches = [shuffled[batch] for batch in in_length_order(lengths[shuffled], budget)]
+    batches = [batches[i] for i in random.permutation(len(batches))]
+    tokens = np.array([len(batch) * int(lengths[batch[0]]) for batch in batches])
+    step = (np.cumsum(tokens) - tokens) * count // tokens.sum()
+    cuts = np.flatnonzero(np.diff(step)) + 1
+    return [batches[first:last] for first, last in pairwise([0, *cuts.tolist(), len(batches)])]
+
+
+def step_count(lengths: Indices, size: int) -> int:
+    """Steps of an epoch, of about `size` tokens each."""
+    return max(1, int(lengths.sum()) // size)
 
 
 def in_length_order(lengths: Indices, budget: int) -> list[Indices]:

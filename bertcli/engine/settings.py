@@ -4,7 +4,7 @@ Imports nothing heavy, so that --help can show the defaults. Try:
 python -c "from bertcli.engine.settings import Settings; print(Settings(model='M', output='O'))"
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,8 +12,18 @@ from bertcli.errors import UsageError
 from bertcli.tasks.base import Options
 from bertcli.tokenizer import Long
 
-Schedule = Literal["linear", "cosine"]
+Schedule = Literal["linear", "cosine", "trapezoidal"]
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
+
+
+def demand(settings: object, names: Sequence[str], least: float, below: float | None = None) -> None:
+    """Raise UsageError for the first of these settings that is out of range; None is in any."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is None or (value >= least and (below is None or value < below)):
+            continue
+        bounds = f"at least {least}" if below is None else f"from {least} to below {below}"
+        raise UsageError(f"--{name.replace('_', '-')} {value}: must be {bounds}.")
 
 
 @dataclass(frozen=True)
@@ -57,19 +67,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"):
-            self._demand(name, 1, None)
-        for name in ("warmup", "dropout", "ema", "label_smoothing"):
-            self._demand(name, 0, 1)
-        for name in ("lr", "weight_decay", "clip_norm", "seed"):
-            self._demand(name, 0, None)
-
-    def _demand(self, name: str, least: float, below: float | None) -> None:
-        value = getattr(self, name)
-        if value is None or (value >= least and (below is None or value < below)):
-            return
-        bounds = f"at least {least}" if below is None else f"from {least} to below {below}"
-        raise UsageError(f"--{name.replace('_', '-')} {value}: must be {bounds}.")
+        demand(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)
+        demand(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
+        demand(self, ("lr", "weight_decay", "clip_norm", "seed"), 0)
 
     @property
     def options(self) -> Options:

@@ -20,7 +20,7 @@ from bertcli.engine import checkpoint
 from bertcli.engine.optim import Average
 from bertcli.errors import BertcliError, Interrupted, UsageError
 
-SMOOTHING = 0.95  # of the examples per second shown: the weight of what was before
+SMOOTHING = 0.95  # of the speeds shown: the weight of what was before
 Metrics = dict[str, Any]
 Stop = Callable[[], int | None]
 
@@ -30,6 +30,8 @@ class Step:
     """One optimiser step is done. step: how many are, of `total`; epoch: how many are, with a fraction.
 
     loss: mean over the step. examples, tokens: in this step, over all processes; tokens without padding.
+    utilisation: of the GPUs' peak, counting the model's own operations (Chowdhery et al. 2022, arXiv 2204.02311,
+    appendix B); None where the job does not count them or the peak is not known.
     """
 
     step: int
@@ -41,6 +43,8 @@ class Step:
     examples: int
     tokens: int
     examples_per_s: float
+    tokens_per_s: float
+    utilisation: float | None
     seconds_left: float
 
 
@@ -59,20 +63,24 @@ Event = Step | Eval
 
 @dataclass(frozen=True)
 class Batch:
-    """What a process feeds its model at once. count: terms of the loss (examples, masked tokens) it holds."""
+    """What a process feeds its model at once. count: terms of the loss (examples, masked tokens) it holds.
+
+    operations: floating-point ones of a forward and a backward pass, where the job counts them.
+    """
 
     inputs: Mapping[str, torch.Tensor]
-    targets: torch.Tensor
+    targets: Any
     count: int
     examples: int
     tokens: int
+    operations: int = 0
 
 
 class Job(Protocol):
     """What is trained on what."""
 
-    def steps(self, epoch: int) -> Sequence[Sequence[Any]]:
-        """The keys of this epoch's batches, grouped by optimiser step; the same number in every epoch."""
+    def schedule(self, step: int) -> Iterator[Sequence[Any]]:
+        """The keys of the batches of each optimiser step, from the one after `step` on, at least to the plan's end."""
 
     def batch(self, key: Any) -> Batch:
         """This process' part of a batch, on its device."""
@@ -86,13 +94,13 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and when to look. metric: what decides about best and patience.
+    """How long to train and when to look. total: steps of the whole run; metric: what decides about best and patience.
 
-    direction: 1 where more of the metric is better, -1 where less is.
+    direction: 1 where more of the metric is better, -1 where less is. peak: operations a second of all devices together.
     identity: settings and data, as plain values; a run can be resumed only under the same ones.
     """
 
-    epochs: int
+    total: int
     steps_per_epoch: int
     rate: Callable[[int], float]
     clip_norm: float
@@ -102,11 +110,7 @@ class Plan:
     patience: int | None
     folder: Path
     identity: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
+    peak: float | None = None
 
 
 class Trainer:
@@ -125,40 +129,39 @@ class Trainer:
         self.best: float | None = None
         self.evals_without_best = 0
         self.history: list[Metrics] = []
-        self.speed = 0.0
+        self.examples_per_s = self.tokens_per_s = 0.0
 
     def run(self, job: Job, stop: Stop) -> Iterator[Event]:
         """Train to the end of the plan, or until patience is out.
 
         stop: asked after each step; a signal number ends the run with a checkpoint and Interrupted.
         """
+        schedule = job.schedule(self.step)
         while self.step < self.plan.total and not self._out_of_patience():
-            steps = job.steps(self.step // self.plan.steps_per_epoch)
-            for keys in steps[self.step % self.plan.steps_per_epoch :]:
-                yield self._step(job, keys)
-                if self._is_due():
-                    yield from self._evaluate(job)
-                if signum := self._agree(stop()):
-                    self.save()
-                    raise Interrupted(signum)
-                if self._out_of_patience():
-                    break
+            yield self._step(job, next(schedule))
+            if self._is_due():
+                yield from self._evaluate(job)
+            if signum := self._agree(stop()):
+                self.save()
+                raise Interrupted(signum)
 
     def _step(self, job: Job, keys: Sequence[Any]) -> Step:
         began = time.perf_counter()
         batches = [job.batch(key) for key in keys]
-        count, examples, tokens = self._sums(
-            [sum(getattr(batch, name) for batch in batches) for name in ("count", "examples", "tokens")]
-        )
+        names = ("count", "examples", "tokens", "operations")
+        count, examples, tokens, operations = self._sums([sum(getattr(b, name) for b in batches) for name in names])
         loss = self._gradients(job, batches, count)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.plan.clip_norm or float("inf"))
         lr = self._update()
         self._demand_finite(loss)
-        self._time(examples, time.perf_counter() - began)
-        left = (self.plan.total - self.step) * examples / self.speed
+        seconds = time.perf_counter() - began
+        used = operations / seconds / self.plan.peak if operations and self.plan.peak else None
+        self._time(examples, tokens, seconds)
+        left = (self.plan.total - self.step) * tokens / self.tokens_per_s
         return Step(
-            self.step, self.plan.total, self._epoch(), loss, lr, float(norm), examples, tokens, self.speed, left
-        )
+            self.step, self.plan.total, self._epoch(), loss, lr, float(norm), examples, tokens,
+            self.examples_per_s, self.tokens_per_s, used, left,
+        )  # fmt: skip
 
     def _gradients(self, job: Job, batches: list[Batch], count: int) -> float:
         """Add up the gradients of the mean loss. DDP takes the mean over processes, hence the factor."""
@@ -189,9 +192,9 @@ class Trainer:
         if not math.isfinite(loss):
             raise BertcliError(f"the loss became {loss} at step {self.step}; try a lower --lr or --precision fp32.")
 
-    def _time(self, examples: int, seconds: float) -> None:
-        speed = examples / seconds
-        self.speed = SMOOTHING * self.speed + (1 - SMOOTHING) * speed if self.speed else speed
+    def _time(self, examples: int, tokens: int, seconds: float) -> None:
+        self.examples_per_s = _smoothed(self.examples_per_s, examples / seconds)
+        self.tokens_per_s = _smoothed(self.tokens_per_s, tokens / seconds)
 
     def _epoch(self) -> float:
         return round(self.step / self.plan.steps_per_epoch, 4)
@@ -292,6 +295,10 @@ class Trainer:
             return signum or 0
         own = torch.tensor([signum or 0], device=self.accelerator.device)
         return int(self.accelerator.gather(own).max())
+
+
+def _smoothed(before: float, now: float) -> float:
+    return SMOOTHING * before + (1 - SMOOTHING) * now if before else now
 
 
 def demand_same(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

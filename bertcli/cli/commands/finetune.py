@@ -17,15 +17,7 @@ torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o 
 """
 
 
-def default(name: str) -> Any:
-    """The default of a setting, which --help then shows."""
-    return Settings.__dataclass_fields__[name].default
-
-
-def setting(flag: str, kind: Any, text: str, **more: Any) -> options.Decorator:
-    """An option for one field of Settings, with its default."""
-    value = default(flag.lstrip("-").replace("-", "_"))
-    return click.option(flag, type=kind, default=value, show_default=value is not None, help=text, **more)
+setting = options.setting_of(Settings)
 
 
 class Weights(click.ParamType[Any]):
@@ -80,7 +72,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 @setting("--max-length", click.IntRange(3), "Most tokens in a window.  [default: what the model has]", metavar="N")
 @setting("--epochs", click.IntRange(1), "Passes over the training data.")
 @setting("--lr", click.FloatRange(0, min_open=True), "Highest learning rate.")
-@setting("--schedule", click.Choice(["linear", "cosine"]), "How the learning rate falls to 0.")
+@setting("--schedule", click.Choice(["linear", "cosine", "trapezoidal"]), "How the learning rate falls to 0.")
 @setting("--warmup", click.FloatRange(0, 1), "Share of the steps in which the learning rate rises.")
 @setting("--batch-tokens", click.IntRange(1), "Most tokens in a batch.")
 @setting("--accumulate", click.IntRange(1), "Batches in a step of the optimiser.")
@@ -108,6 +100,7 @@ class Names(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="Write the ONNX files at the end, calibrated on training texts.",
 )
+@options.track
 @options.voice
 def command(voice: Voice, **given: Any) -> int:
     """Train MODEL for a task on labelled records.

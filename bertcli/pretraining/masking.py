@@ -1,0 +1,110 @@
+"""Which tokens of a batch are to be guessed, and what stands in their place.
+
+Each draw is unbiased: over many rows the share masked is the rate, whatever their lengths, and of the masked 80 % become
+the mask token, 10 % a random token and 10 % stay (Devlin et al. 2018, arXiv 1810.04805, section 3.1). Special tokens and
+padding are never chosen and never put in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Kind = Literal["token", "word", "span"]
+IGNORED = -100  # a target without a loss, as torch's cross_entropy has it
+REPLACED, RANDOM = 0.8, 0.1
+SPAN_STOP, LONGEST_SPAN = 0.2, 10  # words; SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How to mask. mask_id: the mask token; ordinary: (N,) the ids of all tokens but the special ones."""
+
+    kind: Kind
+    rate: float
+    mask_id: int
+    ordinary: Array
+
+    def apply(self, ids: Array, free: Array, starts: Array, random: np.random.Generator) -> tuple[Array, Array]:
+        """(B, T) ids to the masked ids and the targets (the ids where masked, IGNORED elsewhere).
+
+        free: (B, T) bool, what may be chosen; starts: (B, T) bool, where a word begins.
+        """
+        groups = _groups(free, starts if self.kind != "token" else np.ones_like(starts))
+        chosen = CHOICES[self.kind](groups, self.rate, random)
+        # SpanBERT replaces a span as a whole; words are replaced token by token, as BERT's whole-word masking does.
+        fate = random.random(ids.shape)
+        if self.kind == "span":
+            fate = np.take_along_axis(fate, _first_of_run(chosen), 1)
+        masked = np.where(chosen & (fate < REPLACED), self.mask_id, ids)
+        swapped = chosen & (fate >= REPLACED) & (fate < REPLACED + RANDOM)
+        masked[swapped] = random.choice(self.ordinary, int(swapped.sum()))
+        return masked, np.where(chosen, ids, IGNORED)
+
+
+def _groups(free: Array, starts: Array) -> Array:
+    """(B, T) the number of each token's word in its row, from 0; -1 where nothing may be chosen.
+
+    A row that begins inside a word, where a long document was cut, begins with the rest of it.
+    """
+    before = np.pad(free, ((0, 0), (1, 0)))[:, :-1]
+    return np.where(free, (free & (starts | ~before)).cumsum(1) - 1, -1)
+
+
+def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
+    """Words in random order, until the row's share is reached; the last one with the chance that makes it exact."""
+    rows, places = np.nonzero(groups >= 0)
+    count = int(groups.max(initial=-1)) + 1
+    sizes = np.zeros((len(groups), count), np.int64)
+    np.add.at(sizes, (rows, groups[rows, places]), 1)
+    order = np.argsort(random.random(sizes.shape) + (sizes == 0), axis=1)
+    ordered = np.take_along_axis(sizes, order, 1)
+    wanted = rate * sizes.sum(1, keepdims=True)
+    left = wanted - (ordered.cumsum(1) - ordered)
+    taken = random.random(sizes.shape) * ordered < left
+    chosen = np.zeros(sizes.shape, bool)
+    np.put_along_axis(chosen, order, taken & (ordered > 0), 1)
+    result = np.zeros(groups.shape, bool)
+    result[rows, places] = chosen[rows, groups[rows, places]]
+    return result
+
+
+def _spans(groups: Array, rate: float, random: np.random.Generator) -> Array:
+    """Runs of whole words from random places, their lengths geometric, until the row's share is reached."""
+    result = np.zeros(groups.shape, bool)
+    for row, own in zip(result, groups, strict=True):
+        sizes = np.bincount(own[own >= 0])
+        ends = np.cumsum(sizes)
+        left = rate * float(sizes.sum())
+        taken = np.zeros(len(sizes), bool)
+        while left > 0 and not taken.all():
+            first = int(random.choice(np.flatnonzero(~taken)))
+            length = min(int(random.geometric(SPAN_STOP)), LONGEST_SPAN)
+            words = _untaken_run(taken, first, length)
+            # as in _units: a span too long for what is left is taken with the chance that makes the share exact
+            size = int(ends[words[-1]] - ends[first] + sizes[first])
+            if random.random() * size < left:
+                taken[words] = True
+            left -= size
+        row[own >= 0] = taken[own[own >= 0]]
+    return result
+
+
+def _untaken_run(taken: Array, first: int, length: int) -> Array:
+    stop = first + 1
+    while stop < min(first + length, len(taken)) and not taken[stop]:
+        stop += 1
+    return np.arange(first, stop)
+
+
+def _first_of_run(chosen: Array) -> Array:
+    """(B, T) for each token the place where its run of equal choice begins."""
+    begins = np.diff(chosen.astype(np.int8), axis=1, prepend=-1) != 0
+    return np.maximum.accumulate(np.where(begins, np.arange(chosen.shape[1]), 0), axis=1)
+
+
+CHOICES: dict[str, Callable[[Array, float, np.random.Generator], Array]] = {
+    "token": _units, "word": _units, "span": _spans,
+}  # fmt: skip

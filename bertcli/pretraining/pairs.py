@@ -1,0 +1,106 @@
+"""Pairs of text for a second objective: is B what follows A (next sentence), or are A and B in order (sentence order)?
+
+Next sentence prediction is Devlin et al. 2018, arXiv 1810.04805, section 3.1, Task #2: half of the second parts are what
+follows the first, half come from another document. Sentence order is ALBERT (Lan et al. 2019, arXiv 1909.11942, 3.1).
+"""
+
+from array import array
+from bisect import bisect_right
+from typing import Any, Literal
+
+import numpy as np
+
+from bertcli.errors import UsageError
+from bertcli.pretraining.blocks import Inputs, Special, cut
+from bertcli.pretraining.corpus import Corpus
+from bertcli.pretraining.masking import Masking
+
+Array = np.ndarray[Any, Any]
+Relation = Literal["nsp", "sop"]
+SHORT = 0.1  # of the pairs are shorter than they could be, as in google-research/bert's create_pretraining_data.py
+TRIES = 10  # to find another document's text that is not, by chance, the true next text
+Span = tuple[int, int]
+
+
+class Pairs:
+    """One epoch's pairs: [CLS] A [SEP] B [SEP]. relation 0: B follows A; 1: it is from elsewhere, or they are swapped.
+
+    All text but a last single sentence of a document is in some pair. Raises UsageError where there can be none.
+    """
+
+    def __init__(
+        self, corpus: Corpus, documents: Array, length: int, kind: Relation, special: Special, masking: Masking,
+        random: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self.corpus, self.special, self.masking, self.random = corpus, special, masking, random
+        self.documents = documents
+        self.room = length - 3
+        if kind == "nsp" and len(documents) < 2:
+            raise UsageError(
+                "the corpus is one document, which has no other to take a wrong next sentence from; separate documents "
+                "by blank lines, or train with --objective mlm or mlm+sop."
+            )
+        found = array("q")
+        for document in documents.tolist():
+            for row in self._of_document(document, kind):
+                found.extend(row)
+        table = np.frombuffer(found, np.int64).reshape(-1, 5)
+        if not len(table):
+            raise UsageError("no document has two sentences, so there are no pairs; train with --objective mlm.")
+        self.first, self.second, self.relation = table[:, :2], table[:, 2:4], table[:, 4]
+        self.lengths = np.diff(self.first)[:, 0] + np.diff(self.second)[:, 0] + 3
+
+    def _of_document(self, document: int, kind: Relation) -> "list[tuple[int, int, int, int, int]]":
+        bounds = self._bounds(document)
+        found, i = [], 0
+        while i + 2 < len(bounds):
+            target = int(self.random.integers(2, self.room + 1)) if self.random.random() < SHORT else self.room
+            stop = max(i + 2, bisect_right(bounds, bounds[i] + target) - 1)
+            middle = int(self.random.integers(i + 1, stop))
+            first, second, relation = (bounds[i], bounds[middle]), (bounds[middle], bounds[stop]), 0
+            if self.random.random() < 0.5:
+                relation = 1
+                if kind == "sop":
+                    first, second = second, first
+                elif other := self._elsewhere(document, self.room - (first[1] - first[0]), second[0]):
+                    second, stop = other, middle  # the true next text begins the next pair
+                else:
+                    relation = 0
+            found.append((*first, *second, relation))
+            i = stop
+        return found
+
+    def _bounds(self, document: int) -> list[int]:
+        """Where the document's sentences begin, and its end; one of over half the room is cut, so that two fit."""
+        begin, first = self.corpus.documents[document - 1] if document else (0, 0)
+        end, last = self.corpus.documents[document]
+        ends = np.asarray(self.corpus.sentences[first:last])
+        begins, _ = cut(np.concatenate([[begin], ends[:-1]]), ends, max(self.room // 2, 1))
+        return [*begins.tolist(), int(end)]
+
+    def _elsewhere(self, document: int, room: int, true: int) -> Span | None:
+        """Whole sentences of another document, as many as fit; never the text at `true`, which some copy may hold."""
+        for _ in range(TRIES):
+            other = int(self.documents[self.random.integers(len(self.documents) - 1)])
+            other = other if other != document else int(self.documents[-1])
+            bounds = self._bounds(other)
+            start = int(self.random.integers(len(bounds) - 1))
+            stop = max(start + 1, bisect_right(bounds, bounds[start] + room) - 1)
+            begin, end = bounds[start], min(bounds[stop], bounds[start] + room)
+            if not np.array_equal(self.corpus.ids[begin:end], self.corpus.ids[true : true + end - begin]):
+                return begin, end
+        return None
+
+    def batch(self, rows: Array, random: np.random.Generator) -> Inputs:
+        """Pairs of one length in all, with their segments and relations."""
+        first, second = self.first[rows], self.second[rows]
+        places = np.arange(self.lengths[rows[0]])[None]
+        middle = np.diff(first) + 1  # (B, 1): where the first [SEP] is
+        in_first = (places > 0) & (places < middle)
+        in_second = (places > middle) & (places < places[0, -1])
+        free = in_first | in_second
+        where = np.where(in_first, first[:, :1] + places - 1, second[:, :1] + places - middle - 1)
+        where = np.where(free, where, 0)
+        ids = np.where(free, self.corpus.ids[where], np.where(places == 0, self.special.cls, self.special.sep))
+        masked, targets = self.masking.apply(ids.astype(np.int64), free, self.corpus.starts[where] > 0, random)
+        return Inputs(masked, targets, (places > middle).astype(np.int64), self.relation[rows])
