@@ -1,0 +1,103 @@
+"""How fast pre-training is: against the example script on transformers' Trainer, alternating in one run.
+
+    python tests/benchmarks/pretraining.py speed CORPUS TOKENIZER --pairs 3
+    python tests/benchmarks/pretraining.py tokenising CORPUS TOKENIZER
+
+CORPUS is plain text, TOKENIZER a directory with a tokenizer. The peer is ../shared/peers/train_mlm.py: a model of 6
+layers of 384, blocks of 128 tokens, 32 of them in a step. Start-up and the first two steps are outside the time.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PEER = Path(__file__).resolve().parents[3] / "shared" / "peers" / "train_mlm.py"
+SHAPE = {
+    "model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
+    "intermediate_size": 1536, "vocab_size": 30522,
+}  # fmt: skip
+STEPS = 20
+
+
+def ours(corpus: str, tokenizer: str, folder: Path, *more: str) -> float:
+    """Tokens a second between the second step and the last."""
+    config = folder / "config.json"
+    config.write_text(json.dumps(SHAPE))
+    command = [
+        sys.executable, "-m", "bertcli", "pretrain", corpus, "--tokenizer", tokenizer, "--model-config", str(config),
+        "--steps", str(STEPS + 2), "--dev-tokens", "0", "-o", str(folder / "model"), "--overwrite", "-q", *more,
+    ]  # fmt: skip
+    subprocess.run(command, check=True, env={**os.environ, "BERTCLI_CACHE": str(folder / "cache")})
+    rows = [json.loads(line) for line in (folder / "model" / "log.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if row["event"] == "step"]
+    return sum(row["tokens"] for row in steps[2:]) / (steps[-1]["time"] - steps[1]["time"])
+
+
+def peer(corpus: str, tokenizer: str, *more: str) -> float:
+    command = [sys.executable, str(PEER), corpus, tokenizer, "--steps", str(STEPS), *more]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout)["tokens_per_s"])
+
+
+def speed(corpus: str, tokenizer: str, pairs: int) -> None:
+    """Print rates and the median of the ratios."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours(corpus, tokenizer, folder)  # fills the cache
+        for title, options in (("fp32", ()), ("bf16", ("--bf16",))):
+            for label, own in (("no dropout, the default", ()), ("dropout 0.1, as the peer", ("--dropout", "0.1"))):
+                rates = [(ours(corpus, tokenizer, folder, *own), peer(corpus, tokenizer, *options)) for _ in range(pairs)]
+                ratios = [one / other for one, other in rates]
+                print(f"Trainer {title}, {label}: {statistics.median(ratios):.2f}x", end="  ")
+                print(" ".join(f"{one:,.0f}/{other:,.0f}" for one, other in rates), flush=True)
+
+
+def tokenising(corpus: str, tokenizer: str) -> None:
+    """Print MB/s of bertcli's corpus and of the library on the same lines, two processes each."""
+    from tokenizers import Tokenizer
+
+    size = Path(corpus).stat().st_size / 1e6
+    text = Path(corpus).read_text(encoding="utf-8")
+    library = Tokenizer.from_file(f"{tokenizer}/tokenizer.json")
+    lines = text.splitlines()
+    for _ in range(3):
+        began = time.perf_counter()
+        for i in range(0, len(lines), 4096):
+            library.encode_batch_fast(lines[i : i + 4096], add_special_tokens=False)
+        print(f"library {size / (time.perf_counter() - began):.1f} MB/s", end="  ")
+        with tempfile.TemporaryDirectory() as name:
+            print(f"bertcli {size / _corpus_seconds(corpus, tokenizer, Path(name)):.1f} MB/s", flush=True)
+
+
+def _corpus_seconds(corpus: str, tokenizer: str, cache: Path) -> float:
+    from functools import partial
+
+    from bertcli.data.documents import read
+    from bertcli.pretraining.build import Recipe, prepare
+    from bertcli.pretraining.source import Source
+
+    source = Source([corpus], partial(read), {}, True)
+    recipe = Recipe(source, Path(tokenizer, "tokenizer.json").read_text(encoding="utf-8"))
+    began = time.perf_counter()
+    for _ in prepare(recipe, cache, 2, lambda: None):
+        pass
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "tokenising"])
+    parser.add_argument("corpus")
+    parser.add_argument("tokenizer")
+    parser.add_argument("--pairs", type=int, default=3)
+    given = parser.parse_args()
+    if given.what == "speed":
+        speed(given.corpus, given.tokenizer, given.pairs)
+    else:
+        tokenising(given.corpus, given.tokenizer)
