@@ -38,7 +38,7 @@ def read(
     paths = list(paths) or ["-"]
     check_encoding(encoding)
     for path in paths:
-        _check_path(path)
+        check_path(path)
     if input_format:
         load("input", input_format)
     _check_columns(columns, [input_format or _format(path) for path in paths])
@@ -80,7 +80,8 @@ def _json_lines(path: str, records: Iterator[Record]) -> Iterator[Record]:
     return chain([first], records)
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Raise UsageError unless `path` is stdin or something that can be opened and read."""
     if path == "-":
         return
     try:

@@ -64,6 +64,15 @@ class Source:
                 reason = getattr(error, "strerror", None) or error
                 yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
 
+    def head(self, size: int) -> bytes:
+        """The first `size` bytes, decompressed; none of a broken archive, of which lines() says what is wrong."""
+        with closing(self._open()) as stream:
+            try:
+                start: bytes = stream.read(size)
+            except _broken(self.name):
+                return b""
+            return start
+
     def text(self, line: Line) -> str:
         """The text of a line; raises RecordError with the place of the first byte that does not decode."""
         if isinstance(line, RecordError):

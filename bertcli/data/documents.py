@@ -1,0 +1,150 @@
+"""Raw text in: files, directories and patterns as one stream of documents, in constant memory.
+
+Knows no task and no tokenizer. What cannot be read is left out, and a RecordError stands in its place.
+
+    python -c 'from bertcli.data.documents import expand, read; print(next(read(expand(["texts/"])[0])))'
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Literal
+
+from bertcli.data import readers
+from bertcli.data.formats import by_extension
+from bertcli.data.records import lookup
+from bertcli.data.streams import Source, check_encoding
+from bertcli.errors import RecordError, UsageError
+
+RECORDS = ("jsonl", "csv", "tsv")  # formats that part documents themselves; all others are plain text
+HEAD = 8 << 10  # bytes in which a binary file is recognised
+# Characters. Who takes a document holds all of it, several times over once it is tokenised: a library's dump in one
+# file must not fill the memory.
+LARGEST = 16 << 20
+Per = Literal["blank-line", "file", "line"]
+Row = tuple[int, str | RecordError | None]  # line number, its text or fault; None ends a document
+
+
+@dataclass(slots=True)
+class Document:
+    """At least one line, none of them blank, without their ends and the white space around them.
+
+    source: the file's name. line: 1-based line of the file where the document begins.
+    """
+
+    lines: list[str]
+    source: str
+    line: int
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """The files that paths, directories (all below, hidden ones left out) and patterns name, each once, in order.
+
+    Raises UsageError for what names no file, cannot be read, or can be read only once, such as stdin or a pipe.
+    """
+    files: dict[str, str] = {}
+    for path in paths:
+        for match in _matches(path):
+            for file in _below(match) if Path(match).is_dir() else [match]:
+                _check(file)
+                files.setdefault(os.path.realpath(file), file)
+    return list(files.values())
+
+
+def read(
+    path: str, *, text_field: str = "text", encoding: str = "utf-8", per: Per = "blank-line"
+) -> Iterator[Document | RecordError]:
+    """The documents of one file; `per` says what parts those of plain text.
+
+    A record of JSONL, CSV or TSV is a document, the lines of its `text_field`. A line or record that cannot be read
+    is left out; its RecordError begins with `file:line: ` and comes before the document it was in. A binary file is
+    one RecordError. A document of more than 16 Mi characters is cut between lines. Raises UsageError for an encoding
+    or a table header that cannot be used.
+    """
+    check_encoding(encoding)
+    source = Source(path, encoding)
+    if source.is_utf8 and b"\0" in source.head(HEAD):
+        yield RecordError(f"{path}:1: a binary file (NUL bytes); --encoding names an encoding that has them")
+    elif by_extension("input", path) in RECORDS:
+        yield from _documents(_records(source, text_field), path)
+    else:
+        yield from _documents(_lines(source, per), path)
+
+
+def _documents(rows: Iterator[Row], source: str) -> Iterator[Document | RecordError]:
+    lines: list[str] = []
+    begin = size = 0
+    for number, text in rows:
+        if isinstance(text, RecordError):
+            yield RecordError(f"{source}:{number}: {text}")
+            continue
+        if lines and (text is None or size + len(text) > LARGEST):
+            yield Document(lines, source, begin)
+            lines, size = [], 0
+        if text:
+            begin = begin if lines else number
+            lines.append(text)
+            size += len(text)
+    if lines:
+        yield Document(lines, source, begin)
+
+
+def _lines(source: Source, per: Per) -> Iterator[Row]:
+    for number, line in enumerate(source.lines(), 1):
+        try:
+            text = source.text(line).strip()
+        except RecordError as error:
+            yield number, error
+            continue
+        if text:
+            yield number, text
+        if per == "line" or (per == "blank-line" and not text):
+            yield number, None
+
+
+def _records(source: Source, text_field: str) -> Iterator[Row]:
+    for record in readers.read([source.name], encoding=source.encoding):
+        try:
+            if record.fault:
+                raise RecordError(record.fault)
+            text = lookup(record.fields, text_field, "--text-field")
+            if not isinstance(text, str):
+                raise RecordError(f"field '{text_field}' is no text; --text-field names another.")
+        except RecordError as error:
+            yield record.line, error
+        else:
+            yield from ((record.line, line.strip()) for line in text.split("\n"))
+            yield record.line, None
+
+
+def _matches(path: str) -> list[str]:
+    """The path itself, or what it matches as a pattern."""
+    if path == "-":
+        raise UsageError("a corpus is read more than once, which stdin cannot be; write it to a file and name that.")
+    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
+        return [path]
+    found = sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob() takes no absolute pattern
+    if not found:
+        raise UsageError(f"no file matches '{path}'; name files, directories or quoted patterns.")
+    return found
+
+
+def _below(directory: str) -> list[str]:
+    def fail(error: OSError) -> None:
+        raise UsageError(f"cannot read {error.filename}: {error.strerror}; make it readable or name files.")
+
+    files: list[str] = []
+    for folder, folders, names in os.walk(directory, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [str(Path(folder, name)) for name in names if not name.startswith(".")]
+    if not files:
+        raise UsageError(f"there is no file in {directory}; name files, directories or quoted patterns.")
+    return sorted(files)
+
+
+def _check(file: str) -> None:
+    readers.check_path(file)
+    if not Path(file).is_file():
+        raise UsageError(f"{file} is a pipe or a device, and a corpus is read more than once; write it to a file.")
