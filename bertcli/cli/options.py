@@ -15,15 +15,18 @@ Decorator = Callable[[Function], Function]
 
 
 class Command(click.Command):
-    """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION."""
+    """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    group: the command this is a part of, which gives it its name there and in a config file.
+    """
+
+    def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 100})
         super().__init__(*args, **kwargs)
         for option in self.params:
             if isinstance(option, click.Option) and option.envvar is None and option.name != "help":
                 name = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
-                option.envvar = [f"BERTCLI_{str(self.name).upper()}_{name}", f"BERTCLI_{name}"]
+                option.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples as they stand, not re-wrapped."""
@@ -180,4 +183,29 @@ long = click.option(
     default="window",
     show_default=True,
     help="Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
+)
+corpus = group(
+    click.argument("corpus", nargs=-1, required=True, type=click.Path()),
+    click.option(
+        "--text-field",
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help="Field or column with the text of JSONL, CSV and TSV, where a record is a document; a.b goes inside.",
+    ),
+    click.option(
+        "--document-per",
+        type=click.Choice(["blank-line", "file", "line"]),
+        default="blank-line",
+        show_default=True,
+        help="What parts the documents of plain text.",
+    ),
+    click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["skip", "fail"]),
+        default="skip",
+        show_default=True,
+        help="A line or record that cannot be read: left out and counted, or the end of the run.",
+    ),
 )
