@@ -10,8 +10,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
 MAY_IMPORT = {
-    "cli": {"cli", "engine", "tasks", "data", "records", "model", "tokenizer", "device", "registry", "errors"},
-    "engine": {"engine", "tasks", "backends", "metrics", "records", "model", "tokenizer", "device", "registry"} | BASE,
+    "cli": {
+        "cli", "engine", "tasks", "data", "pretraining", "records", "model", "tokenizer", "device", "registry",
+        "errors",
+    },
+    "engine": {
+        "engine", "tasks", "backends", "metrics", "pretraining", "records", "model", "tokenizer", "device", "registry",
+    } | BASE,
+    "pretraining": {"pretraining", "tokenizer", "records", "errors"},
     "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"backends", "device", "model", "errors"},
     "metrics": {"errors"},
@@ -25,6 +31,7 @@ ONLY_IN = {
     "torch": ("backends", "engine", "device"),
     "transformers": ("backends", "engine", "tokenizer"),
     "sklearn": ("metrics",),
+    "rjieba": ("pretraining",),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -68,7 +75,15 @@ HEAVY = {"torch", "transformers", "onnxruntime", "numpy", "sklearn", "rich", "ya
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["predict", "--help"], ["finetune", "--help"], ["predict", "--nope"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["predict", "--help"],
+        ["finetune", "--help"],
+        ["tokenizer", "train", "--help"],
+        ["predict", "--nope"],
+    ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & loaded_by(f"from bertcli.cli.main import run; run({arguments})")

@@ -56,6 +56,8 @@ def test_an_example_names_commands_and_options_that_exist(line: str) -> None:
     end = next((i for i, word in enumerate(words) if i > place and word in OPERATORS), len(words))
     name, *arguments = words[place:end]
     command = cli.get_command(click.Context(cli), name)
+    if isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), arguments.pop(0))
     assert command is not None
     parser = command.make_parser(click.Context(command))
     parser.parse_args(arguments)

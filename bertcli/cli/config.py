@@ -23,9 +23,10 @@ def apply(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
         return
     values = _read(path)
     commands = registry.names("cli/commands")
-    own = values.get(str(ctx.info_name)) or {}
+    name = ctx.command_path.split()[1]  # of `bertcli tokenizer train` its group
+    own = values.get(name) or {}
     if not isinstance(own, Mapping):
-        raise UsageError(f"{path}: '{ctx.info_name}' holds no options.")
+        raise UsageError(f"{path}: '{name}' holds no options.")
     shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
     known = {_key(option): p.name for p in ctx.command.params for option in [*p.opts, p.name or ""]}
     ctx.default_map = {_known(str(key), known, path): value for key, value in {**shared, **own}.items()}

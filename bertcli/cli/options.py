@@ -15,15 +15,18 @@ Decorator = Callable[[Function], Function]
 
 
 class Command(click.Command):
-    """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION."""
+    """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    group: the command this is a part of, which gives it its name there and in a config file.
+    """
+
+    def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 100})
         super().__init__(*args, **kwargs)
         for option in self.params:
             if isinstance(option, click.Option) and option.envvar is None and option.name != "help":
                 name = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
-                option.envvar = [f"BERTCLI_{str(self.name).upper()}_{name}", f"BERTCLI_{name}"]
+                option.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples as they stand, not re-wrapped."""
@@ -52,13 +55,13 @@ def group(*decorators: Decorator) -> Decorator:
     return apply
 
 
-def setting_of(kind: type[Any]) -> Callable[..., Decorator]:
-    """setting(flag, type, help): an option for one field of a settings class, with its default, which --help shows."""
+def setting_of(settings: type[Any]) -> Callable[..., Decorator]:
+    """setting(flag, kind, help): an option for one field of a settings class, with its default, which --help shows."""
 
-    def setting(flag: str, type: Any, text: str, **more: Any) -> Decorator:
-        value = kind.__dataclass_fields__[flag.partition("/")[0].lstrip("-").replace("-", "_")].default
-        shown = value is not None and more.pop("show_default", True)
-        return click.option(flag, type=type, default=value, show_default=shown, help=text, **more)
+    def setting(flag: str, values: Any, text: str, **more: Any) -> Decorator:
+        value = settings.__dataclass_fields__[flag.lstrip("-").replace("-", "_")].default
+        shown = more.pop("show_default", value is not None)
+        return click.option(flag, type=values, default=value, show_default=shown, help=text, **more)
 
     return setting
 
@@ -196,6 +199,12 @@ long = click.option(
     default="window",
     show_default=True,
     help="Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
+)
+cased = click.option(
+    "--uncased/--cased",
+    "lowercase",
+    default=True,
+    help="Whether a vocabulary that is trained drops case and accents as BERT's does.  [default: uncased]",
 )
 corpus = group(
     click.argument("corpus", nargs=-1, required=True, type=click.Path()),

@@ -16,7 +16,8 @@ from bertcli.errors import Exit
 
 def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train, publish and export; returns the exit code."""
-    from bertcli.engine import finetune as engine
+    from bertcli.engine.finetune import finetune as run
+    from bertcli.engine.run import Saved
 
     given = {**given, "task": given["task"] or Settings.task}
     settings: Settings = select(Settings, given)
@@ -24,13 +25,13 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     train, dev = _records(given, "train"), _records(given, "dev") if given["dev"] else None
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
     options = {name: value for name, value in given.items() if name not in (*flags, "output", "track")}
-    saved: engine.Saved | None = None
+    saved: Saved | None = None
     with heed_signals() as stop, Show(voice) as show:
-        events = engine.finetune(
+        events = run(
             settings, train, dev, place, stop=lambda: stop.signum, options=options, track=given["track"], **flags
         )
         for event in events:
-            if isinstance(event, engine.Saved):
+            if isinstance(event, Saved):
                 saved = event
             else:
                 show_event(event, voice, show)

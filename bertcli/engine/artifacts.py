@@ -98,6 +98,7 @@ Trained on {device}; `bertcli.yaml` has all settings and the versions of the pac
 """
 
 
+FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
 PRETRAINED_CARD = """\
 ---
 {front}
@@ -126,7 +127,7 @@ Trained on {device}; `bertcli.yaml` has all settings and the versions of the pac
 
 
 def pretrained_card(
-    settings: PretrainSettings, device: str, corpus: Mapping[str, int], metrics: Mapping[str, Any] | None
+    settings: PretrainSettings, device: str, corpus: Mapping[str, Any], metrics: Mapping[str, Any] | None
 ) -> str:
     """The model card of a checkpoint. corpus: counts and sources by name."""
     front = {"library_name": "transformers", "pipeline_tag": "fill-mask"}

@@ -15,10 +15,10 @@ def training(config: Mapping[str, Any], tokens: int, length: int, guessed: int) 
 
     guessed: positions that the head scores.
     """
-    width, layers = config["hidden_size"], config["num_hidden_layers"]
-    weights = layers * (4 * width**2 + 2 * width * config["intermediate_size"])
+    width, layers, inner = (int(config[name]) for name in ("hidden_size", "num_hidden_layers", "intermediate_size"))
+    weights = layers * (4 * width**2 + 2 * width * inner)
     encoder = tokens * (2 * weights + 4 * length * width * layers)
-    head = guessed * 2 * (width**2 + width * config["vocab_size"])
+    head = guessed * 2 * (width**2 + width * int(config["vocab_size"]))
     return 3 * (encoder + head)
 
 

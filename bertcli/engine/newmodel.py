@@ -1,4 +1,4 @@
-"""The model that pre-training trains: a new one of some shape, or a checkpoint that goes on, with the objective's head."""
+"""The model that pre-training trains, with the objective's head: a new one of some shape, or a checkpoint."""
 
 import json
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def open_module(settings: PretrainSettings, base: Model | None, words: Tokenizer
 def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) -> Any:
     import transformers
 
-    known = {"is_decoder": True} if settings.objective == "causal" else {}
+    known: dict[str, Any] = {"is_decoder": True} if settings.objective == "causal" else {}
     if base:
         config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True, **known)
     elif settings.model_config:

@@ -21,12 +21,12 @@ from bertcli.engine.pretrain_job import Phase, PretrainJob
 from bertcli.engine.pretrain_settings import VOCABULARY, PretrainSettings
 from bertcli.engine.run import Note, Saved
 from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
+from bertcli.engine.vocabulary import cached_vocabulary
 from bertcli.errors import UsageError
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretraining.build import Reading, Recipe, prepare
 from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.source import Source
-from bertcli.pretraining.vocabulary import cached_vocabulary
 from bertcli.tokenizer import Tokenizer
 
 Event = Note | Reading | Step | Eval | Saved
@@ -36,7 +36,7 @@ Event = Note | Reading | Step | Eval | Saved
 class Place:
     """Where and how a run is done, which does not change its result.
 
-    cache: where tokenised corpora are kept; workers: processes that tokenise; track: a tracker of accelerate's, or None.
+    cache: where tokenised corpora are kept. workers: processes that tokenise. track: accelerate's tracker, or None.
     """
 
     device: Device

@@ -9,9 +9,10 @@ from bertcli.errors import ModelError
 from bertcli.pretraining.blocks import Blocks, Special, Table, split
 from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.masking import Masking
-from bertcli.pretraining.pairs import Pairs
+from bertcli.pretraining.pairs import Pairs, Relation
 from bertcli.tokenizer import Tokenizer
 
+RELATIONS: dict[str, Relation] = {"mlm+nsp": "nsp", "mlm+sop": "sop"}
 TWO = 2  # documents that pairs need, for one to take a wrong next sentence from
 
 
@@ -39,9 +40,8 @@ class CorpusData:
         if not len(documents):
             return None
         settings = self.settings
-        if settings.objective in ("mlm+nsp", "mlm+sop"):
-            kind = settings.objective.removeprefix("mlm+")
-            assert self.masking is not None
+        if settings.objective in RELATIONS and self.masking:
+            kind = RELATIONS[settings.objective]
             return Pairs(self.corpus, documents, length, kind, self.special, self.masking, random)
         return Blocks(self.corpus, documents, length, settings.pack, self.special, self.masking)
 

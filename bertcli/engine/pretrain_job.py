@@ -148,7 +148,7 @@ class PretrainJob:
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> Metrics | None:
-        """Loss, accuracy and perplexity of the guesses, and how many pairs were told right, on the same masks always."""
+        """Loss, accuracy and perplexity of the guesses, and the pairs told right; always on the same masks."""
         table = self.make("dev", self.length, sampler.generator(0))
         if table is None:
             return None

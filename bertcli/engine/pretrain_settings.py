@@ -26,11 +26,12 @@ LEAST = 8  # tokens in a block: below this there is nothing to learn from
 class PretrainSettings:
     """All that decides the result of a run, besides the corpus. Raises UsageError for what does not go together.
 
-    model: a checkpoint to go on from; else size or model_config gives the shape of a new one, and tokenizer a directory,
-    or vocab_size (with lowercase) the vocabulary that is trained. lengths: tokens of a block and the share of all steps
-    with it. batch_tokens: in a batch, over all processes together; a step takes `accumulate` times as many. epochs:
-    passes over the corpus, unless steps says how many steps. dropout: None keeps the model's own in training; what a
-    saved config.json says of dropout, for fine-tuning, is always the model's own. eval_steps: None for ten evaluations.
+    model: a checkpoint to go on from; else size or model_config gives the shape of a new one, and tokenizer (a
+    directory) or vocab_size with lowercase (one to be trained) its vocabulary. lengths: tokens of a block and the share
+    of all steps with it. batch_tokens: in a batch, over all processes; a step takes `accumulate` times as many.
+    epochs: passes over the corpus, unless steps says how many steps. dropout: None keeps the model's own in training;
+    what a saved config.json says of dropout, for fine-tuning, is always the model's own. eval_steps: None for ten
+    evaluations.
     """
 
     output: str

@@ -96,7 +96,7 @@ class Job(Protocol):
 class Plan:
     """How long to train and when to look. total: steps of the whole run; metric: what decides about best and patience.
 
-    direction: 1 where more of the metric is better, -1 where less is. peak: operations a second of all devices together.
+    direction: 1 where more of the metric is better, -1 where less is. peak: operations a second of the devices.
     identity: settings and data, as plain values; a run can be resumed only under the same ones.
     """
 

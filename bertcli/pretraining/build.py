@@ -74,7 +74,7 @@ def prepare(
     """Yield how far it is, return the corpus; at once where the cache has it.
 
     One process builds a folder, others wait for it, be they of this run or of another. Raises UsageError for a corpus
-    without text and, unless the source skips faults, at the first of them; Interrupted when `stop` returns a signal number.
+    without text and, unless the source skips faults, at the first one; Interrupted when `stop` returns a signal number.
     """
     folder = cache / cached.key(VERSION, recipe.identity)
     with cached.locked(folder):
@@ -87,12 +87,11 @@ def prepare(
 
 def _build(recipe: Recipe, folder: Path, workers: int, stop: Callable[[], int | None]) -> Iterator[Reading]:
     writer = Writer(folder, Encoder(recipe.tokenizer).dtype)
-    first = place = _Place(**writer.state)
-    began = time.perf_counter()
-    committed = place.characters
+    first = _Place(**writer.state)
+    began, committed = time.perf_counter(), first.characters
     try:
         with closing(writer), _workers(recipe, workers) as connections:
-            for place, part in _answers(connections, _batches(recipe.source, place)):
+            for place, part in _answers(connections, _batches(recipe.source, first)):
                 writer.append(part)
                 speed = (place.characters - first.characters) / (time.perf_counter() - began)
                 yield Reading(place.characters, writer.counts["ids"], speed)
@@ -184,7 +183,7 @@ def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
 def _answers(
     connections: Sequence[Connection], batches: Iterable[tuple[_Place, list[Lines]]]
 ) -> Iterator[tuple[_Place, Part]]:
-    """What the workers make of the batches, in order. One batch a worker: two could wait for each other on full pipes."""
+    """What the workers make of the batches, in order. One batch each: with two, both ends could wait on full pipes."""
     free, busy = deque(connections), deque[tuple[Connection, _Place]]()
     for place, documents in batches:
         done = _receive(busy, free) if not free else None

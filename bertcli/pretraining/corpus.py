@@ -46,12 +46,13 @@ def open_corpus(folder: Path) -> Corpus | None:
     if not (folder / COMPLETE).is_file():
         return None
     facts = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-    kinds = {"ids": np.dtype(facts["dtype"]), "starts": np.dtype("u1"), "sentences": np.dtype("<i8")}
-    kinds["documents"] = np.dtype("<i8")
-    for name, kind in kinds.items():
+    for name in FILES:
         if (folder / FILES[name]).stat().st_size != facts["sizes"][name]:
             raise BertcliError(f"{folder / FILES[name]}: not the size it was written with; delete the folder.")
-    ids, starts, sentences, documents = (np.memmap(folder / FILES[name], kind, "r") for name, kind in kinds.items())
+    kinds = (facts["dtype"], "u1", "<i8", "<i8")
+    ids, starts, sentences, documents = (
+        np.memmap(folder / file, kind, "r") for file, kind in zip(FILES.values(), kinds, strict=True)
+    )
     return Corpus(ids, starts, sentences, documents.reshape(-1, 2), facts)
 
 

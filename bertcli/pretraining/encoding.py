@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from bertcli.pretraining.words import inner, open_segmenter
+from bertcli.pretraining.words import IDEOGRAPHS, inner, open_segmenter
 
 Array = np.ndarray[Any, Any]
 CACHED = 1 << 24  # characters of distinct words kept; then the cache starts anew
-IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
 # BERT's pre-tokenizer makes each of these a word of its own, so text may be cut before and after them. The marks beyond
 # ASCII are those common enough to matter for speed.
-ALONE = r"!-/:-@\[-`{-~\n。,、;:?!()《》「」『』“”‘’…—·"
+ALONE = r"!-/:-@\[-`{-~\n。,、;:?!()《》「」『』“”‘’…—·"  # noqa: RUF001
 LINE_END = "\n"
-HAN = re.compile(f"[{IDEOGRAPHS}]")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def sentences(line: str) -> list[str]:
     """The sentences of one line of text, in Chinese or any other language (sentencex, Wikimedia Foundation)."""
     from sentencex import segment
 
-    language = "zh" if 2 * len(HAN.findall(line[:200])) > len(line[:200]) else "en"
+    language = "zh" if 2 * sum(map(len, IDEOGRAPHS.findall(line[:200]))) > len(line[:200]) else "en"
     return [stripped for sentence in segment(language, line) if (stripped := sentence.strip())]
 
 
@@ -79,7 +77,7 @@ class Encoder:
         if self.segment and len(words):
             begins = np.array([begin for begin, _ in encoding.offsets], np.int64)
             starts &= ~inner(text, self.segment)[np.minimum(begins, len(text) - 1)]
-        return starts
+        return np.asarray(starts)
 
 
 def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> "_WordCache | None":
@@ -90,12 +88,12 @@ def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> "_Wo
 
 
 class _WordCache:
-    """Words and their ids. Entry e is the word whose ids are flat[begin[e] : begin[e] + length[e]]; entry 0 a line end."""
+    """Entry e is the word with the ids flat[begin[e] : begin[e] + length[e]]; entry 0 a line end."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, prefix: str, normalizer: dict[str, Any]) -> None:
         self.tokenizer, self.model = tokenizer, tokenizer.model
         self.lowercase: bool = normalizer["lowercase"]
-        alone = ALONE + (IDEOGRAPHS if normalizer["handle_chinese_chars"] else "")
+        alone = ALONE + (IDEOGRAPHS.pattern.strip("[]+") if normalizer["handle_chinese_chars"] else "")
         self.pattern = re.compile(f"[{alone}]|[^ {alone}]+")
         vocabulary = tokenizer.get_vocab()
         self.continues = np.zeros(max(vocabulary.values()) + 1, bool)

@@ -1,8 +1,8 @@
 """Which tokens of a batch are to be guessed, and what stands in their place.
 
-Each draw is unbiased: over many rows the share masked is the rate, whatever their lengths, and of the masked 80 % become
-the mask token, 10 % a random token and 10 % stay (Devlin et al. 2018, arXiv 1810.04805, section 3.1). Special tokens and
-padding are never chosen and never put in.
+Each draw is unbiased: over many rows the share masked is the rate, whatever their lengths, and of the masked 80 %
+become the mask token, 10 % a random token and 10 % stay (Devlin et al. 2018, arXiv 1810.04805, section 3.1). Special
+tokens and padding are never chosen and never put in.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Masking:
         groups = _groups(free, starts if self.kind != "token" else np.ones_like(starts))
         chosen = CHOICES[self.kind](groups, self.rate, random)
         # SpanBERT replaces a span as a whole; words are replaced token by token, as BERT's whole-word masking does.
-        fate = random.random(ids.shape)
+        fate = np.asarray(random.random(ids.shape))
         if self.kind == "span":
             fate = np.take_along_axis(fate, _first_of_run(chosen), 1)
         masked = np.where(chosen & (fate < REPLACED), self.mask_id, ids)

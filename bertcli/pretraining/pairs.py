@@ -1,7 +1,7 @@
 """Pairs of text for a second objective: is B what follows A (next sentence), or are A and B in order (sentence order)?
 
-Next sentence prediction is Devlin et al. 2018, arXiv 1810.04805, section 3.1, Task #2: half of the second parts are what
-follows the first, half come from another document. Sentence order is ALBERT (Lan et al. 2019, arXiv 1909.11942, 3.1).
+Next sentence prediction is Devlin et al. 2018, arXiv 1810.04805, section 3.1, Task #2: half of the second parts are
+what follows the first, half come from another document. Sentence order: Lan et al. 2019, arXiv 1909.11942, 3.1.
 """
 
 from array import array

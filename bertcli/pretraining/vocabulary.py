@@ -8,7 +8,6 @@ et al. 2016), as Hugging Face's do; Google's own trainer was never published. Th
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +19,12 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
 from bertcli.errors import UsageError
-from bertcli.pretraining import cached
-from bertcli.pretraining.source import Source, Stop, Texts
 
-VERSION = 1  # of how text becomes a vocabulary
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 MIN_COUNT = 2  # a pair of pieces seen once is no pattern
 # The alphabet is the most frequent characters that make up COVERAGE of the text, the measure of SentencePiece (Kudo and
-# Richardson 2018): 7,500 of the 8,600 in Chinese Wikipedia, where Google's Chinese vocabulary has 7,300 ideographs. Fewer
-# than ENOUGH are never cut: in novels even digits are beyond it.
+# Richardson 2018): 7,500 of the 8,600 in Chinese Wikipedia; Google's Chinese vocabulary has 7,300 ideographs. ENOUGH
+# characters are never cut: in novels even digits are beyond it.
 COVERAGE = 0.9999
 ENOUGH = 256
 
@@ -45,16 +41,7 @@ def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
     known = [*SPECIAL, *_alphabet(tokenizer, texts)]
     if len(known) > size:
         raise UsageError(f"--vocab-size {size} is too small: special tokens and alphabet alone need {len(known)}.")
-    # What the library finds by itself, it numbers in the order of a hash table that each process seeds anew, and ties
-    # between merges fall by those numbers (huggingface/tokenizers#1794). So it is given all single characters, as
-    # "special tokens", which have the numbers of their order.
-    trainer = WordPieceTrainer(
-        vocab_size=size, min_frequency=MIN_COUNT, special_tokens=known, limit_alphabet=0, show_progress=False
-    )
-    # Signals are heeded in the main thread only, and not while it is inside the library, which may take minutes.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(tokenizer.train_from_iterator, texts, trainer).result()
-    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    vocabulary = _merged(tokenizer, texts, size, known)
     if len(vocabulary) < size:
         raise UsageError(
             f"the text yields {len(vocabulary)} pieces, not --vocab-size {size}; ask for {len(vocabulary)} or fewer, "
@@ -75,23 +62,24 @@ def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: 
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def cached_vocabulary(source: Source, size: int, lowercase: bool, cache: Path, stop: Stop) -> Path:
-    """The directory of a tokenizer trained on a source, now or by an earlier run."""
-    identity = {**source.identity, "size": size, "lowercase": lowercase}
-    folder = cache / f"vocabulary-{cached.key(VERSION, identity)}"
-    with cached.locked(folder):
-        if not (folder / "tokenizer").is_dir():
-            draft = folder / "draft"
-            shutil.rmtree(draft, ignore_errors=True)
-            save(train(Texts(source, stop), size, lowercase=lowercase), draft, lowercase=lowercase)
-            draft.rename(folder / "tokenizer")
-    return folder / "tokenizer"
-
-
 def sha256(tokenizer: Tokenizer) -> str:
     """The hash of all that decides about ids; padding and truncation, which a use of it sets, do not."""
     parts = json.loads(tokenizer.to_str()) | {"padding": None, "truncation": None}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _merged(tokenizer: Tokenizer, texts: Iterable[str], size: int, known: list[str]) -> dict[str, int]:
+    """The pieces that are known and those that merges make of them, with their ids."""
+    # What the library finds by itself, it numbers in the order of a hash table that each process seeds anew, and ties
+    # between merges fall by those numbers (huggingface/tokenizers#1794). So it is given all single characters, as
+    # "special tokens", which have the numbers of their order.
+    trainer = WordPieceTrainer(
+        vocab_size=size, min_frequency=MIN_COUNT, special_tokens=known, limit_alphabet=0, show_progress=False
+    )
+    # Signals are heeded in the main thread only, and not while it is inside the library, which may take minutes.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(tokenizer.train_from_iterator, texts, trainer).result()
+    return tokenizer.get_vocab(with_added_tokens=False)
 
 
 def _tokenizer(vocabulary: dict[str, int], lowercase: bool) -> Tokenizer:

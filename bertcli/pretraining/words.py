@@ -4,7 +4,6 @@ python -c 'from bertcli.pretraining.words import *; print(inner("我在北京。
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,11 +29,8 @@ def open_segmenter(name: str) -> Cut:
     if name == "jieba":
         return _jieba()
     words = _words(name)
-    lengths: dict[str, set[int]] = defaultdict(set)
-    for word in words:
-        lengths[word[0]].add(len(word))
-    longest_first = {first: sorted(found, reverse=True) for first, found in lengths.items()}
-    return partial(_longest_match, words, longest_first)
+    beginnings = {word[:end]: False for word in words for end in range(1, len(word))}
+    return partial(_longest_match, beginnings | dict.fromkeys(words, True))
 
 
 def inner(text: str, cut: Cut) -> np.ndarray:
@@ -73,11 +69,14 @@ def _words(path: str) -> frozenset[str]:
     return words
 
 
-def _longest_match(words: frozenset[str], lengths: Mapping[str, list[int]], text: str) -> list[str]:
-    """Forward maximum matching; a character that begins no word is one. lengths: of the words by first character."""
+def _longest_match(known: Mapping[str, bool], text: str) -> list[str]:
+    """Forward maximum matching; a character that begins no word is one. known: beginning -> whether it is a word."""
     pieces, begin = [], 0
     while begin < len(text):
-        candidates = (text[begin : begin + length] for length in lengths.get(text[begin], ()))
-        pieces.append(next((word for word in candidates if word in words), text[begin]))
-        begin += len(pieces[-1])
+        longest = end = begin + 1
+        while end <= len(text) and (is_word := known.get(text[begin:end])) is not None:
+            longest = end if is_word else longest
+            end += 1
+        pieces.append(text[begin:longest])
+        begin = longest
     return pieces

@@ -52,7 +52,9 @@ def speed(corpus: str, tokenizer: str, pairs: int) -> None:
         ours(corpus, tokenizer, folder)  # fills the cache
         for title, options in (("fp32", ()), ("bf16", ("--bf16",))):
             for label, own in (("no dropout, the default", ()), ("dropout 0.1, as the peer", ("--dropout", "0.1"))):
-                rates = [(ours(corpus, tokenizer, folder, *own), peer(corpus, tokenizer, *options)) for _ in range(pairs)]
+                rates = [
+                    (ours(corpus, tokenizer, folder, *own), peer(corpus, tokenizer, *options)) for _ in range(pairs)
+                ]
                 ratios = [one / other for one, other in rates]
                 print(f"Trainer {title}, {label}: {statistics.median(ratios):.2f}x", end="  ")
                 print(" ".join(f"{one:,.0f}/{other:,.0f}" for one, other in rates), flush=True)

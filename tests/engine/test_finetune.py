@@ -343,7 +343,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(fit: Fit, tm
     logs = [
         [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()] for run in (resumed, whole)
     ]
-    clock = {"time": 0, "examples_per_s": 0, "seconds_left": 0}
+    clock = {"time": 0, "examples_per_s": 0, "tokens_per_s": 0, "seconds_left": 0}
     assert [entry | clock for entry in logs[0]] == [entry | clock for entry in logs[1]]
 
 

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ class ToyJob:
         self.cuts = list(steps)
         self.scores = iter(scores) if scores else None
 
-    def steps(self, epoch: int) -> list[list[list[int]]]:
-        return self.cuts if epoch % 2 == 0 else self.cuts[::-1]
+    def schedule(self, step: int) -> Iterator[list[list[int]]]:
+        for number in count(step):
+            epoch, place = divmod(number, len(self.cuts))
+            yield (self.cuts if epoch % 2 == 0 else self.cuts[::-1])[place]
 
     def batch(self, key: list[int]) -> Batch:
         return Batch({"x": self.x[key]}, self.y[key], len(key), len(key), 4 * len(key))
@@ -63,7 +66,7 @@ def trainer(folder: Path, job: ToyJob, epochs: int = 2, dropout: float = 0.0, em
     accelerator = Accelerator(cpu=True)
     average = optim.Average(module, ema, 2) if ema else None
     model, optimizer = accelerator.prepare(module, optim.adamw(module, 0.1, 0.01))
-    return Trainer(accelerator, model, optimizer, average, Plan(epochs, steps, **{**defaults, **plan}))
+    return Trainer(accelerator, model, optimizer, average, Plan(epochs * steps, steps, **{**defaults, **plan}))
 
 
 def weights(run: Trainer) -> list[torch.Tensor]:
