@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from bertcli.errors import BertcliError
 
@@ -31,9 +32,13 @@ def save(folder: Path, kind: str, step: int, fill: Fill) -> Path:
 def _write(target: Path, fill: Fill) -> None:
     draft = target.with_name(f"draft-{target.name}")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    fill(draft)
-    sync(draft)
+    try:
+        draft.mkdir(parents=True)
+        fill(draft)
+        sync(draft)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors raise their own on a full disk
+        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
+        raise BertcliError(f"{target}: cannot be written ({reason}); make room and go on with --resume.") from error
     if target.exists():  # the same step again, from a resumed run: the same content
         shutil.rmtree(target)
     draft.rename(target)

@@ -22,12 +22,11 @@ from bertcli.engine.pretrain_settings import VOCABULARY, PretrainSettings
 from bertcli.engine.run import Note, Saved
 from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
 from bertcli.engine.vocabulary import cached_vocabulary
-from bertcli.errors import UsageError
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretraining.build import Reading, Recipe, prepare
 from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.source import Source
-from bertcli.tokenizer import Tokenizer
+from bertcli.pretraining.words import open_segmenter
 
 Event = Note | Reading | Step | Eval | Saved
 
@@ -67,6 +66,8 @@ def pretrain(
     base = resolve(settings.model) if settings.model else None
     if base:
         base.demand_weights()
+    if settings.words:
+        open_segmenter(settings.words)
     device = place.device
     precision, reason = run.choose_precision(settings.precision, device)
     note = f"device: {device.kind}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
@@ -99,15 +100,15 @@ class _Run:
     def events(self, note: str) -> Iterator[Event]:
         yield Note(note)
         folder = self._vocabulary()
-        words = self._words(folder)
+        torch.manual_seed(self.settings.seed)
+        opened = open_module(self.settings, self.base, folder, self.place.device.kind)
+        yield from map(Note, opened.notes)
+        words = tokenizer.load(folder, {})
         recipe = Recipe(self.source, words.backend.to_str(), self.settings.words)
         corpus = yield from prepare(recipe, self.place.cache, self.place.workers, self.stop)
         yield from _describe(corpus)
         data = CorpusData(self.settings, corpus, words)
         yield Note(data.describe())
-        torch.manual_seed(self.settings.seed)
-        opened = open_module(self.settings, self.base, words)
-        yield from map(Note, opened.notes)
         trainer = yield from self._train(data, opened, recipe)
         yield self._publish(trainer, opened, folder, recipe, corpus)
 
@@ -121,13 +122,6 @@ class _Run:
             return path if path.is_dir() else resolve(settings.tokenizer).path
         size = settings.vocab_size or VOCABULARY
         return cached_vocabulary(self.source, size, settings.lowercase, self.place.cache, self.stop)
-
-    def _words(self, folder: Path) -> Tokenizer:
-        words = tokenizer.load(folder, self.base.config if self.base else {})
-        longest = self.settings.longest
-        if longest > words.max_length:
-            raise UsageError(f"--lengths {longest}: the model has positions for {words.max_length} tokens.")
-        return words
 
     def _train(self, data: CorpusData, opened: Module, recipe: Recipe) -> Generator[Event, None, Trainer]:
         module = opened.module.to(self.accelerator.device).train()

@@ -58,6 +58,7 @@ def open_task(task_class: type[BaseTask], model: Model, options: Options) -> Bas
 def task_of(model: Model) -> str:
     """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
     heads = {registry.load("tasks", name).Task.head: name for name in registry.names("tasks")}
+    heads["PreTraining"] = heads["MaskedLM"]  # BERT's own head for pre-training: that one, and one for pairs
     if model.head in heads:
         return heads[model.head]
     architectures = ", ".join(model.config.get("architectures") or ["none"])

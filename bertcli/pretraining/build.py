@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -68,6 +68,9 @@ class _Place:
     first_fault: str = ""
 
 
+_Batches = Iterator[tuple[_Place, list[Lines]]]
+
+
 def prepare(
     recipe: Recipe, cache: Path, workers: int, stop: Callable[[], int | None]
 ) -> Generator[Reading, None, Corpus]:
@@ -82,6 +85,8 @@ def prepare(
             yield from _build(recipe, folder, workers, stop)
     found = open_corpus(folder)
     assert found is not None
+    if found.facts["faults"]:  # an earlier run may have skipped them
+        recipe.source.demand(RecordError(found.facts["first_fault"]))
     return found
 
 
@@ -90,8 +95,8 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Callable[[], int | 
     first = _Place(**writer.state)
     began, committed = time.perf_counter(), first.characters
     try:
-        with closing(writer), _workers(recipe, workers) as connections:
-            for place, part in _answers(connections, _batches(recipe.source, first)):
+        with closing(writer), closing(_parts(recipe, workers, _batches(recipe.source, first))) as parts:
+            for place, part in parts:
                 writer.append(part)
                 speed = (place.characters - first.characters) / (time.perf_counter() - began)
                 yield Reading(place.characters, writer.counts["ids"], speed)
@@ -115,7 +120,7 @@ def _demand_text(writer: Writer, place: _Place) -> None:
         raise UsageError(f"the corpus has no text{why}.")
 
 
-def _batches(source: Source, place: _Place) -> Iterator[tuple[_Place, list[Lines]]]:
+def _batches(source: Source, place: _Place) -> _Batches:
     """Documents of about BATCH characters together, and the place behind them; the last may hold none."""
     batch: list[Lines] = []
     size = 0
@@ -151,6 +156,16 @@ def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
     return Part(encoded.ids.astype(encoder.dtype), encoded.starts, encoded.lengths[kept], counts[counts > 0])
 
 
+def _parts(recipe: Recipe, workers: int, batches: _Batches) -> Generator[tuple[_Place, Part], None, None]:
+    """What becomes of the batches, in order; one worker would only be waited for, so this process does its work."""
+    if workers > 1:
+        with _workers(recipe, workers) as connections:
+            yield from _answers(connections, batches)
+        return
+    encoder = Encoder(recipe.tokenizer, recipe.words)
+    yield from ((place, tokenise(encoder, documents)) for place, documents in batches)
+
+
 # The processes.
 
 
@@ -180,25 +195,23 @@ def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
             connection.send(tokenise(encoder, connection.recv()))
 
 
-def _answers(
-    connections: Sequence[Connection], batches: Iterable[tuple[_Place, list[Lines]]]
-) -> Iterator[tuple[_Place, Part]]:
-    """What the workers make of the batches, in order. One batch each: with two, both ends could wait on full pipes."""
+def _answers(connections: Sequence[Connection], batches: _Batches) -> Iterator[tuple[_Place, Part]]:
+    """A batch to each worker in turn, and what it answers; with two at once, both ends could wait on full pipes."""
     free, busy = deque(connections), deque[tuple[Connection, _Place]]()
-    for place, documents in batches:
-        done = _receive(busy, free) if not free else None
-        free[0].send(documents)
-        busy.append((free.popleft(), place))
-        if done:
-            yield done
-    while busy:
-        yield _receive(busy, free)
+    try:
+        for place, documents in batches:
+            done = _receive(busy, free) if not free else None
+            free[0].send(documents)
+            busy.append((free.popleft(), place))
+            if done:
+                yield done
+        while busy:
+            yield _receive(busy, free)
+    except (EOFError, ConnectionError):
+        raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
 
 
 def _receive(busy: deque[tuple[Connection, _Place]], free: deque[Connection]) -> tuple[_Place, Part]:
     connection, place = busy.popleft()
     free.append(connection)
-    try:
-        return place, connection.recv()
-    except EOFError:
-        raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
+    return place, connection.recv()
