@@ -55,10 +55,11 @@ def _summary(command: str) -> str:
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, envvar="BERTCLI_DEBUG", help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """BERT-family encoders as a Unix filter: finetune, evaluate, export, predict.
+    """BERT-family encoders as a Unix filter: pretrain, finetune, evaluate, export, predict.
 
     \b
       echo "a gripping film" | bertcli predict
+      bertcli pretrain texts/ -o MODEL
       bertcli finetune --train train.tsv --dev dev.tsv -m MODEL -o DIR
       bertcli evaluate dev.tsv -m DIR
 
