@@ -6,7 +6,7 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,9 @@ class Task(BaseTask):
         return np.array([[prefix == "I" and kind != own for prefix, kind in after] for _, own in before])
 
     def kept(self, record: Record) -> dict[str, Any]:
-        """All: the tags are those of the record's own words."""
+        """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
+        if "tokens" in record.fields:
+            gold_of_tags(record, self.options.label_field, self.options.scheme)
         return record.fields
 
     def label(self, record: Record) -> list[int]:
@@ -176,14 +178,23 @@ def gold_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]
     scheme: any but auto refuses tags that it would not write so.
     """
     given = tags_of(record, field)
+    _demand((i, fault) for i, tag in enumerate(given) if (fault := entities.fault(tag)))
     found = entities.spans(given)
     if scheme == "auto":
         return found
     expected = entities.tags(found, len(given), scheme)  # type: ignore[arg-type]
-    for i, (tag, other) in enumerate(zip(given, expected, strict=True)):
-        if tag != other:
-            raise RecordError(f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
+    _demand(
+        (i, f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
+        for i, (tag, other) in enumerate(zip(given, expected, strict=True))
+        if tag != other
+    )
     return found
+
+
+def _demand(faults: Iterable[tuple[int, str]]) -> None:
+    """Raise RecordError with all of them, each at its token, unless there are none."""
+    if found := list(faults):
+        raise RecordError(found[0][1], found)
 
 
 def tags_of(record: Record, field: str) -> list[str]:
