@@ -88,13 +88,15 @@ def recognise(sentences: Iterable[Sequence[str]]) -> Scheme:
     return left[0] if left else "iob2"  # type: ignore[return-value]
 
 
-def score(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
+def score(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], missed: Sequence[str] = ()
+) -> dict[str, Any]:
     """Precision, recall and F1 of entities whose span and type are both right (CoNLL-2003), and token accuracy.
 
-    gold, predicted: the tags of each sentence. micro over all types, macro_f1 the mean over the types; support: gold
-    entities. What is not defined is None.
+    gold, predicted: the tags of each sentence. missed: types of gold entities that no tags can show. micro over all
+    types, macro_f1 the mean over the types; support: gold entities. What is not defined is None.
     """
-    right, given, support = Counter[str](), Counter[str](), Counter[str]()
+    right, given, support = Counter[str](), Counter[str](), Counter(missed)
     for own, guess in zip(gold, predicted, strict=True):
         wanted, found = set(spans(own)), set(spans(guess))
         support.update(span.type for span in wanted)
