@@ -14,7 +14,11 @@ from bertcli.errors import ModelError
 BUILTIN = Path(__file__).parent / "builtin"
 ONNX = {"int8": "onnx/model_quantized.onnx", "fp32": "onnx/model.onnx"}
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+POOLINGS = {  # the first form is that of sentence-transformers 6
+    "mean": "mean", "cls": "cls", "max": "max",
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
+}  # fmt: skip
+MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
 
 
@@ -65,14 +69,18 @@ class Model:
     def sentence(self) -> dict[str, Any]:
         """What a sentence-transformers directory says of its vectors: pooling, normalize and max_length, if it does.
 
-        pooling: mean, cls or max. Raises ModelError for another.
+        pooling: mean, cls or max. Raises ModelError for another, and for layers after it, such as Dense.
         """
         modules = _optional(self.path / "modules.json") or []
         kinds = {str(module["type"]).rpartition(".")[2]: module["path"] for module in modules}
         if "Pooling" not in kinds:
             return {}
         stated = _optional(self.path / kinds["Pooling"] / "config.json") or {}
+        if others := kinds.keys() - MODULES:
+            raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
         modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
+        if mode := stated.get("pooling_mode"):
+            modes = [mode] if isinstance(mode, str) else list(mode)
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
         length = (_optional(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
