@@ -5,6 +5,7 @@ for the embedded model. Weights are read from safetensors or ONNX only, never fr
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,12 @@ def read(path: Path) -> Model:
     return Model(path, config)
 
 
-def update(model: Model, changes: dict[str, Any]) -> None:
+def update(model: Model, changes: Mapping[str, Any]) -> None:
     """Change entries of a model's config.json, at once or not at all."""
     file = model.path / "config.json"
     draft = file.with_suffix(".tmp")
     try:
-        draft.write_text(json.dumps(model.config | changes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps({**model.config, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:
         raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error

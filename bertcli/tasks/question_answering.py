@@ -76,7 +76,15 @@ class Task(BaseTask):
             return error
 
     def _question(self, record: Record) -> str:
-        return self.options.question or text_of(record, "question", "--question")
+        if self.options.question is not None:
+            return self.options.question
+        if "question" not in record.fields:
+            there = ", ".join(record.fields) or "nothing"
+            raise RecordError(
+                f"no field 'question' (the record has: {there}); --question asks one of all, "
+                "--input-format jsonl reads one with each."
+            )
+        return text_of(record, "question", "--question")
 
     def _context(self, record: Record) -> str:
         """The field `context`, else the text: with --question every line is one."""
@@ -99,7 +107,7 @@ class Task(BaseTask):
         found = [self._shown(context, *pair) for pair in zip(prediction, shares, strict=True)]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
         first = found[0] if self._is_answered(prediction) else nothing
-        given = {"question": self.options.question} if self.options.question else {}
+        given = {} if self.options.question is None else {"question": self.options.question}
         if self.options.top_k is None:
             return given | first
         candidates = [*found, nothing] if first is nothing or self.null_threshold is not None else found
@@ -230,20 +238,20 @@ def _whole(text: str, end: int) -> int:
 
 def _answers(given: Any) -> list[tuple[str, int | None]]:
     """Texts with their stated offsets, of SQuAD's form, of the columns of Hugging Face's data sets, or bare texts."""
-    if isinstance(given, Mapping):
-        starts = given.get("answer_start") or [None] * len(given.get("text", ()))
-        given = [{"text": text, "answer_start": start} for text, start in zip(given["text"], starts, strict=True)]
-    return [_answer(item) for item in ([given] if isinstance(given, str) else given)]
+    if isinstance(given, Mapping) and isinstance(given.get("text"), list):
+        texts, starts = given["text"], given.get("answer_start") or [None] * len(given["text"])
+        if not isinstance(starts, list) or len(starts) != len(texts):
+            raise RecordError(f"{given!r}: as many answer_start as text are needed.")
+        given = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    return [_answer(item) for item in (given if isinstance(given, list) else [given])]
 
 
 def _answer(item: Any) -> tuple[str, int | None]:
     if isinstance(item, str):
         return item, None
-    try:
-        text, start = item["text"], item.get("answer_start", item.get("start"))
-    except (KeyError, TypeError, AttributeError):
-        text = start = None
-    if not isinstance(text, str) or not isinstance(start, int | None):
+    given = item if isinstance(item, Mapping) else {}
+    text, start = given.get("text"), given.get("answer_start", given.get("start"))
+    if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
         raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
     return text, start
 
