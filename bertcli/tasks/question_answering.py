@@ -103,10 +103,11 @@ class Task(BaseTask):
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
         context = self._context(record)
-        *shares, share = self._shares(prediction)
-        found = [self._shown(context, *pair) for pair in zip(prediction, shares, strict=True)]
+        spans = _distinct(context, prediction)
+        *shares, share = self._shares(spans)
+        found = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
-        first = found[0] if self._is_answered(prediction) else nothing
+        first = found[0] if self._is_answered(spans) else nothing
         given = {} if self.options.question is None else {"question": self.options.question}
         if self.options.top_k is None:
             return given | first
@@ -124,9 +125,8 @@ class Task(BaseTask):
 
     def _shown(self, context: str, span: Span, share: float) -> dict[str, Any]:
         unit = self.options.offset_unit
-        start, end = (offset(context, place, unit) for place in (span.start, _whole(context, span.end)))
-        text = context[span.start : _whole(context, span.end)]
-        return {"answer": text, "start": start, "end": end, "score": round(share, DIGITS)}
+        start, end = (offset(context, place, unit) for place in (span.start, span.end))
+        return {"answer": context[span.start : span.end], "start": start, "end": end, "score": round(share, DIGITS)}
 
     def _is_answered(self, spans: list[Span]) -> bool:
         return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
@@ -227,6 +227,14 @@ def _spans(window: Window, output: Mapping[str, Array], kept: int) -> list[tuple
     best = best[np.isfinite(flat[best])]
     first, last = own[best // LONGEST], own[best // LONGEST + best % LONGEST]
     return list(zip(flat[best].tolist(), places[first, 0].tolist(), places[last, 1].tolist(), strict=True))
+
+
+def _distinct(context: str, spans: list[Span]) -> list[Span]:
+    """The spans with whole characters at their end, the best of those that are then the same."""
+    best: dict[tuple[int, int], float] = {}
+    for span in spans:
+        best.setdefault((span.start, _whole(context, span.end)), span.score)
+    return [Span(score, *place) for place, score in best.items()]
 
 
 def _whole(text: str, end: int) -> int:

@@ -130,6 +130,15 @@ def test_an_accent_is_not_parted_from_its_letter(tokens: tokenizer.Tokenizer) ->
     assert all(answer["end"] != 9 for answer in found)
 
 
+def test_an_accent_with_a_piece_of_its_own_makes_no_second_answer(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "e", "##\u0301", "a"]))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    own = Task(tokenizer.load(tmp_path, CONFIG), CONFIG, Options(top_k=9))
+    answers = run(own, record("a", "e\u0301 a"))["answers"]
+    places = [(answer["start"], answer["end"]) for answer in answers]
+    assert len(places) == len(set(places)) == 5
+
+
 def test_what_cannot_be_asked_is_an_error_record(tokens: tokenizer.Tokenizer) -> None:
     records = [
         record("good " * 60, "bad"), Record(0, {"context": "a"}), Record(0, {"question": "a"}),
