@@ -4,6 +4,7 @@ A message is a sentence that says where the fault is and what to do next; cli/ma
 `bertcli: MESSAGE` and never a traceback, unless --debug is given.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -38,7 +39,14 @@ class ModelError(BertcliError):
 
 
 class RecordError(BertcliError):
-    """One bad record: shown in its place, or the end of the run under --on-error fail."""
+    """One bad record: shown in its place, or the end of the run under --on-error fail.
+
+    faults: all that is wrong with it, where there is more to say than the message: the index of a token, and a message.
+    """
+
+    def __init__(self, message: str, faults: Sequence[tuple[int, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults or [(0, message)]
 
 
 class GateError(BertcliError):

@@ -5,6 +5,7 @@ for the embedded model. Weights are read from safetensors or ONNX only, never fr
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from bertcli.errors import ModelError
 BUILTIN = Path(__file__).parent / "builtin"
 ONNX = {"int8": "onnx/model_quantized.onnx", "fp32": "onnx/model.onnx"}
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+POOLINGS = {  # the first form is that of sentence-transformers 6
+    "mean": "mean", "cls": "cls", "max": "max",
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
+}  # fmt: skip
+MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
 
 
@@ -65,14 +70,18 @@ class Model:
     def sentence(self) -> dict[str, Any]:
         """What a sentence-transformers directory says of its vectors: pooling, normalize and max_length, if it does.
 
-        pooling: mean, cls or max. Raises ModelError for another.
+        pooling: mean, cls or max. Raises ModelError for another, and for layers after it, such as Dense.
         """
         modules = _optional(self.path / "modules.json") or []
         kinds = {str(module["type"]).rpartition(".")[2]: module["path"] for module in modules}
         if "Pooling" not in kinds:
             return {}
         stated = _optional(self.path / kinds["Pooling"] / "config.json") or {}
+        if others := kinds.keys() - MODULES:
+            raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
         modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
+        if mode := stated.get("pooling_mode"):
+            modes = [mode] if isinstance(mode, str) else list(mode)
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
         length = (_optional(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
@@ -108,12 +117,12 @@ def read(path: Path) -> Model:
     return Model(path, config)
 
 
-def update(model: Model, changes: dict[str, Any]) -> None:
+def update(model: Model, changes: Mapping[str, Any]) -> None:
     """Change entries of a model's config.json, at once or not at all."""
     file = model.path / "config.json"
     draft = file.with_suffix(".tmp")
     try:
-        draft.write_text(json.dumps(model.config | changes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps({**model.config, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:
         raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error

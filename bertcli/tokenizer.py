@@ -3,6 +3,7 @@
 Knows no task and no model weights. Nothing is padded here and nothing is cut unless `long="truncate"` asks for it.
 """
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ Long = Literal["window", "truncate", "error"]
 class Window:
     """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0).
 
-    words: for each token the index of the word whose first piece it is, -1 for others; None where no words were given.
+    words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
+    where neither words nor masks are looked for.
     places: for each token of a context where it begins and ends there, in code points, (-1, -1) for others; None where
     there is no context.
     """
@@ -84,17 +86,25 @@ class Tokenizer:
         The edge of a window may cut a word of many pieces; a word without any (a zero-width space) begins nowhere.
         """
         options = {"is_pretokenized": True, "add_special_tokens": False}
-        bare = self.backend.encode_batch([list(words) for words in sentences], **options)
-        return [self._words(encoding, long) for encoding in bare]
+        space = " " if self._tells_spaces() else ""
+        bare = self.backend.encode_batch([[space + word for word in words] for words in sentences], **options)
+        return [self._marked(encoding, _beginnings(encoding.word_ids), long) for encoding in bare]
 
-    def _words(self, encoding: "tokenizers.Encoding", long: Long) -> Features | RecordError:
+    def _tells_spaces(self) -> bool:
+        """Whether a word after a space has other pieces, as RoBERTa's; transformers wants add_prefix_space there."""
+        import tokenizers
+
+        return isinstance(self.backend.pre_tokenizer, tokenizers.pre_tokenizers.ByteLevel)
+
+    def encode_marked(self, texts: Sequence[str], mark: int, long: Long = "window") -> list[Features | RecordError]:
+        """Encode texts in which a token, such as a mask, is of interest: the words of a window count these, from 0."""
+        bare = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [self._marked(encoding, _ordinals(encoding.ids, mark), long) for encoding in bare]
+
+    def _marked(self, encoding: "tokenizers.Encoding", words: list[int], long: Long) -> Features | RecordError:
         room = self.max_length - self.backend.num_special_tokens_to_add(False)
         if len(encoding) > room and long == "error":
             return RecordError(f"the text is longer than the model's {self.max_length} tokens (--long error).")
-        ids = encoding.word_ids
-        words = [
-            -1 if word is None or word == before else word for word, before in zip(ids, [None, *ids], strict=False)
-        ]
         pieces, step = _cut(encoding, room), room - room // 4
         windows = [self._with_words(piece, words[i * step :]) for i, piece in enumerate(pieces)]
         if len(windows) > 1 and long == "truncate":
@@ -152,6 +162,17 @@ class Tokenizer:
         rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
         whole = [self.backend.post_process(row[0], row[1] if len(row) == 2 else None) for row in rows]
         return [self._window(encoding, text) for encoding in whole]
+
+
+def _beginnings(words: Sequence[int | None]) -> list[int]:
+    """The word that a token begins, -1 for others."""
+    return [-1 if word is None or word == before else word for word, before in zip(words, [None, *words], strict=False)]
+
+
+def _ordinals(ids: Sequence[int], mark: int) -> list[int]:
+    """0, 1, … at the marks, -1 elsewhere."""
+    count = itertools.count()
+    return [next(count) if token == mark else -1 for token in ids]
 
 
 def _share(encodings: "list[tokenizers.Encoding]", room: int) -> list[int]:

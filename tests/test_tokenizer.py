@@ -104,3 +104,45 @@ def test_a_broken_tokenizer_json_is_a_model_error(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match="not a tokenizer file"):
         load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer as RoBERTa's: a space belongs to the word after it, and to a mask after it."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own = tokenizers.Tokenizer(models.BPE())
+    own.pre_tokenizer, own.decoder = bytes_of, decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>", tokenizers.AddedToken("<mask>", lstrip=True, special=True)]
+    alphabet = bytes_of.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)  # type: ignore[arg-type]
+    own.train_from_iterator(["a good film and a good plot was good"] * 9, trainer)
+    own.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), True, False)
+    folder = tmp_path_factory.mktemp("roberta")
+    own.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_words_of_a_byte_level_tokenizer_have_their_space(byte_level: Path) -> None:
+    own = load(byte_level)
+    (features,) = own.encode_words([["good", "good", "film"]])
+    assert isinstance(features, Features)
+    spaced = own.backend.encode(" good good film").ids
+    assert features.windows[0].ids == spaced and spaced != own.backend.encode("goodgoodfilm").ids
+    assert [word for word in features.windows[0].words or [] if word >= 0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", ["a <mask> film<mask>", "<mask>", "good<mask> <mask> plot"])
+def test_marks_are_counted_in_the_text_as_it_is(byte_level: Path, text: str) -> None:
+    own = load(byte_level)
+    token, mask = own.mask
+    (features,) = own.encode_marked([text], mask)
+    assert isinstance(features, Features)
+    (window,) = features.windows
+    assert window.ids == own.backend.encode(text).ids
+    assert [word for word in window.words or [] if word >= 0] == list(range(text.count(token)))
+    assert [i for i, word in zip(window.ids, window.words or [], strict=True) if word >= 0] == [mask] * text.count(
+        token
+    )

@@ -141,13 +141,23 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
         {"records": evaluation.records, **evaluation.metrics}, given["output_format"], session.model.path.name
     )
     _write_mistakes(evaluation.mistakes, given["errors"])
-    if learned := session.task.learned(evaluation.metrics):
-        update(session.model, learned)
-        voice.note(f"stored in {session.model.path / 'config.json'}: {learned}")
+    _keep(voice, session, given["model"], session.task.learned(evaluation.metrics))
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)
     return Exit.RECORDS if evaluation.faults else Exit.OK
+
+
+def _keep(voice: Voice, session: Session, named: str | None, learned: Mapping[str, Any]) -> None:
+    """Store what was found in the model's config.json; the embedded models stay as they are."""
+    said = ", ".join(f"{name} {value}" for name, value in learned.items())
+    if learned and named is None:
+        voice.warn(
+            f"{said} is not stored: the embedded model stays as it is; give it to predict, or name a copy by -m."
+        )
+    elif learned:
+        update(session.model, learned)
+        voice.note(f"stored in {session.model.path / 'config.json'}: {said}")
 
 
 def _show_metrics(metrics: Mapping[str, Any], output_format: str | None, title: str) -> None:

@@ -14,7 +14,8 @@ class Record:
     """One input record, or the fault that stands in its place.
 
     index: 0-based position in the whole input. line: 1-based line of its file where it begins.
-    source: the file's name, "-" for stdin. fault: why the record could not be read, else None.
+    source: the file's name, "-" for stdin. fault: why the record could not be read, else None. step: 1 where each
+    token has a line of its own, from the first on.
     """
 
     index: int
@@ -22,11 +23,19 @@ class Record:
     line: int = 0
     source: str = "-"
     fault: str | None = None
+    step: int = 0
 
     @property
     def place(self) -> str:
         """`file:line`, as compilers write it."""
-        return f"{'stdin' if self.source == '-' else self.source}:{self.line}"
+        return self._place(0)
+
+    def listed(self, error: RecordError) -> list[str]:
+        """Its faults, each as `file:line: message`."""
+        return [f"{self._place(token)}: {message}" for token, message in error.faults]
+
+    def _place(self, token: int) -> str:
+        return f"{'stdin' if self.source == '-' else self.source}:{self.line + self.step * token}"
 
 
 def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:

@@ -26,7 +26,7 @@ class Outcome(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: of the task. records: how many were scored. faults: `file:line: message` of each that was not.
+    """metrics: of the task. records: how many were scored. faults: `file:line: message` of those that were not.
 
     mistakes: the wrong ones, surest first: their input fields, what the task shows of the mistake (`gold`,
     `predicted`, …), `source` and `line`; empty unless asked for.
@@ -47,18 +47,20 @@ def evaluate(task: BaseTask, outcomes: Iterable[Outcome], *, keep_mistakes: bool
     predictions: list[Any] = []
     faults: list[str] = []
     mistakes: list[tuple[float, dict[str, Any]]] = []
+    lost = 0
     for outcome in outcomes:
         try:
             label = _label(task, outcome)
         except RecordError as error:
-            faults.append(f"{outcome.record.place}: {error}")
+            faults.extend(outcome.record.listed(error))
+            lost += 1
             continue
         gold.append(label)
         predictions.append(outcome.prediction)
         if keep_mistakes and (mistake := task.mistake(label, outcome.prediction)):
             mistakes.append((mistake[0], _listed(outcome.record, mistake[1])))
     if not gold:
-        raise UsageError(_nothing(faults))
+        raise UsageError(_nothing(lost, faults))
     mistakes.sort(key=lambda item: -item[0])  # stable: equally sure ones stay in input order
     return Evaluation(task.metrics(gold, predictions), len(gold), faults, [fields for _, fields in mistakes])
 
@@ -73,10 +75,10 @@ def _listed(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**record.fields, **fields, "source": record.source, "line": record.line}
 
 
-def _nothing(faults: Sequence[str]) -> str:
+def _nothing(records: int, faults: Sequence[str]) -> str:
     if not faults:
         return "nothing to evaluate: the input has no records."
-    return f"nothing to evaluate: none of the {len(faults)} records can be scored. The first: {faults[0]}"
+    return f"nothing to evaluate: none of the {records} records can be scored. The first: {faults[0]}"
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ class Faults:
         self.first: list[str] = []
         self.count = 0
 
-    def add(self, record: Record, message: object) -> None:
-        """Note a fault of a record."""
-        self.count += 1
-        if self.count <= SHOWN:
-            self.first.append(f"{record.place}: {message}")
+    def add(self, record: Record, error: RecordError) -> None:
+        """Note the faults of a record."""
+        listed = record.listed(error)
+        self.count += len(listed)
+        self.first.extend(listed[: SHOWN - len(self.first)])
 
     def demand_none(self) -> None:
         """Raise UsageError with the first faults, if there are any."""
@@ -87,7 +87,7 @@ class Examples:
             self._second.append(encoded.second)
         self.truncated += encoded.truncated
         # What is left is what the label is read from, and the place for messages.
-        return self.records.append(Record(record.index, fields, record.line, record.source))
+        return self.records.append(Record(record.index, fields, record.line, record.source, step=record.step))
 
     def _add_window(self, window: Window) -> None:
         self._ids.extend(window.ids)

@@ -24,16 +24,18 @@ CHINESE = 0.2  # share of such characters: Chinese texts have over 0.7, English 
 
 
 def scorer(language: Language, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> Scorer:
-    """The comparison of a language; auto: Chinese where the texts are."""
+    """The comparison of a language; auto: Chinese where the texts are. SQuAD 2.0's where a question has no answer."""
     if language == "auto":
         sample = "".join([*contexts[:1000], *("".join(own) for own in answers[:1000])])
         language = "zh" if len(CJK.findall(sample)) > CHINESE * len(sample) else "en"
-    return _chinese if language == "zh" else _english
+    if language == "zh":
+        return _chinese
+    return _english if all(answers) else _english_2
 
 
 def best(score: Scorer, gold: Sequence[str], predicted: str) -> tuple[float, float]:
-    """Exact match and F1 with the likest gold answer; without any both are 1 for an empty prediction, else 0."""
-    found = [score(answer, predicted) for answer in gold] or [(float(not predicted),) * 2]
+    """Exact match and F1 with the likest gold answer; without any both are 1 for a prediction of nothing, else 0."""
+    found = [score(answer, predicted) for answer in gold] or [(score("", predicted)[0],) * 2]
     return max(one for one, _ in found), max(two for _, two in found)
 
 
@@ -78,7 +80,7 @@ def threshold(
         return None
     order = np.argsort(-np.asarray(scores), kind="stable")
     ranked = np.asarray(scores)[order]
-    gains = np.where(known, np.asarray(values, np.float64).reshape(-1, 2)[:, 1], -1.0)[order]
+    gains = (np.asarray(values, np.float64).reshape(-1, 2)[:, 1] - ~known)[order]
     totals = np.concatenate([[0.0], np.cumsum(gains)])
     cuts = np.concatenate([[True], ranked[1:] < ranked[:-1], [True]])  # equal scores are answered together
     answered = int(np.flatnonzero(cuts)[np.argmax(totals[cuts])])
@@ -88,8 +90,16 @@ def threshold(
 
 
 def _english(gold: str, predicted: str) -> tuple[float, float]:
+    """As SQuAD 1.1's script: texts without a word, as `.`, match exactly, but share no word."""
     one, other = normalized(gold), normalized(predicted)
     return float(one == other), _bag_f1(one.split(), other.split())
+
+
+def _english_2(gold: str, predicted: str) -> tuple[float, float]:
+    """As SQuAD 2.0's: a gold answer without a word is none."""
+    if gold and not normalized(gold):
+        return 0.0, 0.0
+    return _english(gold, predicted)
 
 
 def normalized(text: str) -> str:
@@ -98,8 +108,6 @@ def normalized(text: str) -> str:
 
 
 def _bag_f1(gold: list[str], predicted: list[str]) -> float:
-    if not gold or not predicted:
-        return float(gold == predicted)
     return _f1((Counter(gold) & Counter(predicted)).total(), len(gold), len(predicted))
 
 

@@ -13,7 +13,8 @@ from bertcli.errors import RecordError
 
 Scheme = Literal["iob1", "iob2", "bioes", "io"]
 SCHEMES: tuple[Scheme, ...] = ("iob1", "iob2", "bioes", "io")
-PREFIXES = "BIOESLU"  # L and U: what BILOU writes for E and S
+OUTSIDE = ("O", "_", "")
+PREFIXES = "BIESLU"  # L and U: what BILOU writes for E and S
 
 
 class Span(NamedTuple):
@@ -26,12 +27,18 @@ class Span(NamedTuple):
 
 def split(tag: str) -> tuple[str, str]:
     """Prefix and type of a tag; RecordError for what is none."""
-    if tag in ("O", "_", ""):
+    if tag in OUTSIDE:
         return "O", ""
-    prefix, dash, kind = tag.partition("-")
-    if not dash or not kind or len(prefix) != 1 or prefix not in PREFIXES:
-        raise RecordError(f"'{tag}' is no tag; tags are O, B-TYPE, I-TYPE, E-TYPE or S-TYPE")
-    return {"L": "E", "U": "S"}.get(prefix, prefix), kind
+    if wrong := fault(tag):
+        raise RecordError(wrong)
+    return {"L": "E", "U": "S"}.get(tag[0], tag[0]), tag[2:]
+
+
+def fault(tag: str) -> str | None:
+    """What is wrong with a tag, if anything is."""
+    if tag in OUTSIDE or (tag[0] in PREFIXES and tag[1:2] == "-" and tag[2:]):
+        return None
+    return f"'{tag}' is no tag; tags are O, B-TYPE, I-TYPE, E-TYPE or S-TYPE"
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
@@ -75,19 +82,21 @@ def recognise(sentences: Iterable[Sequence[str]]) -> Scheme:
     """The scheme that tags sentences as they are tagged, the commonest first; IOB2 where several or none do."""
     left = ["iob2", "bioes", "iob1", "io"]
     for given in sentences:
-        own = ["O" if tag in ("_", "") else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in given]
+        own = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in given]
         found = spans(own)
         left = [scheme for scheme in left if tags(found, len(own), scheme) == own]  # type: ignore[arg-type]
     return left[0] if left else "iob2"  # type: ignore[return-value]
 
 
-def score(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
+def score(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], missed: Sequence[str] = ()
+) -> dict[str, Any]:
     """Precision, recall and F1 of entities whose span and type are both right (CoNLL-2003), and token accuracy.
 
-    gold, predicted: the tags of each sentence. micro over all types, macro_f1 the mean over the types; support: gold
-    entities. What is not defined is None.
+    gold, predicted: the tags of each sentence. missed: types of gold entities that no tags can show. micro over all
+    types, macro_f1 the mean over the types; support: gold entities. What is not defined is None.
     """
-    right, given, support = Counter[str](), Counter[str](), Counter[str]()
+    right, given, support = Counter[str](), Counter[str](), Counter(missed)
     for own, guess in zip(gold, predicted, strict=True):
         wanted, found = set(spans(own)), set(spans(guess))
         support.update(span.type for span in wanted)

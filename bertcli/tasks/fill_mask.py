@@ -11,7 +11,7 @@ import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import IGNORED, Arrays, BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tasks.base import Arrays, BaseTask, Encoded, Options, Outputs, text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 ALIASES = ("mask",)
@@ -33,21 +33,20 @@ class Task(BaseTask):
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's text as windows of token ids. A mask is a word of its own, the text between is another."""
-        parts = [self._parts(record) for record in records]
-        encoded = iter(
-            self.tokenizer.encode_words([part for part in parts if isinstance(part, list)], self.options.long)
-        )
-        return [next(encoded) if isinstance(part, list) else part for part in parts]
+        """Each record's text as windows of token ids."""
+        texts = [self._masked(record) for record in records]
+        good = [text for text in texts if isinstance(text, str)]
+        encoded = iter(self.tokenizer.encode_marked(good, self.mask_id, self.options.long))
+        return [next(encoded) if isinstance(text, str) else text for text in texts]
 
-    def _parts(self, record: Record) -> list[str] | RecordError:
+    def _masked(self, record: Record) -> str | RecordError:
         try:
-            between = self._text(record).split(self.mask)
+            text = self._text(record)
         except RecordError as error:
             return error
-        if len(between) == 1:
+        if self.mask not in text:
             return RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
-        return [*chain.from_iterable((text, self.mask) for text in between[:-1]), between[-1]]
+        return text
 
     def _text(self, record: Record) -> str:
         """The record's text, with the model's own mask for the alias."""
@@ -97,12 +96,6 @@ class Task(BaseTask):
     def kept(self, record: Record) -> dict[str, Any]:
         """The text too: its masks are counted."""
         return {self.options.text_field: self._text(record)} | super().kept(record)
-
-    def word_targets(self, gold: list[int]) -> list[int]:
-        """Every second word is a mask."""
-        targets = [IGNORED] * (2 * len(gold) + 1)
-        targets[1::2] = gold
-        return targets
 
     def label(self, record: Record) -> list[int]:
         """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""

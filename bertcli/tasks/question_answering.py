@@ -76,7 +76,15 @@ class Task(BaseTask):
             return error
 
     def _question(self, record: Record) -> str:
-        return self.options.question or text_of(record, "question", "--question")
+        if self.options.question is not None:
+            return self.options.question
+        if "question" not in record.fields:
+            there = ", ".join(record.fields) or "nothing"
+            raise RecordError(
+                f"no field 'question' (the record has: {there}); --question asks one of all, "
+                "--input-format jsonl reads one with each."
+            )
+        return text_of(record, "question", "--question")
 
     def _context(self, record: Record) -> str:
         """The field `context`, else the text: with --question every line is one."""
@@ -95,11 +103,12 @@ class Task(BaseTask):
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
         context = self._context(record)
-        *shares, share = self._shares(prediction)
-        found = [self._shown(context, *pair) for pair in zip(prediction, shares, strict=True)]
+        spans = _distinct(context, prediction)
+        *shares, share = self._shares(spans)
+        found = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
-        first = found[0] if self._is_answered(prediction) else nothing
-        given = {"question": self.options.question} if self.options.question else {}
+        first = found[0] if self._is_answered(spans) else nothing
+        given = {} if self.options.question is None else {"question": self.options.question}
         if self.options.top_k is None:
             return given | first
         candidates = [*found, nothing] if first is nothing or self.null_threshold is not None else found
@@ -116,9 +125,8 @@ class Task(BaseTask):
 
     def _shown(self, context: str, span: Span, share: float) -> dict[str, Any]:
         unit = self.options.offset_unit
-        start, end = (offset(context, place, unit) for place in (span.start, _whole(context, span.end)))
-        text = context[span.start : _whole(context, span.end)]
-        return {"answer": text, "start": start, "end": end, "score": round(share, DIGITS)}
+        start, end = (offset(context, place, unit) for place in (span.start, span.end))
+        return {"answer": context[span.start : span.end], "start": start, "end": end, "score": round(share, DIGITS)}
 
     def _is_answered(self, spans: list[Span]) -> bool:
         return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
@@ -221,6 +229,14 @@ def _spans(window: Window, output: Mapping[str, Array], kept: int) -> list[tuple
     return list(zip(flat[best].tolist(), places[first, 0].tolist(), places[last, 1].tolist(), strict=True))
 
 
+def _distinct(context: str, spans: list[Span]) -> list[Span]:
+    """The spans with whole characters at their end, the best of those that are then the same."""
+    best: dict[tuple[int, int], float] = {}
+    for span in spans:
+        best.setdefault((span.start, _whole(context, span.end)), span.score)
+    return [Span(score, *place) for place, score in best.items()]
+
+
 def _whole(text: str, end: int) -> int:
     """The end of the character that a person sees: accents and joiners after it belong to it."""
     while end < len(text) and (combining(text[end]) or text[end] in ZERO_WIDTH):
@@ -230,20 +246,20 @@ def _whole(text: str, end: int) -> int:
 
 def _answers(given: Any) -> list[tuple[str, int | None]]:
     """Texts with their stated offsets, of SQuAD's form, of the columns of Hugging Face's data sets, or bare texts."""
-    if isinstance(given, Mapping):
-        starts = given.get("answer_start") or [None] * len(given.get("text", ()))
-        given = [{"text": text, "answer_start": start} for text, start in zip(given["text"], starts, strict=True)]
-    return [_answer(item) for item in ([given] if isinstance(given, str) else given)]
+    if isinstance(given, Mapping) and isinstance(given.get("text"), list):
+        texts, starts = given["text"], given.get("answer_start") or [None] * len(given["text"])
+        if not isinstance(starts, list) or len(starts) != len(texts):
+            raise RecordError(f"{given!r}: as many answer_start as text are needed.")
+        given = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    return [_answer(item) for item in (given if isinstance(given, list) else [given])]
 
 
 def _answer(item: Any) -> tuple[str, int | None]:
     if isinstance(item, str):
         return item, None
-    try:
-        text, start = item["text"], item.get("answer_start", item.get("start"))
-    except (KeyError, TypeError, AttributeError):
-        text = start = None
-    if not isinstance(text, str) or not isinstance(start, int | None):
+    given = item if isinstance(item, Mapping) else {}
+    text, start = given.get("text"), given.get("answer_start", given.get("start"))
+    if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
         raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
     return text, start
 

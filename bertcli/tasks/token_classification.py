@@ -6,7 +6,9 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, offset, text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 ALIASES = ("ner",)
@@ -27,6 +29,17 @@ SYMBOLS = (  # ASCII's, Latin-1's, punctuation (not the joiners), currency to di
 )
 LETTERS = rf"[^\s{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
 WORD = re.compile(rf"{LETTERS}(?:[-.'\u2019&]{LETTERS})*|\S")
+
+
+@dataclass(frozen=True)
+class Gold:
+    """A tag id for each word, IGNORED in training where no tag is right.
+
+    lost: the types of entities that no words make up, or that overlap another: none can be found.
+    """
+
+    tags: list[int]
+    lost: tuple[str, ...] = ()
 
 
 class Task(BaseTask):
@@ -124,40 +137,59 @@ class Task(BaseTask):
         return np.array([[prefix == "I" and kind != own for prefix, kind in after] for _, own in before])
 
     def kept(self, record: Record) -> dict[str, Any]:
-        """All: the tags are those of the record's own words."""
+        """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
+        if "tokens" in record.fields:
+            gold_of_tags(record, self.options.label_field, self.options.scheme)
         return record.fields
 
-    def label(self, record: Record) -> list[int]:
-        """The tag id of each word, from `tags` of given tokens or the `entities` of a text."""
-        _, places = self.words(record)
-        found = self._gold(record, places)
-        return [self._index(tag) for tag in entities.tags(found, len(places))]
-
-    def _gold(self, record: Record, places: list[tuple[int, int]]) -> list[Span]:
+    def label(self, record: Record) -> Gold:
+        """From `tags` of given tokens, or the `entities` of a text. Raises RecordError."""
+        text, places = self.words(record)
+        lost: list[Span] = []
         if "tokens" in record.fields:
-            return gold_of_tags(record, self.options.label_field, self.options.scheme)
-        return gold_of_text(record, places)
+            found = gold_of_tags(record, self.options.label_field, self.options.scheme)
+        else:
+            found, lost = gold_of_text(record, len(text), places)
+        tags = entities.tags(found, len(places))
+        known = ", ".join(self.labels)
+        _demand(
+            (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
+            for span in sorted([*found, *lost])
+            if f"B-{span.type}" not in self.index or f"I-{span.type}" not in self.index
+        )
+        ids = [self.index.get(tag, 0) for tag in tags]
+        for i in chain.from_iterable(range(span.start, span.end) for span in lost):
+            ids[i] = IGNORED if tags[i] == "O" else ids[i]
+        return Gold(ids, tuple(span.type for span in lost))
 
-    def _index(self, tag: str) -> int:
-        if tag not in self.index:
-            raise RecordError(f"unknown label '{tag}'; the model's labels are: {', '.join(self.labels)}.")
-        return self.index[tag]
+    def word_targets(self, gold: Gold) -> Sequence[int]:
+        """The tags."""
+        return gold.tags
+
+    def warnings(self, gold: Sequence[Any]) -> list[str]:
+        """How many entities cannot be found."""
+        lost = sum(len(own.lost) for own in gold)
+        return [f"{lost:,} entities begin or end inside a word or overlap another; they teach nothing"] if lost else []
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """Entity precision, recall and F1, micro and per type, and token accuracy."""
-        wanted = [[self.labels[i] for i in sentence] for sentence in gold]
-        found = [self.tag(logits, len(sentence))[0] for logits, sentence in zip(predictions, gold, strict=True)]
-        return entities.score(wanted, found)
+        """Entity precision, recall and F1, micro and per type, and token accuracy; what cannot be found is missed."""
+        found = [self.tag(logits, len(own.tags))[0] for logits, own in zip(predictions, gold, strict=True)]
+        lost = [kind for own in gold for kind in own.lost]
+        stated = {"misplaced_entities": len(lost)} if lost else {}
+        return entities.score([self._shown(own) for own in gold], found, lost) | stated
+
+    def _shown(self, gold: Gold) -> list[str]:
+        return ["O" if i == IGNORED else self.labels[i] for i in gold.tags]
 
     @property
     def directions(self) -> Mapping[str, int]:
         """What gates and early stopping may name."""
         return {"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1}
 
-    def mistake(self, gold: Any, prediction: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
+    def mistake(self, gold: Gold, prediction: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
         """The tags where they differ, with the surest wrong one's score."""
-        tags, scores = self.tag(prediction, len(gold))
-        own = [self.labels[i] for i in gold]
+        tags, scores = self.tag(prediction, len(gold.tags))
+        own = self._shown(gold)
         wrong = [i for i, (a, b) in enumerate(zip(own, tags, strict=True)) if a != b]
         sure = max((float(scores[i]) for i in wrong), default=0.0)
         return (sure, {"gold": own, "predicted": tags, "score": round(sure, DIGITS)}) if wrong else None
@@ -167,7 +199,7 @@ def entity_types(record: Record, field: str) -> set[str]:
     """The types of a labelled record's entities, whatever its words are. Raises RecordError."""
     if "tokens" in record.fields:
         return {span.type for span in gold_of_tags(record, field)}
-    return {_triple(item)[2] for item in lookup(record.fields, "entities", "--label-field")}
+    return {kind for _, _, kind in _triples(record)}
 
 
 def gold_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:
@@ -176,14 +208,23 @@ def gold_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]
     scheme: any but auto refuses tags that it would not write so.
     """
     given = tags_of(record, field)
+    _demand((i, fault) for i, tag in enumerate(given) if (fault := entities.fault(tag)))
     found = entities.spans(given)
     if scheme == "auto":
         return found
     expected = entities.tags(found, len(given), scheme)  # type: ignore[arg-type]
-    for i, (tag, other) in enumerate(zip(given, expected, strict=True)):
-        if tag != other:
-            raise RecordError(f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
+    _demand(
+        (i, f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
+        for i, (tag, other) in enumerate(zip(given, expected, strict=True))
+        if tag != other
+    )
     return found
+
+
+def _demand(faults: Iterable[tuple[int, str]]) -> None:
+    """Raise RecordError with all of them, each at its token, unless there are none."""
+    if found := list(faults):
+        raise RecordError(found[0][1], found)
 
 
 def tags_of(record: Record, field: str) -> list[str]:
@@ -197,20 +238,35 @@ def tags_of(record: Record, field: str) -> list[str]:
     return given
 
 
-def gold_of_text(record: Record, places: list[tuple[int, int]]) -> list[Span]:
-    """The entities of a record with text and `entities` (start, end, type), on its words. Raises RecordError."""
-    starts = {start: i for i, (start, _) in enumerate(places)}
-    ends = {end: i for i, (_, end) in enumerate(places)}
-    found = []
-    for item in lookup(record.fields, "entities", "--label-field"):
-        start, end, kind = _triple(item)
-        if start not in starts or end not in ends:
-            raise RecordError(f"the entity at {start} to {end} does not begin and end with words.")
-        found.append(Span(starts[start], ends[end] + 1, kind))
-    for one, other in zip(sorted(found), sorted(found)[1:], strict=False):
-        if other.start < one.end:
-            raise RecordError(f"two entities overlap at word {other.start + 1}.")
-    return found
+def gold_of_text(record: Record, length: int, places: list[tuple[int, int]]) -> tuple[list[Span], list[Span]]:
+    """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
+
+    The latter, over all words that they touch, begin or end inside a word, or overlap one that begins before or is
+    longer. Raises RecordError for what is no entity of a text of that length.
+    """
+    found: list[Span] = []
+    lost: list[Span] = []
+    for start, end, kind in sorted(_triples(record), key=lambda item: (item[0], -item[1])):
+        if not 0 <= start < end <= length:
+            raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
+        own = [i for i, (begins, ends) in enumerate(places) if begins < end and ends > start]
+        span = Span(own[0], own[-1] + 1, kind) if own else Span(0, 0, kind)
+        is_whole = own and (places[own[0]][0], places[own[-1]][1]) == (start, end)
+        is_free = not found or span.start >= found[-1].end
+        (found if is_whole and is_free else lost).append(span)
+    return found, lost
+
+
+def _triples(record: Record) -> list[tuple[int, int, str]]:
+    if "entities" not in record.fields:
+        there = ", ".join(record.fields) or "nothing"
+        raise RecordError(
+            f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); --input-format conll reads columns."
+        )
+    given = record.fields["entities"]
+    if not isinstance(given, list):
+        raise RecordError("field 'entities' is not a list.")
+    return [_triple(item) for item in given]
 
 
 def _triple(item: Any) -> tuple[int, int, str]:

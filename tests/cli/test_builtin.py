@@ -47,6 +47,20 @@ def test_answers_out_of_the_box(bertcli: Run) -> None:
     assert (line["answer"], line["start"], line["end"]) == ("Berlin", 39, 45)
 
 
+def test_the_embedded_model_is_not_changed_by_tuning(bertcli: Run, tmp_path: Path) -> None:
+    config = model.BUILTIN / "question-answering" / "config.json"
+    before = config.read_bytes()
+    rows = [{"question": "Who met?", "context": "Ann met Bob.", "answers": own} for own in (["Ann"], [])]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    try:
+        done = bertcli("evaluate", "-t", "qa", "a.jsonl", "--null-threshold", "auto")
+        assert config.read_bytes() == before
+    finally:
+        config.write_bytes(before)
+    threshold = json.loads(done.stdout)["null_threshold"]
+    assert f"null_threshold {threshold} is not stored: the embedded model stays as it is" in done.stderr.decode()
+
+
 def score(task: str, file: Path, count: int, tmp_path: Path) -> dict[str, float]:
     raw = tmp_path / file.name.removesuffix(".xz")
     raw.write_bytes(lzma.decompress(file.read_bytes()))

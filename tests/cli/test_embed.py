@@ -24,6 +24,21 @@ def test_vectors_equal_those_of_sentence_transformers(bertcli: Run, tmp_path: Pa
     assert cosines.min() > 0.99999
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_what_sentence_transformers_saves_gives_its_vectors(
+    tiny_model: Path, bertcli: Run, tmp_path: Path, pooling: str
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    modules = [Transformer(str(tiny_model), max_seq_length=20), Pooling(32, pooling_mode=pooling), Normalize()]
+    own = SentenceTransformer(modules=modules[: 3 if pooling == "cls" else 2], device="cpu")
+    own.save(str(tmp_path / "m"))
+    texts = ["a good film", "bad", "good plot " * 30]
+    bertcli("predict", "-t", "embed", "-m", "m", "--long", "truncate", "-o", "v.npy", stdin="\n".join(texts).encode())
+    np.testing.assert_allclose(np.load(tmp_path / "v.npy"), own.encode(texts), atol=2e-6)
+
+
 def test_a_model_without_a_head_is_exported_predicted_and_evaluated(
     tiny_model: Path, bertcli: Run, tmp_path: Path
 ) -> None:

@@ -77,14 +77,34 @@ def test_all_faults_of_the_data_are_listed_with_their_lines(tiny_model: Path, tm
     said = done.stderr.decode()
     assert "a.conll:2: 1 columns where the sentence has 2" in said
     assert "a.conll:9: 3 columns where the sentence has 2" in said
+    assert "a.conll:4: 'Z-PER' is no tag" in said and "the data has 3 faults" in said
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags"),
+    [("iob1", "I-LOC B-LOC O I-PER"), ("iob2", "B-LOC B-LOC O B-PER"), ("bioes", "S-LOC S-LOC O S-PER")],
+)
+def test_the_scheme_is_said_and_makes_no_difference(
+    tiny_model: Path, tmp_path: Path, bertcli: Run, scheme: str, tags: str
+) -> None:
+    (tmp_path / "a.conll").write_text(conll([("bad plot was good", tags)] * 4))
+    options = ("-m", tiny_model, "-o", "out", "--epochs", "1", *TINY)
+    done = bertcli("finetune", "-t", "ner", "--train", "a.conll", "-v", *options)
+    assert f"problem: token classification (tags in {scheme.upper()})" in done.stderr.decode()
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"]["1"] == "B-LOC"
+    for forced in ("auto", scheme):
+        assert json.loads(bertcli("evaluate", "a.conll", "-m", "out", "--scheme", forced).stdout)["support"] == 12
 
 
 def test_tags_that_are_none_and_types_only_dev_has(tiny_model: Path, tmp_path: Path, bertcli: Run) -> None:
-    (tmp_path / "a.conll").write_text("good\tZ-PER\n\nbad\tB-LOC\n\nfilm\tfoo\n")
+    (tmp_path / "a.conll").write_text("good\tZ-PER\n\nbad\tB-LOC\n\na\tO\nfilm\tfoo\nthe\tbar\n")
     (tmp_path / "b.conll").write_text("good\tB-PER\n\nbad\tB-LOC\n")
     (tmp_path / "c.conll").write_text("bad\tB-LOC\n")
     common = ("-t", "ner", "-m", tiny_model, "-o", "out", *TINY)
     said = bertcli("finetune", *common, "--train", "a.conll", expect=2).stderr.decode()
-    assert "a.conll:1: 'Z-PER' is no tag" in said and "a.conll:5: 'foo' is no tag" in said
+    assert "a.conll:1: 'Z-PER' is no tag" in said and "a.conll:6: 'foo' is no tag" in said
+    assert "the data has 3 faults:" in said and "a.conll:7: 'bar' is no tag" in said
+    said = bertcli("finetune", *common, "--train", "b.conll", "--scheme", "io", expect=2).stderr.decode()
+    assert "b.conll:1: the tag B-PER of token 1 is not io" in said and "b.conll:3: the tag B-LOC of token 1" in said
     said = bertcli("finetune", *common, "--train", "c.conll", "--dev", "b.conll", expect=2).stderr.decode()
     assert "the dev data has labels that the training data has not: PER" in said

@@ -6,6 +6,7 @@ import pytest
 
 from bertcli.data.readers import read
 from bertcli.data.writers import open_writer
+from bertcli.errors import RecordError
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "open"
 
@@ -32,6 +33,19 @@ def both(tokens: str, tags: str) -> dict[str, list[str]]:
         ("\ufeffRome\tO\n", [both("Rome", "O")]),
         ("\u200b\tO\n\ufeff\tO\n", [{"tokens": ["\u200b", "\ufeff"], "tags": ["O", "O"]}]),
         ("a\tO\nb\n\nc\tO\n", ["1 columns where the sentence has 2", both("c", "O")]),
+        ("# NN B-NP O\n1 CD I-NP B-ORG\n", [both("# 1", "O B-ORG")]),  # a token, for it has as many columns
+        ("# NN B-NP O\n", [both("#", "O")]),
+        ("# text = Hi you\nHi NN B-NP O\n\n# newdoc id = 3\n\nyou NN B-NP O\n", [both("Hi", "O"), both("you", "O")]),
+        ("#tag\na\tO\nb\tO\n", ["1 columns where the sentence has 2"]),  # a lost tag, no comment
+        ("a\tO\n# b\nc\tO\n", ["1 columns where the sentence has 2"]),
+        (
+            "Hi NN O\n\n1 CD B-LOC\n\n1 CD O\n2 CD B-LOC\n",
+            [both("Hi", "O"), both("1", "B-LOC"), both("1 2", "O B-LOC")],
+        ),
+        ("1\tHi\tO\t-\n2\t.\tO\t-\n\n3\tyou\tO\t-\n", [both("Hi .", "O O"), both("you", "O")]),
+        ("a\tO\n-DOCSTART-\tO\nb\tO\n", [both("a", "O"), both("b", "O")]),
+        ("-DOCSTART-x\tO\n", [both("-DOCSTART-x", "O")]),
+        ("1\u00a0000 CD O\n", [{"tokens": ["1\u00a0000"], "tags": ["O"]}]),
     ],
 )
 def test_sentences(tmp_path: Path, text: str, expected: list[object]) -> None:
@@ -43,6 +57,18 @@ def test_a_byte_that_does_not_decode_is_a_fault_of_its_sentence(tmp_path: Path) 
     one, other = read([str(tmp_path / "a.conll")])
     assert one.line == 2 and one.fault == "invalid UTF-8 at byte 1 of the line; --encoding names another encoding"
     assert other.fields == both("b", "O") and other.line == 4
+
+
+def test_every_token_knows_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("# text = a b\na\tO\nb\tO\n\n\nc\tO\nd\tO\n")
+    records = list(read([str(tmp_path / "a.conll")]))
+    error = RecordError("one", [(0, "one"), (1, "two")])
+    file = tmp_path / "a.conll"
+    assert records[0].listed(error) == [f"{file}:2: one", f"{file}:3: two"]
+    assert records[1].listed(error) == [f"{file}:6: one", f"{file}:7: two"]
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a", "b"]}\n')
+    (record,) = read([str(tmp_path / "a.jsonl")])
+    assert record.listed(error) == [f"{tmp_path / 'a.jsonl'}:1: one", f"{tmp_path / 'a.jsonl'}:1: two"]
 
 
 def test_all_broken_lines_of_a_sentence_are_named(tmp_path: Path) -> None:

@@ -222,6 +222,35 @@ def test_rich(line: Any, result: dict[str, Any], expected: str) -> None:
     assert [part.rstrip() for part in printed.split("\n")] == [expected, ""]
 
 
+TWICE = "😀 Paris Hilton, not Paris, "
+
+
+def in_unit(text: str, place: int, unit: str) -> int:
+    return len(text[:place].encode(unit)) // {"utf-8": 1, "utf-16-le": 2, "utf-32-le": 4}[unit]
+
+
+UNITS = pytest.mark.parametrize("unit", ["utf-8", "utf-16-le", "utf-32-le"])
+
+
+@UNITS
+def test_rich_marks_each_entity_where_it_is_and_all_of_them(line: Any, unit: str) -> None:
+    text = TWICE * 4
+    own = [i * len(TWICE) + TWICE.rindex("Paris") for i in range(4)]
+    entities = [{"type": "LOC", "text": "Paris", "start": in_unit(text, i, unit), "score": 0.9} for i in own]
+    assert line({"text": text, "entities": entities}) == "😀 Paris Hilton, not Paris LOC, " * 4 + "\n"  # 60 wide
+    assert line({"text": "a b a", "entities": [{"type": "X", "text": "a"}] * 2}) == "a X b a X\n"
+    coloured = line({"text": TWICE, "entities": entities[:1]}, colour=True)
+    assert coloured == "😀 Paris Hilton, not \x1b[1;34mParis\x1b[0m\x1b[2;34m LOC\x1b[0m, \n"
+
+
+@UNITS
+def test_rich_shows_an_answer_where_it_is(line: Any, unit: str) -> None:
+    context = "😀é aaa, a"
+    start = in_unit(context, 8, unit)
+    shown = line({"question": "q", "context": context, "answer": "a", "start": start, "score": 0.5}, colour=True)
+    assert shown.endswith("\x1b[2m😀é aaa, \x1b[0m\x1b[32ma\x1b[0m\n")
+
+
 def test_rich_colours(line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line(GOOD, colour=True).startswith("\x1b[1;32mpositive\x1b[0m")
     assert line(BAD, colour=True) == "\x1b[31merror  line 2: no field 'text'\x1b[0m\n"

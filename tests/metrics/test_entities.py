@@ -1,11 +1,16 @@
 """Entities against seqeval, and tags in every scheme there and back."""
 
+import random
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqeval import metrics as seqeval
+from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2
 
+from bertcli.data.readers import read
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import SCHEMES, Span
@@ -52,6 +57,53 @@ def test_scores_are_seqevals_in_strict_mode(pairs: list[tuple[tuple[list[Span], 
         assert (result["macro_f1"] or 0) == pytest.approx(seqeval.f1_score(gold, guess, average="macro", **strict))
     if sum(counts):
         assert result["token_accuracy"] == pytest.approx(seqeval.accuracy_score(gold, guess))
+
+
+TAGS = st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y", "E-Y"]), min_size=1, max_size=9)
+
+
+@given(TAGS)
+def test_tags_in_any_order_are_read_as_conlleval_reads_them(tags: list[str]) -> None:
+    """seqeval's default mode follows conlleval; its strict mode knows only tags that are well formed."""
+    assert [(span.type, span.start, span.end - 1) for span in entities.spans(tags)] == get_entities(tags)
+
+
+@given(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=5))
+def test_scores_of_tags_in_any_order_are_those_of_conlleval(pairs: list[tuple[list[str], list[str]]]) -> None:
+    gold = [one[: len(other)] for one, other in pairs]
+    guess = [other[: len(one)] for one, other in pairs]
+    result = entities.score(gold, guess)
+    for name in ("precision", "recall", "f1"):
+        own = getattr(seqeval, f"{name}_score")(gold, guess, zero_division=0)
+        assert (result[name] or 0) == pytest.approx(own)
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "open"
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
+@pytest.mark.parametrize(
+    "file", ["wnut17/emerging.test.annotated", "btc/btc.dev", "uner_zh_gsdsimp/zh_gsdsimp-ud-test.iob2.xz"]
+)
+def test_scores_on_real_tags_are_seqevals_in_strict_mode_type_by_type(file: str) -> None:
+    gold = [record.fields["tags"] for record in read([str(DATA / file)], input_format="conll")]
+    source = random.Random(5)
+    guess = [entities.tags(_disturbed(entities.spans(own), source), len(own)) for own in gold]
+    result = entities.score(gold, guess)
+    report = seqeval.classification_report(gold, guess, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
+    assert result["token_accuracy"] == pytest.approx(seqeval.accuracy_score(gold, guess))
+    names = {"precision": "precision", "recall": "recall", "f1": "f1-score", "support": "support"}
+    for kind, own in [("micro avg", result), *result["per_class"].items()]:
+        assert {name: own[name] for name in names} == {name: pytest.approx(report[kind][names[name]]) for name in names}
+    assert 0.3 < result["f1"] < 0.9
+
+
+def _disturbed(gold: list[Span], source: random.Random) -> list[Span]:
+    """Some are gone, cut at their end, or of another's type."""
+    kinds = [span.type for span in gold]
+    kept = [span for span in gold if source.random() < 0.8]
+    cut = [span._replace(end=max(span.start + 1, span.end - (source.random() < 0.2))) for span in kept]
+    return [span._replace(type=source.choice(kinds)) for span in cut]
 
 
 @given(st.lists(st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y"]), max_size=8), max_size=4))

@@ -97,7 +97,7 @@ def test_pairs(tiny_model: Path) -> None:
         task(tiny_model).label(Record(0, fields))
 
 
-def layout(path: Path, **pooling: bool) -> Model:
+def layout(path: Path, **pooling: Any) -> Model:
     (path / "config.json").write_text("{}")
     (path / "pool").mkdir(exist_ok=True)
     (path / "pool" / "config.json").write_text(json.dumps({"word_embedding_dimension": 8, **pooling}))
@@ -111,5 +111,12 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
     assert model.sentence == {"pooling": "cls", "normalize": False, "max_length": None}
     with pytest.raises(ModelError, match="by mean, cls or max, not by pooling_mode_lasttoken"):
         _ = layout(tmp_path, pooling_mode_lasttoken=True).sentence
+    with pytest.raises(ModelError, match="by mean, cls or max, not by mean, max"):
+        _ = layout(tmp_path, pooling_mode=["mean", "max"]).sentence
+    assert layout(tmp_path, pooling_mode="max").sentence["pooling"] == "max"
+    modules = [{"path": "pool", "type": "a.Pooling"}, {"path": "2_Dense", "type": "b.c.Dense"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="its vectors pass through Dense, which bertcli lacks"):
+        _ = read(tmp_path).sentence
     (tmp_path / "modules.json").unlink()
     assert read(tmp_path).sentence == {}

@@ -130,6 +130,15 @@ def test_an_accent_is_not_parted_from_its_letter(tokens: tokenizer.Tokenizer) ->
     assert all(answer["end"] != 9 for answer in found)
 
 
+def test_an_accent_with_a_piece_of_its_own_makes_no_second_answer(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "e", "##\u0301", "a"]))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    own = Task(tokenizer.load(tmp_path, CONFIG), CONFIG, Options(top_k=9))
+    answers = run(own, record("a", "e\u0301 a"))["answers"]
+    places = [(answer["start"], answer["end"]) for answer in answers]
+    assert len(places) == len(set(places)) == 5
+
+
 def test_what_cannot_be_asked_is_an_error_record(tokens: tokenizer.Tokenizer) -> None:
     records = [
         record("good " * 60, "bad"), Record(0, {"context": "a"}), Record(0, {"question": "a"}),
@@ -138,7 +147,10 @@ def test_what_cannot_be_asked_is_an_error_record(tokens: tokenizer.Tokenizer) ->
     messages = [str(error) for error in task(tokens).encode(records) if isinstance(error, RecordError)]
     assert len(messages) == 5
     assert "the question has 60 tokens; 30 leave room" in messages[0]
-    assert "--question" in messages[1] and "--text-field" in messages[2]
+    assert (
+        "--question asks one of all, --input-format jsonl reads one with each" in messages[1]
+        and "--text-field" in messages[2]
+    )
     (cut,) = task(tokens, long="truncate").encode(records[:1])
     assert isinstance(cut, Features) and cut.truncated
 
@@ -170,7 +182,34 @@ def test_answers_are_found_where_they_are(
     assert len(said) == bool(moved) + bool(lost)
 
 
-@pytest.mark.parametrize("answers", [[{"text": 3}], [{"answer_start": 3}], [7], [{"text": "a", "answer_start": "b"}]])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"text": 3}],
+        [{"answer_start": 3}],
+        [7],
+        [{"text": "a", "answer_start": "b"}],
+        None,
+        5,
+        [None],
+        {"answer_start": [0]},
+        {"text": 5},
+        [{"text": "cat", "answer_start": True}],
+    ],
+)
 def test_what_is_no_answer_is_a_fault(tokens: tokenizer.Tokenizer, answers: Any) -> None:
     with pytest.raises(RecordError, match="is no answer; write its text and answer_start"):
         task(tokens).label(record("q", CONTEXT, answers=answers))
+
+
+def test_columns_of_answers_have_one_length(tokens: tokenizer.Tokenizer) -> None:
+    given = {"text": ["cat", "mat"], "answer_start": [4]}
+    with pytest.raises(RecordError, match="as many answer_start as text are needed"):
+        task(tokens).label(record("q", CONTEXT, answers=given))
+    assert task(tokens).label(record("q", CONTEXT, answers={**given, "answer_start": []})).target == (4, 7)
+    assert task(tokens).label(record("q", CONTEXT, answers={"text": "mat"})).target == (30, 33)
+
+
+def test_an_empty_question_is_one_too(tokens: tokenizer.Tokenizer) -> None:
+    found = run(task(tokens, question=""), Record(0, {"text": "good film"}))
+    assert found["question"] == "" and found["answer"]

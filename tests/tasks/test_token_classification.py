@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.tasks.base import Options
-from bertcli.tasks.token_classification import Task
+from bertcli.tasks.base import IGNORED, Options
+from bertcli.tasks.token_classification import Gold, Task
 from bertcli.tokenizer import Features
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
@@ -125,14 +125,38 @@ def test_tags_of_every_scheme_become_the_models(
 ) -> None:
     record = Record(0, {"tokens": ["a", "b", "c"], "tags": tags.split()})
     for given_scheme in ("auto", scheme):
-        ids = task(tokens, scheme=given_scheme).label(record)
+        ids = task(tokens, scheme=given_scheme).label(record).tags
         assert " ".join(LABELS[i] for i in ids) == expected
 
 
 def test_spans_of_a_text_become_tags(tokens: tokenizer.Tokenizer) -> None:
     fields = {"text": "good film by a", "entities": [{"start": 5, "end": 9, "type": "PER"}]}
-    assert task(tokens).label(Record(0, fields)) == [0, 3, 0, 0]
-    assert task(tokens).label(Record(0, {**fields, "entities": [[0, 9, "LOC"]]})) == [1, 2, 0, 0]
+    assert task(tokens).label(Record(0, fields)) == Gold([0, 3, 0, 0])
+    assert task(tokens).label(Record(0, {**fields, "entities": [[0, 9, "LOC"]]})) == Gold([1, 2, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "tags", "lost"),
+    [
+        ("iPhone4 film", [[0, 6, "LOC"]], [IGNORED, 0], ("LOC",)),
+        ("a b", [[0, 3, "LOC"], [2, 3, "PER"]], [1, 2], ("PER",)),
+        ("a b c", [[2, 5, "PER"], [0, 3, "LOC"]], [1, 2, IGNORED], ("PER",)),
+        ("a b", [[2, 3, "LOC"], [0, 3, "PER"], [0, 3, "LOC"]], [3, 4], ("LOC", "LOC")),
+        ("a  b", [[1, 3, "LOC"]], [0, 0], ("LOC",)),
+        ("a ", [[0, 2, "LOC"]], [IGNORED], ("LOC",)),
+    ],
+)
+def test_an_entity_that_no_words_make_up_is_counted_and_missed(
+    tokens: tokenizer.Tokenizer, text: str, given: list[Any], tags: list[int], lost: tuple[str, ...]
+) -> None:
+    own = task(tokens)
+    gold = own.label(Record(0, {"text": text, "entities": given}))
+    assert gold.tags == tags and gold.lost == lost and own.word_targets(gold) == tags
+    scores = own.metrics([gold], [np.full((len(tags), 5), np.nan, np.float32)])
+    assert scores["support"] == len(given) and scores["misplaced_entities"] == len(lost)
+    assert own.warnings([gold]) == [
+        f"{len(lost)} entities begin or end inside a word or overlap another; they teach nothing"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,12 +167,14 @@ def test_spans_of_a_text_become_tags(tokens: tokenizer.Tokenizer) -> None:
         ({"tokens": ["a"], "tags": ["X-LOC"]}, "'X-LOC' is no tag"),
         ({"tokens": "a", "tags": ["O"]}, "field 'tokens' is not a list of texts"),
         ({"tokens": ["a"]}, "no field 'tags'"),
-        ({"text": "ab", "entities": [[0, 1, "LOC"]]}, "at 0 to 1 does not begin and end with words"),
-        ({"text": "a b", "entities": [[0, 3, "LOC"], [2, 3, "PER"]]}, "two entities overlap at word 2"),
+        ({"text": "ab", "entities": [[0, 3, "LOC"]]}, "the entity at 0 to 3 is not in the text of 2 characters"),
+        ({"text": "ab", "entities": [[1, 1, "LOC"]]}, "the entity at 1 to 1 is not in the text"),
+        ({"text": "a b", "entities": [[0, 1, "ORG"]]}, "unknown label 'B-ORG'"),
+        ({"text": "a b", "entities": None}, "field 'entities' is not a list"),
         ({"text": "a", "entities": [{"start": 0}]}, "write start, end and type"),
         ({"text": "a", "entities": [["0", 1, "LOC"]]}, "start and end are integers"),
         ({"text": 3, "entities": []}, "field 'text' is int, not text"),
-        ({"text": "a"}, "no field 'entities'"),
+        ({"text": "a"}, "no 'entities', nor 'tokens' with 'tags' (the record has: text); --input-format conll"),
     ],
 )
 def test_what_cannot_be_learned_says_why(tokens: tokenizer.Tokenizer, fields: dict[str, Any], message: str) -> None:
@@ -165,10 +191,10 @@ def test_a_forced_scheme_refuses_another(tokens: tokenizer.Tokenizer) -> None:
 
 def test_the_metrics_count_every_gold_entity_and_list_the_wrong_sentences(tokens: tokenizer.Tokenizer) -> None:
     own = task(tokens)
-    gold = [[1, 2, 0], [3]]
+    gold = [Gold([1, 2, 0]), Gold([3])]
     logits = [np.eye(5, dtype=np.float32)[[1, 2, 3]] * 9, np.full((1, 5), np.nan, np.float32)]
     scores = own.metrics(gold, logits)
     assert (scores["support"], scores["precision"], scores["recall"]) == (2, 0.5, 0.5)
     assert own.mistake(gold[0], logits[0])[1]["predicted"] == ["B-LOC", "I-LOC", "B-PER"]  # type: ignore[index]
-    assert own.mistake([1, 2, 3], logits[0]) is None
+    assert own.mistake(Gold([1, 2, 3]), logits[0]) is None
     assert set(own.directions) <= set(scores)

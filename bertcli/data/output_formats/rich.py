@@ -1,4 +1,4 @@
-"""Results for people: a line each as they come, the finding first, then as much of the text as fits.
+"""Results for people: a line each as they come, the finding first, then as much of the text as fits; with entities all.
 
     positive   99.8% ████████  a gripping film
     negative   87.1% ███████   nothing but boilerplate clichés from start to finish, and the same old…
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXTENSIONS = ()
 TEXTS = ("text", "text_pair")
 _PALETTE = ("cyan", "yellow", "blue", "bright_magenta", "bright_cyan", "bright_blue")  # red is for errors
+UNITS = (("utf-32-le", 4), ("utf-16-le", 2), ("utf-8", 1))  # of offsets: bytes of one
 AROUND = 30  # characters shown before an answer
 _BAR, _LABEL = 8, 20  # widths in cells
 # what moves the cursor, changes the terminal or turns the reading direction; the joiners of emoji and Persian stay
@@ -51,7 +52,8 @@ class RichFormatter:
         if isinstance(rest.get("answer"), str):
             self._answer(line, rest)
         rest = self._finding(line, rest)
-        if _is_entities(rest.get("entities")) and isinstance(rest.get("text"), str):
+        has_entities = _is_entities(rest.get("entities")) and isinstance(rest.get("text"), str)
+        if has_entities:
             self._entities(line, rest.pop("text"), rest.pop("entities"))
             for name in ("tokens", "tags"):
                 rest.pop(name, None)
@@ -60,7 +62,8 @@ class RichFormatter:
         line.append(" | ".join(self._shown(rest.pop(name)) for name in TEXTS if name in rest))
         for name, value in rest.items():
             line.append(f"  {_visible(name)}=", style="dim").append(self._shown(value))
-        line.truncate(self._console.width, overflow="ellipsis")
+        if not has_entities:  # one that is cut off is not seen
+            line.truncate(self._console.width, overflow="ellipsis")
         return self._printed(line)
 
     def end(self) -> str:
@@ -81,8 +84,8 @@ class RichFormatter:
     def _entities(self, line: "Text", text: str, entities: list[Mapping[str, Any]]) -> None:
         """The text with each entity in the colour of its type, which follows it."""
         place = 0
-        for entity in entities:
-            start = text.find(entity["text"], place)
+        starts = _places(text, [(entity["text"], entity.get("start")) for entity in entities])
+        for start, entity in zip(starts, entities, strict=True):
             line.append(_visible(text[place:start]))
             line.append(_visible(entity["text"]), style=f"bold {self._colour(entity['type'])}")
             line.append(f" {_visible(entity['type'])}", style=f"dim {self._colour(entity['type'])}")
@@ -100,7 +103,7 @@ class RichFormatter:
         line.append(self._shown(fields.pop("question", "")), style="cyan").append("  ")
         context = fields.pop("context", None) or fields.pop("text", None)
         if isinstance(context, str):
-            place = max(context.find(answer, max((start or 0) - len(answer), 0)), 0)
+            place = _places(context, [(answer, start)])[0] if answer else 0
             first = max(place - AROUND, 0)
             line.append(("…" if first else "") + _visible(context[first:place]), style="dim")
             line.append(_visible(answer), style="green")
@@ -201,6 +204,21 @@ def _is_guesses(value: Any) -> bool:
         for guesses in value
         for guess in (guesses if isinstance(guesses, list) else [None])
     )
+
+
+def _places(text: str, parts: Sequence[tuple[str, Any]]) -> list[int]:
+    """Where the parts are that begin at the given offsets, in the unit in which all do; else the next after another."""
+    for encoding, size in UNITS:
+        raw = text.encode(encoding, "surrogatepass")
+        if all(isinstance(start, int) for _, start in parts):
+            places = [len(raw[: size * start].decode(encoding, "replace")) for _, start in parts]
+            if all(text.startswith(part, place) for (part, _), place in zip(parts, places, strict=True)):
+                return places
+    places, place = [], 0
+    for part, _ in parts:
+        places.append(max(text.find(part, place), place))
+        place = places[-1] + len(part)
+    return places
 
 
 def _is_number(value: Any) -> bool:
