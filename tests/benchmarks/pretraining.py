@@ -1,15 +1,20 @@
 """How fast pre-training is: against the example script on transformers' Trainer, alternating in one run.
 
-    python tests/benchmarks/pretraining.py speed CORPUS TOKENIZER --pairs 3
+    python tests/benchmarks/pretraining.py speed CORPUS TOKENIZER
     python tests/benchmarks/pretraining.py tokenising CORPUS TOKENIZER
+    python tests/benchmarks/pretraining.py guesser CORPUS TOKENIZER
+    python tests/benchmarks/pretraining.py helps MODEL TRAIN DEV TEST --options '--text-field sentence'
 
 CORPUS is plain text, TOKENIZER a directory with a tokenizer. The peer is ../shared/peers/train_mlm.py: a model of 6
-layers of 384, blocks of 128 tokens, 32 of them in a step. Start-up and the first two steps are outside the time.
+layers of 384, blocks of 128 tokens, 32 of them in a step; start-up and the first two steps are outside the time.
+`guesser` is what always guesses the most frequent token, on the documents that `pretrain` holds out. `helps` fine-tunes
+MODEL, and random weights of its shape, with three seeds each; DEV chooses the epoch, TEST has the accuracy.
 """
 
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -45,7 +50,7 @@ def peer(corpus: str, tokenizer: str, *more: str) -> float:
     return float(json.loads(done.stdout.splitlines()[-1])["tokens_per_s"])
 
 
-def speed(corpus: str, tokenizer: str, pairs: int) -> None:
+def speed(corpus: str, tokenizer: str, pairs: int = 3) -> None:
     """Print rates and the medians of the ratios; ours without dropout, the default, and with the peer's 0.1."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -92,14 +97,66 @@ def _corpus_seconds(corpus: str, tokenizer: str, cache: Path) -> float:
     return time.perf_counter() - began
 
 
+def guesser(corpus: str, tokenizer: str) -> None:
+    """Print the share of the commonest token of the training documents in the held-out ones."""
+    import numpy as np
+
+    from bertcli.pretraining.blocks import split
+    from bertcli.pretraining.corpus import open_corpus
+
+    with tempfile.TemporaryDirectory() as name:
+        _corpus_seconds(corpus, tokenizer, Path(name))
+        (folder,) = Path(name).iterdir()
+        found = open_corpus(folder)
+        assert found is not None
+        begins, ends = found.bounds
+        splits = [
+            np.concatenate([found.ids[begins[document] : ends[document]] for document in documents.tolist()])
+            for documents in split(found, 200_000)
+        ]
+        token = np.bincount(splits[0]).argmax()
+        print(f"token {token}: {(splits[1] == token).mean():.2%} of {len(splits[1]):,} held-out tokens")
+
+
+def helps(model: str, train: str, dev: str, test: str, options: list[str]) -> None:
+    """Print the accuracies after fine-tuning, of the model and of random weights."""
+    import torch
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as name:
+        random = Path(name, "random")
+        module = AutoModelForMaskedLM.from_pretrained(model)
+        rows = []
+        for seed in (1, 2, 3):
+            torch.manual_seed(seed)
+            AutoModelForMaskedLM.from_config(module.config).save_pretrained(random)
+            AutoTokenizer.from_pretrained(model).save_pretrained(random)
+            rows.append([_tuned(base, train, dev, test, seed, options) for base in (model, str(random))])
+            print(f"seed {seed}: pre-trained {rows[-1][0]:.2%}, random weights {rows[-1][1]:.2%}", flush=True)
+        means = [statistics.mean(row[i] for row in rows) for i in (0, 1)]
+        print(f"mean: {means[0]:.2%}, {means[1]:.2%}: {100 * (means[0] - means[1]):+.2f} points")
+
+
+def _tuned(base: str, train: str, dev: str, test: str, seed: int, options: list[str]) -> float:
+    """Accuracy on the test file."""
+    with tempfile.TemporaryDirectory() as name:
+        bertcli = [sys.executable, "-m", "bertcli"]
+        settings = ["--epochs", "5", "--lr", "3e-4", "--seed", str(seed), "--no-export", "-q"]
+        files = ["--train", train, "--dev", dev, "-m", base, "-o", f"{name}/model"]
+        subprocess.run([*bertcli, "finetune", *files, *settings, *options], check=True)
+        command = [*bertcli, "evaluate", test, "-m", f"{name}/model", *options]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return float(json.loads(done.stdout)["accuracy"])
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "tokenising"])
-    parser.add_argument("corpus")
-    parser.add_argument("tokenizer")
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("what", choices=["speed", "tokenising", "guesser", "helps"])
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--options", default="", help="for finetune and evaluate")
     given = parser.parse_args()
-    if given.what == "speed":
-        speed(given.corpus, given.tokenizer, given.pairs)
+    programs = {"speed": speed, "tokenising": tokenising, "guesser": guesser}
+    if given.what == "helps":
+        helps(*given.files, options=shlex.split(given.options))
     else:
-        tokenising(given.corpus, given.tokenizer)
+        programs[given.what](*given.files)
