@@ -15,6 +15,15 @@ BUILTIN = Path(__file__).parent / "builtin"
 ONNX = {"int8": "onnx/model_quantized.onnx", "fp32": "onnx/model.onnx"}
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+DECISIVE = (
+    "config.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "modules.json",
+    "sentence_bert_config.json",
+)
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
 
 
@@ -106,6 +115,27 @@ def read(path: Path) -> Model:
     if not isinstance(config, dict):
         raise ModelError(f"{file}: not a JSON object.")
     return Model(path, config)
+
+
+def fingerprint(model: Model, weights: str) -> str:
+    """A digest of what decides the results: config, tokenizer, and the weights that match the pattern (`*.onnx`)."""
+    from hashlib import blake2b, file_digest
+
+    digest = blake2b(digest_size=16)
+    for pattern in (
+        "config.json",
+        "tokenizer*",
+        "vocab.txt",
+        "merges.txt",
+        "*.model",
+        "*_Pooling/config.json",
+        weights,
+    ):
+        for file in sorted(model.path.rglob(pattern)):
+            digest.update(f"{file.relative_to(model.path)}\0".encode())
+            with file.open("rb") as content:
+                digest.update(file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def update(model: Model, changes: dict[str, Any]) -> None:

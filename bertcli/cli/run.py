@@ -4,12 +4,15 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from bertcli import __version__
 from bertcli.cli.console import Voice
 from bertcli.data import formats
+from bertcli.data.journal import Journal
 from bertcli.data.readers import read
 from bertcli.data.records import Record, lookup
 from bertcli.data.results import error_result
@@ -17,10 +20,14 @@ from bertcli.data.writers import Writer, open_writer
 from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
 from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, RecordError, UsageError
-from bertcli.model import update
+from bertcli.model import fingerprint, update
 from bertcli.tasks.base import Options
 
 OPTIONAL = ("windows", "truncated")  # results that only long texts have
+NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
+    "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms", "tags",
+    "output", "resume", "force",
+)  # fmt: skip
 
 
 def select(kind: type[Any], given: Mapping[str, Any]) -> Any:
@@ -73,29 +80,6 @@ def heed_signals() -> Iterator[Stop]:
             signal.signal(signum, handler)
 
 
-@dataclass
-class Tally:
-    """Counts of a run, and its first failure for the closing sentence."""
-
-    records: int = 0
-    failed: int = 0
-    first: str = ""
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
-        self.records += 1
-        if outcome.error is not None:
-            self.failed += 1
-            self.first = self.first or f"{outcome.record.place}: {outcome.error}"
-
-    def exit_code(self, voice: Voice) -> int:
-        """3 where records failed, said in one sentence; else 0."""
-        if not self.failed:
-            return Exit.OK
-        voice.warn(f"{self.failed:,} of {self.records:,} records failed; the first: {self.first}")
-        return Exit.RECORDS
-
-
 def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     """Stream the input through the model to the output; returns the exit code."""
     records = open_input(given)
@@ -103,15 +87,51 @@ def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     given = {**given, "tags": output_format == "conll"}
     session: Session = open_session(select(Request, given), select(Options, given))
     voice.note(session.reason)
-    tally = Tally()
-    with open_writer(given["output"], given["output_format"], optional=OPTIONAL) as writer, heed_signals() as stop:
-        for window in stream(session.task, session.backend, records, select(Settings, given), stop):
+    with open_output(given, session) as writer, heed_signals() as stop:
+        rest = writer.journal.rest(records)
+        for window in stream(session.task, session.backend, rest, select(Settings, given), stop):
             for outcome in window:
-                tally.add(outcome)
+                writer.journal.add(outcome.record, outcome.error)
                 _write(writer, session, outcome, given)
             writer.flush()
-    tally.failed += writer.failures
-    return tally.exit_code(voice)
+    return _exit_code(writer.journal, voice)
+
+
+def open_output(given: Mapping[str, Any], session: Session) -> Writer:
+    """The writer of --output and --format, with a journal from which --resume can go on."""
+    identity = _identity(given, session) if given["output"] else None
+    resume, force = given["resume"], given["force"]
+    return open_writer(
+        given["output"], given["output_format"], optional=OPTIONAL, run=identity, resume=resume, force=force
+    )
+
+
+def _identity(given: Mapping[str, Any], session: Session) -> dict[str, Any]:
+    """What must be the same for a run to be the same, by the names that a user knows."""
+    weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx"
+    own = {name.removeprefix("output_"): value for name, value in given.items() if name not in NEUTRAL}
+    return {
+        "the input": [_described(path) for path in given["files"] or ["-"]],
+        "the model": fingerprint(session.model, weights),
+        "the task": session.task.name,
+        "the engine": f"{session.backend.name} {session.backend.precision}",
+        "the version of bertcli": __version__,
+        **{f"--{name.replace('_', '-')}": value for name, value in own.items()},
+    }
+
+
+def _described(path: str) -> str:
+    """A file with its size; what is in it, the journal checks record by record."""
+    place = Path(path)
+    return f"{path} of {place.stat().st_size:,} bytes" if path != "-" and place.is_file() else path
+
+
+def _exit_code(journal: Journal, voice: Voice) -> int:
+    """3 where records failed, said in one sentence; else 0."""
+    if not journal.failed:
+        return Exit.OK
+    voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
+    return Exit.RECORDS
 
 
 def _write(writer: Writer, session: Session, outcome: Outcome, given: Mapping[str, Any]) -> None:

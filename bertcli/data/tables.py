@@ -66,6 +66,15 @@ class TableFormatter:
         self._columns: list[str] | None = None
         self._held: list[str] = []
 
+    @property
+    def state(self) -> Any:
+        """See writers.Stateful."""
+        return [self._columns, self._held]
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._columns, self._held = state
+
     def record(self, result: Mapping[str, Any]) -> str:
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
         if is_error(result):

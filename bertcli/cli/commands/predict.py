@@ -12,6 +12,7 @@ echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
 bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
 bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
+bertcli predict big.jsonl -o out.jsonl --resume      # after a kill, a full disk or Ctrl-C: only what is missing
 tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 """
 
@@ -59,6 +60,12 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 )
 @click.option(
     "-o", "--output", type=click.Path(), metavar="FILE", help="Write here, complete or not at all.  [default: stdout]"
+)
+@click.option("--force", is_flag=True, help="Replace an existing --output.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where an interrupted run with the same input, model and options ended; else begin.",
 )
 @click.option(
     "--on-error",
