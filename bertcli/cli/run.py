@@ -2,9 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from bertcli import __version__
 from bertcli.cli.console import Voice
 from bertcli.data import formats
 from bertcli.data.journal import Journal
-from bertcli.data.readers import read
+from bertcli.data.readers import count_before, read
 from bertcli.data.records import Record, lookup
-from bertcli.data.results import error_result
+from bertcli.data.shards import Shard, parse
 from bertcli.data.writers import Writer, open_writer
 from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
 from bertcli.engine.session import Request, Session, open_session
@@ -37,10 +38,26 @@ def select(kind: type[Any], given: Mapping[str, Any]) -> Any:
 
 def open_input(given: Mapping[str, Any]) -> Iterator[Record]:
     """The records of the files and formats that the options name; a table must have the fields the task needs."""
-    columns = given["columns"].split(",") if given["columns"] else None
-    records = read(given["files"], input_format=given["input_format"], encoding=given["encoding"], columns=columns)
+    records = read(given["files"], shard=_shard(given), **_reading(given))
     needed = {"--text-field": given["text_field"], "--pair-field": given["pair_field"]}
     return _checked(records, given["input_format"], {option: name for option, name in needed.items() if name})
+
+
+def _reading(given: Mapping[str, Any]) -> dict[str, Any]:
+    columns = given["columns"].split(",") if given["columns"] else None
+    return {"input_format": given["input_format"], "encoding": given["encoding"], "columns": columns}
+
+
+def _shard(given: Mapping[str, Any]) -> Shard | None:
+    return parse(given["shard"]) if given.get("shard") else None
+
+
+def _first_index(given: Mapping[str, Any]) -> Callable[[], int] | None:
+    """Counts the records of the shards before this one, once and only if an error record needs it."""
+    shard = _shard(given)
+    if shard is None or shard.number == 1:
+        return None
+    return cache(lambda: count_before(given["files"], shard, **_reading(given)))
 
 
 def _checked(records: Iterable[Record], input_format: str | None, needed: Mapping[str, str]) -> Iterator[Record]:
@@ -100,9 +117,14 @@ def predict(voice: Voice, given: Mapping[str, Any]) -> int:
 def open_output(given: Mapping[str, Any], session: Session) -> Writer:
     """The writer of --output and --format, with a journal from which --resume can go on."""
     identity = _identity(given, session) if given["output"] else None
-    resume, force = given["resume"], given["force"]
     return open_writer(
-        given["output"], given["output_format"], optional=OPTIONAL, run=identity, resume=resume, force=force
+        given["output"],
+        given["output_format"],
+        optional=OPTIONAL,
+        run=identity,
+        resume=given["resume"],
+        force=given["force"],
+        first_index=_first_index(given),
     )
 
 
@@ -141,8 +163,7 @@ def _write(writer: Writer, session: Session, outcome: Outcome, given: Mapping[st
     elif given["on_error"] == "fail":
         raise RecordError(f"{record.place}: {outcome.error}")
     elif given["on_error"] == "record":
-        file = record.source if len(given["files"]) > 1 else ""
-        writer.write(error_result(record.index, record.line, outcome.error, file=file))
+        writer.write_error(outcome.error, record, record.source if len(given["files"]) > 1 else "")
 
 
 def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:

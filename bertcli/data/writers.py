@@ -12,7 +12,7 @@ tried again when the interpreter exits.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -42,6 +42,13 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
+class Titled(Protocol):
+    """A formatter that begins with the names of its columns, unless it continues another output."""
+
+    continues: bool
+
+
+@runtime_checkable
 class Headed(Protocol):
     """A formatter whose first bytes depend on all that follows; `record` has left room for them."""
 
@@ -57,14 +64,16 @@ def open_writer(
     run: Mapping[str, Any] | None = None,
     resume: bool = False,
     force: bool = True,
+    first_index: Callable[[], int] | None = None,
 ) -> "Writer":
     """A writer to a file or, for None and "-", to stdout; use it in a `with`.
 
     output_format: else by the file's extension; else rich on a terminal and jsonl anywhere else. optional: result
     fields that only some records have (`windows`): a table gives them a column from the start. A regular file appears
     under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart
-    from others; with it a file has a journal, from which `resume` goes on. force: an existing file is replaced. Raises
-    UsageError for an unknown format or a place that cannot be written.
+    from others; with it a file has a journal, from which `resume` goes on. force: an existing file is replaced.
+    first_index: for an output that continues others, the index of the first record in the whole. Raises UsageError for
+    an unknown format or a place that cannot be written.
     """
     if path in ("-", "/dev/stdout"):
         path = None
@@ -79,7 +88,9 @@ def open_writer(
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
     if isinstance(formatter, Stateful) and journal.begin.state is not None:
         formatter.state = journal.begin.state
-    return Writer(formatter, sink, journal)
+    if isinstance(formatter, Titled):
+        formatter.continues = first_index is not None
+    return Writer(formatter, sink, journal, first_index)
 
 
 def _place(path: str | None, run: Mapping[str, Any] | None, resume: bool, force: bool) -> tuple[Journal, Sink]:
@@ -96,8 +107,11 @@ class Writer:
     failures: how many results the format could not hold, each replaced by an error result in its place.
     """
 
-    def __init__(self, formatter: Formatter, sink: Sink, journal: Journal) -> None:
+    def __init__(
+        self, formatter: Formatter, sink: Sink, journal: Journal, first_index: Callable[[], int] | None = None
+    ) -> None:
         self.failures = 0
+        self._first_index = first_index
         self.journal = journal
         self._formatter = formatter
         self._sink = sink
@@ -115,7 +129,7 @@ class Writer:
                 raise
             self.failures += 1
             self.journal.fail(f"{record.place}: {error}" if record else str(error))
-            text = self._formatter.record(self._failure(error, record))
+            text = self._formatter.record(self._failure(str(error), record))
         self._append(text)
         self._count += 1
         if self._sink.block and self._size >= self._sink.block:
@@ -185,10 +199,15 @@ class Writer:
             self._sink.overwrite(self._formatter.header())
         self._send(complete=True)
 
-    def _failure(self, error: RecordError, record: Record | None) -> dict[str, Any]:
+    def write_error(self, message: str, record: Record, file: str = "") -> None:
+        """Add the error that stands in the place of a record's result; `file` where there are several inputs."""
+        self.write(self._failure(message, record, file), record)
+
+    def _failure(self, message: str, record: Record | None, file: str = "") -> dict[str, Any]:
         if record is None:
-            return error_result(self._count, self._count + 1, str(error))
-        return error_result(record.index, record.line, str(error))
+            return error_result(self._count, self._count + 1, message)
+        first = self._first_index() if self._first_index else 0
+        return error_result(first + record.index, record.line, message, file=file)
 
     def _write(self, data: bytes) -> None:
         try:

@@ -12,6 +12,7 @@ echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
 bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
 bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
+bertcli predict big.jsonl --shard $SLURM_ARRAY_TASK_ID/64 -o part.$SLURM_ARRAY_TASK_ID.jsonl      # --array=1-64
 bertcli predict big.jsonl -o out.jsonl --resume      # after a kill, a full disk or Ctrl-C: only what is missing
 tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 """
@@ -51,6 +52,9 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 )
 @options.long
 @options.reading
+@click.option(
+    "--shard", metavar="I/N", help="Only the I-th of N parts of FILES; the results of all, in order, are whole."
+)
 @click.option(
     "-f",
     "--format",

@@ -12,6 +12,7 @@ from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import UsageError
 
+WHOLE = True  # a file is one piece
 EXTENSIONS = ()
 _BEGINS = re.compile(r'\s*\{.*?"data"\s*:\s*\[.*?"paragraphs"\s*:\s*\[', re.DOTALL)
 HEAD = 1 << 16  # characters in which the first paragraph begins
