@@ -51,6 +51,20 @@ class Model:
         file = self.path / ONNX[precision]
         return file if file.is_file() else None
 
+    def weights(self) -> dict[str, str]:
+        """The files that a backend may open, with their sizes."""
+        files = [*sorted(self.path.glob("*.safetensors")), *(self.path / name for name in ONNX.values())]
+        sizes = {file: file.stat().st_size for file in files if file.is_file()}
+        return {str(file.relative_to(self.path)): f"{size / 1e6:.1f} MB" for file, size in sizes.items()}
+
+    @property
+    def licence(self) -> str:
+        """What the front matter of its card says; "" where it says nothing."""
+        card = self.path / "README.md"
+        front = card.read_text(encoding="utf-8", errors="replace").split("---")[1:2] if card.is_file() else []
+        lines = [line.partition(":") for text in front for line in text.splitlines()]
+        return next((value.strip(" '\"") for name, _, value in lines if name.strip() == "license"), "")
+
     @property
     def has_weights(self) -> bool:
         """Whether there are safetensors that transformers can open."""

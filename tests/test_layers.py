@@ -22,6 +22,7 @@ ONLY_IN = {
     "click": ("cli",),
     "rich": ("cli", "data"),
     "onnxruntime": ("backends", "engine"),
+    "openvino": ("backends",),
     "torch": ("backends", "engine", "device"),
     "transformers": ("backends", "engine", "tokenizer"),
     "sklearn": ("metrics",),
