@@ -23,6 +23,7 @@ ONLY_IN = {
     "rich": ("cli", "data"),
     "onnxruntime": ("backends", "engine"),
     "openvino": ("backends",),
+    "ray": ("engine",),
     "torch": ("backends", "engine", "device"),
     "transformers": ("backends", "engine", "tokenizer"),
     "sklearn": ("metrics",),

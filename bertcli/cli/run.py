@@ -18,16 +18,17 @@ from bertcli.data.readers import count_before, read
 from bertcli.data.records import Record, lookup
 from bertcli.data.shards import Shard, parse
 from bertcli.data.writers import Writer, open_writer
-from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
+from bertcli.engine.predict import Settings, Stop, result, stream
 from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.model import fingerprint, update
 from bertcli.tasks.base import Options
 
+Answer = tuple[Record, Mapping[str, Any] | None, str | None]  # what was found for a record, or the error in its place
 OPTIONAL = ("windows", "truncated")  # results that only long texts have
 NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms", "tags",
-    "output", "resume", "force",
+    "output", "resume", "force", "engine", "address",
 )  # fmt: skip
 
 
@@ -105,13 +106,25 @@ def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     session: Session = open_session(select(Request, given), select(Options, given))
     voice.note(session.reason)
     with open_output(given, session) as writer, heed_signals() as stop:
-        rest = writer.journal.rest(records)
-        for window in stream(session.task, session.backend, rest, select(Settings, given), stop):
-            for outcome in window:
-                writer.journal.add(outcome.record, outcome.error)
-                _write(writer, session, outcome, given)
+        if given["engine"] == "ray":
+            from bertcli.cli.cluster import answers
+
+            windows: Iterable[Iterable[Answer]] = answers(given, stop)
+        else:
+            windows = _answers(session, writer.journal.rest(records), given, stop)
+        for window in windows:
+            for record, found, error in window:
+                writer.journal.add(record, error)
+                _write(writer, record, found, error, given)
             writer.flush()
     return _exit_code(writer.journal, voice)
+
+
+def _answers(
+    session: Session, records: Iterable[Record], given: Mapping[str, Any], stop: Stop
+) -> Iterator[Iterator[Answer]]:
+    for window in stream(session.task, session.backend, records, select(Settings, given), stop):
+        yield ((own.record, None if own.error else result(session.task, own), own.error) for own in window)
 
 
 def open_output(given: Mapping[str, Any], session: Session) -> Writer:
@@ -156,14 +169,15 @@ def _exit_code(journal: Journal, voice: Voice) -> int:
     return Exit.RECORDS
 
 
-def _write(writer: Writer, session: Session, outcome: Outcome, given: Mapping[str, Any]) -> None:
-    record = outcome.record
-    if outcome.error is None:
-        writer.write(result(session.task, outcome), record)
+def _write(
+    writer: Writer, record: Record, found: Mapping[str, Any] | None, error: str | None, given: Mapping[str, Any]
+) -> None:
+    if found is not None:
+        writer.write(found, record)
     elif given["on_error"] == "fail":
-        raise RecordError(f"{record.place}: {outcome.error}")
+        raise RecordError(f"{record.place}: {error}")
     elif given["on_error"] == "record":
-        writer.write_error(outcome.error, record, record.source if len(given["files"]) > 1 else "")
+        writer.write_error(str(error), record, record.source if len(given["files"]) > 1 else "")
 
 
 def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:

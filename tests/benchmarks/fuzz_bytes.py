@@ -28,8 +28,9 @@ PIECES = [
     b'{"text": "\\ud800"}', b'{"a": NaN}', b'{"tokens": ["a", ""]}\n', b'{"question": "", "context": ""}\n', b"[" * 40,
     b'{"data": [{"paragraphs": [' b'{"context": "a film", "qas": [{"id": "1", "question": "what"}]}', b"]}]}", b"null",
     b"good\tB-PER\n", b"# text = good film\n", b"-DOCSTART- O\n", b"1\tgood\tO\n", b"\xef\xbb\xbf", b"\xff\xfe",
-    b"\x00", b"\x1f\x8b\x08", b"\xc3\xa9", b"\xe4\xb8\xad", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xc3", b"\xe2\x80\xa8",
-    b"e\xcc\x81", b"\xc2\xad", b"\xe2\x80\x8b", b"[MASK]", b"[SEP]", b"1e999", b"-0", b"1" * 5000, b"\x1b[2J",
+    b"\x00", b"\x1f\x8b\x08", b"\xc3\xa9", b"\xe4\xb8\xad", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xc3",
+    b"\xe2\x80\xa8", b"e\xcc\x81", b"\xc2\xad", b"\xe2\x80\x8b", b"[MASK]", b"[SEP]", b"1e999", b"-0",
+    b"1" * 5000, b"\x1b[2J",
 ]  # fmt: skip
 FORMATS = registry.names("data/input_formats")
 COLUMNS = {"csv": ["--columns", "text,note"], "tsv": ["--columns", "text,note"]}
@@ -81,7 +82,8 @@ def check(task: str, input_format: str, data: bytes, model: Path, options: list[
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(complaints):
             code = run(["predict", str(file), "--backend", "onnx", "--threads", "1", *arguments])
         expected = _count(file, input_format, columns[1].split(",") if columns else None) if code in (0, 3) else 0
-    said = (task, input_format, data, code, complaints.getvalue())
+    shown = data if len(data) < 2000 else f"{len(data)} bytes, the same again for this seed"
+    said = (task, input_format, shown, code, complaints.getvalue())
     assert code in (0, 3) or (code, input_format) == (2, "squad"), said
     assert "Traceback" not in complaints.getvalue() and "internal error" not in complaints.getvalue(), said
     lines = out.buffer.getvalue().split(b"\n")[:-1]  # type: ignore[attr-defined]

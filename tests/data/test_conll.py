@@ -1,6 +1,7 @@
 """CoNLL in and out."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,8 @@ def test_real_files_have_their_published_counts(file: str, sentences: int, found
     assert len(records) == sentences
     if found is not None:
         assert sum(len(spans(record.fields["tags"])) for record in records) == found
+
+
+def test_a_line_of_other_white_space_is_a_fault(records: Any) -> None:
+    found = records("\u2028\n\na b\n\u00a0\n".encode(), "a.conll")
+    assert [record.fault for record in found] == ["a line of white space that is neither blank nor a token"] * 2

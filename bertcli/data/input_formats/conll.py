@@ -60,7 +60,7 @@ def _is_comment(text: str, rows: list[Row]) -> bool:
 def _record(rows: list[Row], columns: Sequence[str] | None) -> Record:
     """A sentence, or what is wrong with its lines, at the first of them."""
     split = [(number, _cells(text, _has_tabs(rows))) for number, text in rows]
-    width = next((len(cells) for _, cells in split if isinstance(cells, list)), 0)
+    width = next((len(cells) for _, cells in split if isinstance(cells, list) and cells), 0)
     faults = [(number, fault) for number, cells in split if (fault := _fault(cells, width))]
     if faults:
         more = f" (and line {', '.join(str(number) for number, _ in faults[1:])})" if len(faults) > 1 else ""
@@ -84,6 +84,8 @@ def _cells(text: str | RecordError, has_tabs: bool) -> list[str] | RecordError:
 def _fault(cells: list[str] | RecordError, width: int) -> str | None:
     if isinstance(cells, RecordError):
         return str(cells)
+    if not cells:
+        return "a line of white space that is neither blank nor a token"  # U+2028, U+00A0
     return f"{len(cells)} columns where the sentence has {width}" if len(cells) != width else None
 
 
