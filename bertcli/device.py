@@ -5,6 +5,7 @@ never earns back. Try: python -c "from bertcli.device import choose; print(choos
 """
 
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,30 @@ def _works(kind: str) -> bool:
     import torch
 
     return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+
+
+def available() -> dict[str, str]:
+    """Every device that can be used, by its kind, with its name."""
+    found = {"cpu": f"{cores()} cores of {_cpu_name()}"}
+    if _may_have_gpu():
+        import torch
+
+        if _works("cuda"):
+            found["cuda"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        if _works("mps"):
+            found["mps"] = "Apple GPU"
+    return found
+
+
+def _cpu_name() -> str:
+    """The processor, with the instructions that decide how fast int8 and bf16 are."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = text.partition("model name")[2].partition("\n")[0].strip("\t :")
+    flags = [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in text]
+    return f"{name or platform.machine()} ({', '.join(flags)})"
 
 
 def has_fast_bf16() -> bool:

@@ -20,6 +20,10 @@ POOLINGS = {  # the first form is that of sentence-transformers 6
     "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
 }  # fmt: skip
 MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
+DECISIVE = (  # files besides the weights that decide what a model answers
+    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
+    "*_Pooling/config.json",
+)  # fmt: skip
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
 
 
@@ -46,6 +50,20 @@ class Model:
         """The ONNX file of a precision (int8, fp32), if there."""
         file = self.path / ONNX[precision]
         return file if file.is_file() else None
+
+    def weights(self) -> dict[str, str]:
+        """The files that a backend may open, with their sizes."""
+        files = [*sorted(self.path.glob("*.safetensors")), *(self.path / name for name in ONNX.values())]
+        sizes = {file: file.stat().st_size for file in files if file.is_file()}
+        return {str(file.relative_to(self.path)): f"{size / 1e6:.1f} MB" for file, size in sizes.items()}
+
+    @property
+    def licence(self) -> str:
+        """What the front matter of its card says; "" where it says nothing."""
+        card = self.path / "README.md"
+        front = card.read_text(encoding="utf-8", errors="replace").split("---")[1:2] if card.is_file() else []
+        lines = [line.partition(":") for text in front for line in text.splitlines()]
+        return next((value.strip(" '\"") for name, _, value in lines if name.strip() == "license"), "")
 
     @property
     def has_weights(self) -> bool:
@@ -115,6 +133,19 @@ def read(path: Path) -> Model:
     if not isinstance(config, dict):
         raise ModelError(f"{file}: not a JSON object.")
     return Model(path, config)
+
+
+def fingerprint(model: Model, weights: str) -> str:
+    """A digest of what decides the results: config, tokenizer, and the weights that match the pattern (`*.onnx`)."""
+    from hashlib import blake2b, file_digest
+
+    digest = blake2b(digest_size=16)
+    for pattern in (*DECISIVE, weights):
+        for file in sorted(model.path.rglob(pattern)):
+            digest.update(f"{file.relative_to(model.path)}\0".encode())
+            with file.open("rb") as content:
+                digest.update(file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def update(model: Model, changes: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ ONLY_IN = {
     "click": ("cli",),
     "rich": ("cli", "data"),
     "onnxruntime": ("backends", "engine"),
+    "openvino": ("backends",),
+    "ray": ("engine",),
     "torch": ("backends", "engine", "device"),
     "transformers": ("backends", "engine", "tokenizer"),
     "sklearn": ("metrics",),

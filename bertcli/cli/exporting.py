@@ -9,7 +9,7 @@ from bertcli import registry
 from bertcli.cli.console import Voice
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
-from bertcli.engine.batching import BATCH_TOKENS, collate, cut
+from bertcli.engine.batching import BATCH_TOKENS, collate, cut, distinct
 from bertcli.engine.session import open_task, task_of
 from bertcli.errors import Exit, UsageError
 from bertcli.model import read
@@ -35,6 +35,7 @@ def export_directory(voice: Voice, path: Path, records: Iterable[Record], given:
     good = [features for features in task.encode([r for r in records if not r.fault]) if isinstance(features, Features)]
     if not good:
         raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
-    feeds = [collate([window for _, window in batch]) for batch in cut(enumerate(good), BATCH_TOKENS)]
+    windows, _ = distinct(enumerate(good))
+    feeds = [collate([window for _, window in batch]) for batch in cut(windows, BATCH_TOKENS)]
     for row in run(path, task.head, feeds):
         voice.line(str(row))

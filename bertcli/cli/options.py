@@ -130,6 +130,13 @@ engine = group(
         "--batch-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Most tokens in a batch."
     ),
 )
+report = click.option(
+    "-f",
+    "--format",
+    "output_format",
+    type=click.Choice(["rich", "json"]),
+    help="[default: rich on a terminal, else json]",
+)
 reading = group(
     click.option(
         "--input-format",

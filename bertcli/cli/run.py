@@ -2,25 +2,34 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from bertcli import __version__
 from bertcli.cli.console import Voice
 from bertcli.data import formats
-from bertcli.data.readers import read
+from bertcli.data.journal import Journal
+from bertcli.data.readers import count_before, read
 from bertcli.data.records import Record, lookup
-from bertcli.data.results import error_result
+from bertcli.data.shards import Shard, parse
 from bertcli.data.writers import Writer, open_writer
-from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
+from bertcli.engine.predict import Settings, Stop, result, stream
 from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, RecordError, UsageError
-from bertcli.model import update
+from bertcli.model import fingerprint, update
 from bertcli.tasks.base import Options
 
+Answer = tuple[Record, Mapping[str, Any] | None, str | None]  # what was found for a record, or the error in its place
 OPTIONAL = ("windows", "truncated")  # results that only long texts have
+NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
+    "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms", "tags",
+    "output", "resume", "force", "engine", "address",
+)  # fmt: skip
 
 
 def select(kind: type[Any], given: Mapping[str, Any]) -> Any:
@@ -30,10 +39,26 @@ def select(kind: type[Any], given: Mapping[str, Any]) -> Any:
 
 def open_input(given: Mapping[str, Any]) -> Iterator[Record]:
     """The records of the files and formats that the options name; a table must have the fields the task needs."""
-    columns = given["columns"].split(",") if given["columns"] else None
-    records = read(given["files"], input_format=given["input_format"], encoding=given["encoding"], columns=columns)
+    records = read(given["files"], shard=_shard(given), **_reading(given))
     needed = {"--text-field": given["text_field"], "--pair-field": given["pair_field"]}
     return _checked(records, given["input_format"], {option: name for option, name in needed.items() if name})
+
+
+def _reading(given: Mapping[str, Any]) -> dict[str, Any]:
+    columns = given["columns"].split(",") if given["columns"] else None
+    return {"input_format": given["input_format"], "encoding": given["encoding"], "columns": columns}
+
+
+def _shard(given: Mapping[str, Any]) -> Shard | None:
+    return parse(given["shard"]) if given.get("shard") else None
+
+
+def _first_index(given: Mapping[str, Any]) -> Callable[[], int] | None:
+    """Counts the records of the shards before this one, once and only if an error record needs it."""
+    shard = _shard(given)
+    if shard is None or shard.number == 1:
+        return None
+    return cache(lambda: count_before(given["files"], shard, **_reading(given)))
 
 
 def _checked(records: Iterable[Record], input_format: str | None, needed: Mapping[str, str]) -> Iterator[Record]:
@@ -73,29 +98,6 @@ def heed_signals() -> Iterator[Stop]:
             signal.signal(signum, handler)
 
 
-@dataclass
-class Tally:
-    """Counts of a run, and its first failure for the closing sentence."""
-
-    records: int = 0
-    failed: int = 0
-    first: str = ""
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
-        self.records += 1
-        if outcome.error is not None:
-            self.failed += 1
-            self.first = self.first or f"{outcome.record.place}: {outcome.error}"
-
-    def exit_code(self, voice: Voice) -> int:
-        """3 where records failed, said in one sentence; else 0."""
-        if not self.failed:
-            return Exit.OK
-        voice.warn(f"{self.failed:,} of {self.records:,} records failed; the first: {self.first}")
-        return Exit.RECORDS
-
-
 def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     """Stream the input through the model to the output; returns the exit code."""
     records = open_input(given)
@@ -103,26 +105,79 @@ def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     given = {**given, "tags": output_format == "conll"}
     session: Session = open_session(select(Request, given), select(Options, given))
     voice.note(session.reason)
-    tally = Tally()
-    with open_writer(given["output"], given["output_format"], optional=OPTIONAL) as writer, heed_signals() as stop:
-        for window in stream(session.task, session.backend, records, select(Settings, given), stop):
-            for outcome in window:
-                tally.add(outcome)
-                _write(writer, session, outcome, given)
+    with open_output(given, session) as writer, heed_signals() as stop:
+        if given["engine"] == "ray":
+            from bertcli.cli.cluster import answers
+
+            windows: Iterable[Iterable[Answer]] = answers(given, stop)
+        else:
+            windows = _answers(session, writer.journal.rest(records), given, stop)
+        for window in windows:
+            for record, found, error in window:
+                writer.journal.add(record, error)
+                _write(writer, record, found, error, given)
             writer.flush()
-    tally.failed += writer.failures
-    return tally.exit_code(voice)
+    return _exit_code(writer.journal, voice)
 
 
-def _write(writer: Writer, session: Session, outcome: Outcome, given: Mapping[str, Any]) -> None:
-    record = outcome.record
-    if outcome.error is None:
-        writer.write(result(session.task, outcome), record)
+def _answers(
+    session: Session, records: Iterable[Record], given: Mapping[str, Any], stop: Stop
+) -> Iterator[Iterator[Answer]]:
+    for window in stream(session.task, session.backend, records, select(Settings, given), stop):
+        yield ((own.record, None if own.error else result(session.task, own), own.error) for own in window)
+
+
+def open_output(given: Mapping[str, Any], session: Session) -> Writer:
+    """The writer of --output and --format, with a journal from which --resume can go on."""
+    identity = _identity(given, session) if given["output"] else None
+    return open_writer(
+        given["output"],
+        given["output_format"],
+        optional=OPTIONAL,
+        run=identity,
+        resume=given["resume"],
+        force=given["force"],
+        first_index=_first_index(given),
+    )
+
+
+def _identity(given: Mapping[str, Any], session: Session) -> dict[str, Any]:
+    """What must be the same for a run to be the same, by the names that a user knows."""
+    weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx"
+    own = {name.removeprefix("output_"): value for name, value in given.items() if name not in NEUTRAL}
+    return {
+        "the input": [_described(path) for path in given["files"] or ["-"]],
+        "the model": fingerprint(session.model, weights),
+        "the task": session.task.name,
+        "the engine": f"{session.backend.name} {session.backend.precision}",
+        "the version of bertcli": __version__,
+        **{f"--{name.replace('_', '-')}": value for name, value in own.items()},
+    }
+
+
+def _described(path: str) -> str:
+    """A file with its size; what is in it, the journal checks record by record."""
+    place = Path(path)
+    return f"{path} of {place.stat().st_size:,} bytes" if path != "-" and place.is_file() else path
+
+
+def _exit_code(journal: Journal, voice: Voice) -> int:
+    """3 where records failed, said in one sentence; else 0."""
+    if not journal.failed:
+        return Exit.OK
+    voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
+    return Exit.RECORDS
+
+
+def _write(
+    writer: Writer, record: Record, found: Mapping[str, Any] | None, error: str | None, given: Mapping[str, Any]
+) -> None:
+    if found is not None:
+        writer.write(found, record)
     elif given["on_error"] == "fail":
-        raise RecordError(f"{record.place}: {outcome.error}")
+        raise RecordError(f"{record.place}: {error}")
     elif given["on_error"] == "record":
-        file = record.source if len(given["files"]) > 1 else ""
-        writer.write(error_result(record.index, record.line, outcome.error, file=file))
+        writer.write_error(str(error), record, record.source if len(given["files"]) > 1 else "")
 
 
 def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:

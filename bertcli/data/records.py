@@ -54,9 +54,12 @@ def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:
     return value
 
 
-def parsed(lines: Iterator[Item], parse: Callable[[Item], dict[str, Any] | None]) -> Iterator[Record]:
-    """A record for every line: the fields that `parse` makes of it, none for None, a fault for its RecordError."""
-    for number, line in enumerate(lines, 1):
+def parsed(lines: Iterator[Item], parse: Callable[[Item], dict[str, Any] | None], first: int = 1) -> Iterator[Record]:
+    """A record for every line: the fields that `parse` makes of it, none for None, a fault for its RecordError.
+
+    first: the number of the first line.
+    """
+    for number, line in enumerate(lines, first):
         try:
             fields = parse(line)
         except RecordError as error:

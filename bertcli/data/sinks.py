@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bertcli.data.formats import compression
 from bertcli.errors import BertcliError, UsageError
+
+BLOCK = 1 << 16  # bytes of results; under a window of 2,048 records as soon as a result has 32
 
 
 class Sink:
@@ -14,6 +17,9 @@ class Sink:
 
     streams = True  # what was written stays written, whatever happens next
     seekable = False  # whether `overwrite` can be used
+    keep = False  # see FileSink
+    block = 0
+    position = 0  # bytes of the file, where it is one
 
     def __init__(self, name: str, raw: Any) -> None:
         self.name = name
@@ -46,39 +52,74 @@ class Sink:
 
 
 class FileSink(Sink):
-    """A file written beside its final name and renamed when complete; an existing one is replaced only then."""
+    """A file written as FILE.part and renamed when complete; an existing one is replaced only then.
+
+    keep: whether what was written stays in FILE.part when the run fails. block: an archive gets a member for so many
+    bytes, wherever windows end, so that the same results give the same bytes.
+    """
 
     streams = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, position: int = 0) -> None:
         self._target = Path(os.path.realpath(path))  # a symbolic link stays one
-        self._temporary = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
-        super().__init__(path, self._temporary.open("wb", buffering=0))
+        self._part = part_of(self._target)
+        raw = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
+        try:
+            _lock(raw, path)
+            raw.truncate(position)
+            raw.seek(position)
+        except BaseException:
+            raw.close()
+            raise
+        super().__init__(path, raw)
         self._compress = _compressor(compression(path))
         self.seekable = self._compress is None  # the bytes of an archive cannot be replaced
+        self.block = 0 if self._compress is None else BLOCK
+        self.position = position
 
     def write(self, data: bytes) -> None:
         """Write all of it, as one more member of the archive where the file is one."""
-        super().write(self._compress(data) if self._compress else data)
+        data = self._compress(data) if self._compress else data
+        super().write(data)
+        self.position += len(data)
 
     def commit(self) -> None:
         """Make the file durable and give it its name."""
         try:
-            if self._compress and not self._raw.tell():
+            if self._compress and not self.position:
                 super().write(self._compress(b""))  # an empty file is no archive
             os.fsync(self._raw.fileno())
-            self._raw.close()
             if self._target.exists():
-                self._temporary.chmod(self._target.stat().st_mode)
-            self._temporary.replace(self._target)
+                self._part.chmod(self._target.stat().st_mode)
+            self._part.replace(self._target)
+            self._raw.close()
         except BaseException:
             self.discard()
             raise
 
     def discard(self) -> None:
         """Leave the final name as it was."""
+        if not self.keep and not self._raw.closed:
+            self._part.unlink(missing_ok=True)
         self._raw.close()
-        self._temporary.unlink(missing_ok=True)
+
+
+def part_of(target: Path) -> Path:
+    """Where a file is while it is not complete."""
+    return target.with_name(f"{target.name}.part")
+
+
+def _lock(raw: Any, path: str) -> None:
+    """Keep a second run off the file: two writers would mix their results. The lock ends with the process."""
+    import fcntl
+
+    try:
+        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"cannot write to {path}: another run is writing it; wait for its end") from None
+
+
+AnySink = TypeVar("AnySink", bound=Sink)
 
 
 def open_sink(path: str | None) -> Sink:
@@ -89,20 +130,32 @@ def open_sink(path: str | None) -> Sink:
         sys.stdout.flush()
         binary = sys.stdout.buffer
         return Sink("stdout", getattr(binary, "raw", binary))
+    return (
+        _opened(path, lambda: Sink(path, Path(path).open("ab", buffering=0))) if is_special(path) else open_file(path)
+    )
+
+
+def open_file(path: str, position: int = 0) -> FileSink:
+    """A regular file. position: bytes of FILE.part to keep. Raises UsageError where it cannot be written."""
+    return _opened(path, lambda: FileSink(path, position))
+
+
+def _opened(path: str, opening: Callable[[], AnySink]) -> AnySink:
     try:
-        return _special(path) or FileSink(path)
+        return opening()
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write to {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _special(path: str) -> Sink | None:
-    """A device, a named pipe or a descriptor such as /dev/fd/3 cannot be renamed into place: write to it directly."""
+def is_special(path: str) -> bool:
+    """Whether it is a device, a named pipe or a descriptor such as /dev/fd/3, which cannot be renamed into place."""
     place = Path(path)
-    if place.is_dir():
-        raise IsADirectoryError(0, "it is a directory; name a file in it")
-    if place.is_file() and not path.startswith(("/dev/", "/proc/")):
-        return None
-    return Sink(path, place.open("ab", buffering=0)) if place.exists() else None
+    try:
+        if place.is_dir():
+            raise UsageError(f"cannot write to {path}: it is a directory; name a file in it")
+        return place.exists() and (not place.is_file() or path.startswith(("/dev/", "/proc/")))
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"cannot write to {path}: {error}") from error
 
 
 def _compressor(suffix: str) -> Any:

@@ -45,10 +45,16 @@ def check_encoding(encoding: str) -> None:
 
 
 class Source:
-    """One input: its name, its lines and how their bytes become text."""
+    """One input: its name, its lines and how their bytes become text.
 
-    def __init__(self, name: str, encoding: str = "utf-8") -> None:
+    start: the byte of a plain UTF-8 file where reading begins, at the line that begins there or next after it;
+    first_line: the number of that line.
+    """
+
+    def __init__(self, name: str, encoding: str = "utf-8", start: int = 0, first_line: int = 1) -> None:
         self.name = name
+        self.start = start
+        self.first_line = first_line
         self.encoding = encoding
         self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
@@ -59,7 +65,10 @@ class Source:
         """
         with closing(self._open()) as stream:
             try:
-                yield from _lines(stream)
+                if self.start > 0:
+                    stream.seek(self.start - 1)
+                    _skip_line(stream)
+                yield from _lines(stream, is_first=self.start <= 0)
             except _broken(self.name) as error:
                 reason = getattr(error, "strerror", None) or error
                 yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
@@ -101,13 +110,18 @@ def chomp(line: Line) -> Line:
     return line[:-2] if line.endswith(b"\r\n") else line[:-1]
 
 
-def _lines(stream: IO[bytes]) -> Iterator[Line]:
+def _skip_line(stream: IO[bytes]) -> None:
+    line = stream.readline(READ_SIZE)
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(READ_SIZE)
+
+
+def _lines(stream: IO[bytes], is_first: bool = True) -> Iterator[Line]:
     # readline(), not iteration or read(): it returns with the line, however slow the pipe, and it takes a bound
-    line = stream.readline(MAX_LINE + 1).removeprefix(BOM)
+    line = stream.readline(MAX_LINE + 1).removeprefix(BOM if is_first else b"")
     while line:
         if len(line) > MAX_LINE and not line.endswith(b"\n"):
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(READ_SIZE)
+            _skip_line(stream)
             yield RecordError(f"a line longer than {MAX_LINE >> 20} MiB")
         else:
             yield line

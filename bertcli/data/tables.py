@@ -63,8 +63,18 @@ class TableFormatter:
         self._name = name
         self._join = join  # the cells of a row, none quoted yet -> its line
         self._optional = optional
+        self.continues = False  # whether another output, with its header, comes before this one
         self._columns: list[str] | None = None
         self._held: list[str] = []
+
+    @property
+    def state(self) -> Any:
+        """See writers.Stateful."""
+        return [self._columns, self._held]
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._columns, self._held = state
 
     def record(self, result: Mapping[str, Any]) -> str:
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
@@ -87,7 +97,8 @@ class TableFormatter:
     def _begin(self, columns: list[str]) -> str:
         self._columns = columns
         held, self._held = self._held, []
-        return self._join([*columns, "error"]) + "".join(self._error(message) for message in held)
+        header = "" if self.continues else self._join([*columns, "error"])
+        return header + "".join(self._error(message) for message in held)
 
     def _row(self, result: Mapping[str, Any], columns: list[str]) -> str:
         strangers = [name for name in result if name not in columns and name != "error"]

@@ -12,14 +12,15 @@ tried again when the interpreter exits.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from bertcli.data.formats import by_extension, load
+from bertcli.data.journal import Journal, open_journal
 from bertcli.data.records import Record
 from bertcli.data.results import error_result, is_error
-from bertcli.data.sinks import Sink, open_sink
+from bertcli.data.sinks import Sink, is_special, open_sink
 from bertcli.errors import BertcliError, RecordError, UsageError
 
 
@@ -34,6 +35,20 @@ class Formatter(Protocol):
 
 
 @runtime_checkable
+class Stateful(Protocol):
+    """A formatter to which it matters what it wrote before; an output that is resumed gives it back its state."""
+
+    state: Any  # as JSON has it
+
+
+@runtime_checkable
+class Titled(Protocol):
+    """A formatter that begins with the names of its columns, unless it continues another output."""
+
+    continues: bool
+
+
+@runtime_checkable
 class Headed(Protocol):
     """A formatter whose first bytes depend on all that follows; `record` has left room for them."""
 
@@ -41,13 +56,24 @@ class Headed(Protocol):
         """Those bytes."""
 
 
-def open_writer(path: str | None, output_format: str | None = None, *, optional: Sequence[str] = ()) -> "Writer":
+def open_writer(
+    path: str | None,
+    output_format: str | None = None,
+    *,
+    optional: Sequence[str] = (),
+    run: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    force: bool = True,
+    first_index: Callable[[], int] | None = None,
+) -> "Writer":
     """A writer to a file or, for None and "-", to stdout; use it in a `with`.
 
     output_format: else by the file's extension; else rich on a terminal and jsonl anywhere else. optional: result
     fields that only some records have (`windows`): a table gives them a column from the start. A regular file appears
-    under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. Raises UsageError for an
-    unknown format or a place that cannot be written.
+    under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart
+    from others; with it a file has a journal, from which `resume` goes on. force: an existing file is replaced.
+    first_index: for an output that continues others, the index of the first record in the whole. Raises UsageError for
+    an unknown format or a place that cannot be written.
     """
     if path in ("-", "/dev/stdout"):
         path = None
@@ -56,24 +82,41 @@ def open_writer(path: str | None, output_format: str | None = None, *, optional:
         is_terminal = terminal is not None and terminal.isatty()
         output_format = "rich" if is_terminal else by_extension("output", path or "") or "jsonl"
     formatter: Formatter = load("output", output_format).formatter(terminal, optional)
-    sink = open_sink(path)
+    journal, sink = _place(path, run, resume, force)
     if isinstance(formatter, Headed) and not sink.seekable:
         sink.discard()
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
-    return Writer(formatter, sink)
+    if isinstance(formatter, Stateful) and journal.begin.state is not None:
+        formatter.state = journal.begin.state
+    if isinstance(formatter, Titled):
+        formatter.continues = first_index is not None
+    return Writer(formatter, sink, journal, first_index)
+
+
+def _place(path: str | None, run: Mapping[str, Any] | None, resume: bool, force: bool) -> tuple[Journal, Sink]:
+    if path is not None and run is not None and not is_special(path):
+        return open_journal(path, run, resume=resume, force=force)
+    if resume:
+        raise UsageError("--resume needs a regular file to go on with: -o FILE")
+    return Journal(), open_sink(path)
 
 
 class Writer:
-    """Writes results in order; nothing leaves before flush().
+    """Writes results in order; nothing leaves before flush(), unless an archive has a whole block.
 
     failures: how many results the format could not hold, each replaced by an error result in its place.
     """
 
-    def __init__(self, formatter: Formatter, sink: Sink) -> None:
+    def __init__(
+        self, formatter: Formatter, sink: Sink, journal: Journal, first_index: Callable[[], int] | None = None
+    ) -> None:
         self.failures = 0
+        self._first_index = first_index
+        self.journal = journal
         self._formatter = formatter
         self._sink = sink
         self._pending: list[bytes] = []
+        self._size = 0  # bytes that are pending
         self._count = 0  # results given to write()
         self._written = 0  # those whose bytes have left
 
@@ -85,9 +128,17 @@ class Writer:
             if is_error(result):
                 raise
             self.failures += 1
-            text = self._formatter.record(self._failure(error, record))
-        self._pending.append(_bytes(text))
+            self.journal.fail(f"{record.place}: {error}" if record else str(error))
+            text = self._formatter.record(self._failure(str(error), record))
+        self._append(text)
         self._count += 1
+        if self._sink.block and self._size >= self._sink.block:
+            self._send()
+
+    def _append(self, text: str | bytes) -> None:
+        data = _bytes(text)
+        self._pending.append(data)
+        self._size += len(data)
 
     def write_many(self, results: Iterable[Mapping[str, Any]]) -> None:
         """Add the results of a window."""
@@ -96,23 +147,32 @@ class Writer:
 
     def flush(self) -> None:
         """Send what was added, in one write. Raises BertcliError if it cannot be written, and drops it."""
+        if not self._sink.block:
+            self._send()
+
+    def _send(self, complete: bool = False) -> None:
         data = b"".join(self._pending)
         self._pending.clear()
+        self._size = 0
         if data:
-            self._send(data)
+            self._write(data)
         self._written = self._count
+        if data or complete:
+            state = self._formatter.state if isinstance(self._formatter, Stateful) else None
+            self._sink.keep = self.journal.mark(self._sink.position, state, complete)
 
     def close(self) -> None:
         """Flush, and give a file its final name. Raises BertcliError if that fails; the file is then not made."""
         try:
             self._finish()
-        except BaseException:
-            self._sink.discard()
-            raise
-        try:
             self._sink.commit()
         except OSError as error:
-            raise self._failed(error) from error
+            self._abandon()
+            raise error if isinstance(error, BrokenPipeError) else self._failed(error) from error
+        except BaseException:
+            self._abandon()
+            raise
+        self.journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -126,20 +186,30 @@ class Writer:
             if self._sink.streams:
                 self._finish()
         finally:
-            self._sink.discard()
+            self._abandon()
+
+    def _abandon(self) -> None:
+        self._sink.discard()
+        self.journal.abandon()
 
     def _finish(self) -> None:
-        self._pending.append(_bytes(self._formatter.end()))
-        self.flush()
+        self._append(self._formatter.end())
         if isinstance(self._formatter, Headed):
+            self._send()
             self._sink.overwrite(self._formatter.header())
+        self._send(complete=True)
 
-    def _failure(self, error: RecordError, record: Record | None) -> dict[str, Any]:
+    def write_error(self, message: str, record: Record, file: str = "") -> None:
+        """Add the error that stands in the place of a record's result; `file` where there are several inputs."""
+        self.write(self._failure(message, record, file), record)
+
+    def _failure(self, message: str, record: Record | None, file: str = "") -> dict[str, Any]:
         if record is None:
-            return error_result(self._count, self._count + 1, str(error))
-        return error_result(record.index, record.line, str(error))
+            return error_result(self._count, self._count + 1, message)
+        first = self._first_index() if self._first_index else 0
+        return error_result(first + record.index, record.line, message, file=file)
 
-    def _send(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         try:
             self._sink.write(data)
         except BrokenPipeError:
@@ -148,7 +218,10 @@ class Writer:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> BertcliError:
-        rest = f"{self._written} records were written" if self._sink.streams else "the file was not made"
+        if self._sink.streams:
+            rest = f"{self._written} records were written"
+        else:
+            rest = "--resume goes on with what is finished" if self._sink.keep else "the file was not made"
         return BertcliError(f"cannot write to {self._sink.name}: {error.strerror or error}; {rest}")
 
 

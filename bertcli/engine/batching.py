@@ -6,7 +6,7 @@ result can depend on how long its neighbours in the batch are.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bertcli.tokenizer import Features, Window
 
@@ -17,14 +17,26 @@ BATCH_TOKENS = 1024  # activations of 1,024 tokens of a small encoder stay in a 
 Slot = tuple[int, int]  # position of a record in its list, position of a window in the record
 
 
-def cut(encoded: Iterable[tuple[int, Features]], tokens: int) -> Iterator[list[tuple[Slot, Window]]]:
+def distinct(encoded: Iterable[tuple[int, Features]]) -> tuple[list[tuple[Slot, Window]], dict[Slot, Slot]]:
+    """Every different window once, and for each slot the one that stands for it: what a window gives is in its ids."""
+    first: dict[tuple[Any, ...], Slot] = {}
+    windows: list[tuple[Slot, Window]] = []
+    same: dict[Slot, Slot] = {}
+    for i, features in encoded:
+        for k, window in enumerate(features.windows):
+            key = (*window.ids, None, *(window.type_ids or ()))
+            slot = same[i, k] = first.setdefault(key, (i, k))
+            if slot == (i, k):
+                windows.append((slot, window))
+    return windows, same
+
+
+def cut(windows: Iterable[tuple[Slot, Window]], tokens: int) -> Iterator[list[tuple[Slot, Window]]]:
     """Groups of windows of one length, longest first (the last batches then keep all streams busy).
 
     tokens: the most in a batch; a longer window is a batch of its own.
     """
-    slots = [((i, k), window) for i, features in encoded for k, window in enumerate(features.windows)]
-    slots.sort(key=_length, reverse=True)
-    for length, group in groupby(slots, key=_length):
+    for length, group in groupby(sorted(windows, key=_length, reverse=True), key=_length):
         same, size = list(group), max(1, tokens // length)
         for start in range(0, len(same), size):
             yield same[start : start + size]

@@ -16,7 +16,7 @@ from typing import Any
 
 from bertcli.backends.base import BaseBackend
 from bertcli.data.records import Record
-from bertcli.engine.batching import BATCH_TOKENS, Slot, collate, cut
+from bertcli.engine.batching import BATCH_TOKENS, Slot, collate, cut, distinct
 from bertcli.errors import Interrupted, RecordError
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Features, Window
@@ -84,6 +84,8 @@ class _Job:
 
     outcomes: list[Outcome]
     features: dict[int, Features] = field(default_factory=dict)
+    same: dict[Slot, Slot] = field(default_factory=dict)
+    faults: dict[Slot, str] = field(default_factory=dict)
     outputs: dict[Slot, Any] = field(default_factory=dict)
     futures: list[Future[None]] = field(default_factory=list)
 
@@ -170,7 +172,8 @@ class _Stream:
         self.room.give(len(records), weight)
         job = _Job([Outcome(record, error=record.fault) for record in records])
         self._encode(job)
-        for group in cut(job.features.items(), self.settings.batch_tokens):
+        windows, job.same = distinct(job.features.items())
+        for group in cut(windows, self.settings.batch_tokens):
             job.futures.append(self.pool.submit(self._run, job, group))
             job.futures[-1].add_done_callback(lambda _: self.events.put(None))
         self.jobs.append(job)
@@ -193,7 +196,7 @@ class _Stream:
             outputs = self.task.reduce(batch, self.backend.run(batch))
         except Exception as error:
             if len(group) == 1:
-                job.outcomes[group[0][0][0]].error = f"the model failed on this record ({error})."
+                job.faults[group[0][0]] = f"the model failed on this record ({error})."
                 return
             half = len(group) // 2
             self._run(job, group[:half])
@@ -207,9 +210,10 @@ class _Stream:
             future.result()
         for i, features in job.features.items():
             outcome = job.outcomes[i]
+            slots = [job.same[i, k] for k in range(len(features.windows))]
+            outcome.error = next((job.faults[slot] for slot in slots if slot in job.faults), None)
             if outcome.error is None:
-                outputs = [job.outputs[i, k] for k in range(len(features.windows))]
-                outcome.prediction = self.task.combine(features, outputs)
+                outcome.prediction = self.task.combine(features, [job.outputs[slot] for slot in slots])
         return job.outcomes
 
     def close(self) -> None:

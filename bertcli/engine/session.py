@@ -31,14 +31,13 @@ class Session:
     model: Model
     task: BaseTask
     backend: BaseBackend
+    place: device.Device
     reason: str
 
 
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
-    wanted = registry.load("tasks", request.task).Task.name if request.task else None
-    model = resolve(request.model, wanted or "text-classification")
-    task_class = registry.load("tasks", wanted or task_of(model)).Task
+    model, task_class = open_task_class(request)
     task = open_task(task_class, model, options)
     name, why, place = _choose(model, request, task.head)
     backend = registry.load("backends", name).Backend(model, place, task.head, request.precision)
@@ -46,7 +45,14 @@ def open_session(request: Request, options: Options) -> Session:
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
         f"({why}; {place.reason})"
     )
-    return Session(model, task, backend, reason)
+    return Session(model, task, backend, place, reason)
+
+
+def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
+    """The model and its task, neither opened yet."""
+    wanted = registry.load("tasks", request.task).Task.name if request.task else None
+    model = resolve(request.model, wanted or "text-classification")
+    return model, registry.load("tasks", wanted or task_of(model)).Task
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
@@ -72,8 +78,8 @@ def _choose(model: Model, request: Request, head: str) -> tuple[str, str, device
     has_onnx = model.head == head and any(model.onnx_file(precision) for precision in ("int8", "fp32"))
     is_free = request.device == "auto"
     only_cpu = device.cpu(request.threads, "they run on the CPU")
-    if request.backend == "onnx" and is_free:
-        return "onnx", "asked for", only_cpu
+    if request.backend in ("onnx", "openvino") and is_free:
+        return request.backend, "asked for", only_cpu
     if request.backend != "auto":
         return request.backend, "asked for", device.choose(request.device, request.threads)
     if request.precision == "bf16" or not has_onnx:

@@ -117,6 +117,12 @@ class BaseTask(ABC):
         raise UsageError(f"{self.name} has no right and wrong to list; leave out --errors.")
 
 
+def labels_of(config: Mapping[str, Any]) -> list[str]:
+    """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
+    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
 def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
     value = lookup(record.fields, name, option)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, labels_of
 from bertcli.tokenizer import Features, Text, Tokenizer
 
 ALIASES = ("classify", "sentiment")
@@ -34,8 +34,7 @@ class Task(BaseTask):
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
-        names = config.get("id2label") or {}
-        self.labels = [str(names[key]) for key in sorted(names, key=int)]
+        self.labels = labels_of(config)
         self.index = ids_by_name(self.labels)
         self.problem = problem_of(config)
 

@@ -17,7 +17,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
-from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, labels_of, offset, text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 ALIASES = ("ner",)
@@ -50,8 +50,7 @@ class Task(BaseTask):
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
-        names = config.get("id2label") or {}
-        self.labels = [str(names[key]) for key in sorted(names, key=int)]
+        self.labels = labels_of(config)
         self.index = {label: i for i, label in enumerate(self.labels)}
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:

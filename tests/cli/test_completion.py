@@ -28,7 +28,7 @@ def test_commands_are_completed(bertcli: Run) -> None:
     ("words", "expected"),
     [
         ("predict --backe", ["--backend"]),
-        ("predict --backend o", ["onnx"]),
+        ("predict --backend o", ["onnx", "openvino"]),
         ("predict -t text", ["text-classification"]),
     ],
 )

@@ -1,6 +1,7 @@
 """CoNLL in and out."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,9 @@ def test_real_files_have_their_published_counts(file: str, sentences: int, found
     assert len(records) == sentences
     if found is not None:
         assert sum(len(spans(record.fields["tags"])) for record in records) == found
+
+
+def test_other_white_space_is_a_token(records: Any) -> None:
+    found = records("\u2028\n\na b\n\u00a0\n".encode(), "a.conll")
+    assert found[0].fields == {"tokens": ["\u2028"]}
+    assert found[1].fault == "1 columns where the sentence has 2"

@@ -1,5 +1,6 @@
 """ONNX files: the same numbers as torch, static int8, and bit for bit the same whatever is in the batch."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
 from bertcli.device import Device
 from bertcli.engine.export import export
+from bertcli.errors import UsageError
 from bertcli.model import ONNX, read
 
 SIZES = {
@@ -93,3 +95,29 @@ def test_a_row_is_bitwise_the_same_in_a_batch_of_any_size(exported: Path, precis
 
 def test_no_draft_is_left(exported: Path) -> None:
     assert sorted(path.name for path in (exported / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-3), ("int8", 0.05), ("bf16", 0.5)])
+def test_openvino_gives_the_same_numbers_from_the_same_files(exported: Path, precision: str, bound: float) -> None:
+    pytest.importorskip("openvino")
+    from bertcli.backends import openvino
+
+    model = read(exported)
+    reference = runtime.Backend(model, CPU, "SequenceClassification", "int8" if precision == "int8" else "fp32")
+    tested = openvino.Backend(model, CPU, "SequenceClassification", precision)
+    assert tested.precision == precision
+    for shape in ((1, 3), (1, 64), (7, 12), (33, 5)):
+        feed = batch(*shape)
+        first = tested.run(feed)["logits"]
+        kept = first.copy()
+        assert np.abs(first - reference.run(feed)["logits"]).max() < bound
+        tested.run(batch(*shape, seed=1))
+        np.testing.assert_array_equal(first, kept)  # no view of memory that the next batch writes
+
+
+def test_a_backend_that_is_not_installed_is_a_usage_error(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bertcli.backends import openvino
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UsageError, match=r"not installed; pip install 'bertcli\[openvino\]' does it"):
+        openvino.Backend(read(exported), CPU, "SequenceClassification", "auto")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.data.records import Record
-from bertcli.engine.batching import collate, cut
+from bertcli.engine.batching import collate, cut, distinct
 from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
 from bertcli.errors import Interrupted, RecordError
 from bertcli.tokenizer import Features, Window
@@ -91,7 +91,7 @@ def test_a_fault_of_the_reader_stays_in_its_place() -> None:
 
 def test_batches_hold_one_length_and_at_most_the_budget() -> None:
     backend = FakeBackend()
-    texts = ["x" * random.Random(i).randint(1, 10) for i in range(300)]
+    texts = [chr(1000 + i) + "x" * random.Random(i).randint(0, 9) for i in range(300)]
     list(stream(FakeTask(), backend, records(texts), Settings(batch_tokens=32)))  # type: ignore[arg-type]
     assert all(rows * length <= 32 for rows, length in backend.shapes)
     assert sum(rows for rows, _ in backend.shapes) == 300
@@ -99,15 +99,35 @@ def test_batches_hold_one_length_and_at_most_the_budget() -> None:
 
 @given(st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=3), max_size=50), st.integers(1, 64))
 def test_cut_gives_every_window_once_without_padding(lengths: list[list[int]], tokens: int) -> None:
-    encoded = [(i, Features([Window([7] * n) for n in row])) for i, row in enumerate(lengths)]
-    groups = list(cut(encoded, tokens))
-    assert sorted(slot for group in groups for slot, _ in group) == [
-        (i, k) for i, r in enumerate(lengths) for k, _ in enumerate(r)
-    ]
+    windows = [((i, k), Window([7] * n)) for i, row in enumerate(lengths) for k, n in enumerate(row)]
+    groups = list(cut(windows, tokens))
+    assert sorted(slot for group in groups for slot, _ in group) == [slot for slot, _ in windows]
     for group in groups:
         batch = collate([window for _, window in group])
         assert batch["attention_mask"].all() and (batch["input_ids"] == 7).all()
         assert len(group) == 1 or batch["input_ids"].size <= tokens
+
+
+def test_equal_windows_stand_for_one_another_unless_their_segments_differ() -> None:
+    encoded = [
+        (0, Features([Window([1, 2]), Window([3])])),
+        (4, Features([Window([3]), Window([1, 2], [0, 1]), Window([1, 2])])),
+    ]
+    windows, same = distinct(encoded)
+    assert [slot for slot, _ in windows] == [(0, 0), (0, 1), (4, 1)]
+    assert same == {(0, 0): (0, 0), (0, 1): (0, 1), (4, 0): (0, 1), (4, 1): (4, 1), (4, 2): (0, 0)}
+
+
+def test_equal_texts_are_computed_once_and_each_has_its_result_or_its_error() -> None:
+    backend = FakeBackend()
+    texts = ["same", "other", "same", "why?", "why?", "!"] * 20
+    outcomes = list(chain.from_iterable(stream(FakeTask(), backend, records(texts), Settings(window=120))))  # type: ignore[arg-type]
+    assert [outcome.prediction for outcome in outcomes[:3]] == [sum(map(ord, text)) for text in texts[:3]]
+    assert [outcome.error for outcome in outcomes[3:6]] == ["the model failed on this record (question)."] * 2 + [
+        "no exclamation."
+    ]
+    assert [(o.prediction, o.error) for o in outcomes] == [(o.prediction, o.error) for o in outcomes[:6]] * 20
+    assert sum(rows for rows, _ in backend.shapes) <= 2 * (3 + 2)  # two windows; a batch that fails runs again, halved
 
 
 def test_collate_keeps_the_segments_of_a_pair() -> None:

@@ -35,13 +35,7 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 @options.language
 @options.long
 @options.reading
-@click.option(
-    "-f",
-    "--format",
-    "output_format",
-    type=click.Choice(["rich", "json"]),
-    help="[default: rich on a terminal, else json]",
-)
+@options.report
 @click.option(
     "--errors",
     type=click.Path(),

@@ -12,6 +12,9 @@ echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
 bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
 bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
+bertcli predict big.jsonl --shard $SLURM_ARRAY_TASK_ID/64 -o part.$SLURM_ARRAY_TASK_ID.jsonl      # --array=1-64
+bertcli predict big.jsonl -o out.jsonl --resume      # after a kill, a full disk or Ctrl-C: only what is missing
+bertcli predict big.jsonl --engine ray --address ray-head:6379 -o out.jsonl
 tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 """
 
@@ -51,6 +54,9 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 @options.long
 @options.reading
 @click.option(
+    "--shard", metavar="I/N", help="Only the I-th of N parts of FILES; the results of all, in order, are whole."
+)
+@click.option(
     "-f",
     "--format",
     "output_format",
@@ -59,6 +65,12 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 )
 @click.option(
     "-o", "--output", type=click.Path(), metavar="FILE", help="Write here, complete or not at all.  [default: stdout]"
+)
+@click.option("--force", is_flag=True, help="Replace an existing --output.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where an interrupted run with the same input, model and options ended; else begin.",
 )
 @click.option(
     "--on-error",
@@ -75,6 +87,14 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
     help="How long a record may wait for others to share a batch.",
 )
 @options.engine
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This process, or actors of Ray Data, which read FILES by themselves.",
+)
+@click.option("--address", metavar="ADDRESS", help="Ray cluster.  [default: a Ray of this machine alone]")
 @options.voice
 def command(voice: Voice, **given: Any) -> int:
     """Read records from FILES or stdin and write one result for each.

@@ -6,6 +6,7 @@ from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError
 
+WHOLE = True  # a file is one piece
 EXTENSIONS = ()
 
 

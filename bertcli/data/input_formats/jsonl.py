@@ -14,6 +14,7 @@ from bertcli.data.records import Record, parsed
 from bertcli.data.streams import Line, Source, chomp
 from bertcli.errors import RecordError
 
+BY_LINE = True  # reading may begin at any line
 EXTENSIONS = (".ndjson", ".json")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _KINDS = {list: "array", str: "string", bool: "boolean", type(None): "null", int: "number", float: "number"}
@@ -28,7 +29,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
             return None
         return _object(source.text(line))
 
-    return parsed(source.lines(), parse)
+    return parsed(source.lines(), parse, source.first_line)
 
 
 def _object(text: str) -> dict[str, Any]:

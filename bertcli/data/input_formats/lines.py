@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from bertcli.data.records import Record, parsed
 from bertcli.data.streams import Line, Source, chomp
 
+BY_LINE = True  # reading may begin at any line
 EXTENSIONS = (".txt", ".text")
 
 
@@ -14,4 +15,4 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     def parse(line: Line) -> dict[str, str]:
         return {"text": source.text(chomp(line))}
 
-    return parsed(source.lines(), parse)
+    return parsed(source.lines(), parse, source.first_line)

@@ -10,8 +10,9 @@ from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
-from bertcli.errors import UsageError
+from bertcli.errors import RecordError, UsageError
 
+WHOLE = True  # a file is one piece
 EXTENSIONS = ()
 _BEGINS = re.compile(r'\s*\{.*?"data"\s*:\s*\[.*?"paragraphs"\s*:\s*\[', re.DOTALL)
 HEAD = 1 << 16  # characters in which the first paragraph begins
@@ -42,7 +43,7 @@ def is_squad(source: Source) -> bool:
 def _paragraphs(source: Source) -> Iterator[dict[str, Any]]:
     try:
         document = json.loads("".join(map(source.text, source.lines())))
-    except ValueError as error:  # of JSON, and RecordError for bytes that are no text
+    except (ValueError, RecursionError, RecordError) as error:  # of JSON, of its nesting, of bytes that are no text
         raise UsageError(f"{source.name}: not SQuAD's JSON ({error}).") from error
     for article in _list(source, document, "data"):
         yield from _list(source, article, "paragraphs")

@@ -23,6 +23,15 @@ class NpyFormatter:
         self._width = 0  # until the first embedding
         self._missing = 0  # rows before it
 
+    @property
+    def state(self) -> Any:
+        """See writers.Stateful."""
+        return [self._rows, self._width, self._missing]
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._rows, self._width, self._missing = state
+
     def record(self, result: Mapping[str, Any]) -> bytes:
         """A row, after the header and the rows of NaN that waited for its width."""
         embedding = result.get("embedding")

@@ -41,6 +41,15 @@ class RichFormatter:
         self._colours = {"positive": "green", "negative": "magenta"}
         self._width = 8  # of the label column: grows with the labels seen
 
+    @property
+    def state(self) -> Any:
+        """See writers.Stateful."""
+        return [self._colours, self._width]
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._colours, self._width = state
+
     def record(self, result: Mapping[str, Any]) -> str:
         """One line; an error is shown whole, however long."""
         from rich.text import Text

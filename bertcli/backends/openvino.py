@@ -1,0 +1,56 @@
+"""OpenVINO on the CPU, from the same ONNX files: pip install 'bertcli[openvino]'.
+
+Each stream is a request of its own on one compiled model, whose plugin then has as many single-threaded streams.
+OpenVINO computes in bf16 of its own accord where the CPU can; here only where that is asked for.
+"""
+
+import threading
+from pathlib import Path
+
+from bertcli.backends.base import BaseBackend, Batch
+from bertcli.device import Device
+from bertcli.errors import ModelError, UsageError
+from bertcli.model import Model
+
+
+class Backend(BaseBackend):
+    """The files under onnx/: int8 unless fp32 is asked for, or bf16, which is computed from the fp32 file."""
+
+    name = "openvino"
+
+    def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise UsageError("backend openvino is not installed; pip install 'bertcli[openvino]' does it.") from None
+        if device.kind != "cpu":
+            raise UsageError(f"backend openvino runs on the CPU; for {device.kind} use --backend pytorch.")
+        self.precision, file = _choose(model, precision)
+        settings = {
+            "NUM_STREAMS": device.threads,
+            "INFERENCE_NUM_THREADS": device.threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+        }
+        try:
+            self.compiled = openvino.Core().compile_model(str(file), "CPU", settings)
+        except RuntimeError as error:
+            raise ModelError(f"{file}: OpenVINO cannot open it ({error}).") from error
+        self.inputs = [port.get_any_name() for port in self.compiled.inputs]
+        self.outputs = [port.get_any_name() for port in self.compiled.outputs]
+        self.streams = device.threads
+        self.own = threading.local()
+
+    def run(self, batch: Batch) -> Batch:
+        """Run one batch with the calling thread's request."""
+        if not hasattr(self.own, "request"):
+            self.own.request = self.compiled.create_infer_request()
+        values = self.own.request.infer([batch[name] for name in self.inputs])
+        return {name: values[i].copy() for i, name in enumerate(self.outputs)}  # the next batch reuses the memory
+
+
+def _choose(model: Model, precision: str) -> tuple[str, Path]:
+    wanted = {"auto": ("int8", "fp32"), "bf16": ("bf16",)}.get(precision, (precision,))
+    for name in wanted:
+        if file := model.onnx_file("fp32" if name == "bf16" else name):
+            return name, file
+    raise ModelError(f"{model.path}: no ONNX file in {' or '.join(wanted)}; make it with: bertcli export {model.path}")

@@ -1,0 +1,130 @@
+"""Arbitrary bytes through every reader and task: as many records out as in, exit 0 or 3, never a traceback.
+
+    python tests/benchmarks/fuzz_bytes.py [--records 1000000] [--seed 0]
+
+Bytes are pieces of each format's own syntax, of other formats' and noise. Models are random and tiny, made on the spot.
+The exception is SQuAD's JSON, which is one document: what is no such document is a usage error, exit 2.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import random
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bertcli import registry
+from bertcli.cli.main import run
+from bertcli.data.readers import read
+
+WORDS = "good bad film the is not ##s ##ly a [ ] { } , : 1 what who".split()
+PIECES = [
+    b"good", b"bad film", b"a" * 70, b" ", b" ", b"\n", b"\n", b"\n", b"\r\n", b"\r", b"\t", b",", b'"', b"'", b"\\",
+    b'{"text": "good", "question": "who", "context": "a film"}\n', b'{"text": "[MASK] film"}\n', b'{"text": 1}\n',
+    b'{"text": "\\ud800"}', b'{"a": NaN}', b'{"tokens": ["a", ""]}\n', b'{"question": "", "context": ""}\n', b"[" * 40,
+    b'{"data": [{"paragraphs": [' b'{"context": "a film", "qas": [{"id": "1", "question": "what"}]}', b"]}]}", b"null",
+    b"good\tB-PER\n", b"# text = good film\n", b"-DOCSTART- O\n", b"1\tgood\tO\n", b"\xef\xbb\xbf", b"\xff\xfe",
+    b"\x00", b"\x1f\x8b\x08", b"\xc3\xa9", b"\xe4\xb8\xad", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xc3",
+    b"\xe2\x80\xa8", b"e\xcc\x81", b"\xc2\xad", b"\xe2\x80\x8b", b"[MASK]", b"[SEP]", b"1e999", b"-0",
+    b"1" * 5000, b"\x1b[2J",
+]  # fmt: skip
+FORMATS = registry.names("data/input_formats")
+COLUMNS = {"csv": ["--columns", "text,note"], "tsv": ["--columns", "text,note"]}
+
+
+def blob(chance: random.Random, pieces: int) -> bytes:
+    """Bytes of so many pieces, a few of which are noise."""
+    noise = (chance.randbytes(chance.randrange(8)) for _ in iter(int, 1))
+    return b"".join(next(noise) if chance.random() < 0.1 else chance.choice(PIECES) for _ in range(pieces))
+
+
+def make_model(task: str, folder: Path) -> Path:
+    """A random encoder with the task's head: one layer, 31 positions; its ONNX file too."""
+    import torch
+    import transformers
+
+    from bertcli.engine.export import export
+    from bertcli.model import read as read_model
+    from bertcli.tokenizer import load
+
+    head = registry.load("tasks", task).Task.head
+    path = folder / task
+    path.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *(f"##{chr(i)}" for i in range(97, 123))]
+    (path / "vocab.txt").write_text("\n".join(words) + "\n")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=31, initializer_range=0.5,
+    )  # fmt: skip
+    if head == "TokenClassification":
+        config.id2label = {0: "O", 1: "B-PER", 2: "I-PER"}
+        config.label2id = {label: i for i, label in config.id2label.items()}
+    getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_config(config).save_pretrained(path)
+    ids = torch.tensor(load(path, {}).backend.encode("good bad film").ids).numpy()[None].repeat(2, 0)
+    export(path, head, [{"input_ids": ids, "attention_mask": ids**0, "token_type_ids": ids * 0}])
+    assert read_model(path).head == head
+    return path
+
+
+def check(task: str, input_format: str, data: bytes, model: Path, options: list[str]) -> int:
+    """Run `predict` over the bytes and count its records; fails with the bytes where something is wrong."""
+    columns = COLUMNS.get(input_format, [])
+    arguments = ["-t", task, "-m", str(model), "--input-format", input_format, *columns, *options]
+    out, complaints = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "in")
+        file.write_bytes(data)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(complaints):
+            code = run(["predict", str(file), "--backend", "onnx", "--threads", "1", *arguments])
+        expected = _count(file, input_format, columns[1].split(",") if columns else None) if code in (0, 3) else 0
+    shown = data if len(data) < 2000 else f"{len(data)} bytes, the same again for this seed"
+    said = (task, input_format, shown, code, complaints.getvalue())
+    assert code in (0, 3) or (code, input_format) == (2, "squad"), said
+    assert "Traceback" not in complaints.getvalue() and "internal error" not in complaints.getvalue(), said
+    lines = out.buffer.getvalue().split(b"\n")[:-1]  # type: ignore[attr-defined]
+    results = [json.loads(line, parse_constant=_no_number) for line in lines]
+    assert len(results) == expected, said
+    assert (code == 3) == any(_is_error(result) for result in results), said
+    return len(results)
+
+
+def _count(file: Path, input_format: str, columns: list[str] | None) -> int:
+    if input_format == "lines":  # without the reader
+        data = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    return sum(1 for _ in read([str(file)], input_format=input_format, columns=columns))
+
+
+def _is_error(result: Any) -> bool:
+    return isinstance(result.get("error"), dict) and "index" in result
+
+
+def _no_number(name: str) -> NoReturn:
+    raise AssertionError(name)
+
+
+def main() -> None:
+    """Parse the command line; prints how many records each reader and task had."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    warnings.simplefilter("error")
+    chance, counts = random.Random(given.seed), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        with warnings.catch_warnings(action="ignore"):
+            models = {task: make_model(task, Path(folder)) for task in registry.names("tasks")}
+        while counts.total() < given.records:
+            task, input_format = chance.choice(list(models)), chance.choice(FORMATS)
+            data = blob(chance, chance.choice([3, 30, 300, 10_000]))
+            counts[f"{task} {input_format}"] += check(task, input_format, data, models[task], ["-q"])
+    print(json.dumps({"records": counts.total(), **dict(sorted(counts.items()))}))
+
+
+if __name__ == "__main__":
+    main()

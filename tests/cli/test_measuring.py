@@ -1,0 +1,87 @@
+"""bertcli info and bertcli bench: what they say, and their exit codes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertcli import __version__
+from bertcli.backends.onnx import Backend
+from bertcli.cli.main import run
+from tests.cli.conftest import Run
+
+
+def test_info_says_what_there_is_what_is_chosen_and_why(bertcli: Run) -> None:
+    found = json.loads(bertcli("info", "--threads", "1").stdout)
+    assert list(found) == ["versions", "devices", "choice", "model", "check"]
+    assert found["versions"]["bertcli"] == __version__ and found["versions"]["onnxruntime"][0].isdigit()
+    assert "cores of" in found["devices"]["cpu"]
+    assert (found["choice"]["backend"], found["choice"]["precision"]) == ("onnx", "int8")
+    assert "the model has only ONNX files" in found["choice"]["reason"]
+    model = found["model"]
+    assert (model["task"], model["labels"]) == ("text-classification", ["negative", "positive"])
+    assert (model["layers"], model["hidden size"], model["most tokens"]) == (6, 384, 512)
+    assert (model["files"], model["licence"]) == ({"onnx/model_quantized.onnx": "23.2 MB"}, "apache-2.0")
+    assert found["check"] == {"batched": 0.0, "single": 0.0, "at most": 0.001, "passed": True}
+
+
+def test_info_of_a_checkpoint_without_a_card(bertcli: Run, tiny_model: Path) -> None:
+    found = json.loads(bertcli("info", "-m", tiny_model, "-t", "embed", "--device", "cpu").stdout)
+    assert (found["choice"]["backend"], found["model"]["licence"]) == ("pytorch", "not stated")
+    assert found["check"]["passed"] is True
+
+
+def test_info_on_a_terminal_is_tables(bertcli: Run) -> None:
+    shown = bertcli("info", "-t", "ner", "--format", "rich").stdout.decode()
+    assert [line for line in shown.splitlines() if line in ("versions", "devices", "choice", "model", "check")] == [
+        "versions", "devices", "choice", "model", "check",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [0.5, float("nan")])
+def test_a_device_that_computes_wrong_is_exit_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: float
+) -> None:
+    right = Backend.run
+
+    def skewed(self: Backend, batch: Any) -> Any:
+        outputs = right(self, batch)
+        return outputs if len(batch["input_ids"]) == 1 else {name: value + wrong for name, value in outputs.items()}
+
+    monkeypatch.setattr(Backend, "run", skewed)
+    assert run(["info", "--format", "json"]) == 1
+    captured = capsys.readouterr()
+    assert "bertcli: cpu differs from the CPU by " in captured.err and "use --device cpu" in captured.err
+
+
+def test_info_needs_a_model(bertcli: Run) -> None:
+    assert b"is neither a directory nor a model on the Hub" in bertcli("info", "-m", "no/such", expect=2).stderr
+
+
+def test_bench_has_a_row_for_each_length(bertcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("good\nbad film\n" + "good film " * 15 + "\n" + "bad " * 900)
+    rows = [json.loads(line) for line in bertcli("bench", "in.txt", "--backend", "onnx").stdout.splitlines()]
+    assert [(row["tokens"], row["texts"]) for row in rows] == [("more", 1), ("to 16", 2), ("to 32", 1)]
+    for row in rows:
+        assert (row["backend"], row["precision"], row["device"]) == ("onnx", "int8", "cpu")
+        assert 0 < row["least"] <= row["texts_per_s"] <= row["most"] and row["tokens_per_s"] > row["texts_per_s"]
+        assert 0 < row["first_result_s"] < 100 and 50 < row["peak_mb"] < 5000
+
+
+@pytest.mark.parametrize("task", ["ner", "qa"])
+def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    from bertcli.engine import bench
+    from bertcli.engine.predict import Settings
+    from bertcli.engine.session import Request
+    from bertcli.tasks.base import Options
+
+    monkeypatch.setattr(bench, "TOKENS", 400)
+    monkeypatch.setattr(bench, "RUNS", 1)
+    rows = bench.measure(bench.Job(Request(task=task, backend="onnx"), Options(), Settings(), None), 0.0)
+    assert [row["tokens"] for row in rows] == ["to 16", "to 32", "to 128", "to 512"]
+
+
+def test_bench_of_nothing_that_runs(bertcli: Run) -> None:
+    done = bertcli("bench", "--precision", "fp32", expect=2)
+    assert b"no backend and precision that were asked for can run this model" in done.stderr
