@@ -62,7 +62,9 @@ def test_a_worker_that_is_killed_costs_nothing(address: str, bertcli: Run, tmp_p
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     ) as process:  # fmt: skip
         part = tmp_path / "ray.jsonl.part"
+        end = time.monotonic() + 240  # a cluster takes its time to start
         while process.poll() is None and not (part.exists() and part.stat().st_size):
+            assert time.monotonic() < end, "no piece was answered"
             time.sleep(0.02)
         killed = workers()[:1]
         for pid in killed:
