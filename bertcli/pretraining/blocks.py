@@ -15,7 +15,7 @@ from bertcli.pretraining.masking import IGNORED, Masking
 
 Array = np.ndarray[Any, Any]
 Pack = Literal["document", "across"]
-MOST_DEV = 50  # at most this part of the corpus is dev
+MOST_DEV = 50  # at most one token in so many is dev
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,17 @@ class Table(Protocol):
 def split(corpus: Corpus, dev_tokens: int, least: int = 1) -> tuple[Array, Array]:
     """The documents to train on and those to score on: the same ones whatever the seed of a run, both ascending.
 
-    About dev_tokens tokens are dev, and at most a tenth of the corpus; none where `least` documents would be more.
+    About dev_tokens tokens are dev, and at most a fiftieth of the corpus, in documents none of which is larger; none
+    where either would have fewer than `least`.
     """
     begins, ends = corpus.bounds
     order = np.random.Generator(np.random.PCG64DXSM(0)).permutation(len(begins))
-    sizes = (ends - begins)[order]
-    most = len(corpus.ids) // MOST_DEV
-    count = int(np.searchsorted(np.cumsum(sizes), min(dev_tokens, most), side="right"))
-    count = count if count >= least else 0
-    return np.sort(order[count:]), np.sort(order[:count])
+    most = min(dev_tokens, len(corpus.ids) // MOST_DEV)
+    small = order[(ends - begins)[order] <= most]
+    dev = small[: np.searchsorted(np.cumsum((ends - begins)[small]), most, side="right")]
+    if not least <= len(dev) <= len(order) - least:
+        dev = dev[:0]
+    return np.setdiff1d(order, dev), np.sort(dev)
 
 
 def cut(begins: Array, ends: Array, size: int) -> tuple[Array, Array]:

@@ -7,9 +7,9 @@ Other tokenizers, and text whose words a segmenter finds, go through the `tokeni
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,12 @@ CACHED = 1 << 24  # characters of distinct words kept; then the cache starts ane
 # BERT's pre-tokenizer makes each of these a word of its own, so text may be cut before and after them. The marks beyond
 # ASCII are those common enough to matter for speed.
 ALONE = r"!-/:-@\[-`{-~\n。,、;:?!()《》「」『』“”‘’…—·"  # noqa: RUF001
+IDEOGRAPH = IDEOGRAPHS.pattern.strip("[]+")
+WORD = re.compile(f"[{ALONE}{IDEOGRAPH}]|[^ {ALONE}{IDEOGRAPH}]+")
+PREFIX = "##"  # of a piece inside a word; no word begins so, for # is one of its own
 LINE_END = "\n"
+LONG = 1 << 12  # characters; the time of sentencex grows with the square of a text's length
+WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,23 @@ class Encoded:
 
 def sentences(line: str) -> list[str]:
     """The sentences of one line of text, in Chinese or any other language (sentencex, Wikimedia Foundation)."""
+    language = "zh" if 2 * sum(map(len, IDEOGRAPHS.findall(line[:200]))) > len(line[:200]) else "en"
+    # sentencex 1.0 takes the space in "B\xa0." for one byte, and panics
+    ends = accumulate(map(len, _segments(language, WIDE_SPACE.sub(" ", line))))
+    return [sentence for begin, end in pairwise(chain([0], ends)) if (sentence := line[begin:end].strip())]
+
+
+def _segments(language: str, text: str) -> Iterator[str]:
+    """The sentences, which joined are the text; one longer than LONG is cut at a space, if it has any."""
     from sentencex import segment
 
-    language = "zh" if 2 * sum(map(len, IDEOGRAPHS.findall(line[:200]))) > len(line[:200]) else "en"
-    return [stripped for sentence in segment(language, line) if (stripped := sentence.strip())]
+    begin = 0
+    while begin < len(text):
+        found = segment(language, text[begin : begin + LONG])
+        if begin + LONG < len(text):  # the last one may go on
+            found = found[:-1] or [found[0][: found[0].rfind(" ") + 1] or found[0]]
+        yield from found
+        begin += sum(map(len, found))
 
 
 class Encoder:
@@ -55,16 +73,22 @@ class Encoder:
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        self.vocabulary = self.tokenizer.get_vocab_size()
-        self.dtype = "<u2" if self.vocabulary <= 1 << 16 else "<u4"
+        largest = max(self.tokenizer.get_vocab().values())  # a vocabulary may have gaps
+        self.dtype = "<u2" if largest < 1 << 16 else "<u4"
         self.segment = open_segmenter(segmenter) if segmenter else None
-        self.cache = None if segmenter else _word_cache(self.tokenizer, json.loads(tokenizer))
+        stated = json.loads(tokenizer)
+        self.cache = None if segmenter else _word_cache(self.tokenizer, stated)
+        special = [re.escape(token["content"]) for token in stated["added_tokens"] if token["special"]]
+        # whatever the library is told, Unigram finds them among its pieces
+        self.special = re.compile("|".join(special)) if special and stated["model"]["type"] == "Unigram" else None
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode sentences, none of which holds a line end."""
         return self.cache.encode(texts) if self.cache else self._line_by_line(texts)
 
     def _line_by_line(self, texts: Sequence[str]) -> Encoded:
+        if self.special:
+            texts = [self.special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text) for text in texts]
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         starts = [self._starts(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
         ids = list(chain.from_iterable(encoding.ids for encoding in encodings))
@@ -72,32 +96,39 @@ class Encoder:
         return Encoded(np.array(ids, np.int64), np.concatenate([np.zeros(0, bool), *starts]), lengths)
 
     def _starts(self, encoding: tokenizers.Encoding, text: str) -> Array:
+        """By the tokenizer's own words, and more finely where these hold punctuation or several Chinese words."""
         words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
-        starts = np.diff(words, prepend=-2) != 0
-        if self.segment and len(words):
-            begins = np.array([begin for begin, _ in encoding.offsets], np.int64)
-            starts &= ~inner(text, self.segment)[np.minimum(begins, len(text) - 1)]
-        return np.asarray(starts)
+        begins, ends = np.array(encoding.offsets, np.int64).reshape(-1, 2).T
+        continues = np.zeros(len(text) + 1, bool)
+        if self.segment:
+            continues[:-1] = inner(text, self.segment)
+        begun = np.zeros(len(text) + 1, np.int64)
+        begun[[found.start() + 1 for found in WORD.finditer(text)]] = 1
+        begun = (begun * ~np.roll(continues, 1)).cumsum()
+        starts = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
+        return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
 
 
 def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> "_WordCache | None":
     kinds = [(stated[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
-    if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
+    across = any(not token["special"] for token in stated["added_tokens"])  # found wherever they are in a text
+    if across or kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
         return None
-    return _WordCache(tokenizer, stated["model"]["continuing_subword_prefix"], stated["normalizer"])
+    if stated["model"]["continuing_subword_prefix"] != PREFIX:
+        return None
+    return _WordCache(tokenizer, stated["normalizer"])
 
 
 class _WordCache:
     """Entry e is the word with the ids flat[begin[e] : begin[e] + length[e]]; entry 0 a line end."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, prefix: str, normalizer: dict[str, Any]) -> None:
+    def __init__(self, tokenizer: tokenizers.Tokenizer, normalizer: dict[str, Any]) -> None:
         self.tokenizer, self.model = tokenizer, tokenizer.model
         self.lowercase: bool = normalizer["lowercase"]
-        alone = ALONE + (IDEOGRAPHS.pattern.strip("[]+") if normalizer["handle_chinese_chars"] else "")
-        self.pattern = re.compile(f"[{alone}]|[^ {alone}]+")
+        self.pattern = WORD if normalizer["handle_chinese_chars"] else re.compile(f"[{ALONE}]|[^ {ALONE}]+")
         vocabulary = tokenizer.get_vocab()
         self.continues = np.zeros(max(vocabulary.values()) + 1, bool)
-        self.continues[[token for piece, token in vocabulary.items() if piece.startswith(prefix)]] = True
+        self.continues[[token for piece, token in vocabulary.items() if piece.startswith(PREFIX)]] = True
         self._clear()
 
     def _clear(self) -> None:

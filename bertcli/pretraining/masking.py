@@ -5,7 +5,6 @@ become the mask token, 10 % a random token and 10 % stay (Devlin et al. 2018, ar
 tokens and padding are never chosen and never put in.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,11 +32,13 @@ class Masking:
         free: (B, T) bool, what may be chosen; starts: (B, T) bool, where a word begins.
         """
         groups = _groups(free, starts if self.kind != "token" else np.ones_like(starts))
-        chosen = CHOICES[self.kind](groups, self.rate, random)
+        if self.kind == "span":
+            groups = _runs(groups, random)
+        chosen = _units(groups, self.rate, random)
         # SpanBERT replaces a span as a whole; words are replaced token by token, as BERT's whole-word masking does.
         fate = np.asarray(random.random(ids.shape))
         if self.kind == "span":
-            fate = np.take_along_axis(fate, _first_of_run(chosen), 1)
+            fate = np.take_along_axis(fate, np.maximum(groups, 0), 1)
         masked = np.where(chosen & (fate < REPLACED), self.mask_id, ids)
         swapped = chosen & (fate >= REPLACED) & (fate < REPLACED + RANDOM)
         masked[swapped] = random.choice(self.ordinary, int(swapped.sum()))
@@ -53,8 +54,18 @@ def _groups(free: Array, starts: Array) -> Array:
     return np.where(free, (free & (starts | ~before)).cumsum(1) - 1, -1)
 
 
+def _runs(groups: Array, random: np.random.Generator) -> Array:
+    """(B, T) the numbers of words to those of runs of words, which have geometric lengths."""
+    count = int(groups.max(initial=-1)) + 1
+    lengths = np.minimum(random.geometric(SPAN_STOP, (len(groups), count)), LONGEST_SPAN)
+    begins = np.zeros((len(groups), count + 1), np.int64)
+    np.put_along_axis(begins, np.minimum(lengths.cumsum(1), count), 1, axis=1)
+    runs = begins.cumsum(1)
+    return np.where(groups < 0, -1, np.take_along_axis(runs, np.maximum(groups, 0), 1))
+
+
 def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
-    """Words in random order, until the row's share is reached; the last one with the chance that makes it exact."""
+    """Words or runs in random order, until the row's share is reached; the last with the chance that makes it exact."""
     rows, places = np.nonzero(groups >= 0)
     count = int(groups.max(initial=-1)) + 1
     sizes = np.zeros((len(groups), count), np.int64)
@@ -69,42 +80,3 @@ def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
     result = np.zeros(groups.shape, bool)
     result[rows, places] = chosen[rows, groups[rows, places]]
     return result
-
-
-def _spans(groups: Array, rate: float, random: np.random.Generator) -> Array:
-    """Runs of whole words from random places, their lengths geometric, until the row's share is reached."""
-    result = np.zeros(groups.shape, bool)
-    for row, own in zip(result, groups, strict=True):
-        sizes = np.bincount(own[own >= 0])
-        ends = np.cumsum(sizes)
-        left = rate * float(sizes.sum())
-        taken = np.zeros(len(sizes), bool)
-        while left > 0 and not taken.all():
-            first = int(random.choice(np.flatnonzero(~taken)))
-            length = min(int(random.geometric(SPAN_STOP)), LONGEST_SPAN)
-            words = _untaken_run(taken, first, length)
-            # as in _units: a span too long for what is left is taken with the chance that makes the share exact
-            size = int(ends[words[-1]] - ends[first] + sizes[first])
-            if random.random() * size < left:
-                taken[words] = True
-            left -= size
-        row[own >= 0] = taken[own[own >= 0]]
-    return result
-
-
-def _untaken_run(taken: Array, first: int, length: int) -> Array:
-    stop = first + 1
-    while stop < min(first + length, len(taken)) and not taken[stop]:
-        stop += 1
-    return np.arange(first, stop)
-
-
-def _first_of_run(chosen: Array) -> Array:
-    """(B, T) for each token the place where its run of equal choice begins."""
-    begins = np.diff(chosen.astype(np.int8), axis=1, prepend=-1) != 0
-    return np.maximum.accumulate(np.where(begins, np.arange(chosen.shape[1]), 0), axis=1)
-
-
-CHOICES: dict[str, Callable[[Array, float, np.random.Generator], Array]] = {
-    "token": _units, "word": _units, "span": _spans,
-}  # fmt: skip

@@ -18,7 +18,7 @@ from bertcli.pretraining.masking import Masking
 Array = np.ndarray[Any, Any]
 Relation = Literal["nsp", "sop"]
 SHORT = 0.1  # of the pairs are shorter than they could be, as in google-research/bert's create_pretraining_data.py
-TRIES = 10  # to find another document's text that is not, by chance, the true next text
+TRIES = 10  # to find another document's text that is not, by chance, the true next text, and whole sentences
 Span = tuple[int, int]
 
 
@@ -57,12 +57,14 @@ class Pairs:
             target = int(self.random.integers(2, self.room + 1)) if self.random.random() < SHORT else self.room
             stop = max(i + 2, bisect_right(bounds, bounds[i] + target) - 1)
             middle = int(self.random.integers(i + 1, stop))
+            # where the true text could have ended, so that lengths do not tell the relation
+            limit = max(bounds[stop], min(bounds[i] + target, bounds[-1]))
             first, second, relation = (bounds[i], bounds[middle]), (bounds[middle], bounds[stop]), 0
             if self.random.random() < 0.5:
                 relation = 1
                 if kind == "sop":
                     first, second = second, first
-                elif other := self._elsewhere(document, self.room - (first[1] - first[0]), second[0]):
+                elif other := self._elsewhere(document, limit - bounds[middle], second):
                     second, stop = other, middle  # the true next text begins the next pair
                 else:
                     relation = 0
@@ -78,18 +80,30 @@ class Pairs:
         begins, _ = cut(np.concatenate([[begin], ends[:-1]]), ends, max(self.room // 2, 1))
         return [*begins.tolist(), int(end)]
 
-    def _elsewhere(self, document: int, room: int, true: int) -> Span | None:
-        """Whole sentences of another document, as many as fit; never the text at `true`, which some copy may hold."""
+    def _elsewhere(self, document: int, room: int, true: Span) -> Span | None:
+        """Text of another document; never the true next one, nor more or less of it, which some copy may hold."""
+        found: Span | None = None
         for _ in range(TRIES):
             other = int(self.documents[self.random.integers(len(self.documents) - 1)])
             other = other if other != document else int(self.documents[-1])
-            bounds = self._bounds(other)
-            start = int(self.random.integers(len(bounds) - 1))
-            stop = max(start + 1, bisect_right(bounds, bounds[start] + room) - 1)
-            begin, end = bounds[start], min(bounds[stop], bounds[start] + room)
-            if not np.array_equal(self.corpus.ids[begin:end], self.corpus.ids[true : true + end - begin]):
-                return begin, end
-        return None
+            begin, end, is_whole = self._anywhere(other, room)
+            size = min(end - begin, true[1] - true[0])
+            if np.array_equal(self.corpus.ids[begin : begin + size], self.corpus.ids[true[0] : true[0] + size]):
+                continue
+            found = begin, end
+            if is_whole:  # true texts always are, and what tells the two apart should be their sense
+                break
+        return found
+
+    def _anywhere(self, document: int, room: int) -> tuple[int, int, bool]:
+        """Sentences from a random one of a document on, as many as fit; if none does, its beginning, and False."""
+        first = self.corpus.documents[document - 1, 1] if document else 0
+        last = int(self.corpus.documents[document, 1])
+        start = int(self.random.integers(first, last))
+        begin = int(self.corpus.sentences[start - 1]) if start else 0
+        ends = self.corpus.sentences[start : min(start + room, last)]
+        fitting = int(np.searchsorted(ends, begin + room, side="right"))
+        return begin, int(ends[fitting - 1]) if fitting else begin + room, fitting > 0
 
     def batch(self, rows: Array, random: np.random.Generator) -> Inputs:
         """Pairs of one length in all, with their segments and relations."""

@@ -13,10 +13,11 @@ import numpy as np
 from bertcli.errors import UsageError
 
 Cut = Callable[[str], list[str]]
-# What BERT's tokenizer makes tokens of one character (google-research/bert tokenization.py, `_is_chinese_char`).
+# What BERT's tokenizer makes tokens of one character (google-research/bert tokenization.py, `_is_chinese_char`), as
+# `tokenizers` has it, which begins the range of U+2B820 at U+2B920.
 IDEOGRAPHS = re.compile(
     "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff"
-    "\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f\U0002b820-\U0002ceaf\U0002f800-\U0002fa1f]+"
+    "\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f\U0002b920-\U0002ceaf\U0002f800-\U0002fa1f]+"
 )
 
 
