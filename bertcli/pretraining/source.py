@@ -40,7 +40,7 @@ class Source:
     def demand(self, item: Document | RecordError) -> None:
         """Raise UsageError for a fault, unless faults are skipped."""
         if isinstance(item, RecordError) and not self.skip_faults:
-            raise UsageError(f"{item}; --on-error skip leaves such text out.")
+            raise UsageError(f"{item}; --on-error skip leaves such places out.")
 
 
 class Texts:
