@@ -9,11 +9,12 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -68,6 +69,9 @@ class _Place:
     first_fault: str = ""
 
 
+_Batches = Iterator[tuple[_Place, list[Lines]]]
+
+
 def prepare(
     recipe: Recipe, cache: Path, workers: int, stop: Callable[[], int | None]
 ) -> Generator[Reading, None, Corpus]:
@@ -77,11 +81,13 @@ def prepare(
     without text and, unless the source skips faults, at the first one; Interrupted when `stop` returns a signal number.
     """
     folder = cache / cached.key(VERSION, recipe.identity)
-    with cached.locked(folder):
+    with cached.locked(folder, stop):
         if not open_corpus(folder):
             yield from _build(recipe, folder, workers, stop)
     found = open_corpus(folder)
     assert found is not None
+    if found.facts["faults"]:  # an earlier run may have skipped them
+        recipe.source.demand(RecordError(found.facts["first_fault"]))
     return found
 
 
@@ -90,8 +96,8 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Callable[[], int | 
     first = _Place(**writer.state)
     began, committed = time.perf_counter(), first.characters
     try:
-        with closing(writer), _workers(recipe, workers) as connections:
-            for place, part in _answers(connections, _batches(recipe.source, first)):
+        with closing(writer), closing(_parts(recipe, workers, _batches(recipe.source, first))) as parts:
+            for place, part in parts:
                 writer.append(part)
                 speed = (place.characters - first.characters) / (time.perf_counter() - began)
                 yield Reading(place.characters, writer.counts["ids"], speed)
@@ -102,6 +108,7 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Callable[[], int | 
                 if signum:
                     raise Interrupted(signum)
             _demand_text(writer, place)
+            writer.commit(asdict(place))
             writer.finish({"files": list(recipe.source.files), **asdict(place)})
     except OSError as error:  # a full disk
         raise BertcliError(
@@ -115,7 +122,7 @@ def _demand_text(writer: Writer, place: _Place) -> None:
         raise UsageError(f"the corpus has no text{why}.")
 
 
-def _batches(source: Source, place: _Place) -> Iterator[tuple[_Place, list[Lines]]]:
+def _batches(source: Source, place: _Place) -> _Batches:
     """Documents of about BATCH characters together, and the place behind them; the last may hold none."""
     batch: list[Lines] = []
     size = 0
@@ -151,6 +158,16 @@ def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
     return Part(encoded.ids.astype(encoder.dtype), encoded.starts, encoded.lengths[kept], counts[counts > 0])
 
 
+def _parts(recipe: Recipe, workers: int, batches: _Batches) -> Generator[tuple[_Place, Part], None, None]:
+    """What becomes of the batches, in order; one worker would only be waited for, so this process does its work."""
+    if workers > 1:
+        with _workers(recipe, workers) as connections:
+            yield from _answers(connections, batches)
+        return
+    encoder = Encoder(recipe.tokenizer, recipe.words)
+    yield from ((place, tokenise(encoder, documents)) for place, documents in batches)
+
+
 # The processes.
 
 
@@ -160,9 +177,10 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     pipes = [context.Pipe() for _ in range(count)]
     processes = [context.Process(target=_work, args=(end, recipe.tokenizer, recipe.words)) for _, end in pipes]
-    for process, (_, end) in zip(processes, pipes, strict=True):
-        process.start()
-        end.close()
+    with _signals_held():
+        for process, (_, end) in zip(processes, pipes, strict=True):
+            process.start()
+            end.close()
     try:
         yield [own for own, _ in pipes]
     finally:
@@ -172,33 +190,44 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
             process.join()
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes that are started meanwhile never see these signals, which may reach a whole group: the first decides.
+
+    To ignore them would be too late in the processes, which need a second to begin.
+    """
+    resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process decides
     encoder = Encoder(tokenizer, words)
     with suppress(EOFError, OSError):  # the other end is closed
         while True:
             connection.send(tokenise(encoder, connection.recv()))
 
 
-def _answers(
-    connections: Sequence[Connection], batches: Iterable[tuple[_Place, list[Lines]]]
-) -> Iterator[tuple[_Place, Part]]:
-    """What the workers make of the batches, in order. One batch each: with two, both ends could wait on full pipes."""
+def _answers(connections: Sequence[Connection], batches: _Batches) -> Iterator[tuple[_Place, Part]]:
+    """A batch to each worker in turn, and what it answers; with two at once, both ends could wait on full pipes."""
     free, busy = deque(connections), deque[tuple[Connection, _Place]]()
-    for place, documents in batches:
-        done = _receive(busy, free) if not free else None
-        free[0].send(documents)
-        busy.append((free.popleft(), place))
-        if done:
-            yield done
-    while busy:
-        yield _receive(busy, free)
+    try:
+        for place, documents in batches:
+            done = _receive(busy, free) if not free else None
+            free[0].send(documents)
+            busy.append((free.popleft(), place))
+            if done:
+                yield done
+        while busy:
+            yield _receive(busy, free)
+    except (EOFError, ConnectionError):
+        raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
 
 
 def _receive(busy: deque[tuple[Connection, _Place]], free: deque[Connection]) -> tuple[_Place, Part]:
     connection, place = busy.popleft()
     free.append(connection)
-    try:
-        return place, connection.recv()
-    except EOFError:
-        raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
+    return place, connection.recv()
