@@ -34,7 +34,7 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
 def cached_vocabulary(source: Source, size: int, lowercase: bool, cache: Path, stop: Stop) -> Path:
     """The directory of a tokenizer trained on a source, now or by an earlier run."""
     folder = cache / f"vocabulary-{cached.key(VERSION, {**source.identity, 'size': size, 'lowercase': lowercase})}"
-    with cached.locked(folder):
+    with cached.locked(folder, stop):
         if not (folder / "tokenizer").is_dir():
             draft = folder / "draft"
             shutil.rmtree(draft, ignore_errors=True)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def prepare(
     without text and, unless the source skips faults, at the first one; Interrupted when `stop` returns a signal number.
     """
     folder = cache / cached.key(VERSION, recipe.identity)
-    with cached.locked(folder):
+    with cached.locked(folder, stop):
         if not open_corpus(folder):
             yield from _build(recipe, folder, workers, stop)
     found = open_corpus(folder)
@@ -107,6 +108,7 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Callable[[], int | 
                 if signum:
                     raise Interrupted(signum)
             _demand_text(writer, place)
+            writer.commit(asdict(place))
             writer.finish({"files": list(recipe.source.files), **asdict(place)})
     except OSError as error:  # a full disk
         raise BertcliError(
@@ -175,9 +177,10 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     pipes = [context.Pipe() for _ in range(count)]
     processes = [context.Process(target=_work, args=(end, recipe.tokenizer, recipe.words)) for _, end in pipes]
-    for process, (_, end) in zip(processes, pipes, strict=True):
-        process.start()
-        end.close()
+    with _signals_held():
+        for process, (_, end) in zip(processes, pipes, strict=True):
+            process.start()
+            end.close()
     try:
         yield [own for own, _ in pipes]
     finally:
@@ -187,8 +190,21 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
             process.join()
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes that are started meanwhile never see these signals, which may reach a whole group: the first decides.
+
+    To ignore them would be too late in the processes, which need a second to begin.
+    """
+    resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process decides
     encoder = Encoder(tokenizer, words)
     with suppress(EOFError, OSError):  # the other end is closed
         while True:

@@ -3,10 +3,15 @@
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from bertcli.errors import Interrupted
+
+PAUSE = 0.05  # seconds between two looks at a lock that another process has
 
 
 def key(version: int, identity: Mapping[str, Any]) -> str:
@@ -15,12 +20,27 @@ def key(version: int, identity: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, made if need be; another process that wants it waits."""
+def locked(folder: Path, stop: Callable[[], int | None]) -> Iterator[None]:
+    """Hold the folder, made if need be; another process that wants it waits.
+
+    Raises Interrupted when `stop` returns a signal number meanwhile.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the process ends, however it ends
+        while not _taken(file):
+            if signum := stop():
+                raise Interrupted(signum)
+            time.sleep(PAUSE)
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether the lock is ours now; the system lets go of it when the process ends, however it ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sha256(name: str) -> str:

@@ -11,6 +11,7 @@ A folder of flat files, all little-endian, and corpus.json once it is complete:
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,10 @@ def open_corpus(folder: Path) -> Corpus | None:
     if not (folder / COMPLETE).is_file():
         return None
     facts = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-    for name in FILES:
-        if (folder / FILES[name]).stat().st_size != facts["sizes"][name]:
-            raise BertcliError(f"{folder / FILES[name]}: not the size it was written with; delete the folder.")
+    for name, file in FILES.items():
+        path = folder / file
+        if not path.is_file() or path.stat().st_size != facts["sizes"][name]:
+            raise BertcliError(f"{path}: not the size it was written with; delete the folder.")
     kinds = (facts["dtype"], "u1", "<i8", "<i8")
     ids, starts, sentences, documents = (
         np.memmap(folder / file, kind, "r") for file, kind in zip(FILES.values(), kinds, strict=True)
@@ -107,8 +109,7 @@ class Writer:
         _replace(self.folder / JOURNAL, {"sizes": self.sizes, "counts": self.counts, "state": self.state})
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Make the folder a corpus."""
-        self.commit(self.state)
+        """Make the folder a corpus of what is committed."""
         self.close()
         _replace(self.folder / COMPLETE, {"dtype": self.dtype, "sizes": self.sizes, "counts": self.counts, **facts})
         (self.folder / JOURNAL).unlink()
@@ -116,7 +117,8 @@ class Writer:
     def close(self) -> None:
         """Close the files; what was not committed is cut off when a run continues."""
         for file in self.files.values():
-            file.close()
+            with suppress(OSError):  # of a full disk, which has been told already
+                file.close()
 
 
 def _replace(path: Path, value: Mapping[str, Any]) -> None:

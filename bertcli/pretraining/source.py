@@ -33,14 +33,18 @@ class Source:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """What is read, by names that people know; files by their content."""
-        files = {f"corpus file {i} ({Path(name).name})": cached.sha256(name) for i, name in enumerate(self.files, 1)}
+        """What is read, by names that people know; files by their content and what their names say of its format."""
+        files = {f"corpus file {i} ({Path(name).name})": _content(name) for i, name in enumerate(self.files, 1)}
         return files | {f"--{name.replace('_', '-')}": str(value) for name, value in self.options.items()}
 
     def demand(self, item: Document | RecordError) -> None:
         """Raise UsageError for a fault, unless faults are skipped."""
         if isinstance(item, RecordError) and not self.skip_faults:
             raise UsageError(f"{item}; --on-error skip leaves such places out.")
+
+
+def _content(name: str) -> str:
+    return cached.sha256(name) + "".join(Path(name.lower()).suffixes[-2:])
 
 
 class Texts:
