@@ -216,7 +216,7 @@ def test_lengths_take_their_shares_of_the_steps(fit: Fit) -> None:
 
 def test_batches_are_full_and_hold_no_padding(fit: Fit) -> None:
     taken = [step.tokens for step in steps(fit(epochs=1))]
-    assert max(taken) < 2 * 128 and sum(taken) / len(taken) > 0.9 * 128
+    assert max(taken) <= 2 * 128 and sum(taken) / len(taken) > 0.9 * 128
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch.compile's own parts

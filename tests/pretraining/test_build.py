@@ -340,7 +340,7 @@ def test_faults_are_refused_or_counted(tmp_path: Path, small: None) -> None:
     first = f"{bad}:2: invalid UTF-8 at byte 3 of the line; --encoding names another encoding"
     with pytest.raises(UsageError) as refused:
         build_all(recipe(good, bad, binary), tmp_path / "cache")
-    assert str(refused.value) == f"{first}; --on-error skip leaves such text out."
+    assert str(refused.value) == f"{first}; --on-error skip leaves such places out."
     corpus = build_all(recipe(good, bad, binary, skip=True), tmp_path / "cache")
     assert [WORDS[token] for token in corpus.ids] == ["hello"] * 100 + ["a", "c"]
     assert (corpus.facts["faults"], corpus.facts["first_fault"]) == (3, first)
