@@ -3,12 +3,12 @@
     python tests/benchmarks/pretraining.py speed CORPUS TOKENIZER
     python tests/benchmarks/pretraining.py tokenising CORPUS TOKENIZER
     python tests/benchmarks/pretraining.py guesser CORPUS TOKENIZER
-    python tests/benchmarks/pretraining.py helps MODEL TRAIN DEV TEST --options '--text-field sentence'
+    python tests/benchmarks/pretraining.py helps MODEL TRAIN DEV TEST --options '--epochs 3'
 
 CORPUS is plain text, TOKENIZER a directory with a tokenizer. The peer is ../shared/peers/train_mlm.py: a model of 6
 layers of 384, blocks of 128 tokens, 32 of them in a step; start-up and the first two steps are outside the time.
 `guesser` is what always guesses the most frequent token, on the documents that `pretrain` holds out. `helps` fine-tunes
-MODEL, and random weights of its shape, with three seeds each; DEV chooses the epoch, TEST has the accuracy.
+MODEL, and random weights of its shape, with three seeds each, on JSONL; DEV chooses the epoch, TEST has the accuracy.
 """
 
 import argparse
@@ -144,7 +144,7 @@ def _tuned(base: str, train: str, dev: str, test: str, seed: int, options: list[
         settings = ["--epochs", "5", "--lr", "3e-4", "--seed", str(seed), "--no-export", "-q"]
         files = ["--train", train, "--dev", dev, "-m", base, "-o", f"{name}/model"]
         subprocess.run([*bertcli, "finetune", *files, *settings, *options], check=True)
-        command = [*bertcli, "evaluate", test, "-m", f"{name}/model", *options]
+        command = [*bertcli, "evaluate", test, "-m", f"{name}/model"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return float(json.loads(done.stdout)["accuracy"])
 
@@ -153,7 +153,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "tokenising", "guesser", "helps"])
     parser.add_argument("files", nargs="+")
-    parser.add_argument("--options", default="", help="for finetune and evaluate")
+    parser.add_argument("--options", default="", help="for finetune")
     given = parser.parse_args()
     programs = {"speed": speed, "tokenising": tokenising, "guesser": guesser}
     if given.what == "helps":
