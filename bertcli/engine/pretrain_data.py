@@ -13,7 +13,7 @@ from bertcli.pretraining.pairs import Pairs, Relation
 from bertcli.tokenizer import Tokenizer
 
 RELATIONS: dict[str, Relation] = {"mlm+nsp": "nsp", "mlm+sop": "sop"}
-TWO = 2  # documents that pairs need, for one to take a wrong next sentence from
+TWO = 2  # sentences that a pair needs, and documents, for one to take a wrong next sentence from
 
 
 class CorpusData:
@@ -24,7 +24,8 @@ class CorpusData:
         self.special = _special(words)
         self.masking = _masking(settings, words)
         least = TWO if settings.objective == "mlm+nsp" else 1
-        self.train, self.dev = split(corpus, settings.dev_tokens, least)
+        sentences = TWO if settings.objective in RELATIONS else 1
+        self.train, self.dev = split(corpus, settings.dev_tokens, least, sentences)
 
     def describe(self) -> str:
         """The split, for people."""

@@ -48,16 +48,17 @@ class Table(Protocol):
         """Blocks of one length, masked."""
 
 
-def split(corpus: Corpus, dev_tokens: int, least: int = 1) -> tuple[Array, Array]:
+def split(corpus: Corpus, dev_tokens: int, least: int = 1, sentences: int = 1) -> tuple[Array, Array]:
     """The documents to train on and those to score on: the same ones whatever the seed of a run, both ascending.
 
-    About dev_tokens tokens are dev, and at most a fiftieth of the corpus, in documents none of which is larger; none
-    where either would have fewer than `least`.
+    About dev_tokens tokens are dev, and at most a fiftieth of the corpus, in documents none of which is larger or has
+    fewer `sentences`; none where either would have fewer than `least`.
     """
     begins, ends = corpus.bounds
     order = np.random.Generator(np.random.PCG64DXSM(0)).permutation(len(begins))
     most = min(dev_tokens, len(corpus.ids) // MOST_DEV)
-    small = order[(ends - begins)[order] <= most]
+    enough = np.diff(corpus.documents[:, 1], prepend=0) >= sentences
+    small = order[(enough & (ends - begins <= most))[order]]
     dev = small[: np.searchsorted(np.cumsum((ends - begins)[small]), most, side="right")]
     if not least <= len(dev) <= len(order) - least:
         dev = dev[:0]

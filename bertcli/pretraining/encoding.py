@@ -18,7 +18,7 @@ import tokenizers
 from bertcli.pretraining.words import IDEOGRAPHS, inner, open_segmenter
 
 Array = np.ndarray[Any, Any]
-CACHED = 1 << 24  # characters of distinct words kept; then the cache starts anew
+CACHED = 1 << 23  # characters of distinct words kept, about 190 MB; then the cache starts anew
 # BERT's pre-tokenizer makes each of these a word of its own, so text may be cut before and after them. The marks beyond
 # ASCII are those common enough to matter for speed.
 ALONE = r"!-/:-@\[-`{-~\n。,、;:?!()《》「」『』“”‘’…—·"  # noqa: RUF001

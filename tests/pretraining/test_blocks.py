@@ -176,6 +176,13 @@ def test_dev_does_not_leave_one_document_to_train_pairs_on() -> None:
     assert [len(part) for part in split(corpus, 100, 2)] == [3, 0]
 
 
+def test_dev_has_pairs_where_these_are_trained_on(make_corpus: Callable[[Any], Corpus]) -> None:
+    corpus = make_corpus([[[5], [6]] if i % 10 == 0 else [[7, 8]] for i in range(1000)])
+    train, dev = split(corpus, 30, 1, sentences=2)
+    assert len(dev) == 15 and not (dev % 10).any() and len(train) == 985
+    assert (split(corpus, 30)[1] % 10).any()
+
+
 def test_the_split_of_a_written_corpus(make_corpus: Callable[[Any], Corpus]) -> None:
     corpus = make_corpus([[[5, 6], [7]], [[8]]])
     assert [bound.tolist() for bound in corpus.bounds] == [[0, 3], [3, 4]]
