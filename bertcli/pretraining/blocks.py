@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from bertcli.errors import UsageError
 from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.masking import IGNORED, Masking
 
@@ -131,9 +130,3 @@ class _Stream:
         found = self.begins[own] + places - self.first[own]
         is_text = found < self.ends[own]
         return np.where(is_text, found, self.begins[own]), is_text
-
-
-def demand_blocks(table: Table, what: str) -> None:
-    """Raise UsageError where there is nothing to train on."""
-    if not len(table.lengths):
-        raise UsageError(f"the corpus gives no {what}.")

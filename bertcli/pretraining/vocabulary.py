@@ -6,7 +6,6 @@ et al. 2016), as Hugging Face's do; Google's own trainer was never published. Th
     python -c 'from bertcli.pretraining.vocabulary import *; print(train(["a ab"] * 9, 9, lowercase=True).get_vocab())'
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -60,12 +59,6 @@ def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: 
     names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL}
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": max_length, **names}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-
-
-def sha256(tokenizer: Tokenizer) -> str:
-    """The hash of all that decides about ids; padding and truncation, which a use of it sets, do not."""
-    parts = json.loads(tokenizer.to_str()) | {"padding": None, "truncation": None}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _merged(tokenizer: Tokenizer, texts: Iterable[str], size: int, known: list[str]) -> dict[str, int]:

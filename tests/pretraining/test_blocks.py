@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli.errors import UsageError
-from bertcli.pretraining.blocks import Blocks, Inputs, Pack, Special, Table, demand_blocks, split
+from bertcli.pretraining.blocks import Blocks, Inputs, Pack, Special, Table, split
 from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.masking import IGNORED, Masking
 
@@ -135,8 +134,6 @@ def test_no_text_has_no_blocks() -> None:
     for pack in ("document", "across"):
         table = Blocks(corpus_of([3]), np.zeros(0, np.int64), 8, pack, SPECIAL, MASKING)
         assert len(table.lengths) == 0
-    with pytest.raises(UsageError, match=r"^the corpus gives no blocks\.$"):
-        demand_blocks(table, "blocks")
 
 
 # The split.
