@@ -1,7 +1,7 @@
 """Raw text to token ids at the speed a corpus needs: sentences first, then each distinct word only once.
 
 A BERT tokenizer treats every word by itself, and text repeats its words: looking up ids of words that were seen
-is several times faster than tokenising them again (2.9 to 10 MB/s a core on English Wikipedia), with the same result.
+(word_cache.py) is several times faster than tokenising them again, with the same result.
 Other tokenizers, and text whose words a segmenter finds, go through the `tokenizers` library line by line.
 """
 
@@ -9,23 +9,18 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise, repeat
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
 import tokenizers
 
+from bertcli.pretraining.word_cache import ALONE, IDEOGRAPH, WordCache
 from bertcli.pretraining.words import IDEOGRAPHS, inner, open_segmenter
 
 Array = np.ndarray[Any, Any]
-CACHED = 1 << 23  # characters of distinct words kept, about 190 MB; then the cache starts anew
-# BERT's pre-tokenizer makes each of these a word of its own, so text may be cut before and after them. The marks beyond
-# ASCII are those common enough to matter for speed.
-ALONE = r"!-/:-@\[-`{-~\n。,、;:?!()《》「」『』“”‘’…—·"  # noqa: RUF001
-IDEOGRAPH = IDEOGRAPHS.pattern.strip("[]+")
 WORD = re.compile(f"[{ALONE}{IDEOGRAPH}]|[^ {ALONE}{IDEOGRAPH}]+")
 PREFIX = "##"  # of a piece inside a word; no word begins so, for # is one of its own
-LINE_END = "\n"
 LONG = 1 << 12  # characters; the time of sentencex grows with the square of a text's length
 WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
@@ -42,6 +37,8 @@ class Encoded:
 
 def sentences(line: str) -> list[str]:
     """The sentences of one line of text, in Chinese or any other language (sentencex, Wikimedia Foundation)."""
+    if line.isascii():
+        return [sentence for found in _segments("en", line) if (sentence := found.strip())]
     language = "zh" if 2 * sum(map(len, IDEOGRAPHS.findall(line[:200]))) > len(line[:200]) else "en"
     # sentencex 1.0 takes the space in "B\xa0." for one byte, and panics
     ends = accumulate(map(len, _segments(language, WIDE_SPACE.sub(" ", line))))
@@ -78,13 +75,19 @@ class Encoder:
         self.segment = open_segmenter(segmenter) if segmenter else None
         stated = json.loads(tokenizer)
         self.cache = None if segmenter else _word_cache(self.tokenizer, stated)
+        self.continues = np.zeros(largest + 1, bool)
+        pieces = self.tokenizer.get_vocab().items()
+        self.continues[[token for piece, token in pieces if piece.startswith(PREFIX)]] = True
         special = [re.escape(token["content"]) for token in stated["added_tokens"] if token["special"]]
         # whatever the library is told, Unigram finds them among its pieces
         self.special = re.compile("|".join(special)) if special and stated["model"]["type"] == "Unigram" else None
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode sentences, none of which holds a line end."""
-        return self.cache.encode(texts) if self.cache else self._line_by_line(texts)
+        if not self.cache:
+            return self._line_by_line(texts)
+        ids, lengths = self.cache.encode(texts)
+        return Encoded(ids, ~self.continues[ids], lengths)
 
     def _line_by_line(self, texts: Sequence[str]) -> Encoded:
         if self.special:
@@ -109,66 +112,19 @@ class Encoder:
         return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
 
 
-def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> "_WordCache | None":
+def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> WordCache | None:
     kinds = [(stated[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
     across = any(not token["special"] for token in stated["added_tokens"])  # found wherever they are in a text
     if across or kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
         return None
     if stated["model"]["continuing_subword_prefix"] != PREFIX:
         return None
-    return _WordCache(tokenizer, stated["normalizer"])
+    lowercase: bool = stated["normalizer"]["lowercase"]
 
-
-class _WordCache:
-    """Entry e is the word with the ids flat[begin[e] : begin[e] + length[e]]; entry 0 a line end."""
-
-    def __init__(self, tokenizer: tokenizers.Tokenizer, normalizer: dict[str, Any]) -> None:
-        self.tokenizer, self.model = tokenizer, tokenizer.model
-        self.lowercase: bool = normalizer["lowercase"]
-        self.pattern = WORD if normalizer["handle_chinese_chars"] else re.compile(f"[{ALONE}]|[^ {ALONE}]+")
-        vocabulary = tokenizer.get_vocab()
-        self.continues = np.zeros(max(vocabulary.values()) + 1, bool)
-        self.continues[[token for piece, token in vocabulary.items() if piece.startswith(PREFIX)]] = True
-        self._clear()
-
-    def _clear(self) -> None:
-        self.entries = {LINE_END: 0}
-        self.flat, self.begin, self.length = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self.characters = 0
-
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        words = self.pattern.findall(LINE_END.join([*texts, ""]))
-        entries = self._look_up(words)
-        lengths = self.length[entries]
-        ends = np.cumsum(lengths)
-        ids = self.flat[np.repeat(self.begin[entries] - (ends - lengths), lengths) + np.arange(lengths.sum())]
-        return Encoded(ids, ~self.continues[ids], np.diff(ends[entries == 0], prepend=0))
-
-    def _look_up(self, words: list[str]) -> Array:
-        entries = np.fromiter(map(self.entries.get, words, repeat(-1)), np.int64, len(words))
-        missing = np.flatnonzero(entries < 0).tolist()
-        if not missing:
-            return entries
-        if self.characters > CACHED:
-            self._clear()
-            return self._look_up(words)
-        self._learn(list(dict.fromkeys(words[i] for i in missing)))
-        entries[missing] = [self.entries[words[i]] for i in missing]
-        return entries
-
-    def _learn(self, words: list[str]) -> None:
-        pieces = [self._plain(word) if word.isascii() and word.isalnum() else self._any(word) for word in words]
-        lengths = np.array([len(own) for own in pieces], np.int64)
-        self.entries.update(zip(words, range(len(self.begin), len(self.begin) + len(words)), strict=True))
-        self.begin = np.concatenate([self.begin, len(self.flat) + np.cumsum(lengths) - lengths])
-        self.length = np.concatenate([self.length, lengths])
-        self.flat = np.concatenate([self.flat, np.fromiter(chain.from_iterable(pieces), np.int64)])
-        self.characters += sum(map(len, words))
-
-    def _plain(self, word: str) -> list[int]:
-        """Of ASCII letters and digits only the case is ever normalised; the model alone takes a third of the time."""
-        return [token.id for token in self.model.tokenize(word.lower() if self.lowercase else word)]
-
-    def _any(self, word: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(word, add_special_tokens=False).ids
+    def encode(word: str) -> list[int]:
+        if word.isascii() and word.isalnum():  # normalising is lower-casing; the model alone takes a third of the time
+            return [token.id for token in tokenizer.model.tokenize(word.lower() if lowercase else word)]
+        ids: list[int] = tokenizer.encode(word, add_special_tokens=False).ids
         return ids
+
+    return WordCache(encode, stated["normalizer"]["handle_chinese_chars"])

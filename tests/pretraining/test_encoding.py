@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from bertcli.pretraining import encoding
+from bertcli.pretraining import encoding, word_cache
 from bertcli.pretraining.encoding import Encoder, sentences
 from bertcli.pretraining.vocabulary import SPECIAL
 from bertcli.pretraining.words import IDEOGRAPHS
@@ -87,15 +87,8 @@ def test_every_common_character_beside_words(kind: str) -> None:
     assert encoded(ENCODERS[kind], [text]) == expected(KINDS[kind], [text])
 
 
-def test_plain_words_need_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = Encoder(KINDS["uncased"].to_str())
-    assert encoder.cache is not None
-    monkeypatch.setattr(encoder.cache, "_any", None)
-    assert encoded(encoder, ["HELLO a1"]) == expected(KINDS["uncased"], ["HELLO a1"])
-
-
 def test_a_full_cache_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "CACHED", 20)
+    monkeypatch.setattr(word_cache, "CACHED", 20)
     encoder = Encoder(KINDS["uncased"].to_str())
     numbers = random.Random(0)
     for _ in range(50):
