@@ -21,13 +21,12 @@ HEAD = 1 << 16  # characters in which the first paragraph begins
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records {"id", "question", "context", "answers"}, with is_impossible in 2.0. line: the number of the question.
 
-    Raises UsageError for what is not SQuAD's JSON.
+    Raises UsageError for what is not SQuAD's JSON, before the first record.
     """
-    number = 0
-    for paragraph in _paragraphs(source):
-        for question in _list(source, paragraph, "qas"):
-            number += 1
-            yield _record(question, paragraph.get("context"), number)
+    paragraphs = [(paragraph, _list(source, paragraph, "qas")) for paragraph in _paragraphs(source)]
+    questions = ((question, paragraph.get("context")) for paragraph, own in paragraphs for question in own)
+    for number, (question, context) in enumerate(questions, 1):
+        yield _record(question, context, number)
 
 
 def is_squad(source: Source) -> bool:
