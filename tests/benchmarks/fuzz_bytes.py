@@ -53,8 +53,10 @@ def blob(chance: random.Random, pieces: int) -> bytes:
 def document(chance: random.Random, paragraphs: int) -> bytes:
     """SQuAD's JSON with a few places spoilt: lost keys, wrong types and offsets, junk; seldom noise in its bytes."""
     whole = {"version": "v2.0", "data": [{"title": "", "paragraphs": [_paragraph(chance) for _ in range(paragraphs)]}]}
-    for _ in range(chance.choice([0, 1, 1, 3, 10]) if paragraphs else 0):
-        owner, key = chance.choice(list(_places(whole)))
+    for _ in range(chance.choice([0, 1, 1, 3, 10])):
+        if not (places := list(_places(whole))):
+            break
+        owner, key = chance.choice(places)
         match chance.randrange(3):
             case 0:
                 del owner[key]
