@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bertcli.data.input_formats.jsonl import check_surrogates
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
@@ -59,4 +60,9 @@ def _record(question: Any, context: Any, number: int) -> Record:
     if not isinstance(question, dict):
         return Record(0, line=number, fault="a question that is no JSON object")
     names = ("id", "question", "answers", "is_impossible")
-    return Record(0, {name: question[name] for name in names if name in question} | {"context": context}, number)
+    fields = {name: question[name] for name in names if name in question} | {"context": context}
+    try:
+        check_surrogates(fields)
+    except RecordError as error:
+        return Record(0, line=number, fault=str(error))
+    return Record(0, fields, number)
