@@ -2,7 +2,8 @@
 
 FILE.resume holds one line of JSON that says what the run is, then a line for each write to FILE.part. After a kill the
 last line whose bytes are there tells where to go on: records before it are read again, compared by their digest and
-dropped. Knows no task; `run` is whatever must be the same for the result to be the same.
+dropped. Output is on the disk before its line is written; lines themselves are not waited for, as a lost one costs only
+its window. Knows no task; `run` is whatever must be the same for the result to be the same.
 """
 
 import errno
@@ -81,7 +82,10 @@ class SideFile(Journal):
         """Begin the file anew with what is known, at once or not at all."""
         lines = [self._run, *([asdict(self.begin)] if self._marks else [])]
         draft = self._path.with_name(f"{self._path.name}.new")
-        draft.write_text("".join(_line(line) for line in lines), encoding="utf-8")
+        with draft.open("w", encoding="utf-8") as file:
+            file.writelines(map(_line, lines))
+            file.flush()
+            os.fsync(file.fileno())  # else a loss of power may leave its name without its bytes
         draft.replace(self._path)
         self._file = self._path.open("ab", buffering=0)
         return self

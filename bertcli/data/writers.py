@@ -158,8 +158,16 @@ class Writer:
             self._write(data)
         self._written = self._count
         if data or complete:
+            self._sync()
             state = self._formatter.state if isinstance(self._formatter, Stateful) else None
             self._sink.keep = self.journal.mark(self._sink.position, state, complete)
+
+    def _sync(self) -> None:
+        """The bytes reach the disk before the mark that counts on them."""
+        try:
+            self._sink.sync()
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Flush, and give a file its final name. Raises BertcliError if that fails; the file is then not made."""

@@ -18,6 +18,7 @@ import torch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
 from bertcli.device import Device
+from bertcli.engine.first import take_first_early
 from bertcli.engine.quantize import quantize
 from bertcli.errors import BertcliError
 from bertcli.model import ONNX, Model, read
@@ -53,7 +54,8 @@ def export(directory: Path, head: str, feeds: Feeds) -> list[Row]:
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    exact = _trace(module, feeds[0], directory / ONNX["fp32"])
+    exact = take_first_early(_trace(module, feeds[0], directory / ONNX["fp32"]))
+    onnx.save(exact, directory / ONNX["fp32"])
     _write_optimized(quantize(exact, feeds), directory / ONNX["int8"])
     rows = _compare(model, module, head, feeds)
     if rows[0].largest > TOLERANCE:

@@ -6,6 +6,7 @@ lost or doubled. Knows no format: `read` is a function from the number of a piec
 """
 
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -81,7 +82,8 @@ def answers(
 
 
 def _connected(address: str | None) -> Any:
-    """Ray, silent: its own log and progress have no place among results."""
+    """Ray, silent: its own log and progress have no place among results, nor does it report its use to its makers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data

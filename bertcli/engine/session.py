@@ -3,6 +3,7 @@
 Knows how to choose; what a task, a backend or a device is, the registry and their files say.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertcli import device, registry, tokenizer
@@ -38,9 +39,12 @@ class Session:
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
     model, task_class = open_task_class(request)
-    task = open_task(task_class, model, options)
-    name, why, place = _choose(model, request, task.head)
-    backend = registry.load("backends", name).Backend(model, place, task.head, request.precision)
+    name, why, place = _choose(model, request, task_class.head)
+    open_backend = registry.load("backends", name).Backend
+    with ThreadPoolExecutor(1) as opening:  # ONNX Runtime opens a file without the GIL: 30 ms of work beside its 40
+        opened = opening.submit(open_backend, model, place, task_class.head, request.precision)
+        task = open_task(task_class, model, options)
+    backend = opened.result()
     reason = (
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
         f"({why}; {place.reason})"

@@ -1,5 +1,6 @@
 """Fixtures of the reader and writer tests."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,10 @@ def written(tmp_path: Path) -> Any:
         return (tmp_path / name).read_bytes()
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for the disk; a loss of power is none of theirs."""
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _: None, raising=False)

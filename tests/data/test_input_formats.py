@@ -1,5 +1,7 @@
 """JSON lines and tables in, well-formed and broken."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,3 +145,27 @@ def test_csv_large_fields(records: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert found[1].fields == {"a": "1", "b": "2"}
     assert found[2].fault == "a row longer than 0 MiB (is a quote never closed?)"
     assert found[3].fields == {"a": "row", "b": "z"}  # it goes on after the row that was given up
+
+
+# -- SQuAD's JSON
+
+
+def squad(*paragraphs: object) -> bytes:
+    return json.dumps({"data": [{"paragraphs": list(paragraphs)}]}).encode()
+
+
+def test_half_a_surrogate_pair_is_a_fault_of_one_question(records: Any) -> None:
+    qas = [{"question": text} for text in ("who", "w\ud800")]
+    first, second = records(squad({"context": "c", "qas": qas}), "a.json", input_format="squad")
+    assert (first.fields, first.fault) == ({"question": "who", "context": "c"}, None)
+    assert (second.line, second.fault) == (
+        2,
+        "not usable JSON (half of a surrogate pair, which no UTF-8 text can hold)",
+    )
+
+
+def test_a_document_is_refused_before_its_first_question(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(squad({"context": "c", "qas": [{"question": "who"}]}, {"context": "c"}))
+    found = read([str(tmp_path / "a.json")], input_format="squad")
+    with pytest.raises(UsageError, match=r"a\.json: not SQuAD's JSON \(no list 'qas' where one belongs\)\."):
+        next(iter(found))

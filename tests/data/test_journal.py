@@ -191,6 +191,29 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.
     assert (last["records"], last["failed"], last["complete"]) == (5 * WINDOW, 3, False)
 
 
+def test_output_is_on_the_disk_before_the_mark_that_counts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "o.jsonl", []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_size), raising=False)
+    with opened(path, resume=True) as writer:
+        list(work(writer, records()))
+    marks = [json.loads(line) for line in (tmp_path / "o.jsonl.resume").read_bytes().splitlines()[1:]]
+    assert len(marks) > COUNT // WINDOW
+    assert [mark["position"] for mark in marks] == synced
+
+
+def test_a_disk_that_fails_late_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(5, os.strerror(5))
+
+    monkeypatch.setattr(os, "fdatasync", fail, raising=False)
+    with pytest.raises(BertcliError, match=r"cannot write to .*o\.jsonl: Input/output error; the file was not made"):  # noqa: SIM117
+        with opened(tmp_path / "o.jsonl") as writer:
+            list(work(writer, records()))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_journal_in_memory_counts() -> None:
     journal = Journal()
     journal.add(Record(0), None)

@@ -44,11 +44,12 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"a JSON {_KINDS[type(value)]}, not an object")
     if _SURROGATE.search(text):
-        _check_surrogates(value)
+        check_surrogates(value)
     return value
 
 
-def _check_surrogates(value: dict[str, Any]) -> None:
+def check_surrogates(value: dict[str, Any]) -> None:
+    """Raise RecordError for text that no tokenizer takes and no UTF-8 output holds."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

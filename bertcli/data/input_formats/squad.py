@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bertcli.data.input_formats.jsonl import check_surrogates
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
@@ -21,13 +22,12 @@ HEAD = 1 << 16  # characters in which the first paragraph begins
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records {"id", "question", "context", "answers"}, with is_impossible in 2.0. line: the number of the question.
 
-    Raises UsageError for what is not SQuAD's JSON.
+    Raises UsageError for what is not SQuAD's JSON, before the first record.
     """
-    number = 0
-    for paragraph in _paragraphs(source):
-        for question in _list(source, paragraph, "qas"):
-            number += 1
-            yield _record(question, paragraph.get("context"), number)
+    paragraphs = [(paragraph, _list(source, paragraph, "qas")) for paragraph in _paragraphs(source)]
+    questions = ((question, paragraph.get("context")) for paragraph, own in paragraphs for question in own)
+    for number, (question, context) in enumerate(questions, 1):
+        yield _record(question, context, number)
 
 
 def is_squad(source: Source) -> bool:
@@ -60,4 +60,9 @@ def _record(question: Any, context: Any, number: int) -> Record:
     if not isinstance(question, dict):
         return Record(0, line=number, fault="a question that is no JSON object")
     names = ("id", "question", "answers", "is_impossible")
-    return Record(0, {name: question[name] for name in names if name in question} | {"context": context}, number)
+    fields = {name: question[name] for name in names if name in question} | {"context": context}
+    try:
+        check_surrogates(fields)
+    except RecordError as error:
+        return Record(0, line=number, fault=str(error))
+    return Record(0, fields, number)
