@@ -151,7 +151,7 @@ def _ranks(values: Array) -> Callable[[Array], Array]:
     def ranks(weights: Array) -> Array:
         counts: Array = weights @ groups  # (B, distinct values)
         middle: Array = counts.cumsum(1) - (counts - 1) / 2
-        return middle[:, places]  # type: ignore[no-any-return]
+        return middle[:, places]
 
     return ranks
 
@@ -168,7 +168,7 @@ def _pearson(weights: Array, x: Array, y: Array) -> Array:
 
 def _ratio(part: Array, whole: Array) -> Array:
     """NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)  # type: ignore[no-any-return]
 
 
 def _mean(values: Array) -> Array:
