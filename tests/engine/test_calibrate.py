@@ -42,7 +42,7 @@ def test_predict_and_evaluate_use_it_and_evaluate_shows_it():
 
 @pytest.mark.parametrize("temperature", [0, -1, "2", None, float("inf")])
 def test_a_temperature_that_is_none_is_named(temperature):
-    with pytest.raises(ModelError, match="temperature .* is not a positive number"):
+    with pytest.raises(ModelError, match=r"temperature .* is not a positive number"):
         task_for({**SENTIMENT, "calibration": {"temperature": temperature}})
 
 
@@ -100,22 +100,22 @@ def test_tags_keep_their_decisions():
 
 def test_what_cannot_be_calibrated():
     stars = task_for(STARS)
-    with pytest.raises(UsageError, match="a regression has no probabilities"):
+    with pytest.raises(UsageError, match=r"a regression has no probabilities"):
         calibrate.fit(stars, collect(stars, outcomes((1.0, [1]))), None)
     task = task_for(SENTIMENT)
-    with pytest.raises(UsageError, match="^--target chooses thresholds"):
+    with pytest.raises(UsageError, match=r"^--target chooses thresholds"):
         calibrate.fit(task, collect(task, outcomes(*overconfident(8))), Target("recall", 0.9))
-    with pytest.raises(UsageError, match="^no temperature is best on these 1 decisions"):
+    with pytest.raises(UsageError, match=r"^no temperature is best on these 1 decisions"):
         calibrate.fit(task, collect(task, outcomes(("negative", [4, 0]))), None)
 
 
 def test_the_embedded_model_and_a_directory_that_is_there_are_not_written_to(tmp_path):
     embedded = read(BUILTIN / "text-classification")
     for named in (None, str(embedded.path)):
-        with pytest.raises(UsageError, match="stays as it is; -o DIR writes a calibrated copy"):
+        with pytest.raises(UsageError, match=r"stays as it is; -o DIR writes a calibrated copy"):
             calibrate.demand_writable(embedded, named, None)
     (tmp_path / "x").touch()
-    with pytest.raises(UsageError, match="it is there already"):
+    with pytest.raises(UsageError, match=r"it is there already"):
         calibrate.demand_writable(embedded, None, tmp_path)
 
 
