@@ -72,7 +72,7 @@ def test_numbers_are_compared_by_their_errors():
 
 
 def test_other_data_and_other_tasks_are_refused():
-    _, _, old = evaluated(SENTIMENT, *OLD, gold=GOLD[:3] + ["positive"])
+    _, _, old = evaluated(SENTIMENT, *OLD, gold=[*GOLD[:3], "positive"])
     task, gold, new = evaluated(SENTIMENT, *NEW)
     with pytest.raises(UsageError, match=r"^--compare OLD: it was scored on other texts or labels"):
         compare(task, gold, new, old.outcomes, "OLD")
