@@ -117,7 +117,7 @@ def _indicators(ids: Array, labels: int, values: Array | None = None) -> Any:
     """(N, L), sparse: 1 (or the value) at each example's label."""
     from scipy.sparse import csr_array
 
-    count = len(ids)
+    count, ids = len(ids), ids.copy()  # dropping zeros changes it
     ones = np.ones(count) if values is None else values.astype(np.float64)
     found = csr_array((ones, ids, np.arange(count + 1)), shape=(count, labels))
     found.eliminate_zeros()

@@ -34,6 +34,13 @@ def test_single_label():
     assert names == classification.SINGLE_LABEL.keys()
 
 
+def test_the_given_arrays_stay_as_they_are():
+    gold, given = RNG.integers(0, L, N), RNG.integers(0, L, N)
+    copies = gold.copy(), given.copy()
+    resampled.single_label(gold, given, np.ones(N), L)
+    assert np.array_equal(gold, copies[0]) and np.array_equal(given, copies[1])
+
+
 def test_one_class_only():
     zeros = np.zeros(N, int)
     found = bootstrap.values(resampled.single_label(zeros, zeros, np.zeros(N), 2), N)
