@@ -67,6 +67,10 @@ class Task(BaseTask):
             return error
         return [text[start:end] for start, end in places]
 
+    def texts(self, record: Record) -> tuple[str, ...]:
+        """The text, of given tokens joined by spaces. Raises RecordError."""
+        return (self.words(record)[0],)
+
     def words(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
         tokens = record.fields.get("tokens")
@@ -198,7 +202,7 @@ def entity_types(record: Record, field: str) -> set[str]:
     """The types of a labelled record's entities, whatever its words are. Raises RecordError."""
     if "tokens" in record.fields:
         return {span.type for span in gold_of_tags(record, field)}
-    return {kind for _, _, kind in _triples(record)}
+    return {kind for _, _, kind in triples(record)}
 
 
 def gold_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:
@@ -245,7 +249,7 @@ def gold_of_text(record: Record, length: int, places: list[tuple[int, int]]) -> 
     """
     found: list[Span] = []
     lost: list[Span] = []
-    for start, end, kind in sorted(_triples(record), key=lambda item: (item[0], -item[1])):
+    for start, end, kind in sorted(triples(record), key=lambda item: (item[0], -item[1])):
         if not 0 <= start < end <= length:
             raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
         own = [i for i, (begins, ends) in enumerate(places) if begins < end and ends > start]
@@ -256,7 +260,8 @@ def gold_of_text(record: Record, length: int, places: list[tuple[int, int]]) -> 
     return found, lost
 
 
-def _triples(record: Record) -> list[tuple[int, int, str]]:
+def triples(record: Record) -> list[tuple[int, int, str]]:
+    """The `entities` of a record as start, end and type. Raises RecordError."""
     if "entities" not in record.fields:
         there = ", ".join(record.fields) or "nothing"
         raise RecordError(
