@@ -21,6 +21,7 @@ KINDS: dict[str, Problem] = {
     "multi": "multi_label_classification",
     "regression": "regression",
 }
+INTEGER = re.compile(r"[+-]?\d+")
 DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
 
 
@@ -149,7 +150,7 @@ def names_in(records: Iterable[Record], problem: Problem | Other, settings: Sett
 
 
 def _is_integer(name: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+", name) is not None
+    return INTEGER.fullmatch(name) is not None
 
 
 def _names(value: Any, problem: Problem | Other, separator: str) -> list[str]:

@@ -37,7 +37,7 @@ def guess_task(record: Record | None) -> str:
 
 
 def check(settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None) -> Report:
-    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: nothing is counted."""
+    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does."""
     findings = Findings()
     tokens = tokenizer.load(model.path, model.config) if model else NoTokenizer()
     limit, tokens.max_length = tokens.max_length, ENDLESS
@@ -64,7 +64,9 @@ def _decide(settings: Settings, base: Model, splits: Sequence[Split], findings: 
     """What fine-tuning would decide; None where it would refuse."""
     for split in splits[1:]:
         if not split.examples:
-            findings.add("nothing-to-learn", split.place, "the dev data has no usable record; mend it, or leave it away.")
+            findings.add(
+                "nothing-to-learn", split.place, "the dev data has no usable record; mend it, or leave it away."
+            )
     if settings.task == "text-classification" and settings.problem == "auto":
         labels.check_kinds(splits[0].examples, settings.label_field, findings)
     try:
@@ -83,7 +85,9 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: problem.D
     for example in examples:
         record = example.record
         if split.name == "dev" and (unknown := problem.unknown([record], decision, settings)):
-            findings.add("unknown-label", record.place, f"{', '.join(map(repr, unknown))}; train has: {_few(decision.labels)}")
+            findings.add(
+                "unknown-label", record.place, f"{', '.join(map(repr, unknown))}; train has: {_few(decision.labels)}"
+            )
             continue
         try:
             example.gold = task.label(record)

@@ -1,7 +1,7 @@
 """Texts that are equal or nearly so, in time linear in their number.
 
-Candidates by MinHash and banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4),
-each then compared exactly. Knows no records: a text is a tuple of its parts, two for a pair.
+Candidates by MinHash and banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4), each
+then compared exactly. Knows no records: a text is a tuple of its parts, two for a pair.
 Try: python -c "from bertcli.engine.checking.duplicates import near; print(list(near([('a fine film',)] * 2)))"
 """
 

@@ -30,14 +30,18 @@ KINDS: Mapping[str, Kind] = {  # in the order in which they are shown
     "conflicting-label": Kind("warning", "a text that has another label elsewhere; decide for one of them"),
     "duplicate": Kind("warning", "a text that came before in its split; keep one"),
     "near-duplicate": Kind("warning", "nearly a text that came before in its split; look at both"),
-    "mixed-labels": Kind("warning", "a label of another kind than nearly all; mend it, or say --problem"),
+    "mixed-labels": Kind(
+        "warning", "a label of another kind than most, so that all are taken for classes; mend it, or say --problem"
+    ),
     "label-typo": Kind("warning", "a label much like a more frequent one; rename it if it is a typo"),
     "rare-label": Kind("warning", "a label with too few training records to be learnt; add some, or merge it"),
     "imbalance": Kind("warning", "labels of very different frequency; --class-weights balanced evens them"),
     "label-not-in-dev": Kind("warning", "a label of train that dev never has, so no score tells of it; add some"),
     "empty-text": Kind("warning", "there is nothing to read; delete the record"),
     "long-text": Kind("warning", "more tokens than the model takes; --long window reads the rest of it too"),
-    "unknown-pieces": Kind("warning", "the tokenizer does not know much of the text; take a model of its language"),
+    "unknown-pieces": Kind(
+        "warning", "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model"
+    ),
     "misplaced-entity": Kind("warning", "an entity that begins or ends inside a word and teaches nothing; mend it"),
     "overlapping-entity": Kind("warning", "an entity that overlaps another and teaches nothing; keep one of them"),
     "tag-scheme": Kind("warning", "a tag that breaks the scheme of the other sentences; mend it"),

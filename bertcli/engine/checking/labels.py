@@ -9,7 +9,7 @@ from typing import Any
 
 from bertcli.engine.checking.findings import Findings
 from bertcli.engine.checking.split import Example, Split
-from bertcli.engine.problem import TOKENS, Decision, is_decimal
+from bertcli.engine.problem import INTEGER, TOKENS, Decision, is_decimal
 
 FEW = 5  # training records under which a label can hardly be learnt
 UNEVEN = 10  # times as many records as the rarest label: from here on the rare ones are seldom predicted
@@ -112,19 +112,25 @@ def _check_balance(train: Split, found: Counter[str], findings: Findings) -> Non
 
 
 def check_kinds(examples: Sequence[Example], field: str, findings: Findings) -> None:
-    """Lists among texts, or decimal numbers among names: one of another kind changes what all of them are taken for."""
+    """One that is no list, or has no decimal point, among labels that are or have: it makes classes of them all."""
     kinds = [(example, _kind(example.record.fields.get(field))) for example in examples]
-    usual, count = Counter(kind for _, kind in kinds).most_common(1)[0] if kinds else ("", 0)
-    if usual == "name" or count == len(kinds) or count < NEARLY_ALL * len(kinds):
+    found = Counter(kind for _, kind in kinds)
+    usual = max(("list", "decimal number"), key=lambda kind: found[kind])
+    least = max(NEARLY_ALL * (len(kinds) - found["integer"]), len(kinds) / 2)  # 4 among 3.5 and 2.25 is not rare
+    if not least <= found[usual] < len(kinds):
         return
     for example, kind in kinds:
         if kind != usual:
-            value = example.record.fields.get(field)
-            message = f"{value!r:.60} is a {kind}, where {count:,} of {len(kinds):,} are a {usual}"
-            findings.add("mixed-labels", example.record.place, message)
+            shown = f"{example.record.fields.get(field)!r:.60}"
+            message = f"{shown} is a {kind}" if kind != "integer" else f"{shown} is an integer"
+            findings.add(
+                "mixed-labels", example.record.place, f"{message}, {found[usual]:,} of {len(kinds):,} are a {usual}"
+            )
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, list):
         return "list"
-    return "decimal number" if is_decimal(value) else "name"
+    if is_decimal(value):
+        return "decimal number"
+    return "integer" if INTEGER.fullmatch(str(value)) else "name"

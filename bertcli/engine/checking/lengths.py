@@ -9,7 +9,7 @@ from bertcli.engine.checking.findings import Findings
 from bertcli.engine.checking.split import Example, Split
 from bertcli.tokenizer import Tokenizer
 
-FOREIGN = 0.1  # share of a text's pieces that the tokenizer may not know
+FOREIGN = 0.2  # share of a text's pieces that the tokenizer may not know
 
 
 def check(splits: Sequence[Split], tokenizer: Tokenizer, limit: int, findings: Findings) -> dict[str, dict[str, Any]]:

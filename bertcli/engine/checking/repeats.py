@@ -1,17 +1,19 @@
-"""Records that repeat others, in their split or from train to dev, and empty ones. Knows texts and targets, no format."""
+"""Records that repeat others, in their split or from train to dev, and empty ones. Knows texts and targets only."""
 
 from collections.abc import Sequence
 
 from bertcli.engine.checking.duplicates import Parts, near
 from bertcli.engine.checking.findings import Findings
 from bertcli.engine.checking.split import Example, Split
+from bertcli.tasks.question_answering import Gold
 
-Seen = dict[Parts, tuple[Split, Example]]
+Seen = dict[Parts, list[Example]]  # of each text the first record with each label
 
 
 def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
     """Note empty texts, and equal and nearly equal ones within and across splits, train before dev."""
     seen: Seen = {}
+    train = 0
     for split in splits:
         own: Seen = {}
         for example in split.examples:
@@ -20,35 +22,51 @@ def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
                 continue
             _compare(example, own, findings, "duplicate")
             _compare(example, seen, findings, "leak")
-            own.setdefault(example.texts, (split, example))
-        seen |= {texts: first for texts, first in own.items() if texts not in seen}
-    _check_near(seen, findings)
+            _remember(example, own)
+        for example in (example for same in own.values() for example in same):
+            _remember(example, seen)
+        train = len(seen) if split is splits[0] else train
+    _check_near([same[0] for same in seen.values()], train, findings)
     if task == "question-answering" and len(splits) > 1:
         _check_contexts(*splits, findings)
 
 
 def _told(example: Example) -> str:
-    return " and ".join(f"'{text:.40}'" for text in example.texts)
+    return " / ".join(f"'{text:.40}'" for text in example.texts)
+
+
+def _agree(one: Example, other: Example) -> bool:
+    """Whether two labels of a text go together: two annotators may give two of several right answers."""
+    if isinstance(one.gold, Gold):
+        return not (one.gold.answers or other.gold.answers) or not set(one.gold.answers).isdisjoint(other.gold.answers)
+    return bool(one.gold == other.gold)
+
+
+def _remember(example: Example, seen: Seen) -> None:
+    same = seen.setdefault(example.texts, [])
+    if all(not _agree(example, other) for other in same):
+        same.append(example)
 
 
 def _compare(example: Example, seen: Seen, findings: Findings, code: str) -> None:
-    """Note that a text came before, and with another label; of two in one split the conflict says enough."""
-    if example.texts not in seen:
+    """Note that a text came before, and never with its label; of two in one split that says enough."""
+    if not (others := seen.get(example.texts)):
         return
-    place, (_, other) = example.record.place, seen[example.texts]
-    if example.gold == other.gold or code == "leak":
+    place = example.record.place
+    same = next((other for other in others if _agree(example, other)), None)
+    other = same or others[0]
+    if same or code == "leak":
         findings.add(code, place, f"as at {other.record.place}: {_told(example)}")
-    if example.gold != other.gold:
+    if not same:
         findings.add("conflicting-label", place, f"another label than at {other.record.place}: {_told(example)}")
 
 
-def _check_near(seen: Seen, findings: Findings) -> None:
-    texts = list(seen)  # train first
-    for i, j, similarity in near(texts):
-        (split, example), (earlier, other) = seen[texts[i]], seen[texts[j]]
-        code = "near-duplicate" if split is earlier else "near-leak"
-        message = f"{similarity:.2f} like {other.record.place}: {_told(example)} and {_told(other)}"
-        findings.add(code, example.record.place, message)
+def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> None:
+    """Look at the first record of each text, of which the first `train` are in that split."""
+    for i, j, similarity in near([example.texts for example in examples]):
+        example, other = examples[i], examples[j]
+        code = "near-leak" if j < train <= i else "near-duplicate"
+        findings.add(code, example.record.place, f"{similarity:.2f} like {other.record.place}: {_told(example)}")
 
 
 def _check_contexts(train: Split, dev: Split, findings: Findings) -> None:
