@@ -113,8 +113,10 @@ def test_tags_that_break_the_scheme_and_entities_that_are_no_words(check: Check)
 def test_answers_that_are_not_where_they_are_said_to_be(check: Check, tiny_model: Path) -> None:
     context = "the actor was good in a lovely film"
     answers = [("good", 14), ("good", 3), ("not there", 0), ("goo", 14)]
-    rows = [{"question": f"how {word}", "context": context, "answers": [{"text": text, "answer_start": start}]}
-            for word, (text, start) in zip(("was he", "is it", "is that", "about this"), answers)]  # fmt: skip
+    rows = [
+        {"question": f"how {i}", "context": context, "answers": [{"text": text, "answer_start": start}]}
+        for i, (text, start) in enumerate(answers)
+    ]
     check.write("a.jsonl", jsonl(rows))
     check.write("b.jsonl", jsonl([{**rows[0], "question": "another"}]))
     code, report = check.report("a.jsonl", "--dev", "b.jsonl", "-m", tiny_model)

@@ -18,9 +18,9 @@ ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
 NEARLY_ALL = 0.9  # share of labels of one kind from which on those of another look like mistakes
 
 
-def names(example: Example, decision: Decision) -> list[str]:
-    """The labels of an example by name, as often as it has them: one, several, or the types of its entities."""
-    labels, gold = decision.labels, example.gold
+def names(gold: Any, decision: Decision) -> list[str]:
+    """The labels of a target by name, as often as it has them: one, several, or the types of its entities."""
+    labels = decision.labels
     match decision.problem:
         case "single_label_classification":
             return [labels[gold]]
@@ -35,7 +35,7 @@ def names(example: Example, decision: Decision) -> list[str]:
 
 def counts(split: Split, decision: Decision) -> Counter[str]:
     """How often a split has each label."""
-    return Counter(name for example in split.examples for name in names(example, decision))
+    return Counter(name for example in split.examples for name in names(example.gold, decision))
 
 
 def table(splits: Sequence[Split], decision: Decision) -> dict[str, dict[str, Any]]:
@@ -58,7 +58,7 @@ def check(splits: Sequence[Split], decision: Decision, findings: Findings) -> No
     typos = dict(_typos(found))
     rare = {name for name in found.keys() - typos.keys() if found[name] < FEW}
     for example in train.examples:
-        for name in dict.fromkeys(names(example, decision)):
+        for name in dict.fromkeys(names(example.gold, decision)):
             if name in typos:
                 other = typos[name]
                 findings.add("label-typo", example.record.place, f"'{name}' {_times(found, name, other)}")
