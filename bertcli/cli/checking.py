@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # places of a kind
 LABELS = 20  # the most frequent
-PLACE = 40  # cells of a place before it is folded
 KINDS: tuple[Severity, ...] = ("error", "warning")
 COLOURS = {"error": "bold red", "warning": "bold yellow"}
 
@@ -95,17 +94,13 @@ def _render(console: "Console", report: Report, verdict: str) -> None:
 
 
 def _render_kind(console: "Console", kind: Mapping[str, Any]) -> None:
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     title = (f"{kind['severity']}: {kind['code']}", COLOURS[kind["severity"]])
-    console.print(Text.assemble("\n", title, f" ({kind['count']:,}): {kind['message']}"), highlight=False)
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(max_width=PLACE, overflow="fold")
-    grid.add_column(overflow="fold")
+    console.print(Text.assemble("\n", title, f" ({kind['count']:,}): {kind['message']}"))
     for own in kind["places"][:SHOWN]:
-        grid.add_row(Text(_plain(f"  {own['place']}")), Text(_plain(own["message"])))
-    console.print(grid)
+        console.print(Padding(Text(_plain(f"{own['place']}: {own['message']}")), (0, 0, 0, 2)))
     if kind["count"] > SHOWN:
         console.print(f"  and {kind['count'] - SHOWN:,} more", style="dim", highlight=False)
 

@@ -203,10 +203,13 @@ def test_people_see_each_kind_with_three_places(check: Check, capsys: pytest.Cap
     check.write("a.jsonl", jsonl([*ROWS, *[{"text": ""}] * 5, {"text": "\x1b[31m", "label": "bad"}]))
     assert run(["check", "a.jsonl", "--format", "rich"]) == 1
     shown = capsys.readouterr().out
-    assert shown.endswith(
-        "  a.jsonl:15 no field 'label' (the record has: text); --label-field names another.\n  and 2 more\n\n"
-        "5 errors, 0 warnings; finetune refuses this data until the errors are mended\n"
-    )
+    assert [line.rstrip() for line in shown.splitlines()][-5:] == [
+        "  a.jsonl:15: no field 'label' (the record has: text); --label-field names",
+        "  another.",
+        "  and 2 more",
+        "",
+        "5 errors, 0 warnings; finetune refuses this data until the errors are mended",
+    ]
     assert "\nerror: bad-label (5): the label is missing or is none; mend it, or name its" in shown
     assert max(map(len, shown.splitlines())) <= 80 and "\x1b" not in shown
 

@@ -31,6 +31,11 @@ def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
         _check_contexts(*splits, findings)
 
 
+def _at(other: Example, example: Example) -> str:
+    """Where a record is, as seen from another."""
+    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.place
+
+
 def _told(example: Example) -> str:
     return " / ".join(f"'{text:.40}'" for text in example.texts)
 
@@ -56,9 +61,9 @@ def _compare(example: Example, seen: Seen, findings: Findings, code: str) -> Non
     same = next((other for other in others if _agree(example, other)), None)
     other = same or others[0]
     if same or code == "leak":
-        findings.add(code, place, f"as at {other.record.place}: {_told(example)}")
+        findings.add(code, place, f"as {_at(other, example)}: {_told(example)}")
     if not same:
-        findings.add("conflicting-label", place, f"another label than at {other.record.place}: {_told(example)}")
+        findings.add("conflicting-label", place, f"another label than {_at(other, example)}: {_told(example)}")
 
 
 def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> None:
@@ -66,7 +71,7 @@ def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> 
     for i, j, similarity in near([example.texts for example in examples]):
         example, other = examples[i], examples[j]
         code = "near-leak" if j < train <= i else "near-duplicate"
-        findings.add(code, example.record.place, f"{similarity:.2f} like {other.record.place}: {_told(example)}")
+        findings.add(code, example.record.place, f"{similarity:.2f} like {_at(other, example)}: {_told(example)}")
 
 
 def _check_contexts(train: Split, dev: Split, findings: Findings) -> None:
@@ -76,5 +81,5 @@ def _check_contexts(train: Split, dev: Split, findings: Findings) -> None:
     for example in dev.examples:
         other = contexts.get(example.texts[1])
         if other and example.texts not in asked:
-            message = f"the context of {other.record.place}: '{example.texts[0]:.60}'"
+            message = f"the context of {_at(other, example)}: '{example.texts[0]:.60}'"
             findings.add("leaked-context", example.record.place, message)
