@@ -110,8 +110,8 @@ def small_files(folder: Path) -> None:
     texts = "".join(f"{text}\n" for text, _ in rows)
     named = {
         table: ("train.tsv", "dev.tsv", "new.tsv"), lines: ("train.jsonl", "dev.jsonl"),
-        squad: ("train.json", "dev.json"), columns: ("train.conll", "dev.iob2", "test.iob2"), asked: ("questions.jsonl",),
-        texts: ("texts.txt", "contracts/a.txt", "contracts/b.txt"),
+        squad: ("train.json", "dev.json"), columns: ("train.conll", "dev.iob2", "test.iob2"),
+        asked: ("questions.jsonl",), texts: ("texts.txt", "contracts/a.txt", "contracts/b.txt"),
     }  # fmt: skip
     (folder / "contracts").mkdir()
     for content, names in named.items():
