@@ -1,19 +1,28 @@
-"""Score a task's predictions against the labels of their records, list the mistakes, and hold metrics to bounds.
+"""Score a task's predictions against the labels of their records, and hold metrics to bounds.
 
-Takes the outcomes of engine/predict.py, and knows no backend, format or command. Keeps a label and a raw prediction
-per record, and of the records only the wrong ones, if they are asked for.
-Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
+Takes the outcomes of engine/predict.py, and knows no backend, format or command. Keeps the records with their labels
+and raw predictions in memory. Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from hashlib import blake2b
 from typing import Any, Protocol
 
+import numpy as np
+
 from bertcli.data.records import Record
+from bertcli.engine.evaluation import Evaluation, LengthBucket, Outcomes
 from bertcli.errors import GateError, RecordError, UsageError
-from bertcli.tasks.base import BaseTask
+from bertcli.metrics import bootstrap, calibration
+from bertcli.metrics.bootstrap import Metrics
+from bertcli.tasks.base import BaseTask, Example
+
+SHORTEST = 16  # tokens of the first bucket of lengths
+SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
 
 
 class Outcome(Protocol):
@@ -22,57 +31,113 @@ class Outcome(Protocol):
     record: Record
     prediction: Any
     error: str | None
+    tokens: int
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """metrics: of the task. records: how many were scored. faults: `file:line: message` of those that were not.
+@dataclass
+class Predicted:
+    """Records whose labels are known, with their raw predictions; and `file:line: message` of those that are left out.
 
-    mistakes: the wrong ones, surest first: their input fields, what the task shows of the mistake (`gold`,
-    `predicted`, …), `source` and `line`; empty unless asked for.
+    tokens: the length of each record. lost: how many records the faults are of.
     """
 
-    metrics: dict[str, Any]
-    records: int
-    faults: list[str]
-    mistakes: list[dict[str, Any]]
+    records: list[Record] = field(default_factory=list)
+    gold: list[Any] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    lost: int = 0
 
 
-def evaluate(task: BaseTask, outcomes: Iterable[Outcome], *, keep_mistakes: bool = False) -> Evaluation:
-    """Score all outcomes. A record without a prediction or a usable label is a fault, and not scored.
+def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
+    """Label all outcomes. A record without a prediction or a usable label is a fault, and left out.
 
-    Raises UsageError where no record could be scored.
+    Raises UsageError where no record is left.
     """
-    gold: list[Any] = []
-    predictions: list[Any] = []
-    faults: list[str] = []
-    mistakes: list[tuple[float, dict[str, Any]]] = []
-    lost = 0
+    found = Predicted()
     for outcome in outcomes:
         try:
             label = _label(task, outcome)
         except RecordError as error:
-            faults.extend(outcome.record.listed(error))
-            lost += 1
+            found.faults.extend(outcome.record.listed(error))
+            found.lost += 1
             continue
-        gold.append(label)
-        predictions.append(outcome.prediction)
-        if keep_mistakes and (mistake := task.mistake(label, outcome.prediction)):
-            mistakes.append((mistake[0], _listed(outcome.record, mistake[1])))
-    if not gold:
-        raise UsageError(_nothing(lost, faults))
-    mistakes.sort(key=lambda item: -item[0])  # stable: equally sure ones stay in input order
-    return Evaluation(task.metrics(gold, predictions), len(gold), faults, [fields for _, fields in mistakes])
+        found.records.append(outcome.record)
+        found.gold.append(label)
+        found.predictions.append(outcome.prediction)
+        found.tokens.append(outcome.tokens)
+    if not found.gold:
+        raise UsageError(_nothing(found.lost, found.faults))
+    return found
+
+
+def evaluate(task: BaseTask, outcomes: Iterable[Outcome]) -> Evaluation:
+    """Score all outcomes; see `collect` and `scores`."""
+    return scores(task, collect(task, outcomes))
+
+
+def scores(task: BaseTask, found: Predicted, model: str = "") -> Evaluation:
+    """All that is known of predictions whose labels are known."""
+    data = found.gold, found.predictions
+    metrics = task.metrics(*data)  # first: it may tune a threshold
+    examples, columns = task.examples(found.records, *data), task.columns(*data)
+    resampled, scored = task.resampled(found.gold, columns), task.scored(*data, examples)
+    metric = next(iter(task.directions), "")
+    return Evaluation(
+        task=task.name,
+        model=model,
+        metric=metric,
+        metrics=metrics,
+        records=len(found.gold),
+        faults=found.faults,
+        examples=examples,
+        tokens=found.tokens,
+        intervals=bootstrap.intervals(resampled, len(found.gold)),
+        reliability=calibration.reliability(scored) if scored else None,
+        curve=calibration.curve(scored) if scored else None,
+        lengths=by_length(resampled, metric, np.asarray(found.tokens)),
+        outcomes=outcomes_of(task, examples, columns),
+        calibration=task.config.get("calibration") or {},
+    )
+
+
+def intervals(task: BaseTask, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, list[float]]:
+    """Of 95 % by metric: [low, high]."""
+    found = bootstrap.intervals(task.resampled(gold, task.columns(gold, predictions)), len(gold))
+    return {name: [own.low, own.high] for name, own in found.items()}
+
+
+def outcomes_of(task: BaseTask, examples: Sequence[Example], columns: Mapping[str, Any]) -> Outcomes:
+    """What a later comparison needs."""
+    right = [int(own.right is True) for own in examples] if task.has_mistakes else None
+    return Outcomes(task.name, digest(examples), right, {name: columns[name] for name in columns if name != SCORES})
+
+
+def by_length(resampled: Metrics, metric: str, tokens: "np.ndarray[Any, Any]") -> tuple[LengthBucket, ...]:
+    """The metric in buckets of twice the length of the last, without empty ones."""
+    if not tokens.any() or not metric:
+        return ()
+    buckets = np.ceil(np.log2(np.maximum(tokens, SHORTEST) / SHORTEST)).astype(int)  # 0 up to SHORTEST tokens
+    found, counts = np.unique(buckets, return_counts=True)
+    values = resampled((buckets == found[:, None]).astype(np.float64)).get(metric, np.full(len(found), np.nan))
+    return tuple(
+        LengthBucket(SHORTEST * 2 ** (k - 1) + 1 if k else 1, SHORTEST * 2**k, n, value if np.isfinite(value) else None)
+        for k, n, value in zip(found.tolist(), counts.tolist(), values.tolist(), strict=True)
+    )
+
+
+def digest(examples: Sequence[Example]) -> str:
+    """Of texts and labels: the same for the same data, whatever the model says."""
+    state = blake2b(digest_size=16)
+    for own in examples:
+        state.update(json.dumps([own.text, own.pair, own.gold]).encode())
+    return state.hexdigest()
 
 
 def _label(task: BaseTask, outcome: Outcome) -> Any:
     if outcome.error is not None:
         raise RecordError(outcome.error)
     return task.label(outcome.record)
-
-
-def _listed(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record.fields, **fields, "source": record.source, "line": record.line}
 
 
 def _nothing(records: int, faults: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from bertcli.engine.settings import Settings
 from bertcli.errors import RecordError, UsageError
 from bertcli.metrics.entities import recognise
 from bertcli.model import Model
+from bertcli.tasks._entity_labels import entity_types, tags_of
 from bertcli.tasks.text_classification import Problem, ids_by_name, label_name, label_names, problem_of
-from bertcli.tasks.token_classification import entity_types, tags_of
 
 Other = Literal["token_classification", "question_answering", "fill_mask", "similarity"]
 TOKENS: Other = "token_classification"

@@ -10,6 +10,7 @@ from bertcli.errors import RecordError
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Scheme, spans, tags
 from bertcli.tasks import question_answering as qa
 from bertcli.tasks import token_classification as ner
+from bertcli.tasks._entity_labels import gold_of_tags, tags_of, triples
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Features
 
@@ -31,7 +32,7 @@ def _entities(task: ner.Task, record: Record, gold: ner.Gold) -> Doubts:
     text, places = task.words(record)
     begins, ends = {start for start, _ in places}, {end for _, end in places}
     covered = 0
-    for start, end, kind in sorted(ner.triples(record), key=lambda item: (item[0], -item[1])):
+    for start, end, kind in sorted(triples(record), key=lambda item: (item[0], -item[1])):
         shown = f"{kind} {start}-{end} '{text[start:end]:.40}'"
         if start not in begins or end not in ends:
             yield "misplaced-entity", f"{shown}, in '{_around(text, places, start, end):.60}'"
@@ -49,13 +50,13 @@ def _around(text: str, places: Sequence[tuple[int, int]], start: int, end: int) 
 
 def check_scheme(records: Sequence[Record], field: str, findings: Findings) -> None:
     """Tags of records with tokens that break the scheme which most sentences keep."""
-    kept = [_schemes(ner.tags_of(record, field)) for record in records]
+    kept = [_schemes(tags_of(record, field)) for record in records]
     votes = Counter(scheme for own in kept for scheme in own)
     usual = max(SCHEMES, key=lambda scheme: votes[scheme])
     for record, own in zip(records, kept, strict=True):
         if usual not in own:
             try:
-                ner.gold_of_tags(record, field, usual)
+                gold_of_tags(record, field, usual)
             except RecordError as error:
                 findings.add_all("tag-scheme", record, error)
 

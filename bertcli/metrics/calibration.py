@@ -1,0 +1,190 @@
+"""Whether a score of 0.8 means right in 80 of 100 cases, and what to do where it does not.
+
+Reliability, expected calibration error and the temperature that lessens it: Guo et al. 2017 (arXiv 1706.04599),
+sections 2, 3 and 4.2. SciPy and scikit-learn are imported where they are used; predict does not pay for them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertcli.errors import UsageError
+
+BINS = 15  # as Guo et al. have them
+STEPS = 101  # thresholds of a curve
+TRIED = 0.02, 50.0  # the least and the greatest temperature
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Decisions with their scores. items: what they are; support: how many right ones there are to find.
+
+    scores: (M,) in 0 to 1. right: (M,) of bool.
+    """
+
+    items: str
+    scores: Array
+    right: Array
+    support: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Decisions with scores over low up to high: how many, their mean score, and the share that is right."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """ece: the mean distance of score and share of right ones over BINS equal bins, weighted by their counts.
+
+    bins: those that are not empty.
+    """
+
+    items: str
+    ece: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is right, and found, where only scores of at least a threshold count: a value for each threshold.
+
+    precision: None where nothing reaches the threshold.
+    """
+
+    items: str
+    thresholds: tuple[float, ...]
+    precision: tuple[float | None, ...]
+    recall: tuple[float, ...]
+    f1: tuple[float, ...]
+
+
+def reliability(scored: Scored) -> Reliability:
+    """In equal bins over 0 to 1, each with its upper end."""
+    edges = np.linspace(0, 1, BINS + 1)
+    places = np.clip(np.searchsorted(edges, scored.scores) - 1, 0, BINS - 1)
+    counts = np.bincount(places, minlength=BINS)
+    sums, hits = (np.bincount(places, own, BINS) for own in (scored.scores, scored.right))
+    ece = float(np.abs(sums - hits).sum() / max(len(places), 1))
+    bins = [
+        Bin(float(low), float(high), int(n), float(s / n), float(h / n))
+        for low, high, n, s, h in zip(edges, edges[1:], counts, sums, hits, strict=False)
+        if n
+    ]
+    return Reliability(scored.items, ece, tuple(bins))
+
+
+def curve(scored: Scored) -> Curve:
+    """At each percent, but where it is as at the one before."""
+    order = np.argsort(scored.scores, kind="stable")
+    ranked, hits = scored.scores[order], np.concatenate([[0], np.cumsum(scored.right[order])])
+    cut = np.searchsorted(ranked, np.arange(STEPS) / (STEPS - 1))
+    cut, first = np.unique(cut, return_index=True)
+    thresholds = first / (STEPS - 1)
+    given, found = len(ranked) - cut, hits[-1] - hits[cut]
+    precision = [float(own / all_) if all_ else None for own, all_ in zip(found, given, strict=True)]
+    recall = found / max(scored.support, 1)
+    f1 = 2 * found / np.maximum(given + scored.support, 1)
+    return Curve(scored.items, _tuple(thresholds), tuple(precision), _tuple(recall), _tuple(f1))
+
+
+def probabilities(logits: Array, targets: Array, temperature: float) -> Array:
+    """(M, L): a softmax for classes (targets (M,)), sigmoids for sets of labels (targets (M, L))."""
+    from scipy.special import expit, softmax
+
+    return expit(logits / temperature) if targets.ndim == 2 else softmax(logits / temperature, axis=1)  # type: ignore[no-any-return]
+
+
+def nll(logits: Array, targets: Array, temperature: float = 1.0) -> float:
+    """The mean of -ln p of what is right: the class, or each label's presence or absence. logits: (M, L)."""
+    from scipy.special import log_softmax
+
+    scaled = logits / temperature
+    if targets.ndim == 2:
+        return float(np.logaddexp(0, np.where(targets, -scaled, scaled)).mean())
+    return float(-log_softmax(scaled, axis=1)[np.arange(len(targets)), targets].mean())
+
+
+def fit_temperature(logits: Array, targets: Array) -> float:
+    """The temperature of least NLL, which is convex in its inverse.
+
+    Raises UsageError for logits that are not finite, and where no temperature is best: all or none of it is right.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not len(logits) or not np.isfinite(logits).all():
+        raise UsageError("the model's scores are not finite numbers; its weights or its precision are at fault.")
+    if not _has_best(logits, targets):
+        raise UsageError(
+            f"no temperature is best on these {len(logits):,} decisions: all are right, or no better than chance; "
+            "calibrate on more data, that the model was not trained on."
+        )
+    found = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=np.log(TRIED), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _has_best(logits: Array, targets: Array) -> bool:
+    """Whether the NLL falls from an infinite temperature on, and rises again before zero."""
+    if targets.ndim == 2:
+        signed = np.where(targets, logits, -logits)
+        return bool(signed.min() < 0 < signed.mean())
+    gold = logits[np.arange(len(targets)), targets]
+    return bool((gold < logits.max(1)).any() and (gold - logits.mean(1)).mean() > 0)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a threshold is chosen for: precision or recall of at least a value."""
+
+    metric: str
+    value: float
+
+
+def parse_target(text: str) -> Target:
+    """From `precision>=0.9`. Raises UsageError."""
+    metric, sign, number = (part.strip() for part in text.partition(">="))
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not sign or metric not in ("precision", "recall") or not 0 < value <= 1:
+        raise UsageError(
+            f"--target '{text}': write precision>=X or recall>=X, X over 0 and up to 1, as precision>=0.9."
+        )
+    return Target(metric, value)
+
+
+def fit_threshold(truth: Array, scores: Array, target: Target | None = None) -> float | None:
+    """The threshold of a label of best F1; or of best recall with the target's precision, or the other way round.
+
+    truth, scores: (N,). Halfway to the next lower score, so that near ones are treated alike. None where the label has
+    no example, or where nothing reaches the target.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    if not truth.any():
+        return None
+    precision, recall, cuts = precision_recall_curve(truth, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last point gives nothing
+    sums = np.maximum(precision + recall, np.finfo(float).tiny)
+    worth = 2 * precision * recall / sums
+    if target:
+        reached, other = (precision, recall) if target.metric == "precision" else (recall, precision)
+        if not (reached >= target.value).any():
+            return None
+        worth = np.where(reached >= target.value, other, -1.0)
+    best = len(worth) - 1 - int(np.argmax(worth[::-1]))  # of equal ones the highest, which gives fewest
+    return float((cuts[best] + (cuts[best - 1] if best else 0.0)) / 2)
+
+
+def _tuple(numbers: Array | Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(float(number), 6) for number in numbers)
