@@ -177,6 +177,7 @@ def test_the_files_tell_how_the_model_was_made(fit: Fit, tmp_path: Path) -> None
     assert {result.metric_type: result.metric_value for result in card.data.eval_results} == {
         name: value for name, value in done.metrics.items() if isinstance(value, float)
     }
+    assert "| 95 % interval |" in card.text
     assert facts["sha256"] in card.text and "Labels in the training data: neg 32 (50.0%), pos 32 (50.0%)." in card.text
 
 
