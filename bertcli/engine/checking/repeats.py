@@ -28,7 +28,7 @@ def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
         train = len(seen) if split is splits[0] else train
     _check_near([same[0] for same in seen.values()], train, findings)
     if task == "question-answering" and len(splits) > 1:
-        _check_contexts(*splits, findings)
+        _check_contexts(splits[0], splits[1], findings)
 
 
 def _at(other: Example, example: Example) -> str:

@@ -75,7 +75,13 @@ class NoTokenizer(Tokenizer):
         """One empty window each."""
         return [Features([Window([])]) for _ in texts]
 
-    encode_words = encode_contexts = encode
+    def encode_words(self, sentences: Sequence[Sequence[str]], long: Long = "window") -> list[Features | RecordError]:
+        """One empty window each."""
+        return self.encode(sentences)
+
+    def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
+        """One empty window each."""
+        return self.encode(pairs)
 
     def encode_marked(self, texts: Sequence[str], mark: int, long: Long = "window") -> list[Features | RecordError]:
         """One empty window each."""
@@ -118,7 +124,8 @@ def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findin
         kept = Record(record.index, task.kept(record), record.line, record.source, step=record.step)
         doubts = list(spans.borders(task, record, encoded))
     except RecordError as error:
-        return findings.add_all(code, record, error)
+        findings.add_all(code, record, error)
+        return None
     for doubt, message in doubts:
         findings.add(doubt, record.place, message)
     pieces = [window.ids for window in encoded.windows]
