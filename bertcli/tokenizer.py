@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 PADS = ("[PAD]", "<pad>")
+UNKNOWN = ("[UNK]", "<unk>")
 Long = Literal["window", "truncate", "error"]
 
 
@@ -71,6 +72,12 @@ class Tokenizer:
         """The id of the padding token; 0 where there is none, for it is never looked at."""
         found = (self.backend.token_to_id(token) for token in PADS)
         return next((token for token in found if token is not None), 0)
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of the piece that stands for all that the vocabulary lacks; None where it lacks nothing."""
+        found = (self.backend.token_to_id(token) for token in UNKNOWN)
+        return next((token for token in found if token is not None), None)
 
     def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
         """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""

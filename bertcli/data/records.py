@@ -30,9 +30,13 @@ class Record:
         """`file:line`, as compilers write it."""
         return self._place(0)
 
+    def placed(self, error: RecordError) -> list[tuple[str, str]]:
+        """Its faults, each with its place."""
+        return [(self._place(token), message) for token, message in error.faults]
+
     def listed(self, error: RecordError) -> list[str]:
         """Its faults, each as `file:line: message`."""
-        return [f"{self._place(token)}: {message}" for token, message in error.faults]
+        return [f"{place}: {message}" for place, message in self.placed(error)]
 
     def _place(self, token: int) -> str:
         return f"{'stdin' if self.source == '-' else self.source}:{self.line + self.step * token}"

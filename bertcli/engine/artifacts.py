@@ -2,15 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from bertcli import __version__
+from bertcli.engine import card
+from bertcli.engine.checking import labels
+from bertcli.engine.labelled import Data
 from bertcli.engine.pretrain_settings import PretrainSettings
 from bertcli.engine.settings import Settings
 from bertcli.model import Model
@@ -23,130 +28,114 @@ SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field",
 class Result:
     """A finished run. options: of the command, as bertcli.yaml keeps them for `--config`.
 
-    data: split -> source -> records and sha256. metrics: on dev, None without; history: those of every evaluation.
+    metrics: on dev, None without; history: those of every evaluation.
     """
 
     settings: Settings
     options: Mapping[str, Any]
     base: Model
-    problem: str
-    labels: list[str]
-    data: dict[str, Any]
+    data: Data
     device: str
     step: int
     metrics: dict[str, Any] | None
     history: list[dict[str, Any]]
 
-    def write(self, draft: Path, max_length: int) -> None:
+    def write(self, draft: Path) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
-        write_tokenizer(self.base.path, draft, max_length)
-        if self.problem == "similarity":
+        write_tokenizer(self.base.path, draft, self.data.max_length)
+        if self.data.decision.problem == "similarity":
             _copy_sentence_files(self.base, draft)
-        write_settings(draft, "finetune", self.options, {"device": self.device, "data": self.data})
+        sources = {name: split.examples.provenance() for name, split in self.data.splits.items()}
+        digest = card.write(draft, "finetuned", self._facts(sources))
+        write_settings(draft, "finetune", self.options, {"device": self.device, "data": sources, "card": digest})
         write_metrics(draft, self.metrics, self.step, self.history)
-        (draft / "README.md").write_text(self.card(), "utf-8")
 
-    def card(self) -> str:
-        """The model card, with the front matter that the Hub reads."""
-        scores = {name: value for name, value in (self.metrics or {}).items() if isinstance(value, (int, float))}
-        front = {
-            "library_name": "transformers",
-            "pipeline_tag": self.settings.task,
-            "base_model": self.settings.model,
-            "metrics": list(scores),
-        }
-        settings = {name: value for name, value in self.settings.as_dict().items() if name not in SKIPPED}
-        return CARD.format(
-            front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
-            title=Path(self.settings.output).resolve().name,
-            base=self.settings.model,
-            problem=self.problem.replace("_", " "),
-            labels=f" Labels, by id: {', '.join(self.labels)}." if self.labels else "",
+    def _facts(self, sources: dict[str, Any]) -> card.Facts:
+        settings, decision = self.settings, self.data.decision
+        return card.Facts(
+            task=settings.task,
+            title=title_of(settings.output),
+            base=name_of(settings.model),
+            hub_base=hub_name(settings.model),
+            problem=decision.problem,
+            labels=decision.labels,
             device=self.device,
-            scores=table(scores) if scores else "There was no dev data.",
-            data="\n".join(_sources(self.data)),
-            settings=table({name: value for name, value in settings.items() if value is not None}),
+            settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
+            metrics=self.metrics,
+            tested=", ".join(Path(name).name for name in sources.get("dev", {})),
+            limits=list(self._limits()),
+            data=card.sources(sources),
         )
 
+    def _limits(self) -> Iterator[str]:
+        """What is known of the training data, and what was not looked at."""
+        train, decision = self.data.train, self.data.decision
+        lengths = train.examples.lengths
+        yield (
+            f"It has seen {len(train.examples):,} training records and nothing else of its task: half of its windows "
+            f"have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it takes "
+            f"{self.data.max_length:,}; {train.examples.truncated:,} training texts were cut there."
+        )
+        if counts := Counter(name for gold in train.gold for name in labels.names(gold, decision)):
+            yield f"Labels in the training data: {card.balance(counts)}."
+        if self.metrics is None:
+            yield "There was no dev data: how good it is was not measured."
+        else:
+            yield "The dev data chose the step whose weights were kept, so its figures are a little too good."
+        yield "It was tested on no other domain, language or kind of text, and not for bias or against misuse."
+        if licence := self.base.licence:
+            yield f"The base model's card states the licence {licence}; that of the data is not known here."
 
-CARD = """\
----
-{front}
----
 
-# {title}
+def title_of(output: str) -> str:
+    """A model's name: that of its directory."""
+    return Path(output).resolve().name or "model"
 
-{base}, fine-tuned with bertcli for {problem}.{labels}
 
-    bertcli predict -m . < texts.txt
+def hub_name(model: str | None) -> str | None:
+    """The name of a base model if it is one of the Hub's, and not a directory here."""
+    return model if model and not Path(model).exists() else None
 
-## Results on the dev data
 
-Of the saved weights, computed in fp32.
-
-{scores}
-
-## Data
-
-{data}
-
-## Settings
-
-Trained on {device}; `bertcli.yaml` has all settings and the versions of the packages.
-
-{settings}
-"""
+def name_of(model: str) -> str:
+    """A base model's name, without where it lay."""
+    return hub_name(model) or title_of(model)
 
 
 FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
-PRETRAINED_CARD = """\
----
-{front}
----
-
-# {title}
-
-{what}, pre-trained with bertcli ({objective}).
-
-    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR
-{use}
-## Results on held-out documents
-
-{scores}
-
-## Corpus
-
-{corpus}
-
-## Settings
-
-Trained on {device}; `bertcli.yaml` has all settings and the versions of the packages.
-
-{settings}
-"""
+FINETUNE = "    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR\n"
 
 
-def pretrained_card(
-    settings: PretrainSettings, device: str, corpus: Mapping[str, Any], metrics: Mapping[str, Any] | None
+def write_pretrained_card(
+    draft: Path,
+    settings: PretrainSettings,
+    device: str,
+    corpus: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
 ) -> str:
-    """The model card of a checkpoint. corpus: counts and sources by name."""
-    front = {"library_name": "transformers", "pipeline_tag": "fill-mask"}
-    if settings.model:
-        front["base_model"] = settings.model
-    values = {name: value for name, value in settings.as_dict().items() if value is not None and name != "output"}
-    return PRETRAINED_CARD.format(
-        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
-        title=Path(settings.output).resolve().name,
-        what=settings.model or "A new encoder",
-        objective=settings.objective,
-        use='    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
-        if "mlm" in settings.objective
-        else "",
-        scores=table(metrics) if metrics else "No documents were held out.",
-        corpus=table(corpus),
+    """Write the model card of a checkpoint; returns its digest. corpus: counts and sources by name."""
+    is_causal = settings.objective == "causal"
+    facts = card.Facts(
+        task="text-generation" if is_causal else "fill-mask",
+        title=title_of(settings.output),
+        base=name_of(settings.model) if settings.model else "A new encoder",
+        hub_base=hub_name(settings.model),
+        problem=settings.objective,
         device=device,
-        settings=table(values),
+        settings={name: value for name, value in settings.as_dict().items() if name not in ("output", "model")},
+        metrics=metrics,
+        tested="held-out documents of the corpus",
+        limits=[
+            f"It knows text as that of its corpus, in blocks of at most {settings.longest:,} tokens.",
+            "The held-out documents are of the same corpus; they chose the step whose weights were kept."
+            if metrics
+            else "No documents were held out: how good it is was not measured.",
+            "It was tested on no task, domain or language, and not for bias: fine-tune it and score that.",
+        ],
+        data=card.table(corpus),
+        use=(FINETUNE + ("" if is_causal else FILL_MASK)).rstrip("\n"),
     )
+    return card.write(draft, "pretrained", facts)
 
 
 def write_settings(draft: Path, command: str, options: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
@@ -160,24 +149,6 @@ def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, his
     """metrics.json: on dev, of the saved weights and of every evaluation."""
     numbers = {"dev": metrics, "step": step, "history": history}
     (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def table(values: Mapping[str, Any]) -> str:
-    """Names and values as a Markdown table."""
-    rows = [
-        f"| {name} | {f'{value:.4f}' if isinstance(value, float) and value >= 0.01 else value} |"
-        for name, value in values.items()
-    ]
-    return "\n".join(["| | |", "|---|---|", *rows])
-
-
-def _sources(data: dict[str, Any]) -> list[str]:
-    return [
-        f"* {split}: {'stdin' if name == '-' else Path(name).name}, {facts['records']:,} records"
-        + (f", sha256 `{facts['sha256']}`" if "sha256" in facts else "")
-        for split, sources in data.items()
-        for name, facts in sources.items()
-    ]
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,11 +142,9 @@ class _Run:
         metrics = work.evaluate(module, with_intervals=True)
 
         def fill(draft: Path) -> None:
-            sources = {name: split.examples.provenance() for name, split in data.splits.items()}
             Result(
-                self.settings, self.options, self.base, data.decision.problem, data.decision.labels, sources,
-                self.where, step, metrics, trainer.history,
-            ).write(draft, data.max_length)  # fmt: skip
+                self.settings, self.options, self.base, data, self.where, step, metrics, trainer.history
+            ).write(draft)  # fmt: skip
             update(read(draft), data.task.learned(metrics or {}))
 
         run.publish(trainer, self.output, fill)

@@ -171,13 +171,11 @@ class _Run:
 
         def fill(draft: Path) -> None:
             artifacts.write_tokenizer(folder, draft, opened.positions)
-            provenance = {"device": self.where, "corpus": recipe.identity}
+            facts = _counts(corpus) | recipe.source.identity
+            digest = artifacts.write_pretrained_card(draft, self.settings, self.where, facts, metrics)
+            provenance = {"device": self.where, "corpus": recipe.identity, "card": digest}
             artifacts.write_settings(draft, "pretrain", self.options, provenance)
             artifacts.write_metrics(draft, metrics, step, trainer.history)
-            card = artifacts.pretrained_card(
-                self.settings, self.where, _counts(corpus) | recipe.source.identity, metrics
-            )
-            (draft / "README.md").write_text(card, "utf-8")
             update(read(draft), opened.dropout)
 
         run.publish(trainer, self.output, fill)

@@ -11,8 +11,8 @@ from bertcli.engine.settings import Settings
 from bertcli.errors import RecordError, UsageError
 from bertcli.metrics.entities import recognise
 from bertcli.model import Model
+from bertcli.tasks._entity_labels import entity_types, tags_of
 from bertcli.tasks.text_classification import Problem, ids_by_name, label_name, label_names, problem_of
-from bertcli.tasks.token_classification import entity_types, tags_of
 
 Other = Literal["token_classification", "question_answering", "fill_mask", "similarity"]
 TOKENS: Other = "token_classification"
@@ -21,6 +21,7 @@ KINDS: dict[str, Problem] = {
     "multi": "multi_label_classification",
     "regression": "regression",
 }
+INTEGER = re.compile(r"[+-]?\d+")
 DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
 
 
@@ -117,12 +118,13 @@ def _problem(settings: Settings, values: list[Any]) -> tuple[Problem, str]:
         return KINDS[settings.problem], "asked for"
     if all(isinstance(value, list) for value in values):
         return "multi_label_classification", "every label is a list"
-    if all(_is_decimal(value) for value in values):
+    if all(is_decimal(value) for value in values):
         return "regression", "every label is a number with a decimal point"
     return "single_label_classification", "the labels are neither lists nor all decimal numbers"
 
 
-def _is_decimal(value: Any) -> bool:
+def is_decimal(value: Any) -> bool:
+    """Whether a label is a number with a decimal point, in JSON or as text."""
     return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
 
 
@@ -148,7 +150,7 @@ def names_in(records: Iterable[Record], problem: Problem | Other, settings: Sett
 
 
 def _is_integer(name: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+", name) is not None
+    return INTEGER.fullmatch(name) is not None
 
 
 def _names(value: Any, problem: Problem | Other, separator: str) -> list[str]:
@@ -161,16 +163,20 @@ def _value(record: Record, settings: Settings) -> Any:
 
 def demand_known(records: Iterable[Record], decision: Decision, settings: Settings) -> None:
     """Raise UsageError that lists the labels of the dev data which the model does not have."""
+    if names := unknown(records, decision, settings):
+        raise UsageError(
+            f"the dev data has labels that the training data has not: {', '.join(names)}. "
+            f"Known are: {', '.join(decision.labels)}."
+        )
+
+
+def unknown(records: Iterable[Record], decision: Decision, settings: Settings) -> list[str]:
+    """The labels of these records that are none of the decision's, sorted."""
     if not decision.labels_reason:
-        return
+        return []
     known: Collection[str]
     if decision.problem == TOKENS:
         found, known = types_in(records, settings), {label[2:]: 0 for label in decision.labels if label != "O"}
     else:
         found, known = names_in(records, decision.problem, settings), ids_by_name(decision.labels)
-    unknown = [name for name in found if name not in known]
-    if unknown:
-        raise UsageError(
-            f"the dev data has labels that the training data has not: {', '.join(unknown)}. "
-            f"Known are: {', '.join(decision.labels)}."
-        )
+    return [name for name in found if name not in known]

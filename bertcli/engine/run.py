@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
-from bertcli.engine import checkpoint
+from bertcli.engine import card, checkpoint
 from bertcli.engine.train import Eval, Step, Trainer
 from bertcli.errors import UsageError
 
@@ -88,7 +88,11 @@ def _demand_tracker(track: str | None) -> None:
 
 
 def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
-    """Load the last checkpoint, or clear what an earlier run left."""
+    """Load the last checkpoint, or clear what an earlier run left. Warns of a card that will be kept."""
+    if card.is_edited(output):
+        yield Note(
+            f"{output / card.CARD} is not as bertcli wrote it and stays; the new one is {card.NEW}", warning=True
+        )
     last = checkpoint.latest(trainer.plan.folder, "last")
     trainer.accelerator.wait_for_everyone()
     if resume and last:
@@ -127,6 +131,8 @@ def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> Non
     best, _ = best_step(trainer)
     if trainer.accelerator.is_main_process:
         fill(best)
+        if card.is_edited(output):
+            (best / card.CARD).replace(best / card.NEW)
         shutil.rmtree(output / "onnx", ignore_errors=True)  # of the model that is being replaced
         checkpoint.publish(best, output, last="config.json")
         shutil.rmtree(trainer.plan.folder)

@@ -13,7 +13,7 @@ def entity_types(record: Record, field: str) -> set[str]:
     """The types of a labelled record's entities, whatever its words are. Raises RecordError."""
     if "tokens" in record.fields:
         return {span.type for span in gold_of_tags(record, field)}
-    return {kind for _, _, kind in _triples(record)}
+    return {kind for _, _, kind in triples(record)}
 
 
 def gold_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:
@@ -60,7 +60,7 @@ def gold_of_text(record: Record, length: int, places: list[tuple[int, int]]) -> 
     """
     found: list[Span] = []
     lost: list[Span] = []
-    for start, end, kind in sorted(_triples(record), key=lambda item: (item[0], -item[1])):
+    for start, end, kind in sorted(triples(record), key=lambda item: (item[0], -item[1])):
         if not 0 <= start < end <= length:
             raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
         own = [i for i, (begins, ends) in enumerate(places) if begins < end and ends > start]
@@ -71,7 +71,8 @@ def gold_of_text(record: Record, length: int, places: list[tuple[int, int]]) -> 
     return found, lost
 
 
-def _triples(record: Record) -> list[tuple[int, int, str]]:
+def triples(record: Record) -> list[tuple[int, int, str]]:
+    """The `entities` of a record as start, end and type. Raises RecordError."""
     if "entities" not in record.fields:
         there = ", ".join(record.fields) or "nothing"
         raise RecordError(

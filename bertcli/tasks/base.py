@@ -126,6 +126,12 @@ class BaseTask(ABC):
     def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
         """The result of one record as the user sees it, from what `combine` returned."""
 
+    def texts(self, record: Record) -> tuple[str, ...]:
+        """What is read of a record: its text, or both of a pair. Raises RecordError."""
+        pair = self.options.pair_field
+        first = text_of(record, self.options.text_field, "--text-field")
+        return (first,) if pair is None else (first, text_of(record, pair, "--pair-field"))
+
     @abstractmethod
     def label(self, record: Record) -> Any:
         """The target of a labelled record, in the form the head's loss takes. Raises RecordError."""

@@ -19,8 +19,6 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.tasks._entity_labels import demand, gold_of_tags, gold_of_text
-from bertcli.tasks._entity_labels import entity_types as entity_types
-from bertcli.tasks._entity_labels import tags_of as tags_of
 from bertcli.tasks.base import (
     IGNORED,
     BaseTask,
@@ -87,6 +85,10 @@ class Task(BaseTask):
         except RecordError as error:
             return error
         return [text[start:end] for start, end in places]
+
+    def texts(self, record: Record) -> tuple[str, ...]:
+        """The text, of given tokens joined by spaces. Raises RecordError."""
+        return (self.words(record)[0],)
 
     def words(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from bertcli import tokenizer
@@ -171,9 +172,25 @@ def test_the_files_tell_how_the_model_was_made(fit: Fit, tmp_path: Path) -> None
     log = [json.loads(line) for line in (done.path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log if entry["event"] == "step"] == [*range(1, log[-1]["step"] + 1)]
     assert len(numbers["history"]) == sum(entry["event"] == "eval" for entry in log)
-    card = (done.path / "README.md").read_text()
-    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "text-classification"
-    assert facts["sha256"] in card
+    card = ModelCard.load(done.path / "README.md")
+    assert card.data.pipeline_tag == "text-classification"
+    assert {result.metric_type: result.metric_value for result in card.data.eval_results} == {
+        name: value for name, value in done.metrics.items() if isinstance(value, float)
+    }
+    assert "| 95 % interval |" in card.text
+    assert facts["sha256"] in card.text and "Labels in the training data: neg 32 (50.0%), pos 32 (50.0%)." in card.text
+
+
+def test_a_card_that_was_edited_stays(fit: Fit) -> None:
+    path = saved(fit(sentiment())).path
+    assert not [event for event in fit(sentiment(), overwrite=True) if isinstance(event, Note) and event.warning]
+    (path / "README.md").write_text("My own words.")
+    events = fit(sentiment(), overwrite=True)
+    assert [event.message for event in events if isinstance(event, Note) and event.warning] == [
+        f"{path / 'README.md'} is not as bertcli wrote it and stays; the new one is README.new.md"
+    ]
+    assert (path / "README.md").read_text() == "My own words."
+    assert "how good it is was not measured" in (path / "README.new.md").read_text()
 
 
 def test_without_dev_the_last_weights_are_saved(fit: Fit) -> None:

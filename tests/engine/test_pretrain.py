@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from bertcli import tokenizer
@@ -298,8 +299,10 @@ def test_the_directory_says_how_it_was_made(fit: Fit) -> None:
     assert set(document["provenance"]["corpus"]) == {
         "corpus file 1 (corpus.txt)", "--document-per", "--words", "vocabulary",
     }  # fmt: skip
-    card = (done.path / "README.md").read_text()
-    assert "pipeline_tag: fill-mask" in card and "| accuracy | " in card and "| documents | 160 |" in card
+    read = ModelCard.load(done.path / "README.md")
+    assert (read.data.pipeline_tag, read.data.model_name) == ("fill-mask", done.path.name)
+    card = read.text
+    assert "| accuracy | " in card and "| documents | 160 |" in card
     numbers = json.loads((done.path / "metrics.json").read_text())
     assert numbers["step"] == done.step and numbers["dev"]["loss"] == min(row["loss"] for row in numbers["history"])
 

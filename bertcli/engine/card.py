@@ -1,0 +1,149 @@
+"""The model card of a training run: the Hub's front matter and a page of text, from the facts of the run alone.
+
+Language and licence of a model are its maker's to state, so they are left out. A card that its reader has changed is
+never replaced: bertcli.yaml keeps the digest of what was written here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CARD, NEW, SETTINGS = "README.md", "README.new.md", "bertcli.yaml"
+TEMPLATES = Path(__file__).parent / "cards"
+SHOWN = 20  # labels whose counts are listed
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says. base: what training began with, a Hub name where it is one. problem: what was learnt.
+
+    metrics: of the saved weights on data named `tested`; None: none were measured. data: split -> source -> its number
+    of records and sha256, or other facts by name. limits: sentences.
+    """
+
+    task: str
+    title: str
+    base: str
+    problem: str
+    device: str
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+    tested: str
+    limits: Sequence[str]
+    data: str
+    hub_base: str | None = None
+    labels: Sequence[str] = field(default=())
+    use: str = ""
+
+
+def write(draft: Path, template: str, facts: Facts) -> str:
+    """Write README.md into a directory; returns the digest of its bytes."""
+    text = f"---\n{_front(facts)}---\n\n{_body(template, facts)}"
+    (draft / CARD).write_bytes(text.encode())
+    return sha256(text.encode()).hexdigest()
+
+
+def is_edited(directory: Path) -> bool:
+    """Whether there is a card other than bertcli wrote."""
+    card, settings = directory / CARD, directory / SETTINGS
+    if not card.is_file():
+        return False
+    try:
+        document = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        stated = document["provenance"]["card"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return True
+    return bool(stated != sha256(card.read_bytes()).hexdigest())
+
+
+def table(values: Mapping[str, Any], intervals: Mapping[str, Sequence[float]] | None = None) -> str:
+    """Names and values as a Markdown table, with the 95 % intervals that there are."""
+    head = ["| | | 95 % interval |", "|---|---|---|"] if intervals else ["| | |", "|---|---|"]
+    rows = [f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items()]
+    if intervals:
+        rows = [f"{row} {_interval(intervals.get(name))} |" for name, row in zip(values, rows, strict=True)]
+    return "\n".join([*head, *rows])
+
+
+def sources(data: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """The files of each split as a list."""
+    return "\n".join(
+        f"* {split}: {'stdin' if name == '-' else Path(name).name}, {facts['records']:,} records"
+        + (f", sha256 `{facts['sha256']}`" if "sha256" in facts else "")
+        for split, files in data.items()
+        for name, facts in files.items()
+    )
+
+
+def balance(counts: Mapping[str, int]) -> str:
+    """How often each label occurs, the most frequent first."""
+    total = sum(counts.values())
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {count:,} ({count / total:.1%})" for name, count in ranked[:SHOWN])
+    return shown + (f", and {len(ranked) - SHOWN:,} rarer ones" if len(ranked) > SHOWN else "")
+
+
+def _front(facts: Facts) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    scores = _scores(facts.metrics)
+    results = [
+        EvalResult(
+            task_type=facts.task, dataset_type="custom", dataset_name=facts.tested, dataset_split="dev",
+            metric_type=name, metric_value=value,
+        )
+        for name, value in scores.items()
+    ]  # fmt: skip
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=facts.task,
+        base_model=facts.hub_base,
+        tags=["bertcli"],
+        metrics=list(scores) or None,
+        model_name=facts.title if results else None,
+        eval_results=results or None,
+    )
+    return data.to_yaml().rstrip("\n") + "\n"
+
+
+def _scores(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """The metrics that are measures: counts, tables and what is not defined are none."""
+    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, float)}
+    return {name: value for name, value in numbers.items() if isfinite(value)}
+
+
+def _body(template: str, facts: Facts) -> str:
+    scores = _scores(facts.metrics)
+    shown = table(scores, (facts.metrics or {}).get("intervals"))
+    return (
+        (TEMPLATES / f"{template}.md")
+        .read_text(encoding="utf-8")
+        .format(
+            title=facts.title,
+            base=facts.base,
+            problem=facts.problem.replace("_", " "),
+            labels=f" Labels, by id: {', '.join(facts.labels)}." if facts.labels else "",
+            use=facts.use,
+            device=facts.device,
+            scores=f"Of the saved weights, computed in fp32, on {facts.tested}.\n\n{shown}"
+            if scores
+            else "None was measured.",
+            data=facts.data,
+            limits="\n".join(f"* {sentence}" for sentence in facts.limits),
+            settings=table({name: value for name, value in facts.settings.items() if value is not None}),
+        )
+    )
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) and value >= 0.01 else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "" if bounds is None else f"{bounds[0]:.4f} to {bounds[1]:.4f}"

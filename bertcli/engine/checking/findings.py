@@ -1,0 +1,93 @@
+"""What can be wrong with data, by stable names, and where it is. Knows no task and no format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bertcli.data.records import Record
+from bertcli.errors import RecordError
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: what it is, and what to do about it."""
+
+    severity: Severity
+    what: str
+
+
+KINDS: Mapping[str, Kind] = {  # in the order in which they are shown
+    "unreadable": Kind("error", "no record of the file's format; mend or delete it, or name the format"),
+    "bad-text": Kind("error", "the text is missing or is no text; mend it, or name its field with --text-field"),
+    "bad-label": Kind("error", "the label is missing or is none; mend it, or name its field with --label-field"),
+    "unknown-label": Kind("error", "a dev label that train lacks; mend it, or add training records of it"),
+    "nothing-to-learn": Kind("error", "no model can be trained or scored on this; add records"),
+    "leak": Kind("warning", "a dev text that is in train too; take it out of one, or dev scores are too good"),
+    "near-leak": Kind("warning", "a dev text that is nearly in train; look at both, and take one out"),
+    "leaked-context": Kind("warning", "a dev question asked of a training context; part the splits by context"),
+    "conflicting-label": Kind("warning", "a text that has another label elsewhere; decide for one of them"),
+    "duplicate": Kind("warning", "a text that came before in its split; keep one"),
+    "near-duplicate": Kind("warning", "nearly a text that came before in its split; look at both"),
+    "mixed-labels": Kind(
+        "warning", "a label of another kind than most, so that all are taken for classes; mend it, or say --problem"
+    ),
+    "label-typo": Kind("warning", "a label much like a more frequent one; rename it if it is a typo"),
+    "rare-label": Kind("warning", "a label with too few training records to be learnt; add some, or merge it"),
+    "imbalance": Kind("warning", "labels of very different frequency; --class-weights balanced evens them"),
+    "label-not-in-dev": Kind("warning", "a label of train that dev never has, so no score tells of it; add some"),
+    "empty-text": Kind("warning", "there is nothing to read; delete the record"),
+    "long-text": Kind("warning", "more tokens than the model takes; --long window reads the rest of it too"),
+    "unknown-pieces": Kind(
+        "warning", "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model"
+    ),
+    "misplaced-entity": Kind("warning", "an entity that begins or ends inside a word and teaches nothing; mend it"),
+    "overlapping-entity": Kind("warning", "an entity that overlaps another and teaches nothing; keep one of them"),
+    "tag-scheme": Kind("warning", "a tag that breaks the scheme of the other sentences; mend it"),
+    "misplaced-answer": Kind("warning", "an answer that is not at its answer_start, but elsewhere; mend the offset"),
+    "lost-answer": Kind("warning", "an answer that its context does not have, which teaches nothing; mend its text"),
+    "answer-border": Kind("warning", "an answer that begins or ends inside a token: the model gives the whole one"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a fault is, as `file:line`, and what is wrong there."""
+
+    place: str
+    message: str
+
+
+@dataclass
+class Findings:
+    """All faults found so far, by kind, each kind in the order of the data."""
+
+    places: dict[str, list[Place]] = field(default_factory=dict)
+
+    def add(self, code: str, place: str, message: str) -> None:
+        """Note a fault. code: one of KINDS."""
+        self.places.setdefault(code, []).append(Place(place, message))
+
+    def add_all(self, code: str, record: Record, error: RecordError) -> None:
+        """Note every fault of a record in its place."""
+        for place, message in record.placed(error):
+            self.add(code, place, message)
+
+    def count(self, severity: Severity) -> int:
+        """How many faults of that severity there are."""
+        return sum(len(places) for code, places in self.places.items() if KINDS[code].severity == severity)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Code, severity, message, count and places of each kind that was found."""
+        return [
+            {
+                "code": code,
+                "severity": kind.severity,
+                "message": kind.what,
+                "count": len(self.places[code]),
+                "places": [{"place": own.place, "message": own.message} for own in self.places[code]],
+            }
+            for code, kind in KINDS.items()
+            if code in self.places
+        ]
