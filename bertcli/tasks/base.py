@@ -64,6 +64,10 @@ class BaseTask(ABC):
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """What the encoder reads of a record that it can encode, by name: its texts in the order of the segments."""
+        return {"text": text_of(record, self.options.text_field, "--text-field")}
+
     def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
         """What `combine` needs of a batch's outputs, first axis B; runs on a stream's thread. By default all of them.
 

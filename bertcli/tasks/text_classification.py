@@ -54,6 +54,12 @@ class Task(BaseTask):
         except RecordError as error:
             return error
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """text, and text_pair for a pair."""
+        if self.options.pair_field is None:
+            return super().texts(record)
+        return super().texts(record) | {"text_pair": text_of(record, self.options.pair_field, "--pair-field")}
+
     def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
         """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""
         if len(outputs) == 1:

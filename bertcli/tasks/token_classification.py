@@ -81,6 +81,10 @@ class Task(BaseTask):
             start += len(token) + 1
         return " ".join(tokens), places
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """The text that `words` gives."""
+        return {"text": self.words(record)[0]}
+
     def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
         """Logits (words, L): each word's from the window that shows most around it; NaN for a word without pieces."""
         count = 1 + max((max(window.words or [-1]) for window in features.windows), default=-1)
