@@ -1,8 +1,8 @@
 """A torch model from an int8 ONNX file that `export` wrote: the weights as they are rounded, with gradients.
 
-A weight is its integers times its scales; where quantize.py divided a channel of the input, the division goes back into
-the weights. What is not carried over is the rounding of activations, so logits differ a little from ONNX Runtime's. Names
-come from the graph: torch's exporter calls every value by the path of the module that made it.
+A weight is its integers times its scales; where quantize.py divided a channel of the input, the division goes back
+into the weights. What is not carried over is the rounding of activations, so logits differ a little from ONNX
+Runtime's. Names come from the graph: torch's exporter calls every value by the path of the module that made it.
 """
 
 from typing import Any

@@ -110,8 +110,11 @@ class Explainer:
         batches = [self._tensors(features.windows[k]) for k in used]
         with torch.no_grad():
             inputs = [embed(batch["input_ids"])[0] for batch in batches]  # (T, C) each
-            masked = [self._masked(features.windows[k], batch["input_ids"]) for k, batch in zip(used, batches, strict=True)]
-            baselines = [embed(ids)[0] for ids in masked]
+            windows = [features.windows[k] for k in used]
+            baselines = [
+                embed(self._masked(window, batch["input_ids"]))[0]
+                for window, batch in zip(windows, batches, strict=True)
+            ]
 
         def run(points: Sequence[torch.Tensor]) -> list[Any]:
             found: list[Any] = [{} for _ in features.windows]
@@ -143,14 +146,16 @@ class Explainer:
         encoding = window.encoding
         assert encoding is not None  # the tokenizer is traced
         places, shift = self._word_places(record)
-        rows = zip(encoding.tokens, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
-        for i, (token, side, word, (start, end)) in enumerate(rows):
-            if side is None:
+        special = encoding.special_tokens_mask
+        rows = zip(encoding.tokens, special, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
+        for i, (token, is_special, side, word, (start, end)) in enumerate(rows):
+            if is_special:
                 yield Piece(token)
                 continue
             if places is not None:  # offsets count from the word's beginning
                 start, end = (places[word][0] + max(place - shift, 0) for place in (start, end))
-            yield Piece(token, names[side], i if word is None else word, start, end)
+            # the library forgets the side of a first text that was encoded by itself
+            yield Piece(token, names[side or 0], i if word is None else word, start, end)
 
     def _word_places(self, record: Record) -> tuple[list[tuple[int, int]] | None, int]:
         """Where the words are that were tokenised one by one, and how many spaces were put before each."""
@@ -159,7 +164,7 @@ class Explainer:
         return self.task.words(record)[1], int(self.task.tokenizer.tells_spaces())
 
     def _attention(self, features: Features, pieces: Sequence[Sequence[Piece]]) -> list[dict[str, Any]]:
-        """For each window its tokens and, by layer and head, softmax(QK^T / sqrt(d_k)): (T, T), a row for each query."""
+        """For each window its tokens and, by layer and head, softmax(QK^T / sqrt(d_k)): (T, T), a row per query."""
         found = []
         for window, own in zip(features.windows, pieces, strict=True):
             with torch.no_grad():

@@ -1,7 +1,7 @@
 """Integrated gradients: how much each input vector added to a score, on the way from a baseline to the input.
 
 Sundararajan, Taly and Yan 2017 (arXiv 1703.01365), section 3. The integral is taken by Gauss-Legendre quadrature, with
-more points until the attributions sum to the difference of the scores (their "completeness"). Knows no text and no task.
+more points until the attributions sum to the difference of the scores (their "completeness"). Knows no text, no task.
 
 Captum has the method too. It is not used because it would bring matplotlib and six more packages, has a fixed number of
 points, and runs the model again for each score; a test compares the attributions with Captum's.
@@ -79,9 +79,7 @@ def _integrate(score: Score, inputs: Tensors, baselines: Tensors, steps: int) ->
         ]
         gradients = _gradients(shares @ score(points), points)
         sums = [a + b for a, b in zip(sums, gradients, strict=True)] if sums else gradients
-    return [
-        (total * (own - baseline)).sum(-1) for total, own, baseline in zip(sums, inputs, baselines, strict=True)
-    ]
+    return [(total * (own - baseline)).sum(-1) for total, own, baseline in zip(sums, inputs, baselines, strict=True)]
 
 
 def _points(steps: int, size: int, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

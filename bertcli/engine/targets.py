@@ -6,6 +6,7 @@ this is the logit itself, and a regression's number is taken as it is.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
@@ -178,11 +179,11 @@ def _of_answer(
     task: Questions, record: Record, features: Features, outputs: Outputs, wanted: str | None
 ) -> list[Target]:
     """Where the answer starts and where it ends; no answer is at the first token. wanted: an answer in its words."""
-    context = task.texts(record)["context"]
+    context, wanted = task.texts(record)["context"], wanted and wanted.strip()
     spans = task.combine(features, outputs)
     is_answered = bool(task.decode(record, spans)["answer"])
     if wanted is not None:
-        wishes = [(i, i + len(wanted)) for i in range(len(context)) if wanted and context.startswith(wanted, i)]
+        wishes = [match.span() for match in re.finditer(re.escape(wanted), context) if wanted]
     else:
         wishes = [(spans[0].start, spans[0].end)] if is_answered else []
     found = [
@@ -201,7 +202,7 @@ def _of_answer(
 
 
 def _tokens(places: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last token of a window that reach into a part of the context; None unless all of it is there."""
+    """The first and the last token of a window that reach into a part of the context; None unless it is all there."""
     inside = [i for i, (first, last) in enumerate(places) if first < end and last > start and last > first]
     if not inside or places[inside[0]][0] > start or places[inside[-1]][1] < end:
         return None

@@ -58,7 +58,7 @@ class Task(BaseTask):
         """text, and text_pair for a pair."""
         if self.options.pair_field is None:
             return super().texts(record)
-        return super().texts(record) | {"text_pair": text_of(record, self.options.pair_field, "--pair-field")}
+        return super().texts(record) | {"text_pair": _string(record, self.options.pair_field, "--pair-field")}
 
     def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
         """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""
