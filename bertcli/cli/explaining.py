@@ -1,5 +1,6 @@
 """The command `explain`, between its options and the engine: records in, what explains them out, in three forms."""
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import Writer, open_writer
 from bertcli.engine.session import Request, Session, open_session
-from bertcli.errors import Exit, RecordError, UsageError
+from bertcli.errors import Exit, Interrupted, RecordError, UsageError
 from bertcli.tasks.base import Options
 
 Result = dict[str, Any]
@@ -30,6 +31,7 @@ def explain(voice: Voice, given: Mapping[str, Any]) -> int:
     is_shown = _is_shown(given)
     wants_attention = given["attention"] or bool(given["html"])
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
         page = stack.enter_context(_open_page(given["html"])) if given["html"] else None
         writer = None if is_shown else stack.enter_context(open_writer(None, "jsonl"))
         explainer = Explainer(session, given["target"], View(wants_attention, given["layer"], given["head"]))
@@ -45,6 +47,11 @@ def explain(voice: Voice, given: Mapping[str, Any]) -> int:
             if page and not isinstance(result, RecordError):
                 page.add(result)
     return Exit.RECORDS if failed else Exit.OK
+
+
+def _end(signum: int, frame: object) -> None:
+    """At once: a long text takes minutes, and what is finished has been written."""
+    raise Interrupted(signum)
 
 
 def _completed(given: Mapping[str, Any]) -> dict[str, Any]:
