@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,28 +25,34 @@ def explain(voice: Voice, given: Mapping[str, Any]) -> int:
     session = open_session(select(Request, given), select(Options, given))
     _demand_task(given, session)
     voice.note(session.reason)
-    from bertcli.engine.explain import Explainer, View, demand
-
-    demand(session.task, given["target"])
-    is_shown = _is_shown(given)
-    wants_attention = given["attention"] or bool(given["html"])
+    failed = 0
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
         page = stack.enter_context(_open_page(given["html"])) if given["html"] else None
-        writer = None if is_shown else stack.enter_context(open_writer(None, "jsonl"))
-        explainer = Explainer(session, given["target"], View(wants_attention, given["layer"], given["head"]))
-        failed = 0
-        for record in records:
-            try:
-                result: Result | RecordError = _explained(explainer, record)
-            except RecordError as error:
-                result = error
+        writer = None if _is_shown(given) else stack.enter_context(open_writer(None, "jsonl"))
+        for record, result in _results(session, records, given):
+            if isinstance(result, RecordError):
+                voice.warn(f"{record.place}: {result}")
                 failed += 1
-                voice.warn(f"{record.place}: {error}")
-            _give(result, record, writer, keep_attention=given["attention"])
-            if page and not isinstance(result, RecordError):
+            elif page:
                 page.add(result)
+            _give(result, record, writer, keep_attention=given["attention"])
     return Exit.RECORDS if failed else Exit.OK
+
+
+def _results(
+    session: Session, records: Iterable[Record], given: Mapping[str, Any]
+) -> Iterator[tuple[Record, Result | RecordError]]:
+    """Each record with what explains it, or the error in its place. Imports torch, which takes seconds."""
+    from bertcli.engine.explain import Explainer, View
+
+    wants_attention = given["attention"] or bool(given["html"])
+    explainer = Explainer(session, given["target"], View(wants_attention, given["layer"], given["head"]))
+    for record in records:
+        try:
+            yield record, explainer.explain(record)
+        except RecordError as error:
+            yield record, error
 
 
 def _end(signum: int, frame: object) -> None:
@@ -89,13 +95,6 @@ def _demand_task(given: Mapping[str, Any], session: Session) -> None:
     for name, task in OF_TASK.items():
         if given[name] is not None and session.task.name != task:
             raise UsageError(f"--{name} is for {task}; this model's task is {session.task.name}.")
-
-
-def _explained(explainer: Any, record: Record) -> Result:
-    if record.fault:
-        raise RecordError(record.fault)
-    found: Result = explainer.explain(record)
-    return found
 
 
 def _is_shown(given: Mapping[str, Any]) -> bool:

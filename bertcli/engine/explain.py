@@ -7,9 +7,12 @@ Try: bertcli explain "a gripping film"
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -37,6 +40,9 @@ class Piece:
     end: int | None = None
 
 
+Row = list[tuple[Piece, float]]  # of a window: each token with its attribution
+
+
 @dataclass(frozen=True)
 class View:
     """What of the attention is given: layers and heads, counted from 1; None for all."""
@@ -61,6 +67,8 @@ class Explainer:
 
     def explain(self, record: Record) -> dict[str, Any]:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
+        if record.fault:
+            raise RecordError(record.fault)
         (features,) = self.task.encode([record])
         if isinstance(features, RecordError):
             raise features
@@ -92,15 +100,15 @@ class Explainer:
         used = sorted(set().union(*(target.windows for target in chosen)))
         predicted = [{name: torch.from_numpy(array)[None] for name, array in output.items()} for output in outputs]
         exact, attributions = self._attribute(chosen, features, used)
-        return [
-            {
-                "target": target.name,
-                **target.shown,
-                **_figures(target, attribution, target.share(exact), target.share(predicted)),
-                **_tables([pieces[k] for k in used], attribution.values, texts, used if len(pieces) > 1 else None),
-            }
-            for target, attribution in zip(chosen, attributions, strict=True)
-        ]
+        found = []
+        for target, attribution in zip(chosen, attributions, strict=True):
+            pairs = zip([pieces[k] for k in used], attribution.values, strict=True)
+            rows = [list(zip(own, values.tolist(), strict=True)) for own, values in pairs]
+            figures = _figures(target, attribution, target.share(exact), target.share(predicted))
+            windows = used if len(pieces) > 1 else None
+            tables = {"words": _words(rows, texts), "tokens": _tokens(rows, windows, len(texts) > 1)}
+            found.append({"target": target.name, **target.shown, **figures, **tables})
+        return found
 
     def _attribute(
         self, chosen: Sequence[Target], features: Features, used: Sequence[int]
@@ -120,7 +128,9 @@ class Explainer:
             found: list[Any] = [{} for _ in features.windows]
             for k, batch, own in zip(used, batches, points, strict=True):
                 rest = {name: tensor.expand(len(own), -1) for name, tensor in batch.items() if name != "input_ids"}
-                found[k] = self.module(inputs_embeds=own, **rest)
+                # with several windows only one's activations are kept, and computed again for its gradients
+                call = partial(checkpoint, self.module, use_reentrant=False) if len(used) > 1 else self.module
+                found[k] = call(inputs_embeds=own, **rest)
             return found
 
         def score(points: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -226,24 +236,30 @@ def _figures(target: Target, attribution: Attribution, share: float, predicted: 
     }
 
 
-def _tables(
-    pieces: Sequence[Sequence[Piece]], values: Sequence[Any], texts: Mapping[str, str], windows: Sequence[int] | None
-) -> dict[str, Any]:
-    """words: each with the sum of its pieces, of all windows; tokens: as the model sees them, windows from 1."""
-    tokens: list[dict[str, Any]] = []
-    sums: dict[tuple[str, int], list[Any]] = {}  # start, end, attribution
-    for k, (row, column) in enumerate(zip(pieces, values, strict=True)):
-        number = {} if windows is None else {"window": windows[k] + 1}
-        for piece, value in zip(row, column.tolist(), strict=True):
-            own = {"field": piece.field} if len(texts) > 1 and piece.field else {}
-            place = {"start": piece.start, "end": piece.end}
-            tokens.append({"token": piece.token, **own, **number, **place, "attribution": round(value, DIGITS)})
-            if piece.field:
-                entry = sums.setdefault((piece.field, piece.word), [piece.start, piece.end, 0.0])
-                sums[piece.field, piece.word] = [
-                    min(entry[0], piece.start), max(entry[1], piece.end), entry[2] + value,
-                ]  # fmt: skip
-    words = [
+def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_many: bool) -> list[dict[str, Any]]:
+    """As the model sees them, with their window, from 1, and the text they are of, where there are several."""
+    return [
+        {
+            "token": piece.token,
+            **({"field": piece.field} if is_many and piece.field else {}),
+            **({} if windows is None else {"window": windows[k] + 1}),
+            "start": piece.start,
+            "end": piece.end,
+            "attribution": round(value, DIGITS),
+        }
+        for k, row in enumerate(rows)
+        for piece, value in row
+    ]
+
+
+def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each word with the sum of its pieces in all windows, in the order of the text."""
+    sums: dict[tuple[str, int], tuple[int, int, float]] = {}
+    for piece, value in chain.from_iterable(rows):
+        if piece.start is not None and piece.end is not None:
+            start, end, total = sums.get((piece.field, piece.word), (piece.start, piece.end, 0.0))
+            sums[piece.field, piece.word] = min(start, piece.start), max(end, piece.end), total + value
+    return [
         {
             "text": texts[name][start:end],
             **({"field": name} if len(texts) > 1 else {}),
@@ -251,9 +267,8 @@ def _tables(
             "end": end,
             "attribution": round(total, DIGITS),
         }
-        for (name, _), (start, end, total) in sums.items()
+        for (name, _), (start, end, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0]))
     ]
-    return {"words": words, "tokens": tokens}
 
 
 def _rounded(matrix: torch.Tensor) -> list[list[float]]:

@@ -17,7 +17,7 @@ import torch
 STEPS = (16, 32, 64, 128, 256, 512)  # points of the quadrature, tried until the sum is right
 TOLERANCE = 0.01  # of the difference of the scores
 NOISE = 1e-3  # in units of the score: a difference of less than this is fp32's rounding, and needs no 1 %
-POINTS = 4096  # vectors in a batch
+POINTS = 2048  # vectors in a batch: windows of 512 tokens then take about 1 GB in 6 layers of 12 heads
 Tensors = list[torch.Tensor]
 Score = Callable[[Tensors], torch.Tensor]
 
