@@ -64,6 +64,9 @@ def _completed(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options with those that follow from others."""
     if given["texts"] and given["files"]:
         raise UsageError("give TEXT or --input, not both.")
+    for text in (*given["texts"], given["pair"], given["context"], given["question"], given["target"]):
+        if text and not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UsageError(f"{text!r} is no text in UTF-8; --input with --encoding reads others.")
     for name in ("pair", "context"):
         if given[name] is not None and len(given["texts"]) != 1:
             raise UsageError(f"--{name} needs one TEXT to go with; records of --input have a field for it.")

@@ -206,6 +206,7 @@ def test_records_come_from_files_as_predict_reads_them(explain: Explain, tmp_pat
         ("ner", ["a", "--pair", "b"], "--pair is for text-classification; this model's task is token-class"),
         ("single", ["a", "b", "--pair", "c"], "--pair needs one TEXT to go with"),
         ("single", ["a", "--input", "b"], "give TEXT or --input, not both."),
+        ("single", ["a\udcff"], "'a\\udcff' is no text in UTF-8; --input with --encoding reads others."),
         ("single", ["a", "--html", "/no/such/page.html"], "cannot write to /no/such/page.html: No such file"),
     ],
 )
