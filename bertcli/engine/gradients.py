@@ -86,7 +86,7 @@ def _points(steps: int, size: int, device: torch.device) -> Iterator[tuple[torch
     """The points between 0 and 1 and their shares, which sum to 1, in batches of `size`."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     places, shares = (torch.from_numpy(array).float().to(device) for array in ((nodes + 1) / 2, weights / 2))
-    return zip(places.split(size), shares.split(size), strict=True)
+    return zip(torch.split(places, size), torch.split(shares, size), strict=True)
 
 
 def _gradients(totals: torch.Tensor, points: Sequence[torch.Tensor]) -> Tensors:
