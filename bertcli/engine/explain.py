@@ -129,7 +129,7 @@ class Explainer:
             for k, batch, own in zip(used, batches, points, strict=True):
                 rest = {name: tensor.expand(len(own), -1) for name, tensor in batch.items() if name != "input_ids"}
                 # with several windows only one's activations are kept, and computed again for its gradients
-                call = partial(checkpoint, self.module, use_reentrant=False) if len(used) > 1 else self.module
+                call: Any = partial(checkpoint, self.module, use_reentrant=False) if len(used) > 1 else self.module
                 found[k] = call(inputs_embeds=own, **rest)
             return found
 
@@ -162,7 +162,7 @@ class Explainer:
             if is_special:
                 yield Piece(token)
                 continue
-            if places is not None:  # offsets count from the word's beginning
+            if places is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (places[word][0] + max(place - shift, 0) for place in (start, end))
             # the library forgets the side of a first text that was encoded by itself
             yield Piece(token, names[side or 0], i if word is None else word, start, end)

@@ -3,8 +3,8 @@
 Sundararajan, Taly and Yan 2017 (arXiv 1703.01365), section 3. The integral is taken by Gauss-Legendre quadrature, with
 more points until the attributions sum to the difference of the scores (their "completeness"). Knows no text, no task.
 
-Captum has the method too. It is not used because it would bring matplotlib and five more packages, has a fixed number of
-points, and runs the model again for each score; a test compares the attributions with Captum's.
+Captum has the method too. It is not used because it would bring matplotlib and five more packages, has a fixed number
+of points, and runs the model again for each score; a test compares the attributions with Captum's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
