@@ -30,12 +30,14 @@ class Window:
     where neither words nor masks are looked for.
     places: for each token of a context where it begins and ends there, in code points, (-1, -1) for others; None where
     there is no context.
+    encoding: what the library says of each token; only of a tokenizer that is traced.
     """
 
     ids: list[int]
     type_ids: list[int] | None = None
     words: list[int] | None = None
     places: list[tuple[int, int]] | None = None
+    encoding: "tokenizers.Encoding | None" = None
 
 
 @dataclass(slots=True)
@@ -51,11 +53,15 @@ class Features:
 
 
 class Tokenizer:
-    """The tokenizer of a model directory. max_length: tokens in a window, special tokens included."""
+    """The tokenizer of a model directory. max_length: tokens in a window, special tokens included.
+
+    traced: windows keep their encodings, which say where in the text each token is; that takes memory and time.
+    """
 
     def __init__(self, backend: "tokenizers.Tokenizer", max_length: int) -> None:
         self.backend = backend
         self.max_length = max_length
+        self.traced = False
         backend.no_padding()
         backend.no_truncation()
 
@@ -81,7 +87,8 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
         """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""
-        encodings = self.backend.encode_batch_fast(list(texts))
+        encode = self.backend.encode_batch if self.traced else self.backend.encode_batch_fast
+        encodings = encode(list(texts))
         return [
             Features([self._window(encoding, text)]) if len(encoding) <= self.max_length else self._long(text, long)
             for encoding, text in zip(encodings, texts, strict=True)
@@ -93,11 +100,11 @@ class Tokenizer:
         The edge of a window may cut a word of many pieces; a word without any (a zero-width space) begins nowhere.
         """
         options = {"is_pretokenized": True, "add_special_tokens": False}
-        space = " " if self._tells_spaces() else ""
+        space = " " if self.tells_spaces() else ""
         bare = self.backend.encode_batch([[space + word for word in words] for words in sentences], **options)
         return [self._marked(encoding, _beginnings(encoding.word_ids), long) for encoding in bare]
 
-    def _tells_spaces(self) -> bool:
+    def tells_spaces(self) -> bool:
         """Whether a word after a space has other pieces, as RoBERTa's; transformers wants add_prefix_space there."""
         import tokenizers
 
@@ -120,7 +127,8 @@ class Tokenizer:
 
     def _with_words(self, piece: "tokenizers.Encoding", words: list[int]) -> Window:
         whole, rest = self.backend.post_process(piece), iter(words)
-        return Window(whole.ids, words=[-1 if special else next(rest) for special in whole.special_tokens_mask])
+        marks = [-1 if special else next(rest) for special in whole.special_tokens_mask]
+        return Window(whole.ids, words=marks, encoding=self._kept(whole))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
@@ -142,14 +150,17 @@ class Tokenizer:
         windows = [self._with_places(self.backend.post_process(question, piece)) for piece in kept]
         return Features(windows, truncated=is_cut or len(kept) < len(pieces))
 
-    @staticmethod
-    def _with_places(whole: "tokenizers.Encoding") -> Window:
+    def _with_places(self, whole: "tokenizers.Encoding") -> Window:
         sides = zip(whole.sequence_ids, whole.offsets, strict=True)
-        return Window(whole.ids, whole.type_ids, places=[offset if side == 1 else (-1, -1) for side, offset in sides])
+        places = [offset if side == 1 else (-1, -1) for side, offset in sides]
+        return Window(whole.ids, whole.type_ids, places=places, encoding=self._kept(whole))
 
-    @staticmethod
-    def _window(encoding: "tokenizers.Encoding", text: Text) -> Window:
-        return Window(encoding.ids, None if isinstance(text, str) else encoding.type_ids)
+    def _window(self, encoding: "tokenizers.Encoding", text: Text) -> Window:
+        type_ids = None if isinstance(text, str) else encoding.type_ids
+        return Window(encoding.ids, type_ids, encoding=self._kept(encoding))
+
+    def _kept(self, encoding: "tokenizers.Encoding") -> "tokenizers.Encoding | None":
+        return encoding if self.traced else None
 
     def _long(self, text: Text, long: Long) -> Features | RecordError:
         windows = self._split(text)

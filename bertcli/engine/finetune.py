@@ -162,6 +162,8 @@ def open_base(base: Model, head: str, changes: dict[str, Any], dropout: float | 
     try:
         config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True, **changes)
         config.__dict__.pop("calibration", None)  # of the head that is to be trained anew
+        if getattr(config, "is_decoder", False):  # pre-trained on the next word: a task's head reads both sides
+            config.is_decoder = False
         for name in DROPOUTS:
             if dropout is not None and hasattr(config, name):
                 setattr(config, name, dropout)

@@ -71,7 +71,7 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
 def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) -> Any:
     import transformers
 
-    known: dict[str, Any] = {"is_decoder": True} if settings.objective == "causal" else {}
+    known: dict[str, Any] = {"is_decoder": settings.objective == "causal"}  # whatever a checkpoint was until now
     if base:
         config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True, **known)
     elif settings.model_config:

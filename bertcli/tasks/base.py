@@ -111,6 +111,13 @@ class BaseTask(ABC):
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """What is read of a record, by name: its text, or both of a pair, in this order. Raises RecordError."""
+        texts = {"text": text_of(record, self.options.text_field, "--text-field")}
+        if self.options.pair_field is not None:
+            texts["text_pair"] = text_of(record, self.options.pair_field, "--pair-field")
+        return texts
+
     def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
         """What `combine` needs of a batch's outputs, first axis B; runs on a stream's thread. By default all of them.
 
@@ -125,12 +132,6 @@ class BaseTask(ABC):
     @abstractmethod
     def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
         """The result of one record as the user sees it, from what `combine` returned."""
-
-    def texts(self, record: Record) -> tuple[str, ...]:
-        """What is read of a record: its text, or both of a pair. Raises RecordError."""
-        pair = self.options.pair_field
-        first = text_of(record, self.options.text_field, "--text-field")
-        return (first,) if pair is None else (first, text_of(record, pair, "--pair-field"))
 
     @abstractmethod
     def label(self, record: Record) -> Any:

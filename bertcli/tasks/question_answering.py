@@ -95,9 +95,9 @@ class Task(BaseTask):
         name = "context" if "context" in record.fields else self.options.text_field
         return text_of(record, name, "--text-field")
 
-    def texts(self, record: Record) -> tuple[str, ...]:
+    def texts(self, record: Record) -> dict[str, str]:
         """Question and context. Raises RecordError."""
-        return self._question(record), self._context(record)
+        return {"question": self._question(record), "context": self._context(record)}
 
     def combine(self, features: Features, outputs: Outputs) -> list[Span]:
         """The best spans of all windows, best first; of equal ones the first in the text."""

@@ -86,10 +86,6 @@ class Task(BaseTask):
             return error
         return [text[start:end] for start, end in places]
 
-    def texts(self, record: Record) -> tuple[str, ...]:
-        """The text, of given tokens joined by spaces. Raises RecordError."""
-        return (self.words(record)[0],)
-
     def words(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
         tokens = record.fields.get("tokens")
@@ -103,6 +99,10 @@ class Task(BaseTask):
             places.append((start, start + len(token)))
             start += len(token) + 1
         return " ".join(tokens), places
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """The text, of given tokens joined by spaces. Raises RecordError."""
+        return {"text": self.words(record)[0]}
 
     def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
         """Logits (words, L): each word's from the window that shows most around it; NaN for a word without pieces."""

@@ -1,5 +1,6 @@
 """ONNX files: the same numbers as torch, static int8, and bit for bit the same whatever is in the batch."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import transformers
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
 from bertcli.device import Device
+from bertcli.engine.dequantize import dequantized
 from bertcli.engine.export import export
-from bertcli.errors import UsageError
+from bertcli.errors import ModelError, UsageError
 from bertcli.model import ONNX, read
 
 SIZES = {
@@ -91,6 +93,30 @@ def test_a_row_is_bitwise_the_same_in_a_batch_of_any_size(exported: Path, precis
                 for i in range(0, 64, size)
             ]
             assert np.array_equal(np.concatenate(parts), alone), (length, size)
+
+
+def test_the_int8_weights_come_back_into_torch_by_their_names(exported: Path) -> None:
+    model = read(exported)
+    exact = pytorch.load(model, "SequenceClassification").state_dict()
+    rounded = dequantized(model, "SequenceClassification")
+    for name, weight in rounded.state_dict().items():
+        step = 2 * exact[name].abs().max() / 127  # a channel that was divided has coarser steps
+        assert (weight - exact[name]).abs().max() <= step, name
+    feed = batch(8, 20)
+    tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(rounded, feed)}
+    with torch.no_grad():
+        found = rounded.eval()(**tensors).logits.numpy()
+    int8 = runtime.Backend(model, CPU, "SequenceClassification", "int8").run(feed)["logits"]
+    assert np.abs(found - int8).mean() < 0.05  # what is left is the rounding of activations
+
+
+def test_int8_weights_of_another_architecture_are_a_model_error(exported: Path, tmp_path: Path) -> None:
+    config = {**read(exported).config, "architectures": None}
+    layers = "n_layers" if exported.name == "distilbert" else "num_hidden_layers"
+    (tmp_path / "onnx").symlink_to(exported / "onnx")
+    (tmp_path / "config.json").write_text(json.dumps(config | {layers: 3}))
+    with pytest.raises(ModelError, match=r"model_quantized.onnx: no weights for .*\.2\."):
+        dequantized(read(tmp_path), "SequenceClassification")
 
 
 def test_no_draft_is_left(exported: Path) -> None:

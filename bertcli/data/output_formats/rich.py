@@ -55,7 +55,7 @@ class RichFormatter:
         from rich.text import Text
 
         if is_error(result):
-            return self._printed(Text(f"error  {_visible(describe(result))}", style="red"))
+            return self._printed(Text(f"error  {visible(describe(result))}", style="red"))
         line = Text()
         rest = dict(result)
         if isinstance(rest.get("answer"), str):
@@ -70,7 +70,7 @@ class RichFormatter:
             self._guesses(line, rest.pop("masks"))
         line.append(" | ".join(self._shown(rest.pop(name)) for name in TEXTS if name in rest))
         for name, value in rest.items():
-            line.append(f"  {_visible(name)}=", style="dim").append(self._shown(value))
+            line.append(f"  {visible(name)}=", style="dim").append(self._shown(value))
         if not has_entities:  # one that is cut off is not seen
             line.truncate(self._console.width, overflow="ellipsis")
         return self._printed(line)
@@ -85,7 +85,7 @@ class RichFormatter:
         if findings:
             self._first(line, *findings[0])
             for label, score in findings[1:]:
-                line.append(_visible(label), style=self._colour(label)).append(f"{_percent(score)}  ", style="dim")
+                line.append(visible(label), style=self._colour(label)).append(f"{_percent(score)}  ", style="dim")
         elif _is_number(fields.get("score")):
             line.append(f"{fields.pop('score'):>8.4g}  ", style="bold")
         return fields
@@ -95,11 +95,11 @@ class RichFormatter:
         place = 0
         starts = _places(text, [(entity["text"], entity.get("start")) for entity in entities])
         for start, entity in zip(starts, entities, strict=True):
-            line.append(_visible(text[place:start]))
-            line.append(_visible(entity["text"]), style=f"bold {self._colour(entity['type'])}")
-            line.append(f" {_visible(entity['type'])}", style=f"dim {self._colour(entity['type'])}")
+            line.append(visible(text[place:start]))
+            line.append(visible(entity["text"]), style=f"bold {self._colour(entity['type'])}")
+            line.append(f" {visible(entity['type'])}", style=f"dim {self._colour(entity['type'])}")
             place = start + len(entity["text"])
-        line.append(_visible(text[place:]))
+        line.append(visible(text[place:]))
 
     def _answer(self, line: "Text", fields: dict[str, Any]) -> None:
         """How sure, the answer, the question, and the context from shortly before the answer on, which is in place."""
@@ -108,14 +108,14 @@ class RichFormatter:
             fields.pop(name, None)
         if _is_share(score):
             self._bar(line, score, "green")
-        line.append(_visible(answer) or "no answer", style="bold green" if answer else "bold").append("  ")
+        line.append(visible(answer) or "no answer", style="bold green" if answer else "bold").append("  ")
         line.append(self._shown(fields.pop("question", "")), style="cyan").append("  ")
         context = fields.pop("context", None) or fields.pop("text", None)
         if isinstance(context, str):
             place = _places(context, [(answer, start)])[0] if answer else 0
             first = max(place - AROUND, 0)
-            line.append(("…" if first else "") + _visible(context[first:place]), style="dim")
-            line.append(_visible(answer), style="green")
+            line.append(("…" if first else "") + visible(context[first:place]), style="dim")
+            line.append(visible(answer), style="green")
             line.append(self._shown(context[place + len(answer) :]), style="dim")
 
     def _guesses(self, line: "Text", masks: list[list[Mapping[str, Any]]]) -> None:
@@ -123,7 +123,7 @@ class RichFormatter:
         for i, guesses in enumerate(masks):
             line.append("| " if i else "", style="dim")
             for k, guess in enumerate(guesses):
-                line.append(_visible(guess["token"]), style="" if k else "bold cyan")
+                line.append(visible(guess["token"]), style="" if k else "bold cyan")
                 line.append(f"{_percent(guess['score'])}  ", style="dim")
 
     def _bar(self, line: "Text", score: float, style: str) -> None:
@@ -133,7 +133,7 @@ class RichFormatter:
     def _first(self, line: "Text", label: str, score: Any) -> None:
         from rich.cells import cell_len, set_cell_size
 
-        shown = _visible(label)
+        shown = visible(label)
         self._width = max(self._width, min(cell_len(shown), _LABEL))
         line.append(set_cell_size(shown, self._width), style=f"bold {self._colour(label)}")
         if _is_share(score):
@@ -150,8 +150,8 @@ class RichFormatter:
     def _shown(self, value: Any) -> str:
         """A value in one line, and no more of it than could fit."""
         if isinstance(value, str):
-            return _visible(value[: 4 * self._console.width])
-        return f"{value:.4g}" if isinstance(value, float) else _visible(json_text(value)[: 4 * self._console.width])
+            return visible(value[: 4 * self._console.width])
+        return f"{value:.4g}" if isinstance(value, float) else visible(json_text(value)[: 4 * self._console.width])
 
     def _printed(self, line: "Text") -> str:
         with self._console.capture() as capture:
@@ -242,6 +242,6 @@ def _percent(score: Any) -> str:
     return f" {score:.1%}" if _is_share(score) else ""
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Control characters as escapes: a text must not colour, clear or retitle the reader's terminal."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -1,8 +1,9 @@
 """Labels that are rare, much alike, unevenly spread or of two kinds. Knows label names and targets, no format."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
+from functools import partial
 from itertools import takewhile
 from statistics import fmean
 from typing import Any
@@ -42,7 +43,7 @@ def table(splits: Sequence[Split], decision: Decision) -> dict[str, dict[str, An
     """How often each split has each label, the most frequent first; of numbers the least, mean and greatest."""
     if decision.problem in ("regression", "similarity"):
         numbers = {split.name: [float(own.gold) for own in split.examples] for split in splits if split.examples}
-        kinds = {"least": min, "mean": fmean, "greatest": max}
+        kinds: dict[str, Callable[[list[float]], float]] = {"least": min, "mean": fmean, "greatest": max}
         return {kind: {name: value(own) for name, own in numbers.items()} for kind, value in kinds.items()}
     found = {split.name: counts(split, decision) for split in splits}
     ranked = [name for name, _ in sum(found.values(), Counter[str]()).most_common()]
@@ -75,12 +76,16 @@ def _times(found: Counter[str], name: str, other: str) -> str:
     return f"has {found[name]:,}, '{other}' has {found[other]:,}"
 
 
+def _is_frequent(found: Counter[str], least: float, name: str) -> bool:
+    return found[name] >= least
+
+
 def _typos(found: Counter[str]) -> Iterator[tuple[str, str]]:
     """Labels, each with a more frequent one that it may be meant for."""
     ranked = [name for name, _ in found.most_common()]
     usual: dict[str, str] = {}  # of the labels that differ in case, spaces and marks only, the most frequent
     for name in ranked:
-        frequent = takewhile(lambda other, least=FREQUENT * found[name]: found[other] >= least, ranked)
+        frequent = takewhile(partial(_is_frequent, found, FREQUENT * found[name]), ranked)
         alike = [(_ratio(name, other), other) for other in frequent if not _numbers_differ(name, other)]
         if (other := usual.setdefault(_bare(name), name)) != name:
             yield name, other

@@ -88,5 +88,5 @@ def borders(task: BaseTask, record: Record, features: Features) -> Doubts:
     start, end = target
     own = [place for place in places if place[0] < end and place[1] > start]
     if own and (own[0][0] < start or own[-1][1] > end):
-        context = task.texts(record)[1]
+        context = task.texts(record)["context"]
         yield "answer-border", f"'{context[start:end]:.40}' in '{context[own[0][0] : own[-1][1]]:.60}'"

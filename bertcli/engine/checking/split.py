@@ -119,7 +119,7 @@ def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findin
         code = "bad-text"
         if isinstance(encoded, RecordError):
             raise encoded
-        texts = task.texts(record)
+        texts = tuple(task.texts(record).values())
         code = "bad-label"
         kept = Record(record.index, task.kept(record), record.line, record.source, step=record.step)
         doubts = list(spans.borders(task, record, encoded))

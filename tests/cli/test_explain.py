@@ -1,0 +1,274 @@
+"""bertcli explain: attributions that sum to the score, of every task; attention; errors; what people see."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from click.testing import CliRunner
+
+from bertcli.cli import page
+from bertcli.cli.main import cli, run
+
+SINGLE = {"id2label": {0: "neg", 1: "neutral", 2: "pos"}, "problem_type": "single_label_classification"}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "single": ("SequenceClassification", SINGLE),
+    "multi": ("SequenceClassification", {**SINGLE, "problem_type": "multi_label_classification"}),
+    "number": ("SequenceClassification", {"num_labels": 1, "problem_type": "regression"}),
+    "ner": ("TokenClassification", {"id2label": dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))}),
+    "qa": ("QuestionAnswering", {}),
+    "embed": ("", {}),
+}
+TEXT = "the film was not good"
+Explain = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model of random weights for each kind."""
+    folder = tmp_path_factory.mktemp("explain")
+    for kind, (head, settings) in KINDS.items():
+        torch.manual_seed(2)
+        config = transformers.AutoConfig.from_pretrained(tiny_model, **settings)
+        module = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_config(config)
+        module.save_pretrained(folder / kind)
+        for file in tiny_model.glob("*token*"):
+            shutil.copy(file, folder / kind)
+    return {kind: folder / kind for kind in KINDS}
+
+
+@pytest.fixture
+def explain(models: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> Explain:
+    """`explain("ner", "some text")`: the results; fails on an exit code other than `expect`."""
+
+    def call(kind: str, *arguments: str, expect: int = 0) -> list[dict[str, Any]]:
+        code = run(["explain", "-m", str(models[kind]), "--device", "cpu", "--threads", "1", *arguments])
+        captured = capfd.readouterr()
+        assert code == expect, captured.err
+        return [json.loads(line) for line in captured.out.splitlines()]
+
+    return call
+
+
+def check(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sums are right within 1 %; words and tokens say the same; predict, in torch too, finds the same score."""
+    for own in result["explanations"]:
+        difference = own["value"] - own["baseline_value"]
+        for part in ("words", "tokens"):
+            total = sum(entry["attribution"] for entry in own[part])
+            assert total == pytest.approx(difference, rel=0.01, abs=1e-4)
+        assert own["complete"] and own["error"] <= 0.01 and own["sum"] == pytest.approx(difference, rel=0.01)
+        assert own["predict_score"] == pytest.approx(own["score"], abs=1e-4)
+    return list(result["explanations"])
+
+
+def test_the_label_that_predict_gives_is_explained(explain: Explain) -> None:
+    (result,) = explain("single", TEXT)
+    assert list(result) == ["text", "label", "score", "baseline", "weights", "explanations"]
+    assert (result["text"], result["baseline"], result["weights"]) == (TEXT, "[MASK]", "model.safetensors")
+    (own,) = check(result)
+    assert list(own) == [
+        "target", "score", "predict_score", "unit", "value", "baseline_value", "sum", "error", "complete", "steps",
+        "words", "tokens",
+    ]  # fmt: skip
+    assert own["target"] == result["label"] and own["score"] == pytest.approx(result["score"], abs=1e-4)
+    assert own["score"] == pytest.approx(1 / (1 + np.exp(-own["value"])), abs=1e-5)
+    assert [word["text"] for word in own["words"]] == TEXT.split()
+    assert [TEXT[word["start"] : word["end"]] for word in own["words"]] == TEXT.split()
+    first, last = own["tokens"][0], own["tokens"][-1]
+    assert first == {"token": "[CLS]", "start": None, "end": None, "attribution": 0.0} and last["token"] == "[SEP]"
+
+
+def test_another_label_and_several_labels(explain: Explain) -> None:
+    for label in ("neg", "neutral", "pos"):
+        (own,) = check(explain("single", TEXT, "--target", label)[0])
+        assert own["target"] == label
+    (result,) = explain("multi", TEXT)
+    assert [own["target"] for own in check(result)] == (result["labels"] or [check(result)[0]["target"]])
+
+
+def test_a_number_is_explained_as_it_is(explain: Explain) -> None:
+    (result,) = explain("number", TEXT)
+    (own,) = check(result)
+    assert own["unit"] == "value" and own["value"] == pytest.approx(result["score"], abs=1e-4)
+
+
+def test_a_pair_has_words_of_both_texts(explain: Explain) -> None:
+    (result,) = explain("single", "good film", "--pair", "a bad plot")
+    (own,) = check(result)
+    assert result["text_pair"] == "a bad plot"
+    assert [(word["field"], word["text"], word["start"]) for word in own["words"]] == [
+        ("text", "good", 0), ("text", "film", 5),
+        ("text_pair", "a", 0), ("text_pair", "bad", 2), ("text_pair", "plot", 6),
+    ]  # fmt: skip
+
+
+def test_each_entity_or_the_nearest_word_of_a_type(explain: Explain) -> None:
+    (result,) = explain("ner", "the films was awfully good")
+    own = check(result)
+    assert [(e["target"], e["text"]) for e in own] == [(e["type"], e["text"]) for e in result["entities"]]
+    for e, entity in zip(own, result["entities"], strict=True):
+        assert e["score"] == pytest.approx(entity["score"], abs=1e-4)
+    for kind in ("PER", "LOC"):
+        found = check(explain("ner", "the films was awfully good", "--target", kind)[0])
+        assert found and {e["target"] for e in found} == {kind}
+        assert [word["text"] for word in found[0]["words"]] == ["the", "films", "was", "awfully", "good"]
+
+
+def test_an_answer_has_a_start_and_an_end(explain: Explain) -> None:
+    context = "the film was good and the plot bad"
+    (result,) = explain("qa", "what was good", "--context", context)
+    start, end = check(result)
+    assert (start["target"], end["target"]) == ("start", "end")
+    assert start["text"] == end["text"] == result["answer"] == context[start["start"] : start["end"]]
+    assert {word["field"] for word in start["words"]} == {"question", "context"}
+    (other,) = explain("qa", "what was good", "--context", context, "--target", "the plot")
+    assert [own["text"] for own in check(other)] == ["the plot", "the plot"]
+    assert explain("qa", "what was good", "--context", context, "--target", "actor", expect=3) == [
+        {
+            "index": 0,
+            "line": 1,
+            "error": {"type": "RecordError", "message": "'actor' (--target) is not in the context."},
+        }
+    ]
+
+
+def test_attention_is_that_of_transformers_and_its_rows_sum_to_1(explain: Explain, models: dict[str, Path]) -> None:
+    (result,) = explain("single", TEXT, "--attention")
+    module = transformers.AutoModelForSequenceClassification.from_pretrained(
+        models["single"], attn_implementation="eager"
+    ).eval()
+    batch = transformers.AutoTokenizer.from_pretrained(models["single"])(TEXT, return_tensors="pt")
+    with torch.no_grad():
+        expected = module(**batch, output_attentions=True).attentions
+    (window,) = result["attention"]
+    assert window["tokens"] == ["[CLS]", *TEXT.split(), "[SEP]"]
+    assert [(m["layer"], m["head"]) for m in window["matrices"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    for matrix in window["matrices"]:
+        weights = np.array(matrix["weights"])
+        np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+        np.testing.assert_allclose(weights, expected[matrix["layer"] - 1][0, matrix["head"] - 1].numpy(), atol=2e-6)
+    (one,) = explain("single", TEXT, "--attention", "--layer", "2", "--head", "1")
+    assert one["attention"][0]["matrices"] == [window["matrices"][2]]
+
+
+@pytest.mark.parametrize("kind", ["single", "ner", "qa"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "中文 good 👩‍👩‍👧‍👦 e\u0301", "good " * 100 + "bad", "<b>good</b>\x1b[31m\u202e"]
+)
+def test_hard_texts(explain: Explain, kind: str, text: str) -> None:
+    arguments = ["what was it", "--context", text] if kind == "qa" else [text]
+    (result,) = explain(kind, *arguments)
+    for own in check(result):
+        field = [word for word in own["words"] if word.get("field") != "question"]
+        assert all(text[word["start"] : word["end"]] == word["text"] for word in field)
+    assert result.get("windows", 1) == (1 if len(text) < 400 else 2)
+
+
+def test_a_long_text_is_windowed_cut_or_refused(explain: Explain) -> None:
+    long = " ".join(["good"] * 30 + ["bad"] * 70)
+    (result,) = explain("single", long)
+    (own,) = check(result)
+    assert len(own["words"]) == 100 and {token["window"] for token in own["tokens"]} == {1, 2}
+    (cut,) = explain("single", long, "--long", "truncate")
+    assert cut["truncated"] is True and len(check(cut)[0]["words"]) == 62
+    (refused,) = explain("single", long, "--long", "error", expect=3)
+    assert refused["error"]["message"] == "the text is longer than the model's 64 tokens (--long error)."
+
+
+def test_records_come_from_files_as_predict_reads_them(explain: Explain, tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"body": "good film", "label": 7}\n{"body": 3}\n{"body": "bad film"}\n')
+    first, second, third = explain("single", "--input", str(file), "--text-field", "body", expect=3)
+    assert first["body"] == "good film" and first["input_label"] == 7 and third["body"] == "bad film"
+    assert second == {
+        "index": 1,
+        "line": 2,
+        "error": {"type": "RecordError", "message": "field 'body' is int, not text."},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("single", ["a", "--target", "nix"], "unknown label 'nix'; the model's labels are: neg, neutral, pos."),
+        ("ner", ["a", "--target", "ORG"], "unknown type 'ORG'; the model's types are: LOC, PER."),
+        ("number", ["a", "--target", "x"], "the model gives a number, not a class; leave out --target."),
+        ("embed", ["a", "-t", "embed"], "explain shows what decided a class, an entity or an answer"),
+        ("single", ["a", "--attention", "--layer", "3"], "the model has 2 layers, counted from 1; --layer 3 is none"),
+        ("single", ["a", "--layer", "1"], "--layer and --head choose the weights of --attention or --html"),
+        ("single", ["a", "--context", "b"], "--context is for question-answering; this model's task is text-class"),
+        ("ner", ["a", "--pair", "b"], "--pair is for text-classification; this model's task is token-class"),
+        ("single", ["a", "b", "--pair", "c"], "--pair needs one TEXT to go with"),
+        ("single", ["a", "--input", "b"], "give TEXT or --input, not both."),
+        ("single", ["a\udcff"], "'a\\udcff' is no text in UTF-8; --input with --encoding reads others."),
+        ("single", ["a", "--html", "/no/such/page.html"], "cannot write to /no/such/page.html: No such file"),
+    ],
+)
+def test_wrong_usage(
+    models: dict[str, Path], capfd: pytest.CaptureFixture[str], kind: str, arguments: list[str], message: str
+) -> None:
+    assert run(["explain", "-m", str(models[kind]), "--device", "cpu", *arguments]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == "" and f"bertcli: {message}" in captured.err
+
+
+def test_what_people_see(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    hard = "not <b>good</b> \x1b[31m[red]film[/red] 中文"
+    options = ["-m", str(models["single"]), "--device", "cpu", "--threads", "1", "-f", "rich", "--attention"]
+    assert run(["explain", hard, *options]) == 0
+    shown = capfd.readouterr().out
+    assert "\x1b" not in shown and max(map(len, shown.splitlines())) <= 80
+    headline, text, *_ = shown.splitlines()
+    assert headline.split()[0] in ("neg", "neutral", "pos") and "predict: " in headline
+    assert "<b>good</b>" in text and "[red]film[/red]" in text
+    assert " off in 16 steps: " in shown and "with [MASK] for every piece" in shown
+    assert "  1.1 " in shown and "  2.2 " in shown
+    assert run(["explain", "good film", *options, "--layer", "1", "--head", "2"]) == 0
+    assert "attention of layer 1, head 2: each token looks at" in capfd.readouterr().out
+
+
+def test_the_page_holds_text_as_data(explain: Explain, tmp_path: Path) -> None:
+    text = "good </script><script>alert(1)</script> <!-- film"
+    (result,) = explain("single", text, "--html", str(tmp_path / "page.html"))
+    assert "attention" not in result
+    content = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert content.count("<script") == 2 and content.count("</script>") == 2 and "<!--" not in content
+    assert "http:" not in content and "https:" not in content and "src=" not in content
+    data = content.partition('id="data">')[2].partition("</script>")[0]
+    (kept,) = json.loads(data)
+    assert kept["explanations"][0]["words"] == result["explanations"][0]["words"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
+
+
+def test_a_failed_run_leaves_no_page(explain: Explain, tmp_path: Path) -> None:
+    explain("single", "a", "--attention", "--head", "9", "--html", str(tmp_path / "page.html"), expect=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_without_records(tmp_path: Path) -> None:
+    with page.Page(str(tmp_path / "page.html")):
+        pass
+    assert '<script type="application/json" id="data">[]</script>' in (tmp_path / "page.html").read_text()
+
+
+def test_help_shows_examples() -> None:
+    shown = CliRunner().invoke(cli, ["explain", "--help"]).output
+    assert 'bertcli explain "a gripping film"' in shown and "arXiv 1703.01365" in shown
+
+
+def test_the_embedded_model_is_explained_by_its_int8_weights(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "a gripping film", "--device", "cpu"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    (own,) = result["explanations"]
+    assert result["weights"] == "onnx/model_quantized.onnx, dequantised" and own["target"] == "positive"
+    assert abs(own["score"] - own["predict_score"]) < 0.005 and own["error"] < 0.01
+    assert max(own["words"], key=lambda word: float(word["attribution"]))["text"] == "gripping"

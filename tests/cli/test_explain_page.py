@@ -1,0 +1,102 @@
+"""The page of `explain --html` in Chromium: it draws without an error or a request, and works by keyboard."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bertcli.cli.page import Page
+
+PIECES = ["[CLS]", "not", "good", "[SEP]"]
+HEADS = [(1, 1), (1, 2), (2, 1), (2, 2)]
+HARD = "<img src=x onerror=alert(1)>"
+
+
+def result(text: str) -> dict[str, Any]:
+    words = [
+        {"text": text, "start": 0, "end": len(text), "attribution": -1.5},
+        {"text": "good", "start": len(text) + 1, "end": len(text) + 5, "attribution": 0.5},
+    ]
+    figures = {
+        "score": 0.9, "predict_score": 0.89, "unit": "log-odds", "value": -0.5, "baseline_value": 0.5, "sum": -1.0,
+        "error": 0.001, "complete": True, "steps": 16,
+    }  # fmt: skip
+    rows = [[0.7, 0.1, 0.1, 0.1], [0.0, 1.0, 0.0, 0.0], [0.25] * 4, [0.0, 0.0, 0.5, 0.5]]
+    matrices = [{"layer": layer, "head": head, "weights": rows if head == 1 else rows[::-1]} for layer, head in HEADS]
+    return {
+        "baseline": "[MASK]", "weights": "model.safetensors",
+        "explanations": [{"target": name, **figures, "words": words, "tokens": []} for name in ("neg", "pos")],
+        "attention": [{"tokens": PIECES, "matrices": matrices}],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("needs chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has no sandbox for root
+    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=390,900", *root):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    with Page(str(path)) as page:
+        page.add(result("not"))
+        page.add(result(HARD))
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as own:
+        own.get(path.as_uri())
+        yield own
+
+
+def tokens(browser: Any) -> list[str]:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(browser, 30).until(lambda own: own.find_elements("css selector", "#tokens button"))
+    return [button.text for button in browser.find_elements("css selector", "#tokens button")]
+
+
+def choose(browser: Any, name: str, label: str) -> None:
+    from selenium.webdriver.support.select import Select
+
+    Select(browser.find_element("id", name)).select_by_visible_text(label)
+
+
+def test_it_shows_words_attention_and_text_as_text(browser: Any) -> None:
+    assert tokens(browser) == ["[CLS] 70 %", "not 10 %", "good 10 %", "[SEP] 10 %"]
+    assert browser.find_element("id", "headline").text == "neg 90.00 % (predict: 89.00 %)"
+    assert [row.text for row in browser.find_elements("css selector", "#words tr")] == ["not \u22121.50", "good +0.50"]
+    choose(browser, "head", "2")
+    assert tokens(browser)[0] == "[CLS] 0 %" and tokens(browser)[3] == "[SEP] 50 %"
+    choose(browser, "head", "mean of all")
+    assert tokens(browser)[0] == "[CLS] 35 %"
+    choose(browser, "target", "pos")
+    assert browser.find_element("id", "headline").text.startswith("pos ")
+
+
+def test_keys_move_from_token_to_token(browser: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    choose(browser, "head", "1")
+    tokens(browser)
+    browser.find_element("css selector", "#tokens button").click()
+    browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert browser.switch_to.active_element.text.startswith("not") and tokens(browser)[1] == "not 100 %"
+
+
+def test_markup_in_a_text_is_text_and_nothing_is_complained_of_or_fetched(browser: Any) -> None:
+    choose(browser, "record", browser.find_elements("css selector", "#record option")[1].text)
+    tokens(browser)
+    assert HARD in browser.find_element("id", "texts").text
+    assert browser.find_elements("css selector", "img") == []
+    width = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]  # a phone needs no scrolling sideways
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    fetched = {own["params"]["request"]["url"] for own in events if own["method"] == "Network.requestWillBeSent"}
+    assert fetched == {browser.current_url}
