@@ -29,7 +29,7 @@ def pretrain(voice: Voice, given: Mapping[str, Any]) -> int:
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
     options = {name: value for name, value in given.items() if name not in NOT_KEPT}
     options["lengths"] = settings.as_dict()["lengths"]
-    with heed_signals() as stop, Show(voice) as show:
+    with heed_signals() as stop, Show(voice, chosen) as show:
         events = run(settings, source(given), place, stop=lambda: stop.signum, options=options, **flags)
         for event in events:
             if isinstance(event, Saved):

@@ -26,7 +26,7 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
     options = {name: value for name, value in given.items() if name not in (*flags, "output", "track")}
     saved: Saved | None = None
-    with heed_signals() as stop, Show(voice) as show:
+    with heed_signals() as stop, Show(voice, place) as show:
         events = run(
             settings, train, dev, place, stop=lambda: stop.signum, options=options, track=given["track"], **flags
         )
