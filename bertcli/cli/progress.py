@@ -136,9 +136,13 @@ class Show:
             self.live.stop()
 
     def _started(self) -> "Live":
+        from rich.control import Control
         from rich.live import Live
+        from rich.segment import ControlType
 
-        live = Live(self.board, console=self.voice.rich(), transient=True)
+        console = self.voice.rich()
+        console.control(Control(ControlType.CARRIAGE_RETURN))  # the terminal may have echoed a ^C
+        live = Live(self.board, console=console, transient=True)
         live.start()
         return live
 

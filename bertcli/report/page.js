@@ -27,7 +27,7 @@ function filter() {
 
 if (form) {
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", filter);
+  for (const event of ["input", "change"]) form.addEventListener(event, filter);
   form.addEventListener("reset", () => setTimeout(() => { sort(); filter(); }));
   document.getElementById("order").addEventListener("change", sort);
   sort(); // a browser that goes back keeps what was chosen
