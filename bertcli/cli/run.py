@@ -1,12 +1,10 @@
 """What the commands share between their options and the engine: open, stream, write, count, and heed signals."""
 
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from bertcli.data.writers import Writer, open_writer
 from bertcli.engine.predict import Settings, Stop, result, stream
 from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, RecordError, UsageError
-from bertcli.model import fingerprint, update
+from bertcli.model import fingerprint
 from bertcli.tasks.base import Options
 
 Answer = tuple[Record, Mapping[str, Any] | None, str | None]  # what was found for a record, or the error in its place
@@ -178,56 +176,3 @@ def _write(
         raise RecordError(f"{record.place}: {error}")
     elif given["on_error"] == "record":
         writer.write_error(str(error), record, record.source if len(given["files"]) > 1 else "")
-
-
-def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
-    """Score the input's predictions against its labels, show the metrics, and hold them to --fail-under."""
-    from bertcli.engine.evaluate import check_gates, parse_gates
-    from bertcli.engine.evaluate import evaluate as score
-
-    records = open_input(given)
-    session = open_session(select(Request, given), select(Options, given))
-    gates = parse_gates(given["fail_under"], session.task.directions)
-    voice.note(session.reason)
-    with heed_signals() as stop:
-        outcomes = chain.from_iterable(stream(session.task, session.backend, records, select(Settings, given), stop))
-        evaluation = score(session.task, outcomes, keep_mistakes=bool(given["errors"]))
-    _show_metrics(
-        {"records": evaluation.records, **evaluation.metrics}, given["output_format"], session.model.path.name
-    )
-    _write_mistakes(evaluation.mistakes, given["errors"])
-    _keep(voice, session, given["model"], session.task.learned(evaluation.metrics))
-    for fault in evaluation.faults:
-        voice.warn(fault)
-    check_gates(gates, evaluation.metrics)
-    return Exit.RECORDS if evaluation.faults else Exit.OK
-
-
-def _keep(voice: Voice, session: Session, named: str | None, learned: Mapping[str, Any]) -> None:
-    """Store what was found in the model's config.json; the embedded models stay as they are."""
-    said = ", ".join(f"{name} {value}" for name, value in learned.items())
-    if learned and named is None:
-        voice.warn(
-            f"{said} is not stored: the embedded model stays as it is; give it to predict, or name a copy by -m."
-        )
-    elif learned:
-        update(session.model, learned)
-        voice.note(f"stored in {session.model.path / 'config.json'}: {said}")
-
-
-def _show_metrics(metrics: Mapping[str, Any], output_format: str | None, title: str) -> None:
-    if output_format == "rich" or (output_format is None and sys.stdout.isatty()):
-        from rich.console import Console
-
-        from bertcli.cli.tables import render
-
-        render(Console(), metrics, title)
-        return
-    with open_writer(None, "jsonl") as writer:
-        writer.write(metrics)
-
-
-def _write_mistakes(mistakes: Iterable[Mapping[str, Any]], path: str | None) -> None:
-    if path:
-        with open_writer(path) as writer:
-            writer.write_many(mistakes)

@@ -1,19 +1,28 @@
-"""Score a task's predictions against the labels of their records, list the mistakes, and hold metrics to bounds.
+"""Score a task's predictions against the labels of their records, and hold metrics to bounds.
 
-Takes the outcomes of engine/predict.py, and knows no backend, format or command. Keeps a label and a raw prediction
-per record, and of the records only the wrong ones, if they are asked for.
-Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
+Takes the outcomes of engine/predict.py, and knows no backend, format or command. Keeps the records with their labels
+and raw predictions in memory. Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from hashlib import blake2b
 from typing import Any, Protocol
 
+import numpy as np
+
 from bertcli.data.records import Record
+from bertcli.engine.evaluation import Evaluation, LengthBucket, Outcomes
 from bertcli.errors import GateError, RecordError, UsageError
-from bertcli.tasks.base import BaseTask
+from bertcli.metrics import bootstrap, calibration
+from bertcli.metrics.bootstrap import Metrics
+from bertcli.tasks.base import BaseTask, Example
+
+SHORTEST = 16  # tokens of the first bucket of lengths
+SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
 
 
 class Outcome(Protocol):
@@ -22,31 +31,19 @@ class Outcome(Protocol):
     record: Record
     prediction: Any
     error: str | None
+    tokens: int
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """metrics: of the task. records: how many were scored. faults: `file:line: message` of those that were not.
-
-    mistakes: the wrong ones, surest first: their input fields, what the task shows of the mistake (`gold`,
-    `predicted`, …), `source` and `line`; empty unless asked for.
-    """
-
-    metrics: dict[str, Any]
-    records: int
-    faults: list[str]
-    mistakes: list[dict[str, Any]]
-
-
-def evaluate(task: BaseTask, outcomes: Iterable[Outcome], *, keep_mistakes: bool = False) -> Evaluation:
+def evaluate(task: BaseTask, outcomes: Iterable[Outcome], *, model: str = "") -> Evaluation:
     """Score all outcomes. A record without a prediction or a usable label is a fault, and not scored.
 
     Raises UsageError where no record could be scored.
     """
+    records: list[Record] = []
     gold: list[Any] = []
     predictions: list[Any] = []
+    tokens: list[int] = []
     faults: list[str] = []
-    mistakes: list[tuple[float, dict[str, Any]]] = []
     lost = 0
     for outcome in outcomes:
         try:
@@ -55,24 +52,67 @@ def evaluate(task: BaseTask, outcomes: Iterable[Outcome], *, keep_mistakes: bool
             faults.extend(outcome.record.listed(error))
             lost += 1
             continue
+        records.append(outcome.record)
         gold.append(label)
         predictions.append(outcome.prediction)
-        if keep_mistakes and (mistake := task.mistake(label, outcome.prediction)):
-            mistakes.append((mistake[0], _listed(outcome.record, mistake[1])))
+        tokens.append(outcome.tokens)
     if not gold:
         raise UsageError(_nothing(lost, faults))
-    mistakes.sort(key=lambda item: -item[0])  # stable: equally sure ones stay in input order
-    return Evaluation(task.metrics(gold, predictions), len(gold), faults, [fields for _, fields in mistakes])
+    return replace(scores(task, records, gold, predictions, tokens), model=model, faults=faults)
+
+
+def scores(
+    task: BaseTask, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any], tokens: Sequence[int]
+) -> Evaluation:
+    """All that is known of predictions whose labels are known."""
+    examples = task.examples(records, gold, predictions)
+    columns = task.columns(gold, predictions, examples)
+    resampled = task.resampled(gold, columns)
+    scored = task.scored(gold, predictions, examples)
+    metric = next(iter(task.directions), "")
+    return Evaluation(
+        task=task.name,
+        model="",
+        metric=metric,
+        metrics=task.metrics(gold, predictions),
+        records=len(gold),
+        faults=[],
+        examples=examples,
+        tokens=tokens,
+        intervals=bootstrap.intervals(resampled, len(gold)),
+        reliability=calibration.reliability(scored) if scored else None,
+        curve=calibration.curve(scored) if scored else None,
+        lengths=by_length(resampled, metric, np.asarray(tokens)),
+        outcomes=Outcomes(task.name, digest(examples), {name: columns[name] for name in columns if name != SCORES}),
+        calibration=task.config.get("calibration") or {},
+    )
+
+
+def by_length(resampled: Metrics, metric: str, tokens: "np.ndarray[Any, Any]") -> tuple[LengthBucket, ...]:
+    """The metric in buckets of twice the length of the last, without empty ones."""
+    if not tokens.any() or not metric:
+        return ()
+    buckets = np.ceil(np.log2(np.maximum(tokens, SHORTEST) / SHORTEST)).astype(int)  # 0 up to SHORTEST tokens
+    found, counts = np.unique(buckets, return_counts=True)
+    values = resampled((buckets == found[:, None]).astype(np.float64)).get(metric, np.full(len(found), np.nan))
+    return tuple(
+        LengthBucket(SHORTEST * 2 ** (k - 1) + 1 if k else 1, SHORTEST * 2**k, n, value if np.isfinite(value) else None)
+        for k, n, value in zip(found.tolist(), counts.tolist(), values.tolist(), strict=True)
+    )
+
+
+def digest(examples: Sequence[Example]) -> str:
+    """Of texts and labels: the same for the same data, whatever the model says."""
+    state = blake2b(digest_size=16)
+    for own in examples:
+        state.update(json.dumps([own.text, own.pair, own.gold]).encode())
+    return state.hexdigest()
 
 
 def _label(task: BaseTask, outcome: Outcome) -> Any:
     if outcome.error is not None:
         raise RecordError(outcome.error)
     return task.label(outcome.record)
-
-
-def _listed(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record.fields, **fields, "source": record.source, "line": record.line}
 
 
 def _nothing(records: int, faults: Sequence[str]) -> str:

@@ -37,13 +37,17 @@ class Settings:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a record: a raw prediction for `task.decode`, or the error that takes its place."""
+    """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
+
+    tokens: in all its windows.
+    """
 
     record: Record
     prediction: Any = None
     error: str | None = None
     windows: int = 1
     truncated: bool = False
+    tokens: int = 0
 
 
 class Stop:
@@ -188,6 +192,7 @@ class _Stream:
                 job.features[i] = features
                 outcome.windows = len(features.windows) - (features.second is not None)
                 outcome.truncated = features.truncated
+                outcome.tokens = sum(len(window.ids) for window in features.windows)
 
     def _run(self, job: _Job, group: list[tuple[Slot, Window]]) -> None:
         """Run a batch on a stream's thread. One that fails is halved until the record at fault is alone."""

@@ -5,15 +5,18 @@ A new task is one file beside this one with ALIASES, and a class `Task` that ext
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import RecordError
 from bertcli.tokenizer import Features, Long, Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.calibration import Scored
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
@@ -49,11 +52,55 @@ class Options:
     language: Literal["auto", "en", "zh"] = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A part of an example's text, in code points: an entity or an answer."""
+
+    start: int
+    end: int
+    type: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A record that was scored, as people read it.
+
+    text: what was read; pair: its second text, or the question. gold, predicted: what JSON can hold. right: None where
+    a task knows no right and wrong. score: of the prediction, as predict prints it, if it has one. sure: by how much
+    the model preferred it; mistakes are sorted by it. more: what else shows the mistake. marks: of `text`.
+    """
+
+    record: Record
+    text: str
+    gold: Any
+    predicted: Any
+    right: bool | None = None
+    score: float | None = None
+    sure: float = 0.0
+    pair: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    gold_marks: tuple[Mark, ...] = ()
+    predicted_marks: tuple[Mark, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """`file:line`."""
+        return self.record.place
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """gold, predicted and what else shows how it went."""
+        score = {} if self.score is None else {"score": self.score}
+        return {"gold": self.gold, "predicted": self.predicted, **score, **self.more}
+
+
 class BaseTask(ABC):
     """A task bound to a model's tokenizer and config. head: the transformers class suffix (`AutoModelFor…`)."""
 
     name: ClassVar[str]
     head: ClassVar[str]
+    has_mistakes: ClassVar[bool] = True  # whether a prediction is right or wrong
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         self.tokenizer = tokenizer
@@ -112,9 +159,21 @@ class BaseTask(ABC):
         """
         return {}
 
-    def mistake(self, gold: Any, prediction: Any) -> tuple[float, dict[str, Any]] | None:
-        """How sure a wrong prediction was, and the fields that show it; None for a right one."""
-        raise UsageError(f"{self.name} has no right and wrong to list; leave out --errors.")
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """Each record with its label and its prediction, for people."""
+        return [Example(record, "", None, None) for record in records]
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
+        """What `resampled` needs to know of each prediction, in lists that JSON can hold, as long as examples."""
+        return {}
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """The metrics of weighted examples; those that lack a column are left out."""
+        return lambda weights: {}
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The decisions that have a probability, and whether each was right; None where there are none."""
+        return None
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:

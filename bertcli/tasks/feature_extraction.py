@@ -24,6 +24,7 @@ class Task(BaseTask):
 
     name = "feature-extraction"
     head = ""
+    has_mistakes = False
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)

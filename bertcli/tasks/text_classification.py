@@ -4,14 +4,18 @@ The model's config.json says which of the three, and the names and order of the 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, labels_of
+from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, labels_of, text_of
 from bertcli.tokenizer import Features, Text, Tokenizer
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.calibration import Scored
 
 ALIASES = ("classify", "sentiment")
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
@@ -47,10 +51,10 @@ class Task(BaseTask):
 
     def _text(self, record: Record) -> Text | RecordError:
         try:
-            first = _string(record, self.options.text_field, "--text-field")
+            first = text_of(record, self.options.text_field, "--text-field")
             if self.options.pair_field is None:
                 return first
-            return first, _string(record, self.options.pair_field, "--pair-field")
+            return first, text_of(record, self.options.pair_field, "--pair-field")
         except RecordError as error:
             return error
 
@@ -136,29 +140,80 @@ class Task(BaseTask):
             return classification.REGRESSION
         return classification.MULTI_LABEL if self._is_multi else classification.SINGLE_LABEL
 
-    def mistake(self, gold: Any, prediction: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The wrong label with its score; the labels wrongly given or missed; or a number's absolute error."""
+        logits = np.asarray(predictions)
         if self.problem == "regression":
-            error = abs(float(prediction[0]) - gold)
-            fields = {"gold": gold, "predicted": _score(prediction[0]), "error": _score(error)}
-            return (error, fields) if error else None
-        scores = self.probabilities(prediction)
-        if self._is_multi:
-            return self._set_mistake(gold, scores)
-        best = int(scores.argmax())
-        fields = {"gold": self.labels[gold], "predicted": self.labels[best], "score": _score(scores[best])}
-        return (float(scores[best]), fields) if best != gold else None
+            return list(map(self._number_example, records, gold, logits[:, 0].tolist()))
+        judge = self._set_example if self._is_multi else self._label_example
+        return list(map(judge, records, gold, self.probabilities(logits)))
 
-    def _set_mistake(self, gold: list[int], scores: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
+    def _example(self, record: Record, **found: Any) -> Example:
+        text, pair = text_of(record, self.options.text_field, "--text-field"), self.options.pair_field
+        return Example(record, text, pair=text_of(record, pair, "--pair-field") if pair else None, **found)
+
+    def _number_example(self, record: Record, gold: float, predicted: float) -> Example:
+        error = abs(predicted - gold)
+        more = {"error": _score(error)}
+        return self._example(record, gold=gold, predicted=_score(predicted), right=not error, sure=error, more=more)
+
+    def _label_example(self, record: Record, gold: int, scores: "np.ndarray[Any, Any]") -> Example:
+        best = int(scores.argmax())
+        return self._example(
+            record, gold=self.labels[gold], predicted=self.labels[best], right=best == gold,
+            score=_score(scores[best]), sure=float(scores[best]), more={"gold_score": _score(scores[gold])},
+        )  # fmt: skip
+
+    def _set_example(self, record: Record, gold: list[int], scores: "np.ndarray[Any, Any]") -> Example:
         given = [int(i) for i in np.flatnonzero(scores >= self.threshold)]
         margins = np.abs(scores - self.threshold)
         wrong = sorted(set(gold) ^ set(given), key=lambda i: -margins[i])
-        fields = {
-            "gold": [self.labels[i] for i in gold],
-            "predicted": [self.labels[i] for i in given],
-            "wrong": {self.labels[i]: _score(scores[i]) for i in wrong},
-        }
-        return (float(margins[wrong[0]]), fields) if wrong else None
+        return self._example(
+            record, gold=[self.labels[i] for i in gold], predicted=[self.labels[i] for i in given], right=not wrong,
+            sure=float(margins[wrong[0]] if wrong else margins.min()),
+            more={"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}},
+        )  # fmt: skip
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
+        """The label and what it cost; the labels, and in memory all scores; or the number."""
+        if self.problem == "regression":
+            return {"predicted": [own.predicted for own in examples]}
+        scores = self.probabilities(np.asarray(predictions))
+        if self._is_multi:
+            return {"given": [np.flatnonzero(row >= self.threshold).tolist() for row in scores], "scores": scores}
+        losses = -np.log(np.maximum(scores[np.arange(len(gold)), list(gold)], np.finfo(np.float64).eps))
+        return {"given": scores.argmax(1).tolist(), "loss": losses.round(DIGITS).tolist()}
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """The metrics of the problem's family."""
+        from bertcli.metrics import resampled
+
+        if self.problem == "regression":
+            return resampled.regression(np.array(gold), np.array(columns["predicted"]))
+        if self._is_multi:
+            truth, given = self._indicators(gold), self._indicators(columns["given"])
+            return resampled.multi_label(truth, given, columns.get("scores"))
+        losses = np.array(columns["loss"])
+        return resampled.single_label(np.array(gold), np.array(columns["given"]), losses, len(self.labels))
+
+    def _indicators(self, sets: Sequence[Sequence[int]]) -> "np.ndarray[Any, Any]":
+        found = np.zeros((len(sets), len(self.labels)), bool)
+        for row, ids in zip(found, sets, strict=True):
+            row[list(ids)] = True
+        return found
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The label of each example; for multi-label each label, to be given or not."""
+        from bertcli.metrics.calibration import Scored
+
+        if self.problem == "regression":
+            return None
+        scores = self.probabilities(np.asarray(predictions))
+        if self._is_multi:
+            truth = self._indicators(gold)
+            return Scored("labels", scores.ravel(), truth.ravel(), int(truth.sum()))
+        right = np.array([bool(own.right) for own in examples])
+        return Scored("texts", scores.max(1), right, len(examples))
 
 
 def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
@@ -195,13 +250,6 @@ def _number(value: Any) -> float:
     if not np.isfinite(number):
         raise RecordError(f"the label {value!r} is not a finite number.")
     return number
-
-
-def _string(record: Record, name: str, option: str) -> str:
-    value = lookup(record.fields, name, option)
-    if isinstance(value, str):
-        return value
-    raise RecordError(f"field '{name}' is {type(value).__name__}, not text.")
 
 
 def _score(value: float) -> float:

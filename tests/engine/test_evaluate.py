@@ -8,6 +8,7 @@ import pytest
 
 from bertcli.data.records import Record
 from bertcli.engine.evaluate import check_gates, evaluate, parse_gates
+from bertcli.engine.evaluation import listed
 from bertcli.errors import Exit, GateError, UsageError
 from bertcli.metrics import classification
 from bertcli.tasks.base import BaseTask, Options
@@ -23,6 +24,7 @@ class Outcome:
     record: Record
     prediction: Any = None
     error: str | None = None
+    tokens: int = 5
 
 
 def task_for(config, **options):
@@ -42,7 +44,7 @@ def logit(p):
 
 def test_metrics_are_those_of_the_task():
     result = evaluate(task_for(SENTIMENT), outcomes(("negative", [1, 0]), ("positive", [1, 0]), ("positive", [0, 1])))
-    assert (result.records, result.faults, result.mistakes) == (3, [], [])
+    assert (result.records, result.faults, len(result.mistakes)) == (3, [], 1)
     assert result.metrics["accuracy"] == 2 / 3
     assert result.metrics["confusion"] == {"labels": ["negative", "positive"], "matrix": [[1, 0], [1, 1]]}
 
@@ -73,21 +75,23 @@ def test_no_good_record():
 
 def test_mistakes_are_the_surest_first_and_ties_in_input_order():
     rows = outcomes(("positive", [1, 0]), ("positive", [3, 0]), ("negative", [1, 0]), ("negative", [0, 1]))
-    result = evaluate(task_for(SENTIMENT), rows, keep_mistakes=True)
+    result = evaluate(task_for(SENTIMENT), rows)
     wrong, right = {"gold": "positive", "predicted": "negative"}, {"gold": "negative", "predicted": "positive"}
-    assert result.mistakes == [
-        {"text": "t1", "label": "positive", **wrong, "score": 0.952574, "source": "dev.jsonl", "line": 2},
-        {"text": "t0", "label": "positive", **wrong, "score": 0.731059, "source": "dev.jsonl", "line": 1},
-        {"text": "t3", "label": "negative", **right, "score": 0.731059, "source": "dev.jsonl", "line": 4},
+    place = {"source": "dev.jsonl"}
+    sure, unsure = {"score": 0.952574, "gold_score": 0.047426}, {"score": 0.731059, "gold_score": 0.268941}
+    assert [listed(own) for own in result.mistakes] == [
+        {"text": "t1", "label": "positive", **wrong, **sure, **place, "line": 2},
+        {"text": "t0", "label": "positive", **wrong, **unsure, **place, "line": 1},
+        {"text": "t3", "label": "negative", **right, **unsure, **place, "line": 4},
     ]
 
 
 def test_equal_scores_are_judged_as_predict_decides_them():
     task = task_for(SENTIMENT)
     rows = list(outcomes(("positive", [1, 1]), ("negative", [1, 1])))
-    result = evaluate(task, rows, keep_mistakes=True)
-    assert [item["line"] for item in result.mistakes] == [1]
-    assert result.mistakes[0]["predicted"] == task.decode(rows[0].record, rows[0].prediction)["label"]
+    result = evaluate(task, rows)
+    assert [item.record.line for item in result.mistakes] == [1]
+    assert result.mistakes[0].predicted == task.decode(rows[0].record, rows[0].prediction)["label"]
 
 
 def test_mistakes_of_several_labels():
@@ -96,8 +100,8 @@ def test_mistakes_of_several_labels():
         (["art", "war"], [logit(0.7), logit(0.9), logit(0.4)]),  # food wrongly given, by 0.4; war missed, by 0.1
         ([], [logit(0.1)] * 3),
     )
-    result = evaluate(task_for(TOPICS), rows, keep_mistakes=True)
-    assert [(m["line"], m["gold"], m["predicted"], m["wrong"]) for m in result.mistakes] == [
+    result = evaluate(task_for(TOPICS), rows)
+    assert [(m.record.line, m.gold, m.predicted, m.more["wrong"]) for m in result.mistakes] == [
         (2, ["art", "war"], ["art", "food"], {"food": 0.9, "war": 0.4}),
         (1, ["art"], ["art", "food"], {"food": 0.6}),
     ]
@@ -106,31 +110,29 @@ def test_mistakes_of_several_labels():
 
 def test_mistakes_follow_the_threshold():
     rows = list(outcomes((["art"], [logit(0.9), logit(0.6), logit(0.2)])))
-    assert not evaluate(task_for(TOPICS, threshold=0.7), rows, keep_mistakes=True).mistakes
+    assert not evaluate(task_for(TOPICS, threshold=0.7), rows).mistakes
 
 
 def test_mistakes_of_regression_are_by_absolute_error():
     rows = outcomes((3, [2.5]), ("4", [4.0]), (1.0, [3.0]))
-    result = evaluate(task_for(STARS), rows, keep_mistakes=True)
-    shown = [(m["gold"], m["predicted"], m["error"]) for m in result.mistakes]
+    result = evaluate(task_for(STARS), rows)
+    shown = [(m.gold, m.predicted, m.more["error"]) for m in result.mistakes]
     assert shown == [(1.0, 3.0, 2.0), (3.0, 2.5, 0.5)]
     assert result.metrics["mae"] == pytest.approx(2.5 / 3)
 
 
 class Untold(Task):
-    """A task that says nothing of gates and mistakes."""
+    """A task that says nothing of gates, examples and intervals."""
 
     name = "untold"
     directions = BaseTask.directions
-    mistake = BaseTask.mistake
+    examples, columns, resampled, scored = BaseTask.examples, BaseTask.columns, BaseTask.resampled, BaseTask.scored
 
 
-def test_a_task_without_mistakes_says_so():
-    rows = list(outcomes(("negative", [1, 0])))
-    task = Untold(None, SENTIMENT, Options())
-    assert evaluate(task, rows).records == 1
-    with pytest.raises(UsageError, match=r"^untold has no right and wrong to list"):
-        evaluate(task, rows, keep_mistakes=True)
+def test_a_task_that_says_nothing_of_examples_is_scored():
+    result = evaluate(Untold(None, SENTIMENT, Options()), list(outcomes(("negative", [1, 0]), ("negative", [1, 0]))))
+    assert (result.records, result.mistakes, result.intervals, result.reliability) == (2, [], {}, None)
+    assert result.metrics["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(

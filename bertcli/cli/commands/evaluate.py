@@ -58,6 +58,6 @@ def command(voice: Voice, **given: Any) -> int:
     Prints tables on a terminal and one JSON object otherwise. Records that cannot be scored are listed on stderr,
     left out of the metrics, and make the exit code 3.
     """
-    from bertcli.cli.run import evaluate
+    from bertcli.cli.evaluating import evaluate
 
     return evaluate(voice, given)
