@@ -105,4 +105,7 @@ except SystemExit: pass"""
 def test_predict_on_onnx_imports_neither_torch_nor_transformers() -> None:
     modules = loaded_by("from bertcli.cli.main import run; assert run(['predict']) == 0", stdin="a gripping film\n")
     assert "onnxruntime" in modules
-    assert not {"torch", "transformers", "sklearn", "rich", "yaml", "accelerate", "onnx", "huggingface_hub", "jinja2"} & modules
+    assert (
+        not {"torch", "transformers", "sklearn", "rich", "yaml", "accelerate", "onnx", "huggingface_hub", "jinja2"}
+        & modules
+    )

@@ -1,12 +1,14 @@
 """What evaluate does between its options and the engine: score, show, list the mistakes, hold to gates."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
 from bertcli.cli.console import Voice
+from bertcli.cli.reporting import demand_usable, report_evaluation
 from bertcli.cli.run import heed_signals, open_input, select
+from bertcli.data.records import Record
 from bertcli.data.writers import open_writer
 from bertcli.engine.evaluate import check_gates, parse_gates
 from bertcli.engine.evaluate import evaluate as score
@@ -20,24 +22,31 @@ from bertcli.tasks.base import Options
 
 def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     """Score the input's predictions against its labels, show the metrics, and hold them to --fail-under."""
+    demand_usable(given)
     records = open_input(given)
     session = open_session(select(Request, given), select(Options, given))
     gates = parse_gates(given["fail_under"], session.task.directions)
     if given["errors"] and not session.task.has_mistakes:
         raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
     voice.note(session.reason)
-    with heed_signals() as stop:
-        outcomes = chain.from_iterable(stream(session.task, session.backend, records, select(Settings, given), stop))
-        evaluation = score(session.task, outcomes, model=session.model.path.name)
+    evaluation = scored(session, records, select(Settings, given))
     _show(evaluation, given["output_format"])
     if given["errors"]:
         with open_writer(given["errors"]) as writer:
             writer.write_many(map(listed, evaluation.mistakes))
+    report_evaluation(voice, given, evaluation)
     _keep(voice, session, given["model"], session.task.learned(evaluation.metrics))
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)
     return Exit.RECORDS if evaluation.faults else Exit.OK
+
+
+def scored(session: Session, records: Iterable[Record], settings: Settings) -> Evaluation:
+    """What the model says of labelled records, and how right it is."""
+    with heed_signals() as stop:
+        outcomes = chain.from_iterable(stream(session.task, session.backend, records, settings, stop))
+        return score(session.task, outcomes, model=session.model.path.name)
 
 
 def _keep(voice: Voice, session: Session, named: str | None, learned: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ Now and then a step has a line too where there is no terminal. Try: bertcli fine
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice

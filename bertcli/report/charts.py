@@ -81,7 +81,9 @@ def of_training(log: Path) -> list[Chart]:
     charts = [_joined("Loss", "loss", _thinned([(own[0], own[1]) for own in steps]), dev)]
     metric = evals[-1]["metric"] if evals else "loss"
     if metric != "loss":
-        charts.append(_joined(f"Dev {metric}", metric, [], [(own["step"], own["metrics"].get(metric)) for own in evals]))
+        charts.append(
+            _joined(f"Dev {metric}", metric, [], [(own["step"], own["metrics"].get(metric)) for own in evals])
+        )
     charts.append(_joined("Learning rate", "learning rate", _thinned([(own[0], own[2]) for own in steps]), []))
     return charts
 
@@ -98,9 +100,7 @@ def _read(log: Path) -> tuple[list[tuple[int, float, float]], list[Mapping[str, 
     return steps, evals
 
 
-def _joined(
-    title: str, name: str, train: Sequence[tuple[int, Number]], dev: Sequence[tuple[int, Number]]
-) -> Chart:
+def _joined(title: str, name: str, train: Sequence[tuple[int, Number]], dev: Sequence[tuple[int, Number]]) -> Chart:
     """Two series with steps of their own over all of their steps."""
     xs = sorted({step for step, _ in (*train, *dev)})
     both = (Line(name, train, "line"), Line(f"dev {name}", dev, "dots"))

@@ -41,10 +41,13 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def demand_usable(path: str) -> None:
-    """Raise UsageError unless a page can be written there: asked before a run, which would else be lost."""
+def demand_usable(path: str, output: str | None = None) -> None:
+    """Raise UsageError unless a page can be written there: asked before a run, which would else be lost.
+
+    output: the directory that the run is going to make.
+    """
     place = Path(path)
-    if not place.parent.is_dir():
+    if not place.parent.is_dir() and (output is None or place.parent != Path(output)):
         raise UsageError(f"--report {path}: there is no directory {place.parent}.")
     if place.is_dir():
         raise UsageError(f"--report {path} is a directory; name a file, such as {place / 'report.html'}.")
@@ -106,12 +109,13 @@ def _scalars(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics that are tables: their columns, and a row of them for each entry."""
-    tables = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and value}
-    return {
-        name: {"columns": list(dict.fromkeys(column for row in rows.values() for column in row)), "rows": rows}
-        for name, rows in tables.items()
-        if all(isinstance(row, Mapping) for row in rows.values())
-    }
+    tables = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping) and name != "confusion":
+            rows = {label: row if isinstance(row, Mapping) else {"value": row} for label, row in value.items()}
+            columns = dict.fromkeys(column for row in rows.values() for column in row)
+            tables[name] = {"columns": list(columns), "rows": rows}
+    return tables
 
 
 def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:

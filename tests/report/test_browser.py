@@ -57,7 +57,9 @@ def test_a_count_of_the_matrix_shows_its_examples(page: Page, classified: Evalua
     assert browser.switch_to.active_element.get_attribute("id") == "examples"
 
 
-def test_everything_is_reached_by_the_keyboard_and_shows_its_focus(page: Page, classified: Evaluation, log: Path) -> None:
+def test_everything_is_reached_by_the_keyboard_and_shows_its_focus(
+    page: Page, classified: Evaluation, log: Path
+) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser = page(Report("reviews", classified, log))

@@ -7,7 +7,9 @@ from tests.report.conftest import example
 
 def cut(text: str, gold: list[Mark], predicted: list[Mark], right: bool = False) -> list[Piece]:
     return pieces(
-        example(text, 1, gold=None, predicted=None, right=right, gold_marks=tuple(gold), predicted_marks=tuple(predicted))
+        example(
+            text, 1, gold=None, predicted=None, right=right, gold_marks=tuple(gold), predicted_marks=tuple(predicted)
+        )
     )
 
 
@@ -39,7 +41,10 @@ def test_marks_that_overlap_are_cut_at_each_border() -> None:
 def test_of_several_gold_answers_one_is_enough() -> None:
     gold = [Mark(3, 9, "answer"), Mark(0, 9, "answer")]
     found = cut("in Berlin", gold, [Mark(3, 9, "answer", 0.9)], right=True)
-    assert [(own.text, own.gold, own.predicted) for own in found] == [("in ", "found", ""), ("Berlin", "found", "right")]
+    assert [(own.text, own.gold, own.predicted) for own in found] == [
+        ("in ", "found", ""),
+        ("Berlin", "found", "right"),
+    ]
 
 
 def test_a_text_without_marks_is_one_piece_and_an_empty_one_none() -> None:

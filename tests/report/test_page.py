@@ -27,7 +27,9 @@ def test_texts_are_escaped_wherever_they_stand(classified: Evaluation) -> None:
 
 def test_the_policy_allows_the_scripts_of_the_page_and_no_address(classified: Evaluation) -> None:
     page = render(Report("m", classified))
-    assert re.findall(r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src ('sha256-.{44}' ?){2}", page)
+    assert re.findall(
+        r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src ('sha256-.{44}' ?){2}", page
+    )
     assert not re.search(r"(?:src|href)=\"(?!#|data:,)", page)
 
 
