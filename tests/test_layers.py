@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
 MAY_IMPORT = {
     "cli": {
-        "cli", "engine", "tasks", "data", "report", "pretraining", "records", "model", "tokenizer", "device", "registry",
-        "errors",
+        "cli", "engine", "tasks", "data", "report", "pretraining", "records", "model", "tokenizer", "device",
+        "registry", "errors",
     },
     "engine": {
         "engine", "tasks", "backends", "metrics", "pretraining", "records", "model", "tokenizer", "device", "registry",

@@ -55,12 +55,9 @@ def _scored(given: Mapping[str, Any], model: Path) -> "Evaluation":
 
 def _facts(given: Mapping[str, Any], step: int) -> dict[str, Any]:
     base = {"base model": Path(given["model"]).name} if given["model"] else {}
-    chosen = {name.replace("_", " "): given[name] for name in SHOWN if given.get(name) is not None}
-    return {
-        **base,
-        **{name: f"{value:g}" if name == "lr" else value for name, value in chosen.items()},
-        "weights of step": step,
-    }
+    chosen = {name: given[name] for name in SHOWN if given.get(name) is not None}
+    named = {name.replace("_", " "): f"{value:g}" if name == "lr" else value for name, value in chosen.items()}
+    return {**base, **named, "weights of step": step}
 
 
 def _write(voice: Voice, path: str, report: Any) -> None:

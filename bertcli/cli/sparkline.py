@@ -1,5 +1,7 @@
 """A series of numbers as one line of block characters: how a loss or a metric has gone so far, in constant memory."""
 
+from itertools import pairwise
+
 MOST = 256  # stretches that are kept: more than a terminal is wide
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*%#"
@@ -30,7 +32,7 @@ class Series:
         if not shown:
             return ""
         edges = [len(values) * i // shown for i in range(shown + 1)]
-        points = [_mean(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+        points = [_mean(values[a:b]) for a, b in pairwise(edges)]
         low, high = min(points), max(points)
         scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
         return "".join(blocks[round((point - low) * scale)] for point in points)

@@ -48,7 +48,7 @@ def readable(value: Any) -> str:
     """A value in a cell or below a text."""
     match value:
         case None:
-            return "–"
+            return "-"
         case bool() | str():
             return str(value)
         case float():
@@ -56,9 +56,9 @@ def readable(value: Any) -> str:
         case int():
             return f"{value:,}"
         case Mapping():
-            return ", ".join(f"{name} {readable(own)}" for name, own in value.items()) or "–"
+            return ", ".join(f"{name} {readable(own)}" for name, own in value.items()) or "-"
         case list() | tuple():
-            return ", ".join(dict.fromkeys(map(readable, value))) or "–"
+            return ", ".join(dict.fromkeys(map(readable, value))) or "-"
     return str(value)
 
 

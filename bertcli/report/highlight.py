@@ -5,6 +5,7 @@ Marks may overlap each other in any way, so a piece ends wherever a mark begins 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bertcli.tasks.base import Example, Mark
 
@@ -50,7 +51,7 @@ def pieces(example: Example) -> list[Piece]:
                 for name in dict.fromkeys(mark.type for mark in own if mark.end == end)
             ),
         )
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
 
 

@@ -4,7 +4,6 @@ Nothing on it is fetched, and its content security policy forbids to: texts come
 Try: bertcli evaluate dev.jsonl --report report.html
 """
 
-import os
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -59,7 +58,7 @@ def write(report: Report, path: str) -> None:
     """Write the page, whole or not at all; an earlier one is replaced."""
     part = Path(f"{path}.part")
     part.write_text(render(report), encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def render(report: Report) -> str:

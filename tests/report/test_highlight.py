@@ -6,11 +6,8 @@ from tests.report.conftest import example
 
 
 def cut(text: str, gold: list[Mark], predicted: list[Mark], right: bool = False) -> list[Piece]:
-    return pieces(
-        example(
-            text, 1, gold=None, predicted=None, right=right, gold_marks=tuple(gold), predicted_marks=tuple(predicted)
-        )
-    )
+    marks = {"gold_marks": tuple(gold), "predicted_marks": tuple(predicted)}
+    return pieces(example(text, 1, gold=None, predicted=None, right=right, **marks))
 
 
 def test_a_mark_is_right_wrong_or_missed() -> None:
