@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from bertcli.cli.console import Voice
@@ -10,10 +12,10 @@ from bertcli.cli.reporting import demand_usable, report_evaluation
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import open_writer
-from bertcli.engine.evaluate import check_gates, parse_gates
-from bertcli.engine.evaluate import evaluate as score
-from bertcli.engine.evaluation import Evaluation, listed
-from bertcli.engine.predict import Settings, stream
+from bertcli.engine.compare import compare, read_outcomes
+from bertcli.engine.evaluate import Predicted, check_gates, collect, parse_gates, scores
+from bertcli.engine.evaluation import Evaluation, Outcomes, listed
+from bertcli.engine.predict import Settings, Stop, stream
 from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, UsageError
 from bertcli.model import update
@@ -28,8 +30,16 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     gates = parse_gates(given["fail_under"], session.task.directions)
     if given["errors"] and not session.task.has_mistakes:
         raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
+    other = Path(given["compare"]) if given["compare"] else None
+    earlier = read_outcomes(other) if other and other.is_file() else None
     voice.note(session.reason)
-    evaluation = scored(session, records, select(Settings, given))
+    with heed_signals() as stop:
+        found = _collect(session, records, given, stop)
+        evaluation = scores(session.task, found, session.model.path.name)
+        if other:
+            theirs = earlier or _outcomes(voice, found, given, stop)
+            comparison = compare(session.task, found.gold, evaluation, theirs, str(other))
+            evaluation = replace(evaluation, comparison=comparison)
     _show(evaluation, given["output_format"])
     if given["errors"]:
         with open_writer(given["errors"]) as writer:
@@ -42,11 +52,22 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     return Exit.RECORDS if evaluation.faults else Exit.OK
 
 
-def scored(session: Session, records: Iterable[Record], settings: Settings) -> Evaluation:
-    """What the model says of labelled records, and how right it is."""
-    with heed_signals() as stop:
-        outcomes = chain.from_iterable(stream(session.task, session.backend, records, settings, stop))
-        return score(session.task, outcomes, model=session.model.path.name)
+def _collect(session: Session, records: Iterable[Record], given: Mapping[str, Any], stop: Stop) -> Predicted:
+    windows = stream(session.task, session.backend, records, select(Settings, given), stop)
+    return collect(session.task, chain.from_iterable(windows))
+
+
+def _outcomes(voice: Voice, found: Predicted, given: Mapping[str, Any], stop: Stop) -> Outcomes:
+    """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
+    name = given["compare"]
+    session = open_session(replace(select(Request, given), model=name), select(Options, given))
+    voice.note(session.reason)
+    theirs = _collect(session, found.records, given, stop)
+    if theirs.faults:
+        raise UsageError(f"--compare {name}: it cannot be scored on all records; the first: {theirs.faults[0]}")
+    outcomes = scores(session.task, theirs).outcomes
+    assert outcomes is not None
+    return outcomes
 
 
 def _keep(voice: Voice, session: Session, named: str | None, learned: Mapping[str, Any]) -> None:
@@ -61,13 +82,18 @@ def _keep(voice: Voice, session: Session, named: str | None, learned: Mapping[st
         voice.note(f"stored in {session.model.path / 'config.json'}: {said}")
 
 
+def is_rich(output_format: str | None) -> bool:
+    """Whether tables are shown: asked for, or on a terminal."""
+    return output_format == "rich" or (output_format is None and sys.stdout.isatty())
+
+
 def _show(evaluation: Evaluation, output_format: str | None) -> None:
-    if output_format == "rich" or (output_format is None and sys.stdout.isatty()):
+    if is_rich(output_format):
         from rich.console import Console
 
-        from bertcli.cli.tables import render
+        from bertcli.cli.scorecard import render_evaluation
 
-        render(Console(), {"records": evaluation.records, **evaluation.metrics}, evaluation.model)
+        render_evaluation(Console(), evaluation)
         return
     with open_writer(None, "jsonl") as writer:
         writer.write(evaluation.as_json())

@@ -1,10 +1,12 @@
 """--report of evaluate, finetune and pretrain: what is known at their end goes into one HTML page."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
+from bertcli.cli.run import heed_signals, open_input, select
 
 if TYPE_CHECKING:
     from bertcli.engine.evaluation import Evaluation
@@ -42,15 +44,17 @@ def report_training(voice: Voice, given: Mapping[str, Any], saved: "Saved") -> N
 
 
 def _scored(given: Mapping[str, Any], model: Path) -> "Evaluation":
-    from bertcli.cli.evaluating import scored
-    from bertcli.cli.run import open_input, select
-    from bertcli.engine.predict import Settings
+    from bertcli.engine.evaluate import collect, scores
+    from bertcli.engine.predict import Settings, stream
     from bertcli.engine.session import Request, open_session
     from bertcli.tasks.base import Options
 
     request = Request(str(model), given["task"], device=given["device"], threads=given["threads"])
     session = open_session(request, select(Options, given))
-    return scored(session, open_input({**given, "files": given["dev"]}), Settings())
+    records = open_input({**given, "files": given["dev"]})
+    with heed_signals() as stop:
+        windows = stream(session.task, session.backend, records, Settings(), stop)
+        return scores(session.task, collect(session.task, chain.from_iterable(windows)), model.name)
 
 
 def _facts(given: Mapping[str, Any], step: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def render(console: "Console", metrics: Mapping[str, Any], title: str) -> None:
     for i, (name, table) in enumerate(_blocks(console, metrics, title)):
         if i:
             console.print()
-        console.print(_text(name, style="bold"))
+        console.print(plain(name, style="bold"))
         console.print(table)
 
 
@@ -79,7 +79,7 @@ def _matrix(rows: Iterable[str], columns: Iterable[str], matrix: Sequence[Sequen
     table = _empty(["", *columns])
     for i, (label, counts) in enumerate(zip(rows, matrix, strict=True)):
         styles = ["bold green" if i == j else "" if count else "dim" for j, count in enumerate(counts)]
-        table.add_row(_label(label), *(_text(str(n), style=style) for n, style in zip(counts, styles, strict=True)))
+        table.add_row(_label(label), *(plain(str(n), style=style) for n, style in zip(counts, styles, strict=True)))
     return table
 
 
@@ -107,17 +107,17 @@ def _empty(columns: Sequence[str]) -> "Table":
 
 def _cell(value: Any) -> "Text":
     if value is None:
-        return _text("-")
-    return _text(f"{value:.4f}" if isinstance(value, float) else str(value))
+        return plain("-")
+    return plain(f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
 def _label(name: object) -> "Text":
-    text = _text(str(name))
+    text = plain(str(name))
     text.truncate(LABEL_CELLS, overflow="ellipsis")
     return text
 
 
-def _text(text: str, style: str = "") -> "Text":
+def plain(text: str, style: str = "") -> "Text":
     """One line of text as it is: neither rich's markup nor a terminal's control codes in a label are obeyed."""
     from rich.text import Text
 

@@ -7,7 +7,7 @@ and raw predictions in memory. Try: bertcli evaluate dev.jsonl --errors wrong.js
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -34,58 +34,77 @@ class Outcome(Protocol):
     tokens: int
 
 
-def evaluate(task: BaseTask, outcomes: Iterable[Outcome], *, model: str = "") -> Evaluation:
-    """Score all outcomes. A record without a prediction or a usable label is a fault, and not scored.
+@dataclass
+class Predicted:
+    """Records whose labels are known, with their raw predictions; and `file:line: message` of those that are left out.
 
-    Raises UsageError where no record could be scored.
+    tokens: the length of each record. lost: how many records the faults are of.
     """
-    records: list[Record] = []
-    gold: list[Any] = []
-    predictions: list[Any] = []
-    tokens: list[int] = []
-    faults: list[str] = []
-    lost = 0
+
+    records: list[Record] = field(default_factory=list)
+    gold: list[Any] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    lost: int = 0
+
+
+def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
+    """Label all outcomes. A record without a prediction or a usable label is a fault, and left out.
+
+    Raises UsageError where no record is left.
+    """
+    found = Predicted()
     for outcome in outcomes:
         try:
             label = _label(task, outcome)
         except RecordError as error:
-            faults.extend(outcome.record.listed(error))
-            lost += 1
+            found.faults.extend(outcome.record.listed(error))
+            found.lost += 1
             continue
-        records.append(outcome.record)
-        gold.append(label)
-        predictions.append(outcome.prediction)
-        tokens.append(outcome.tokens)
-    if not gold:
-        raise UsageError(_nothing(lost, faults))
-    return replace(scores(task, records, gold, predictions, tokens), model=model, faults=faults)
+        found.records.append(outcome.record)
+        found.gold.append(label)
+        found.predictions.append(outcome.prediction)
+        found.tokens.append(outcome.tokens)
+    if not found.gold:
+        raise UsageError(_nothing(found.lost, found.faults))
+    return found
 
 
-def scores(
-    task: BaseTask, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any], tokens: Sequence[int]
-) -> Evaluation:
+def evaluate(task: BaseTask, outcomes: Iterable[Outcome]) -> Evaluation:
+    """Score all outcomes; see `collect` and `scores`."""
+    return scores(task, collect(task, outcomes))
+
+
+def scores(task: BaseTask, found: Predicted, model: str = "") -> Evaluation:
     """All that is known of predictions whose labels are known."""
-    examples = task.examples(records, gold, predictions)
-    columns = task.columns(gold, predictions, examples)
-    resampled = task.resampled(gold, columns)
-    scored = task.scored(gold, predictions, examples)
+    data = found.gold, found.predictions
+    metrics = task.metrics(*data)  # first: it may tune a threshold
+    examples, columns = task.examples(found.records, *data), task.columns(*data)
+    resampled, scored = task.resampled(found.gold, columns), task.scored(*data, examples)
     metric = next(iter(task.directions), "")
     return Evaluation(
         task=task.name,
-        model="",
+        model=model,
         metric=metric,
-        metrics=task.metrics(gold, predictions),
-        records=len(gold),
-        faults=[],
+        metrics=metrics,
+        records=len(found.gold),
+        faults=found.faults,
         examples=examples,
-        tokens=tokens,
-        intervals=bootstrap.intervals(resampled, len(gold)),
+        tokens=found.tokens,
+        intervals=bootstrap.intervals(resampled, len(found.gold)),
         reliability=calibration.reliability(scored) if scored else None,
         curve=calibration.curve(scored) if scored else None,
-        lengths=by_length(resampled, metric, np.asarray(tokens)),
-        outcomes=Outcomes(task.name, digest(examples), {name: columns[name] for name in columns if name != SCORES}),
+        lengths=by_length(resampled, metric, np.asarray(found.tokens)),
+        outcomes=outcomes_of(task, examples, columns),
         calibration=task.config.get("calibration") or {},
     )
+
+
+def outcomes_of(task: BaseTask, examples: Sequence[Example], columns: Mapping[str, Any]) -> Outcomes:
+    """What a later comparison needs."""
+    right = [int(own.right is True) for own in examples] if task.has_mistakes else None
+    return Outcomes(task.name, digest(examples), right, {name: columns[name] for name in columns if name != SCORES})
 
 
 def by_length(resampled: Metrics, metric: str, tokens: "np.ndarray[Any, Any]") -> tuple[LengthBucket, ...]:

@@ -32,10 +32,15 @@ class LengthBucket:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a later paired test needs of these predictions. data: a digest of texts and labels; columns: the task's."""
+    """What a later paired test needs of these predictions.
+
+    data: a digest of texts and labels. right: 1 or 0 for each, None where the task knows no right and wrong. columns:
+    of the task, a value for each.
+    """
 
     task: str
     data: str
+    right: Sequence[int] | None
     columns: Mapping[str, Any]
 
 

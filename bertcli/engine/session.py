@@ -43,9 +43,14 @@ def open_session(request: Request, options: Options) -> Session:
     backend = registry.load("backends", name).Backend(model, place, task.head, request.precision)
     reason = (
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
-        f"({why}; {place.reason})"
+        f"({why}; {place.reason}){_calibration(model)}"
     )
     return Session(model, task, backend, place, reason)
+
+
+def _calibration(model: Model) -> str:
+    stated = model.config.get("calibration") or {}
+    return f"; scores calibrated on {stated['records']:,} records" if "records" in stated else ""
 
 
 def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:

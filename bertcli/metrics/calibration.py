@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.errors import UsageError
+
 BINS = 15  # as Guo et al. have them
 STEPS = 101  # thresholds of a curve
+LEAST, MOST = 0.02, 50.0  # temperatures that are tried
 Array = np.ndarray[Any, Any]
 
 
@@ -92,6 +95,87 @@ def curve(scored: Scored) -> Curve:
     recall = found / max(scored.support, 1)
     f1 = 2 * found / np.maximum(given + scored.support, 1)
     return Curve(scored.items, _tuple(thresholds), tuple(precision), _tuple(recall), _tuple(f1))
+
+
+def probabilities(logits: Array, targets: Array, temperature: float) -> Array:
+    """(M, L): a softmax for classes (targets (M,)), sigmoids for sets of labels (targets (M, L))."""
+    from scipy.special import expit, softmax
+
+    return expit(logits / temperature) if targets.ndim == 2 else softmax(logits / temperature, axis=1)  # type: ignore[no-any-return]
+
+
+def nll(logits: Array, targets: Array, temperature: float = 1.0) -> float:
+    """The mean of -ln p of what is right: the class, or each label's presence or absence. logits: (M, L)."""
+    from scipy.special import log_softmax
+
+    scaled = logits / temperature
+    if targets.ndim == 2:
+        return float(np.logaddexp(0, np.where(targets, -scaled, scaled)).mean())
+    return float(-log_softmax(scaled, axis=1)[np.arange(len(targets)), targets].mean())
+
+
+def fit_temperature(logits: Array, targets: Array) -> float:
+    """The temperature of least NLL, which is convex in its inverse.
+
+    Raises UsageError for logits that are not finite, and where no temperature is best: all or none of it is right.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not len(logits) or not np.isfinite(logits).all():
+        raise UsageError("the model's scores are not finite numbers; its weights or its precision are at fault.")
+    low, high = np.log(LEAST), np.log(MOST)
+    found = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=(low, high), method="bounded")
+    if min(found.x - low, high - found.x) < 0.01:
+        raise UsageError(
+            f"no temperature from {LEAST} to {MOST} is best on these {len(logits):,} decisions, as where all are right "
+            "or the labels are noise; calibrate on more data, that the model was not trained on."
+        )
+    return float(np.exp(found.x))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a threshold is chosen for: precision or recall of at least a value."""
+
+    metric: str
+    value: float
+
+
+def parse_target(text: str) -> Target:
+    """From `precision>=0.9`. Raises UsageError."""
+    metric, sign, number = (part.strip() for part in text.partition(">="))
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not sign or metric not in ("precision", "recall") or not 0 < value <= 1:
+        raise UsageError(
+            f"--target '{text}': write precision>=X or recall>=X, X over 0 and up to 1, as precision>=0.9."
+        )
+    return Target(metric, value)
+
+
+def fit_threshold(truth: Array, scores: Array, target: Target | None = None) -> float | None:
+    """The threshold of a label of best F1; or of best recall with the target's precision, or the other way round.
+
+    truth, scores: (N,). Halfway to the next lower score, so that near ones are treated alike. None where the label has
+    no example, or where nothing reaches the target.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    if not truth.any():
+        return None
+    precision, recall, cuts = precision_recall_curve(truth, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last point gives nothing
+    sums = np.maximum(precision + recall, np.finfo(float).tiny)
+    worth = 2 * precision * recall / sums
+    if target:
+        reached, other = (precision, recall) if target.metric == "precision" else (recall, precision)
+        if not (reached >= target.value).any():
+            return None
+        worth = np.where(reached >= target.value, other, -1.0)
+    best = len(worth) - 1 - int(np.argmax(worth[::-1]))  # of equal ones the highest, which gives fewest
+    return float((cuts[best] + (cuts[best - 1] if best else 0.0)) / 2)
 
 
 def _tuple(numbers: Array | Sequence[float]) -> tuple[float, ...]:

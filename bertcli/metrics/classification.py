@@ -61,11 +61,12 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
 
 
 def multi_label(
-    gold: Sequence[Sequence[int]], scores: Array, labels: Sequence[str], threshold: float
+    gold: Sequence[Sequence[int]], scores: Array, labels: Sequence[str], threshold: float | Array
 ) -> dict[str, Any]:
     """Score the set of labels of each record: those whose score is at least the threshold.
 
-    gold: N lists of label indices. scores: (N, L) probabilities. labels: the L names.
+    gold: N lists of label indices. scores: (N, L) probabilities. labels: the L names. threshold: of all, or (L,), which
+    `thresholds` then names.
 
     subset_accuracy: share of records whose set is exactly right; macro, micro and weighted F1 as in `_f1_report`;
     samples_f1: mean of each record's F1, 1 where both sets are empty; map: mean over the `map_labels` labels that occur
@@ -94,7 +95,7 @@ def multi_label(
         "map": float(np.mean(defined)) if defined else None,
         "map_labels": len(defined),
         "hamming_loss": float(metrics.hamming_loss(truth, given)),
-        "threshold": float(threshold),
+        **_stated(threshold, labels),
         "per_class": per_class,
     }
 
@@ -120,6 +121,12 @@ def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dic
         "rmse": float(metrics.root_mean_squared_error(x, y)),
         "mae": float(metrics.mean_absolute_error(x, y)),
     }
+
+
+def _stated(threshold: float | Array, labels: Sequence[str]) -> dict[str, Any]:
+    if isinstance(threshold, np.ndarray):
+        return {"thresholds": dict(zip(labels, threshold.tolist(), strict=True))}
+    return {"threshold": float(threshold)}
 
 
 def _demand_finite(scores: Array) -> None:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from bertcli.errors import RecordError
 
 Scheme = Literal["iob1", "iob2", "bioes", "io"]
@@ -86,6 +88,16 @@ def recognise(sentences: Iterable[Sequence[str]]) -> Scheme:
         found = spans(own)
         left = [scheme for scheme in left if tags(found, len(own), scheme) == own]  # type: ignore[arg-type]
     return left[0] if left else "iob2"  # type: ignore[return-value]
+
+
+def counts(kinds: Sequence[Sequence[str]]) -> "np.ndarray[Any, Any]":
+    """How many of each type, sorted, each of N lists has: (N, types)."""
+    columns = {kind: i for i, kind in enumerate(sorted({kind for own in kinds for kind in own}))}
+    found = np.zeros((len(kinds), len(columns)))
+    for row, own in zip(found, kinds, strict=True):
+        for kind in own:
+            row[columns[kind]] += 1
+    return found
 
 
 def score(

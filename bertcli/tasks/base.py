@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.tokenizer import Features, Long, Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.bootstrap import Array, Metrics
     from bertcli.metrics.calibration import Scored
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
@@ -163,17 +163,21 @@ class BaseTask(ABC):
         """Each record with its label and its prediction, for people."""
         return [Example(record, "", None, None) for record in records]
 
-    def columns(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
-        """What `resampled` needs to know of each prediction, in lists that JSON can hold, as long as examples."""
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """What `resampled` needs to know of each prediction, in lists that JSON can hold, labels by their names."""
         return {}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
-        """The metrics of weighted examples; those that lack a column are left out."""
+        """The metrics of weighted examples, of these columns; those that lack one are left out."""
         return lambda weights: {}
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The decisions that have a probability, and whether each was right; None where there are none."""
         return None
+
+    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
+        """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool. Raises UsageError."""
+        raise UsageError(f"{self.name} has no probabilities of classes to calibrate.")
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:
@@ -199,3 +203,13 @@ def offset(text: str, place: int, unit: str) -> int:
             return len(text[:place].encode())
         case _:
             return place
+
+
+def temperature_of(config: Mapping[str, Any]) -> float:
+    """What logits are divided by before they become probabilities: as `bertcli calibrate` stored it, else 1."""
+    stated = (config.get("calibration") or {}).get("temperature", 1.0)
+    if isinstance(stated, int | float) and 0 < stated < float("inf"):
+        return float(stated)
+    raise ModelError(
+        f"config.json: the calibration's temperature {stated!r} is not a positive number; calibrate again."
+    )

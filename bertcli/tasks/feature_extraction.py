@@ -5,14 +5,17 @@ Pooling, normalisation and length are those of the model's sentence-transformers
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError
-from bertcli.tasks.base import Arrays, BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tasks.base import Arrays, BaseTask, Encoded, Example, Options, Outputs, text_of
 from bertcli.tokenizer import Features, Tokenizer
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics
 
 ALIASES = ("embed",)
 DIGITS = 6  # of a printed number
@@ -94,6 +97,28 @@ class Task(BaseTask):
 
         scores = classification.regression(gold, np.array([cosine(vectors) for vectors in predictions]))
         return {name: scores[name] for name in self.directions}
+
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """The label of each pair beside the cosine; they have no common scale, so neither is wrong."""
+        first, second = self.options.text_field, str(self.options.pair_field)
+        return [
+            Example(
+                record, text_of(record, first, "--text-field"), own, round(cosine(vectors), DIGITS),
+                pair=text_of(record, second, "--pair-field"),
+            )
+            for record, own, vectors in zip(records, gold, predictions, strict=True)
+        ]  # fmt: skip
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """The cosine of each pair."""
+        return {"predicted": [cosine(vectors) for vectors in predictions]}
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """The correlations."""
+        from bertcli.metrics import resampled
+
+        metrics = resampled.regression(np.array(gold, np.float64), np.array(columns["predicted"]))
+        return lambda weights: {name: own for name, own in metrics(weights).items() if name in self.directions}
 
     @property
     def directions(self) -> Mapping[str, int]:

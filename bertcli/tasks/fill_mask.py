@@ -5,14 +5,18 @@ A long text is windowed, and a mask is filled from the window that shows most ar
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import Arrays, BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tasks.base import Arrays, BaseTask, Encoded, Example, Options, Outputs, text_of
 from bertcli.tokenizer import Features, Tokenizer
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.calibration import Scored
 
 ALIASES = ("mask",)
 DIGITS = 6  # of a printed score: what fp32 carries
@@ -129,14 +133,46 @@ class Task(BaseTask):
 
         return ranking.DIRECTIONS
 
-    def mistake(self, gold: Any, prediction: Guesses) -> tuple[float, dict[str, Any]] | None:
-        """The first token of each mask beside the right one; the surest wrong one's score."""
-        wrong = [guesses[0][1] for answer, guesses in zip(gold, prediction, strict=False) if guesses[0][0] != answer]
-        if not wrong:
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
+        return list(map(self._example, records, gold, predictions))
+
+    def _example(self, record: Record, gold: list[int], guesses: Guesses) -> Example:
+        first = [(own[0][0] == answer, own[0][1]) for answer, own in zip(gold, guesses, strict=False)]
+        wrong = [score for is_right, score in first if not is_right]
+        sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
+        predicted = [self._token(own[0][0]) for own in guesses]
+        named = [self._token(token) for token in gold]
+        return Example(record, self._text(record), named, predicted, not wrong, round(sure, DIGITS), sure)
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """The rank of the right token at each mask, None where it is not among the guesses."""
+        from bertcli.metrics import ranking
+
+        return {
+            "ranks": [
+                ranking.ranks(own[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
+                for own, guesses in zip(gold, predictions, strict=True)
+            ]
+        }
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """Sums over the masks of a text, of all texts by all masks."""
+        from bertcli.metrics import ranking, resampled
+
+        gains = {name: [sum(map(gain, own)) for own in columns["ranks"]] for name, gain in ranking.GAINS.items()}
+        return resampled.means(gains, np.array([len(own) for own in columns["ranks"]], np.float64))
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The first guess at each mask."""
+        from bertcli.metrics.calibration import Scored
+
+        pairs = [(guess[0][1], guess[0][0] == answer) for own, guesses in zip(gold, predictions, strict=True)
+                 for answer, guess in zip(own, guesses, strict=False)]  # fmt: skip
+        if not pairs:
             return None
-        predicted = [self._token(guesses[0][0]) for guesses in prediction]
-        score = round(max(wrong), DIGITS)
-        return score, {"gold": [self._token(token) for token in gold], "predicted": predicted, "score": score}
+        scores, right = zip(*pairs, strict=True)
+        return Scored("masks", np.array(scores), np.array(right), len(pairs))
 
 
 def _filled(text: str, tokens: Sequence[str], rest: Sequence[str]) -> str:

@@ -8,15 +8,19 @@ puts the spans of all windows on one scale, whatever constant a window adds to i
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import combining
 
 import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.base import BaseTask, Encoded, Example, Mark, Options, Outputs, offset, text_of
 from bertcli.tokenizer import Features, Tokenizer, Window
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.calibration import Scored
 
 ALIASES = ("qa",)
 DIGITS = 6  # of a printed score: what fp32 carries
@@ -174,9 +178,9 @@ class Task(BaseTask):
         scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
         best = [answers.best(scorer, own.answers, self._text(own, spans)) for own, spans in pairs]
         found = [spans[0].score if spans else -np.inf for spans in predictions]
+        if self.is_tuned:  # what is asked of this task afterwards is answered with it
+            self.null_threshold = answers.threshold(found, best, [bool(own.answers) for own in gold])
         threshold = self.null_threshold
-        if self.is_tuned:
-            threshold = answers.threshold(found, best, [bool(own.answers) for own in gold])
         scores = answers.score(found, best, [bool(own.answers) for own in gold], threshold)
         misplaced = sum(own.moved + own.lost for own in gold)
         stated = {"misplaced_answers": misplaced} if misplaced else {}
@@ -195,18 +199,52 @@ class Task(BaseTask):
         """What gates and early stopping may name."""
         return {"f1": 1, "exact_match": 1}
 
-    def mistake(self, gold: Gold, prediction: list[Span]) -> tuple[float, dict[str, Any]] | None:
-        """The answers beside the predicted one, unless it is exactly one of them."""
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """The answers beside the predicted one, "" for none, which is right if it is exactly one of them."""
+        values = self._values(gold, predictions)
+        return list(map(self._example, records, gold, predictions, values))
+
+    def _values(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[tuple[float, float]]:
+        """Exact match and F1 of what is answered to each question."""
         from bertcli.metrics import answers
 
-        is_answered = self._is_answered(prediction)
-        predicted = self._text(gold, prediction) if is_answered else ""
-        scorer = answers.scorer(self.options.language, [gold.context], [gold.answers])
-        if answers.best(scorer, gold.answers, predicted)[0]:
-            return None
-        shares = self._shares(prediction)
-        score = round(shares[0] if is_answered else shares[-1], DIGITS)
-        return score, {"gold": list(gold.answers), "predicted": predicted, "score": score}
+        scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
+        return [
+            answers.best(scorer, own.answers, self._answer(own, spans))
+            for own, spans in zip(gold, predictions, strict=True)
+        ]
+
+    def _answer(self, gold: Gold, spans: list[Span]) -> str:
+        return self._text(gold, spans) if self._is_answered(spans) else ""
+
+    def _example(self, record: Record, gold: Gold, spans: list[Span], value: tuple[float, float]) -> Example:
+        shares = self._shares(spans)
+        score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
+        predicted = self._answer(gold, spans)
+        marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
+        known = gold.target not in (None, NO_ANSWER)
+        return Example(
+            record, gold.context, list(gold.answers), predicted, bool(value[0]), score, score, self._question(record),
+            {"f1": round(value[1], DIGITS)}, (Mark(*gold.target, "answer"),) if known and gold.target else (), marks,
+        )  # fmt: skip
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """What each answer is worth."""
+        values = self._values(gold, predictions)
+        return {"f1": [f1 for _, f1 in values], "exact_match": [match for match, _ in values]}
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """The means over the questions."""
+        from bertcli.metrics import resampled
+
+        return resampled.means(columns)
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The answers, none included, with the scores that predict prints."""
+        from bertcli.metrics.calibration import Scored
+
+        scores, right = ([own.score for own in examples], [bool(own.right) for own in examples])
+        return Scored("answers", np.array(scores), np.array(right), len(examples))
 
 
 def _rank(span: Span) -> tuple[float, int, int]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError
-from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, labels_of, text_of
+from bertcli.errors import RecordError, UsageError
+from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, labels_of, temperature_of, text_of
 from bertcli.tokenizer import Features, Text, Tokenizer
 
 if TYPE_CHECKING:
-    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.bootstrap import Array, Metrics
     from bertcli.metrics.calibration import Scored
 
 ALIASES = ("classify", "sentiment")
@@ -41,6 +41,7 @@ class Task(BaseTask):
         self.labels = labels_of(config)
         self.index = ids_by_name(self.labels)
         self.problem = problem_of(config)
+        self.temperature = temperature_of(config)
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's text (or pair) as windows of token ids."""
@@ -83,23 +84,27 @@ class Task(BaseTask):
         return self.problem == "multi_label_classification"
 
     @property
-    def threshold(self) -> float:
-        """The least score for a label to be given: 0.5 for multi-label, 0 otherwise, unless set."""
+    def threshold(self) -> "float | np.ndarray[Any, Any]":
+        """The least score for a label to be given, unless set: 0 where one is; else 0.5, or of each label, (L,)."""
         if self.options.threshold is not None:
             return self.options.threshold
+        stated = (self.config.get("calibration") or {}).get("thresholds")
+        if self._is_multi and stated:
+            return np.array([stated.get(label, 0.5) for label in self.labels])
         return 0.5 if self._is_multi else 0.0
 
     def _single(self, scores: "np.ndarray[Any, Any]", best: int) -> dict[str, Any]:
-        sure = scores[best] >= self.threshold
-        return {"label": self.labels[best] if sure else None, "score": _score(scores[best])}
+        is_sure = scores[best] >= self.threshold
+        return {"label": self.labels[best] if is_sure else None, "score": _score(scores[best])}
 
     def _multi(self, scores: "np.ndarray[Any, Any]", order: "np.ndarray[Any, Any]") -> dict[str, Any]:
-        given = [i for i in order if scores[i] >= self.threshold]
+        enough = scores >= self.threshold
+        given = [i for i in order if enough[i]]
         return {"labels": [self.labels[i] for i in given], "label_scores": [_score(scores[i]) for i in given]}
 
     def probabilities(self, logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        """Logits (..., L) to probabilities: softmax, or a sigmoid per label for multi-label. In float64."""
-        logits = logits.astype(np.float64)
+        """Logits (..., L) to calibrated probabilities: softmax, or a sigmoid per label for multi-label. In float64."""
+        logits = logits.astype(np.float64) / self.temperature
         if self._is_multi:
             return 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, without overflow
         exponents = np.exp(logits - logits.max(-1, keepdims=True))
@@ -174,33 +179,39 @@ class Task(BaseTask):
             more={"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}},
         )  # fmt: skip
 
-    def columns(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The label and what it cost; the labels, and in memory all scores; or the number."""
+        logits = np.asarray(predictions)
         if self.problem == "regression":
-            return {"predicted": [own.predicted for own in examples]}
-        scores = self.probabilities(np.asarray(predictions))
+            return {"predicted": logits[:, 0].astype(np.float64).tolist()}
+        scores = self.probabilities(logits)
         if self._is_multi:
-            return {"given": [np.flatnonzero(row >= self.threshold).tolist() for row in scores], "scores": scores}
+            sets = [[self.labels[i] for i in np.flatnonzero(row)] for row in scores >= self.threshold]
+            return {"given": sets, "scores": scores}
         losses = -np.log(np.maximum(scores[np.arange(len(gold)), list(gold)], np.finfo(np.float64).eps))
-        return {"given": scores.argmax(1).tolist(), "loss": losses.round(DIGITS).tolist()}
+        return {"given": [self.labels[i] for i in scores.argmax(1)], "loss": losses.round(DIGITS).tolist()}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The metrics of the problem's family."""
         from bertcli.metrics import resampled
 
         if self.problem == "regression":
-            return resampled.regression(np.array(gold), np.array(columns["predicted"]))
+            return resampled.regression(np.array(gold, np.float64), np.array(columns["predicted"]))
+        named = columns["given"]
+        found = named if not self._is_multi else [label for labels in named for label in labels]
+        ids = {label: i for i, label in enumerate(dict.fromkeys([*self.labels, *found]))}  # another model has others
         if self._is_multi:
-            truth, given = self._indicators(gold), self._indicators(columns["given"])
-            return resampled.multi_label(truth, given, columns.get("scores"))
-        losses = np.array(columns["loss"])
-        return resampled.single_label(np.array(gold), np.array(columns["given"]), losses, len(self.labels))
+            given = indicators([[ids[label] for label in labels] for labels in named], len(ids))
+            return resampled.multi_label(indicators(gold, len(ids)), given, columns.get("scores"))
+        given = np.array([ids[label] for label in named])
+        return resampled.single_label(np.array(gold), given, np.array(columns["loss"]), len(ids))
 
-    def _indicators(self, sets: Sequence[Sequence[int]]) -> "np.ndarray[Any, Any]":
-        found = np.zeros((len(sets), len(self.labels)), bool)
-        for row, ids in zip(found, sets, strict=True):
-            row[list(ids)] = True
-        return found
+    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
+        """The logits with the class, or for multi-label the classes, of each text."""
+        if self.problem == "regression":
+            raise UsageError("a regression has no probabilities to calibrate.")
+        logits = np.asarray(predictions, np.float64)
+        return logits, indicators(gold, len(self.labels)) if self._is_multi else np.array(gold)
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The label of each example; for multi-label each label, to be given or not."""
@@ -210,10 +221,18 @@ class Task(BaseTask):
             return None
         scores = self.probabilities(np.asarray(predictions))
         if self._is_multi:
-            truth = self._indicators(gold)
+            truth = indicators(gold, len(self.labels))
             return Scored("labels", scores.ravel(), truth.ravel(), int(truth.sum()))
         right = np.array([bool(own.right) for own in examples])
         return Scored("texts", scores.max(1), right, len(examples))
+
+
+def indicators(sets: Sequence[Sequence[int]], labels: int) -> "np.ndarray[Any, Any]":
+    """(N, L) of bool, from the label indices of each example."""
+    found = np.zeros((len(sets), labels), bool)
+    for row, ids in zip(found, sets, strict=True):
+        row[list(ids)] = True
+    return found
 
 
 def ids_by_name(labels: Sequence[str]) -> dict[str, int]:

@@ -6,19 +6,39 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.data.records import Record, lookup
+from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
-from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, labels_of, offset, text_of
+from bertcli.tasks._entity_labels import demand, gold_of_tags, gold_of_text
+from bertcli.tasks._entity_labels import entity_types as entity_types
+from bertcli.tasks._entity_labels import tags_of as tags_of
+from bertcli.tasks.base import (
+    IGNORED,
+    BaseTask,
+    Encoded,
+    Example,
+    Mark,
+    Options,
+    Outputs,
+    labels_of,
+    offset,
+    temperature_of,
+    text_of,
+)  # fmt: skip
 from bertcli.tokenizer import Features, Tokenizer
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Array, Metrics
+    from bertcli.metrics.calibration import Scored
 
 ALIASES = ("ner",)
 DIGITS = 6  # of a printed score: what fp32 carries
@@ -52,6 +72,7 @@ class Task(BaseTask):
         super().__init__(tokenizer, config, options)
         self.labels = labels_of(config)
         self.index = {label: i for i, label in enumerate(self.labels)}
+        self.temperature = temperature_of(config)
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's words as windows of token ids."""
@@ -123,12 +144,12 @@ class Task(BaseTask):
         shown = np.full((count, len(self.labels)), -np.inf)
         shown[:, self.index.get("O", 0)] = 0.0
         known = ~np.isnan(logits).any(1)
-        exact = logits[known].astype(np.float64)
-        exact -= exact.max(1, keepdims=True)
-        shown[np.flatnonzero(known)] = exact - np.log(np.exp(exact).sum(1, keepdims=True))
-        path = _viterbi(shown, self._forbidden())
-        return [self.labels[i] for i in path], np.exp(shown[np.arange(count), path])
+        shown[np.flatnonzero(known)] = _normalized(logits[known].astype(np.float64))
+        path = _viterbi(shown, self._forbidden)
+        calibrated = shown if self.temperature == 1 else _normalized(shown / self.temperature)
+        return [self.labels[i] for i in path], np.exp(calibrated[np.arange(count), path])
 
+    @cached_property
     def _forbidden(self) -> "np.ndarray[Any, Any]":
         """(1 + L, L): whether the second tag may not follow the first; row 0 is the start of a sentence."""
         before = [("O", ""), *map(entities.split, self.labels)]
@@ -151,7 +172,7 @@ class Task(BaseTask):
             found, lost = gold_of_text(record, len(text), places)
         tags = entities.tags(found, len(places))
         known = ", ".join(self.labels)
-        _demand(
+        demand(
             (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
             for span in sorted([*found, *lost])
             if f"B-{span.type}" not in self.index or f"I-{span.type}" not in self.index
@@ -185,98 +206,81 @@ class Task(BaseTask):
         """What gates and early stopping may name."""
         return {"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1}
 
-    def mistake(self, gold: Gold, prediction: "np.ndarray[Any, Any]") -> tuple[float, dict[str, Any]] | None:
-        """The tags where they differ, with the surest wrong one's score."""
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """The tags and the entities that they spell; of a wrong one its surest wrong tag's score, else the least."""
+        return list(map(self._example, records, gold, predictions))
+
+    def _example(self, record: Record, gold: Gold, prediction: "np.ndarray[Any, Any]") -> Example:
+        text, places = self.words(record)
         tags, scores = self.tag(prediction, len(gold.tags))
         own = self._shown(gold)
         wrong = [i for i, (a, b) in enumerate(zip(own, tags, strict=True)) if a != b]
-        sure = max((float(scores[i]) for i in wrong), default=0.0)
-        return (sure, {"gold": own, "predicted": tags, "score": round(sure, DIGITS)}) if wrong else None
+        sure = float(scores[wrong].max() if wrong else scores.min(initial=1.0))
+        return Example(
+            record, text, own, tags, not wrong, round(sure, DIGITS), sure,
+            gold_marks=_marks(places, own), predicted_marks=_marks(places, tags, scores),
+        )  # fmt: skip
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """The entities, as first word, end and type, and how many words have the right tag."""
+        found = [self.tag(logits, len(own.tags))[0] for logits, own in zip(predictions, gold, strict=True)]
+        pairs = [zip(self._shown(own), tags, strict=True) for own, tags in zip(gold, found, strict=True)]
+        return {
+            "entities": [[list(span) for span in entities.spans(tags)] for tags in found],
+            "right_words": [sum(a == b for a, b in own) for own in pairs],
+        }
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """Of counts by type in each sentence."""
+        from bertcli.metrics import resampled
+
+        wanted = [set(entities.spans(self._shown(own))) for own in gold]
+        found = [{Span(*span) for span in own} for own in columns["entities"]]
+        right = [own & guess for own, guess in zip(wanted, found, strict=True)]
+        kinds = [[span.type for span in own] for group in (right, found, wanted) for own in group]
+        lost = [list(own.lost) for own in gold]
+        counts = entities.counts([*kinds, *lost]).reshape(4, len(gold), -1)
+        words = np.array([len(own.tags) for own in gold])
+        return resampled.entities(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The entities that were found, with the scores that predict prints."""
+        from bertcli.metrics.calibration import Scored
+
+        wanted = [{(mark.start, mark.end, mark.type) for mark in own.gold_marks} for own in examples]
+        pairs = zip(wanted, examples, strict=True)
+        found = [(m.score, (m.start, m.end, m.type) in own) for own, shown in pairs for m in shown.predicted_marks]
+        if not found:
+            return None
+        scores, right = zip(*found, strict=True)
+        support = sum(map(len, wanted)) + sum(len(own.lost) for own in gold)
+        return Scored("entities", np.array(scores), np.array(right), support)
+
+    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
+        """The logits of all words that have pieces and a right tag."""
+        targets = np.concatenate([own.tags[: len(logits)] for own, logits in zip(gold, predictions, strict=True)])
+        logits = np.concatenate([logits[: len(own.tags)] for own, logits in zip(gold, predictions, strict=True)])
+        known = ~np.isnan(logits).any(1) & (targets != IGNORED)
+        return logits[known].astype(np.float64), targets[known].astype(np.int64)
 
 
-def entity_types(record: Record, field: str) -> set[str]:
-    """The types of a labelled record's entities, whatever its words are. Raises RecordError."""
-    if "tokens" in record.fields:
-        return {span.type for span in gold_of_tags(record, field)}
-    return {kind for _, _, kind in _triples(record)}
-
-
-def gold_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:
-    """The entities of a record with tokens and tags, one tag for each token. Raises RecordError.
-
-    scheme: any but auto refuses tags that it would not write so.
-    """
-    given = tags_of(record, field)
-    _demand((i, fault) for i, tag in enumerate(given) if (fault := entities.fault(tag)))
-    found = entities.spans(given)
-    if scheme == "auto":
-        return found
-    expected = entities.tags(found, len(given), scheme)  # type: ignore[arg-type]
-    _demand(
-        (i, f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
-        for i, (tag, other) in enumerate(zip(given, expected, strict=True))
-        if tag != other
-    )
-    return found
-
-
-def _demand(faults: Iterable[tuple[int, str]]) -> None:
-    """Raise RecordError with all of them, each at its token, unless there are none."""
-    if found := list(faults):
-        raise RecordError(found[0][1], found)
-
-
-def tags_of(record: Record, field: str) -> list[str]:
-    """The tags of a record with tokens. Raises RecordError unless there is one for each token."""
-    name = field if field in record.fields else "tags"
-    given = lookup(record.fields, name, "--label-field")
-    if not (isinstance(given, list) and all(isinstance(tag, str) for tag in given)):
-        raise RecordError(f"field '{name}' is not a list of tags.")
-    if len(given) != len(record.fields["tokens"]):
-        raise RecordError(f"{len(given)} tags for {len(record.fields['tokens'])} tokens.")
-    return given
-
-
-def gold_of_text(record: Record, length: int, places: list[tuple[int, int]]) -> tuple[list[Span], list[Span]]:
-    """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
-
-    The latter, over all words that they touch, begin or end inside a word, or overlap one that begins before or is
-    longer. Raises RecordError for what is no entity of a text of that length.
-    """
-    found: list[Span] = []
-    lost: list[Span] = []
-    for start, end, kind in sorted(_triples(record), key=lambda item: (item[0], -item[1])):
-        if not 0 <= start < end <= length:
-            raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
-        own = [i for i, (begins, ends) in enumerate(places) if begins < end and ends > start]
-        span = Span(own[0], own[-1] + 1, kind) if own else Span(0, 0, kind)
-        is_whole = own and (places[own[0]][0], places[own[-1]][1]) == (start, end)
-        is_free = not found or span.start >= found[-1].end
-        (found if is_whole and is_free else lost).append(span)
-    return found, lost
-
-
-def _triples(record: Record) -> list[tuple[int, int, str]]:
-    if "entities" not in record.fields:
-        there = ", ".join(record.fields) or "nothing"
-        raise RecordError(
-            f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); --input-format conll reads columns."
+def _marks(
+    places: Sequence[tuple[int, int]], tags: Sequence[str], scores: "np.ndarray[Any, Any] | None" = None
+) -> tuple[Mark, ...]:
+    """The entities that tags spell, in code points; each scores the mean of its words."""
+    return tuple(
+        Mark(
+            places[span.start][0], places[span.end - 1][1], span.type,
+            None if scores is None else round(float(scores[span.start : span.end].mean()), DIGITS),
         )
-    given = record.fields["entities"]
-    if not isinstance(given, list):
-        raise RecordError("field 'entities' is not a list.")
-    return [_triple(item) for item in given]
+        for span in entities.spans(tags)
+    )  # fmt: skip
 
 
-def _triple(item: Any) -> tuple[int, int, str]:
-    try:
-        values = [item["start"], item["end"], item.get("type") or item["label"]] if isinstance(item, Mapping) else item
-        start, end, kind = values
-    except (KeyError, TypeError, ValueError):
-        raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(kind, str)):
-        raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
-    return start, end, kind
+def _normalized(logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Logits (N, L) to logarithms of probabilities."""
+    below = logits - logits.max(1, keepdims=True)
+    return below - np.log(np.exp(below).sum(1, keepdims=True))  # type: ignore[no-any-return]
 
 
 def _viterbi(scores: "np.ndarray[Any, Any]", forbidden: "np.ndarray[Any, Any]") -> list[int]:

@@ -11,6 +11,7 @@ EXAMPLES = """
 bertcli evaluate dev.jsonl -m DIR
 bertcli evaluate dev.tsv -m DIR --text-field sentence --errors wrong.jsonl
 bertcli evaluate dev.jsonl -m DIR --report report.html
+bertcli evaluate dev.jsonl -m DIR --compare OLD_DIR
 bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=0.85 -q > metrics.json
 """
 
@@ -45,6 +46,11 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 )
 @options.page
 @click.option(
+    "--compare",
+    metavar="OTHER",
+    help="Test the difference to another model, or to an earlier evaluation's JSON, on the same data.",
+)
+@click.option(
     "--fail-under",
     multiple=True,
     metavar="METRIC=X",
@@ -55,7 +61,8 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 def command(voice: Voice, **given: Any) -> int:
     """Score predictions against the labels in FILES or stdin.
 
-    Prints tables on a terminal and one JSON object otherwise. Records that cannot be scored are listed on stderr,
+    Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes, confusion,
+    how reliable the scores are, and metrics by length. Records that cannot be scored are listed on stderr,
     left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.evaluating import evaluate

@@ -1,0 +1,104 @@
+"""An evaluation as tables for people: metrics with intervals, classes, lengths, reliability, mistakes, what changed."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bertcli.cli.tables import plain, render
+from bertcli.engine.evaluation import Comparison, Curve, Evaluation, Example
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MISTAKES = 5
+CUTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # thresholds that the table shows of a curve
+
+
+def render_evaluation(console: "Console", evaluation: Evaluation) -> None:
+    """Print all that an evaluation found, its surest mistakes last."""
+    render(console, tables(evaluation), evaluation.model)
+    comparison = evaluation.comparison
+    if comparison and comparison.mcnemar_p is not None:
+        _render_examples(console, "fixed", (change.example for change in comparison.fixed))
+        _render_examples(console, "broken", (change.example for change in comparison.broken))
+    _render_examples(console, "surest mistakes (--errors FILE lists all)", evaluation.mistakes)
+
+
+def tables(evaluation: Evaluation) -> dict[str, Any]:
+    """Named blocks as cli/tables.py takes them."""
+    numbers = {name: own for name, own in evaluation.metrics.items() if not isinstance(own, Mapping)}
+    others = {name: own for name, own in evaluation.metrics.items() if isinstance(own, Mapping)}
+    intervals = evaluation.intervals
+    bare = {name: own for name, own in numbers.items() if name not in intervals}
+    sure = {
+        name: {"value": numbers[name], "from": own.low, "to": own.high}
+        for name, own in intervals.items()
+        if name in numbers
+    }
+    stated = evaluation.calibration.get("temperature")
+    return {
+        "records": evaluation.records,
+        **({} if stated is None else {"calibrated, temperature": stated}),
+        **bare,
+        "with 95 % bootstrap intervals": sure,
+        **({"compared with " + evaluation.comparison.other: _compared(evaluation)} if evaluation.comparison else {}),
+        **({_changes(evaluation.comparison): {}} if evaluation.comparison else {}),
+        **others,
+        "by length in tokens": {
+            f"{own.low:,} to {own.high:,}": {evaluation.metric: own.value, "records": own.count}
+            for own in evaluation.lengths
+        },
+        **_reliability(evaluation),
+    }
+
+
+def _compared(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    assert evaluation.comparison is not None
+    return {
+        name: {"difference": own.value, "from": own.interval.low, "to": own.interval.high, "p": own.p_value}
+        for name, own in evaluation.comparison.differences.items()
+    }
+
+
+def _changes(comparison: Comparison) -> str:
+    return f"{len(comparison.fixed)} fixed, {len(comparison.broken)} broken"
+
+
+def _reliability(evaluation: Evaluation) -> dict[str, Any]:
+    """The reliability curve as a table, and a few points of the threshold curve."""
+    reliability, curve = evaluation.reliability, evaluation.curve
+    if reliability is None or curve is None:
+        return {}
+    rows = {
+        f"{own.low:.2f} to {own.high:.2f}": {
+            "mean score": own.confidence, "right": own.accuracy, reliability.items: own.count
+        }
+        for own in reliability.bins
+    }  # fmt: skip
+    return {
+        f"reliability of scores: ECE {reliability.ece:.4f}": rows,
+        f"only {curve.items} that score at least": {f"{cut:.2f}": _point(curve, cut) for cut in CUTS},
+    }
+
+
+def _point(curve: Curve, cut: float) -> dict[str, Any]:
+    """The curve at a threshold: where it does not change it has no point."""
+    i = max(i for i, own in enumerate(curve.thresholds) if own <= cut or not i)
+    return {"precision": curve.precision[i], "recall": curve.recall[i], "f1": curve.f1[i]}
+
+
+def _render_examples(console: "Console", title: str, examples: Iterable[Example]) -> None:
+    """The first of them, a line each, cut at the width."""
+    shown = list(examples)
+    if not shown:
+        return
+    console.print()
+    console.print(plain(f"{title}: {len(shown):,}", style="bold"))
+    for own in shown[:MISTAKES]:
+        score = "" if own.score is None else f"  {own.score:.4f}"
+        console.print(plain(f" {own.place}{score}  {_said(own.gold)} → {_said(own.predicted)}  {own.text}"))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value) or "none"
