@@ -31,10 +31,10 @@ class Classes:
         return [self.index[name] for name in names if name in self.index]
 
 
-def facts(example: Example) -> Iterator[tuple[str, Any]]:
-    """What stands below a text: gold, predicted, scores; not the entities, which stand in it."""
+def facts(example: Example, in_text: bool) -> Iterator[tuple[str, Any]]:
+    """What stands below a text: gold, predicted, scores. in_text: gold and predicted are marked in it already."""
     for name, value in example.shown.items():
-        if not _is_nested(value):
+        if not (in_text and name in ("gold", "predicted")):
             yield name, value
 
 
@@ -60,7 +60,3 @@ def readable(value: Any) -> str:
         case list() | tuple():
             return ", ".join(dict.fromkeys(map(readable, value))) or "-"
     return str(value)
-
-
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and any(isinstance(own, Mapping) for own in value)

@@ -61,8 +61,8 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 def command(voice: Voice, **given: Any) -> int:
     """Score predictions against the labels in FILES or stdin.
 
-    Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes, confusion,
-    how reliable the scores are, and metrics by length. Records that cannot be scored are listed on stderr,
+    Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes,
+    confusion, how reliable the scores are, and metrics by length. Records that cannot be scored are listed on stderr,
     left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.evaluating import evaluate
