@@ -40,8 +40,7 @@ def tables(evaluation: Evaluation) -> dict[str, Any]:
         **({} if stated is None else {"calibrated, temperature": stated}),
         **bare,
         "with 95 % bootstrap intervals": sure,
-        **({"compared with " + evaluation.comparison.other: _compared(evaluation)} if evaluation.comparison else {}),
-        **({_changes(evaluation.comparison): {}} if evaluation.comparison else {}),
+        **_compared(evaluation.comparison),
         **others,
         "by length in tokens": {
             f"{own.low:,} to {own.high:,}": {evaluation.metric: own.value, "records": own.count}
@@ -51,16 +50,18 @@ def tables(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _compared(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
-    assert evaluation.comparison is not None
-    return {
+def _compared(comparison: Comparison | None) -> dict[str, Any]:
+    if comparison is None:
+        return {}
+    rows = {
         name: {"difference": own.value, "from": own.interval.low, "to": own.interval.high, "p": own.p_value}
-        for name, own in evaluation.comparison.differences.items()
+        for name, own in comparison.differences.items()
     }
-
-
-def _changes(comparison: Comparison) -> str:
-    return f"{len(comparison.fixed)} fixed, {len(comparison.broken)} broken"
+    title = f"compared with {comparison.other}"
+    if comparison.mcnemar_p is not None:
+        changed = f"{len(comparison.fixed):,} fixed, {len(comparison.broken):,} broken"
+        title += f": {changed}, McNemar's p {comparison.mcnemar_p:.4f}"
+    return {title: rows}
 
 
 def _reliability(evaluation: Evaluation) -> dict[str, Any]:

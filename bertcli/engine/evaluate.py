@@ -101,6 +101,12 @@ def scores(task: BaseTask, found: Predicted, model: str = "") -> Evaluation:
     )
 
 
+def intervals(task: BaseTask, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, list[float]]:
+    """Of 95 % by metric: [low, high]."""
+    found = bootstrap.intervals(task.resampled(gold, task.columns(gold, predictions)), len(gold))
+    return {name: [own.low, own.high] for name, own in found.items()}
+
+
 def outcomes_of(task: BaseTask, examples: Sequence[Example], columns: Mapping[str, Any]) -> Outcomes:
     """What a later comparison needs."""
     right = [int(own.right is True) for own in examples] if task.has_mistakes else None

@@ -139,7 +139,7 @@ class _Run:
         """Score the best weights as predict will compute them, and move everything into place."""
         best, step = run.best_step(trainer)
         module = pytorch.load(read(best), data.task.head).to(self.accelerator.device)
-        metrics = work.evaluate(module)
+        metrics = work.evaluate(module, with_intervals=True)
 
         def fill(draft: Path) -> None:
             sources = {name: split.examples.provenance() for name, split in data.splits.items()}
@@ -163,6 +163,7 @@ def open_base(base: Model, head: str, changes: dict[str, Any], dropout: float | 
     pytorch.quiet()
     try:
         config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True, **changes)
+        config.__dict__.pop("calibration", None)  # of the head that is to be trained anew
         for name in DROPOUTS:
             if dropout is not None and hasattr(config, name):
                 setattr(config, name, dropout)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bertcli.backends.pytorch import inputs_of
 from bertcli.engine import sampler
+from bertcli.engine.evaluate import intervals
 from bertcli.engine.labelled import Labelled
 from bertcli.engine.settings import ClassWeights, Settings
 from bertcli.engine.train import Batch, Metrics
@@ -77,12 +78,15 @@ class FinetuneJob:
         module = self.accelerator.unwrap_model(model)
         return model(**{name: inputs[name] for name in inputs_of(module, inputs)})
 
-    def evaluate(self, model: Any) -> Metrics | None:
-        """The task's metrics on the dev set, and the mean loss."""
+    def evaluate(self, model: Any, with_intervals: bool = False) -> Metrics | None:
+        """The task's metrics on the dev set, and the mean loss; `intervals`: of 95 % by metric, [low, high]."""
         if self.dev is None:
             return None
         predictions, loss = self.predict(model, self.dev)
-        return {"loss": loss, **self.task.metrics(self.dev.gold, predictions)}
+        metrics = {"loss": loss, **self.task.metrics(self.dev.gold, predictions)}
+        if with_intervals:
+            metrics["intervals"] = intervals(self.task, self.dev.gold, predictions)
+        return metrics
 
     @torch.no_grad()
     def predict(self, model: Any, data: Labelled) -> tuple[list[Any], float]:

@@ -80,7 +80,8 @@ def prepare(settings: Settings, base: Model, train: Iterable[Record], dev: Itera
     """Read and encode all records. Raises UsageError with the faults of both splits, or for unknown dev labels."""
     tokens = _tokenizer(settings, base)
     kind = registry.load("tasks", settings.task).Task
-    config = base.config if kind.head else {**base.config, "sentence": base.sentence}
+    kept = {name: own for name, own in base.config.items() if name != "calibration"}  # that of the base model's head
+    config = kept if kind.head else {**kept, "sentence": base.sentence}
     encoder, faults = kind(tokens, config, settings.options), Faults()
     examples = {"train": Examples(encoder, train, faults)}
     if dev is not None:

@@ -14,7 +14,7 @@ from bertcli.errors import UsageError
 
 BINS = 15  # as Guo et al. have them
 STEPS = 101  # thresholds of a curve
-LEAST, MOST = 0.02, 50.0  # temperatures that are tried
+TRIED = 0.02, 50.0  # the least and the greatest temperature
 Array = np.ndarray[Any, Any]
 
 
@@ -123,14 +123,22 @@ def fit_temperature(logits: Array, targets: Array) -> float:
 
     if not len(logits) or not np.isfinite(logits).all():
         raise UsageError("the model's scores are not finite numbers; its weights or its precision are at fault.")
-    low, high = np.log(LEAST), np.log(MOST)
-    found = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=(low, high), method="bounded")
-    if min(found.x - low, high - found.x) < 0.01:
+    if not _has_best(logits, targets):
         raise UsageError(
-            f"no temperature from {LEAST} to {MOST} is best on these {len(logits):,} decisions, as where all are right "
-            "or the labels are noise; calibrate on more data, that the model was not trained on."
+            f"no temperature is best on these {len(logits):,} decisions: all are right, or no better than chance; "
+            "calibrate on more data, that the model was not trained on."
         )
+    found = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=np.log(TRIED), method="bounded")
     return float(np.exp(found.x))
+
+
+def _has_best(logits: Array, targets: Array) -> bool:
+    """Whether the NLL falls from an infinite temperature on, and rises again before zero."""
+    if targets.ndim == 2:
+        signed = np.where(targets, logits, -logits)
+        return bool(signed.min() < 0 < signed.mean())
+    gold = logits[np.arange(len(targets)), targets]
+    return bool((gold < logits.max(1)).any() and (gold - logits.mean(1)).mean() > 0)
 
 
 @dataclass(frozen=True)

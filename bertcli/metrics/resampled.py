@@ -98,30 +98,30 @@ def means(columns: Mapping[str, Array | Sequence[float]], counts: Array | None =
 
 
 class _Ranked:
-    """A label's examples, best score first: its average precision is a sum over the places of the gold ones."""
+    """A label's examples by their scores: its average precision is a sum over the scores that gold ones have."""
 
     def __init__(self, truth: Array, scores: Array) -> None:
-        self.order = np.argsort(-scores, kind="stable")
-        ranked = scores[self.order]
-        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # equal scores are one place
-        self.starts = np.concatenate([[0], ends[:-1] + 1])
-        self.truth = truth[self.order].astype(np.float64)
+        _, places = np.unique(-scores, return_inverse=True)  # best first; equal scores are one place
+        gold = np.unique(places[truth])
+        steps = np.searchsorted(gold, places)  # the first place of a gold one at or after each example's
+        self.given = _indicators(steps, len(gold) + 1)
+        self.right = _indicators(steps, len(gold) + 1, truth)
 
     def precision(self, weights: Array) -> Array:
         """(B,): NaN where no gold example was drawn."""
-        own = weights[:, self.order]
-        hits = np.add.reduceat(own * self.truth, self.starts, axis=1)  # (B, places)
-        given = np.add.reduceat(own, self.starts, axis=1).cumsum(1)
-        return _ratio((hits * hits.cumsum(1) / np.maximum(given, 1)).sum(1), hits.sum(1))
+        right, given = weights @ self.right, (weights @ self.given).cumsum(1)  # (B, places of gold ones)
+        return _ratio((right * right.cumsum(1) / np.maximum(given, 1)).sum(1), right.sum(1))
 
 
 def _indicators(ids: Array, labels: int, values: Array | None = None) -> Any:
     """(N, L), sparse: 1 (or the value) at each example's label."""
     from scipy.sparse import csr_array
 
-    count = len(ids)
+    count, ids = len(ids), ids.copy()  # dropping zeros changes it
     ones = np.ones(count) if values is None else values.astype(np.float64)
-    return csr_array((ones, ids, np.arange(count + 1)), shape=(count, labels))
+    found = csr_array((ones, ids, np.arange(count + 1)), shape=(count, labels))
+    found.eliminate_zeros()
+    return found
 
 
 def _averages(right: Array, support: Array, found: Array) -> dict[str, Array]:
@@ -151,7 +151,7 @@ def _ranks(values: Array) -> Callable[[Array], Array]:
     def ranks(weights: Array) -> Array:
         counts: Array = weights @ groups  # (B, distinct values)
         middle: Array = counts.cumsum(1) - (counts - 1) / 2
-        return middle[:, places]  # type: ignore[no-any-return]
+        return middle[:, places]
 
     return ranks
 
@@ -168,7 +168,7 @@ def _pearson(weights: Array, x: Array, y: Array) -> Array:
 
 def _ratio(part: Array, whole: Array) -> Array:
     """NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)  # type: ignore[no-any-return]
 
 
 def _mean(values: Array) -> Array:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.tasks.base import IGNORED, Options
+from bertcli.tasks.base import IGNORED, Mark, Options
 from bertcli.tasks.token_classification import Gold, Task
 from bertcli.tokenizer import Features
 
@@ -195,6 +195,18 @@ def test_the_metrics_count_every_gold_entity_and_list_the_wrong_sentences(tokens
     logits = [np.eye(5, dtype=np.float32)[[1, 2, 3]] * 9, np.full((1, 5), np.nan, np.float32)]
     scores = own.metrics(gold, logits)
     assert (scores["support"], scores["precision"], scores["recall"]) == (2, 0.5, 0.5)
-    assert own.mistake(gold[0], logits[0])[1]["predicted"] == ["B-LOC", "I-LOC", "B-PER"]  # type: ignore[index]
-    assert own.mistake(Gold([1, 2, 3]), logits[0]) is None
+    records = [Record(0, {"tokens": ["New", "York", "Ann"]}), Record(1, {"tokens": ["x"]})]
+    wrong, missed = own.examples(records, gold, logits)
+    assert (wrong.right, wrong.text, wrong.predicted) == (False, "New York Ann", ["B-LOC", "I-LOC", "B-PER"])
+    assert wrong.gold_marks == (Mark(0, 8, "LOC"),)
+    assert [(mark.start, mark.end, mark.type) for mark in wrong.predicted_marks] == [(0, 8, "LOC"), (9, 12, "PER")]
+    assert (missed.right, missed.predicted, missed.predicted_marks) == (False, ["O"], ())
+    assert own.examples(records[:1], [Gold([1, 2, 3])], logits[:1])[0].right is True
+    weights = np.ones((1, 2))
+    found = own.resampled(gold, own.columns(gold, logits))(weights)
+    assert {name: float(value[0]) for name, value in found.items()} == pytest.approx(
+        {name: scores[name] for name in found}
+    )
+    decided = own.scored(gold, logits, [wrong, missed])
+    assert (decided.items, decided.right.tolist(), decided.support) == ("entities", [True, False], 2)
     assert set(own.directions) <= set(scores)

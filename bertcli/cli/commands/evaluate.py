@@ -62,7 +62,7 @@ def command(voice: Voice, **given: Any) -> int:
     """Score predictions against the labels in FILES or stdin.
 
     Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes,
-    confusion, how reliable the scores are, and metrics by length. Records that cannot be scored are listed on stderr,
+    confusion, how reliable the scores are, metrics by length. Records that cannot be scored are listed on stderr,
     left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.evaluating import evaluate

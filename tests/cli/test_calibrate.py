@@ -1,0 +1,37 @@
+"""bertcli calibrate and evaluate --compare with the embedded model."""
+
+import json
+from pathlib import Path
+
+from bertcli.model import BUILTIN
+from tests.cli.conftest import Run
+
+ROWS = [
+    ("a gripping film", "positive"),
+    ("a dull mess", "negative"),
+    ("utterly boring", "positive"),
+    ("fine", "positive"),
+]
+
+
+def test_calibrated_scores_are_used_shown_and_compared(bertcli: Run, tmp_path: Path) -> None:
+    data = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in ROWS)
+    (tmp_path / "dev.jsonl").write_text(data)
+    (tmp_path / "before.json").write_bytes(bertcli("evaluate", "dev.jsonl").stdout)
+    fitted = json.loads(bertcli("calibrate", "dev.jsonl", "-o", "m").stdout)
+    assert fitted["temperature"] > 1 and fitted["records"] == 4
+    assert fitted["after"]["nll"] < fitted["before"]["nll"]
+    after = json.loads(bertcli("evaluate", "dev.jsonl", "-m", "m", "--compare", "before.json").stdout)
+    assert after["calibration"] == {"temperature": fitted["temperature"], "records": 4}
+    assert after["comparison"]["differences"]["accuracy"]["value"] == 0.0
+    assert after["comparison"]["mcnemar_p"] == 1.0 and after["comparison"]["fixed"] == []
+    done = bertcli("predict", "-m", "m", "-v", stdin=b"a gripping film\n")
+    assert 0.5 < json.loads(done.stdout)["score"] < 0.99
+    assert b"scores calibrated on 4 records" in done.stderr
+
+
+def test_the_embedded_model_says_where_a_copy_goes(bertcli: Run) -> None:
+    before = (BUILTIN / "text-classification" / "config.json").read_bytes()
+    done = bertcli("calibrate", stdin=b"x\n", expect=2)
+    assert b"the embedded model stays as it is; -o DIR writes a calibrated copy" in done.stderr
+    assert (BUILTIN / "text-classification" / "config.json").read_bytes() == before
