@@ -31,7 +31,7 @@ class Chart:
     title: str
     note: str
     x: str
-    xs: Sequence[float]
+    xs: Sequence[Number]
     lines: Sequence[Line]
     y_range: tuple[float, float] | None = None
 
@@ -103,8 +103,8 @@ def _read(log: Path) -> tuple[list[tuple[int, float, float]], list[Mapping[str, 
 def _joined(title: str, name: str, train: Sequence[tuple[int, Number]], dev: Sequence[tuple[int, Number]]) -> Chart:
     """Two series with steps of their own over all of their steps."""
     xs = sorted({step for step, _ in (*train, *dev)})
-    both = (Line(name, train, "line"), Line(f"dev {name}", dev, "dots"))
-    lines = [Line(own.label, _short(map(dict(own.values).get, xs)), own.kind) for own in both if own.values]
+    series: list[tuple[str, Sequence[tuple[int, Number]], Kind]] = [(name, train, "line"), (f"dev {name}", dev, "dots")]
+    lines = [Line(label, _short(dict(points).get(x) for x in xs), kind) for label, points, kind in series if points]
     return Chart(title, "", "step", xs, lines)
 
 
