@@ -40,7 +40,7 @@ def test_the_board_at_80_columns(show: Show) -> None:
     assert bar == "━╸".ljust(52) + "40/1,200 steps  1:02:05 left"
     assert [line.rstrip() for line in lines] == [
         "epoch 0.01  lr 2.00e-05  231 examples/s  4,912 tokens/s  cpu, threads: 2",
-        "loss          0.0250  █▅▃▃▂▂▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁",
+        "loss          0.0250  █▄▃▃▂▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁",
         "dev accuracy  0.7500  ▁█▆  best 0.8750 at step 20",
     ]  # fmt: skip
 
