@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "pretraining": {"pretraining", "tokenizer", "records", "errors"},
     "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"backends", "device", "model", "errors"},
-    "metrics": {"errors"},
+    "metrics": {"metrics", "errors"},
     "data": {"data", "records", "errors"},
     "model": BASE, "tokenizer": BASE, "device": BASE, "registry": BASE, "errors": set(),
 }  # fmt: skip
