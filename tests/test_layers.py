@@ -11,12 +11,13 @@ PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
 MAY_IMPORT = {
     "cli": {
-        "cli", "engine", "tasks", "data", "pretraining", "records", "model", "tokenizer", "device", "registry",
-        "errors",
+        "cli", "engine", "tasks", "data", "report", "pretraining", "records", "model", "tokenizer", "device",
+        "registry", "errors",
     },
     "engine": {
         "engine", "tasks", "backends", "metrics", "pretraining", "records", "model", "tokenizer", "device", "registry",
     } | BASE,
+    "report": {"report", "engine", "tasks", "errors"},
     "pretraining": {"pretraining", "tokenizer", "records", "errors"},
     "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"backends", "device", "model", "errors"},
@@ -34,6 +35,7 @@ ONLY_IN = {
     "transformers": ("backends", "engine", "tokenizer"),
     "sklearn": ("metrics",),
     "rjieba": ("pretraining",),
+    "jinja2": ("report",),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -103,4 +105,7 @@ except SystemExit: pass"""
 def test_predict_on_onnx_imports_neither_torch_nor_transformers() -> None:
     modules = loaded_by("from bertcli.cli.main import run; assert run(['predict']) == 0", stdin="a gripping film\n")
     assert "onnxruntime" in modules
-    assert not {"torch", "transformers", "sklearn", "rich", "yaml", "accelerate", "onnx", "huggingface_hub"} & modules
+    assert (
+        not {"torch", "transformers", "sklearn", "rich", "yaml", "accelerate", "onnx", "huggingface_hub", "jinja2"}
+        & modules
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.cli.console import Voice
+from bertcli.cli.reporting import demand_usable, report_evaluation
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import open_writer
@@ -23,6 +24,7 @@ from bertcli.tasks.base import Options
 
 def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     """Score the input's predictions against its labels, show the metrics, and hold them to --fail-under."""
+    demand_usable(given)
     records = open_input(given)
     session = open_session(select(Request, given), select(Options, given))
     gates = parse_gates(given["fail_under"], session.task.directions)
@@ -42,6 +44,7 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     if given["errors"]:
         with open_writer(given["errors"]) as writer:
             writer.write_many(map(listed, evaluation.mistakes))
+    report_evaluation(voice, given, evaluation)
     _keep(voice, session, given["model"], session.task.learned(evaluation.metrics))
     for fault in evaluation.faults:
         voice.warn(fault)

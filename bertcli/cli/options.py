@@ -110,6 +110,12 @@ track = click.option(
     type=click.Choice(["tensorboard"]),
     help="Send losses and metrics there too; DIR/log.jsonl has them anyway.",
 )
+page = click.option(
+    "--report",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write an HTML page that needs no network: curves, tables, and examples to search.",
+)
 engine = group(
     click.option(
         "--backend",

@@ -9,12 +9,13 @@ from bertcli import device
 from bertcli.cli.console import Voice
 from bertcli.cli.corpus import source
 from bertcli.cli.progress import Show
+from bertcli.cli.reporting import demand_usable, report_training
 from bertcli.cli.run import heed_signals, select
 from bertcli.cli.train import show_event
 from bertcli.engine.pretrain_settings import PretrainSettings
 from bertcli.errors import Exit
 
-NOT_KEPT = ("output", "resume", "overwrite", "cache", "track")  # where and how, not what, is trained
+NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 
 
 def pretrain(voice: Voice, given: Mapping[str, Any]) -> int:
@@ -23,17 +24,19 @@ def pretrain(voice: Voice, given: Mapping[str, Any]) -> int:
     from bertcli.engine.pretrain import pretrain as run
     from bertcli.engine.run import Saved
 
+    demand_usable(given)
     settings: PretrainSettings = select(PretrainSettings, given)
     chosen = device.choose(given["device"], given["threads"])
     place = Place(chosen, cache_folder(given["cache"]), chosen.threads, given["track"])
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
     options = {name: value for name, value in given.items() if name not in NOT_KEPT}
     options["lengths"] = settings.as_dict()["lengths"]
-    with heed_signals() as stop, Show(voice) as show:
+    with heed_signals() as stop, Show(voice, chosen) as show:
         events = run(settings, source(given), place, stop=lambda: stop.signum, options=options, **flags)
         for event in events:
             if isinstance(event, Saved):
                 voice.note(f"model: {event.path} (weights of step {event.step})")
+                report_training(voice, given, event)
             else:
                 show_event(event, voice, show)
     return Exit.OK

@@ -1,89 +1,190 @@
-"""How a training run looks: a bar on a terminal, one line for each evaluation (and now and then a step) elsewhere."""
+"""How a training run looks: a bar, figures and curves on a terminal; elsewhere a line for each evaluation.
+
+Now and then a step has a line too where there is no terminal. Try: bertcli finetune … in a terminal; … 2> log.txt
+"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
+from bertcli.cli.sparkline import ASCII, BLOCKS, Series
+from bertcli.device import Device
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.live import Live
 
     from bertcli.engine.train import Eval, Step
     from bertcli.pretraining.build import Reading
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
+WIDEST, NARROWEST = 60, 8  # cells of a curve
+GAP = "  "
 
 
-def describe(step: "Step") -> str:
-    """Loss, learning rate, speed and time left, as one line."""
+def figures(step: "Step") -> list[str]:
+    """Epoch, learning rate and speed, each with its unit."""
+    used = [] if step.utilisation is None else [f"{step.utilisation:.0%} of the GPU's peak"]
+    speeds = [f"{step.examples_per_s:,.0f} examples/s", f"{step.tokens_per_s:,.0f} tokens/s"]
+    return [f"epoch {step.epoch:.2f}", f"lr {step.lr:.2e}", *speeds, *used]
+
+
+def left(step: "Step") -> str:
+    """How long the rest takes at the speed so far."""
     minutes, seconds = divmod(round(step.seconds_left), 60)
-    used = "" if step.utilisation is None else f"  {step.utilisation:.0%} of the GPU's peak"
-    return (
-        f"epoch {step.epoch:.2f}  loss {step.loss:.4f}  lr {step.lr:.2e}  {step.examples_per_s:,.0f} examples/s  "
-        f"{step.tokens_per_s:,.0f} tokens/s{used}  {minutes}:{seconds:02d} left"
-    )
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
 
 
 def scalars(metrics: Mapping[str, Any]) -> str:
     """The numbers of a metrics dict on one line."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
+    return GAP.join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
+
+
+class Curve:
+    """A line with the latest number and how it came there. note: what stands behind it where there is room."""
+
+    def __init__(self) -> None:
+        self.series = Series()
+        self.value = 0.0
+        self.note = ""
+
+    def add(self, value: float, note: str = "") -> None:
+        """Take the next number."""
+        self.series.add(value)
+        self.value, self.note = value, note
+
+    def line(self, name: str, width: int, blocks: str) -> str:
+        """The line, within `width` cells."""
+        head, tail = f"{name}{GAP}{self.value:.4f}{GAP}", GAP + self.note if self.note else ""
+        if width - len(head) - len(tail) < NARROWEST:
+            tail = ""
+        return head + self.series.draw(max(0, min(WIDEST, width - len(head) - len(tail))), blocks) + tail
+
+
+class Board:
+    """What stands at the foot of a terminal while a run goes on; rich draws it anew several times a second."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.total: int | None = None
+        self.time = ""
+        self.figures: list[str] = []
+        self.curves: dict[str, Curve] = {}
+
+    def curve(self, name: str) -> Curve:
+        """The curve of that name, empty at first."""
+        return self.curves.setdefault(name, Curve())
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> Iterator["RenderableType"]:
+        """The bar, then figures in as many lines as they need, then a line for each curve."""
+        from rich.text import Text
+
+        width, blocks = options.max_width, ASCII if options.ascii_only else BLOCKS
+        yield self._bar()
+        for line in wrapped(self.figures, width):
+            yield Text(line, no_wrap=True, overflow="ellipsis")
+        longest = max(map(len, self.curves), default=0)
+        for name, curve in list(self.curves.items()):
+            yield Text(curve.line(name.ljust(longest), width, blocks), no_wrap=True, overflow="ellipsis")
+
+    def _bar(self) -> "RenderableType":
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        row = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        row.add_column(ratio=1)
+        if self.total is None:  # how much is to be done is not known
+            row.add_row(ProgressBar(pulse=True))
+        else:
+            row.add_row(ProgressBar(self.total, self.done), f"{self.done:,}/{self.total:,} steps", self.time)
+        return row
+
+
+def wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """Lines of at most `width` cells, which break between the parts."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(GAP) + len(part) <= width:
+            lines[-1] += GAP + part
+        else:
+            lines.append(part)
+    return lines
 
 
 class Show:
-    """Shows step and evaluation events as they come. Use it in a `with`.
+    """Shows step and evaluation events as they come. Use it in a `with`. device: where the run is.
 
-    The bar appears with the first step: the notes on the data and the model come before it, on lines of their own. What
-    is said while there is a bar stands above it.
+    The board appears with the first step: the notes on the data and the model come before it, on lines of their own.
+    What is said while there is one stands above it.
     """
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: Voice, device: Device) -> None:
         self.voice = voice
-        self.bar: Progress | None = None
+        self.where = f"cpu, threads: {device.threads}" if device.kind == "cpu" else device.kind
+        self.board = Board()
+        self.live: Live | None = None
         self.last = time.monotonic()
 
     def __enter__(self) -> "Show":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        if self.live:
+            self.live.stop()
 
-    def started(self) -> "Progress":
-        """The bar, on the terminal from now on."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    def _started(self) -> "Live":
+        from rich.control import Control
+        from rich.live import Live
+        from rich.segment import ControlType
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        bar = Progress(*columns, console=self.voice.rich(), transient=True)
-        self.task = bar.add_task("")
-        bar.start()
-        return bar
+        console = self.voice.rich()
+        console.control(Control(ControlType.CARRIAGE_RETURN))  # the terminal may have echoed a ^C
+        live = Live(self.board, console=console, transient=True)
+        live.start()
+        return live
 
     def step(self, step: "Step") -> None:
-        """Move the bar, or write a line when the last is a while ago."""
-        self._progress(describe(step), f"step {step.step}/{step.total}  ", step.step, step.total)
+        """Move the board, or write a line when the last is a while ago."""
+        self.board.time = left(step)
+        self.board.curve("loss").add(step.loss)
+        epoch, *others = figures(step)
+        self._progress([epoch, *others, self.where], step.step, step.total)
+        if not self.live:
+            line = [f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *others, left(step)]
+            self._line(GAP.join(line))
 
     def reading(self, reading: "Reading") -> None:
         """How far the corpus is tokenised; how much is left is not known of compressed files."""
         million = 1e6
-        text = (
-            f"tokenising: {reading.characters / million:,.0f} M characters, {reading.tokens / million:,.1f} M tokens, "
-            f"{reading.speed / million:.1f} M characters/s"
-        )
-        self._progress(text, "", 0, None)
+        parts = [
+            f"tokenising: {reading.characters / million:,.0f} M characters,",
+            f"{reading.tokens / million:,.1f} M tokens,",
+            f"{reading.speed / million:.1f} M characters/s",
+        ]
+        self._progress(parts, 0, None)
+        if not self.live:
+            self._line(" ".join(parts))
 
-    def _progress(self, text: str, place: str, done: int, total: int | None) -> None:
-        if self.voice.terminal:
-            self.bar = self.bar or self.started()
-            self.bar.update(self.task, completed=done, total=total, description=text)
-        elif time.monotonic() - self.last > LINE_EVERY:
+    def _progress(self, parts: list[str], done: int, total: int | None) -> None:
+        self.board.figures, self.board.done, self.board.total = parts, done, total
+        if self.voice.terminal and not self.live:
+            self.live = self._started()
+
+    def _line(self, text: str) -> None:
+        if time.monotonic() - self.last > LINE_EVERY:
             self.last = time.monotonic()
-            self.voice.line(place + text)
+            self.voice.line(text)
 
     def evaluation(self, scored: "Eval") -> None:
         """One line for each evaluation."""
-        line = f"step {scored.step}  dev: {scalars(scored.metrics)}{'  (best)' if scored.best else ''}"
-        if self.bar:
-            self.bar.console.print(line, highlight=False, markup=False)
+        value = scored.metrics.get(scored.metric)
+        if isinstance(value, float):  # None where these predictions leave it undefined
+            curve = self.board.curve(f"dev {scored.metric}")
+            curve.add(value, f"best {value:.4f} at step {scored.step:,}" if scored.best else curve.note)
+        line = f"step {scored.step}{GAP}dev: {scalars(scored.metrics)}{GAP + '(best)' if scored.best else ''}"
+        if self.live:
+            self.live.console.print(line, highlight=False, markup=False)
         else:
             self.voice.line(line)

@@ -8,6 +8,7 @@ from bertcli import device
 from bertcli.cli.console import Voice
 from bertcli.cli.exporting import SAMPLES, export_directory
 from bertcli.cli.progress import Show
+from bertcli.cli.reporting import demand_usable, report_training
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
 from bertcli.engine.settings import Settings
@@ -19,14 +20,15 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     from bertcli.engine.finetune import finetune as run
     from bertcli.engine.run import Saved
 
+    demand_usable(given)
     given = {**given, "task": given["task"] or Settings.task}
     settings: Settings = select(Settings, given)
     place = device.choose(given["device"], given["threads"])
     train, dev = _records(given, "train"), _records(given, "dev") if given["dev"] else None
     flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
-    options = {name: value for name, value in given.items() if name not in (*flags, "output", "track")}
+    options = {name: value for name, value in given.items() if name not in (*flags, "output", "track", "report")}
     saved: Saved | None = None
-    with heed_signals() as stop, Show(voice) as show:
+    with heed_signals() as stop, Show(voice, place) as show:
         events = run(
             settings, train, dev, place, stop=lambda: stop.signum, options=options, track=given["track"], **flags
         )
@@ -40,6 +42,7 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
         if given["export"]:
             texts = islice(_records(given, "train"), SAMPLES)
             export_directory(voice, saved.path, texts, given)
+        report_training(voice, given, saved)
     return Exit.OK
 
 

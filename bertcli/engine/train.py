@@ -50,12 +50,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Eval:
-    """The model was scored. best: whether these weights are the best so far."""
+    """The model was scored. best: whether these weights are the best so far, as `metric` decides."""
 
     step: int
     epoch: float
     metrics: Metrics
     best: bool
+    metric: str
 
 
 Event = Step | Eval
@@ -214,7 +215,7 @@ class Trainer:
             self.history.append({"step": self.step, "epoch": self._epoch(), **numbers})
         self.save()
         if metrics is not None:
-            yield Eval(self.step, self._epoch(), metrics, is_best)
+            yield Eval(self.step, self._epoch(), metrics, is_best, self.plan.metric)
 
     def _is_best(self, metrics: Metrics | None) -> bool:
         """Compare with the best so far; without anything to score on, the last weights are the best."""

@@ -10,6 +10,7 @@ from bertcli.cli.console import Voice
 EXAMPLES = """
 bertcli evaluate dev.jsonl -m DIR
 bertcli evaluate dev.tsv -m DIR --text-field sentence --errors wrong.jsonl
+bertcli evaluate dev.jsonl -m DIR --report report.html
 bertcli evaluate dev.jsonl -m DIR --compare OLD_DIR
 bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=0.85 -q > metrics.json
 """
@@ -43,6 +44,7 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
     metavar="FILE",
     help="Write the wrong items here, most confident first (JSONL, TSV or CSV).",
 )
+@options.page
 @click.option(
     "--compare",
     metavar="OTHER",

@@ -12,6 +12,7 @@ EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
 bertcli finetune -t qa --train train.json --dev dev.json -m MODEL -o DIR
+bertcli finetune --train train.jsonl --dev dev.jsonl -m MODEL -o DIR --report report.html
 bertcli finetune --config DIR/bertcli.yaml -o DIR2 --epochs 5     # an earlier run, with one change
 torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o DIR
 """
@@ -101,6 +102,7 @@ class Names(click.ParamType[tuple[str, ...]]):
     help="Write the ONNX files at the end, calibrated on training texts.",
 )
 @options.track
+@options.page
 @options.voice
 def command(voice: Voice, **given: Any) -> int:
     """Train MODEL for a task on labelled records.

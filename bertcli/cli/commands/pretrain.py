@@ -78,6 +78,7 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in DIR, to the same weights.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
 @options.track
+@options.page
 @options.voice
 def command(voice: Voice, **given: Any) -> int:
     """Train an encoder on the raw text of CORPUS: files, directories, patterns; also .gz, .xz, .jsonl.

@@ -1,0 +1,85 @@
+"""The page as text: what is on it, that it is escaped, its size, and which files it does not replace."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bertcli.engine.evaluation import Evaluation
+from bertcli.errors import UsageError
+from bertcli.report.charts import of_training
+from bertcli.report.examples import MOST, chosen
+from bertcli.report.page import Report, demand_usable, render, write
+from tests.report.conftest import example
+
+
+def test_texts_are_escaped_wherever_they_stand(classified: Evaluation) -> None:
+    hostile = "</script><script>alert(1)</script>"
+    labels = {**classified.metrics, "confusion": {"labels": [hostile, "pos"], "matrix": [[2, 1], [1, 2]]}}
+    page = render(Report(hostile, replace(classified, metrics=labels), facts={hostile: hostile}))
+    assert page.count("<script>alert(1)") == 0
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 5
+    charts = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', page)
+    assert [chart["title"] for chart in json.loads(charts[0])] == ["Reliability", "Thresholds"]
+
+
+def test_the_policy_allows_the_scripts_of_the_page_and_no_address(classified: Evaluation) -> None:
+    page = render(Report("m", classified))
+    assert re.findall(
+        r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src ('sha256-.{44}' ?){2}", page
+    )
+    assert not re.search(r"(?:src|href)=\"(?!#|data:,)", page)
+
+
+def test_a_place_names_no_directory_of_the_machine(classified: Evaluation) -> None:
+    page = render(Report("m", classified))
+    assert "dev.jsonl:1<" in page and "data/dev.jsonl" not in page
+
+
+def test_a_training_without_dev_data_has_its_curves_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"event": "step", "step": 1, "loss": 0.5, "lr": 0.1}\n', encoding="utf-8")
+    page = render(Report("m", log=log))
+    assert "<h2" in page and 'id="examples"' not in page and 'id="metrics"' not in page
+
+
+def test_curves_of_a_log_are_thinned_to_means(log: Path) -> None:
+    loss, accuracy, rate = of_training(log)
+    assert [own.title for own in (loss, accuracy, rate)] == ["Loss", "Dev accuracy", "Learning rate"]
+    train, dev = (dict(zip(loss.xs, line.values, strict=True)) for line in loss.lines)
+    assert len([value for value in train.values() if value is not None]) == 250
+    assert train[4] == float(f"{(1 + 1 / 2 + 1 / 3 + 1 / 4) / 4:.4g}")
+    assert {step: value for step, value in dev.items() if value is not None} == {
+        step: float(f"{2 / step:.4g}") for step in range(100, 1001, 100)
+    }
+    assert accuracy.xs == list(range(100, 1001, 100)) and len(accuracy.lines) == 1
+
+
+def test_of_more_examples_than_fit_the_mistakes_stay() -> None:
+    many = [example(str(i), i + 1, gold="a", predicted="b", right=i % 4 != 0, sure=i / 3000) for i in range(3000)]
+    kept = chosen(many)
+    assert len(kept) == MOST and [own.record.line for own in kept] == sorted(own.record.line or 0 for own in kept)
+    assert sum(own.right is False for own in kept) == 750
+
+
+def test_only_a_page_is_replaced(classified: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    for _ in range(2):
+        demand_usable(str(path))
+        write(Report("m", classified), str(path))
+    (tmp_path / "precious.html").write_text("<!doctype html>mine", encoding="utf-8")
+    for name, message in (
+        ("precious.html", "is not replaced"), (".", "is a directory"), ("none/r.html", "there is no directory"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            demand_usable(str(tmp_path / name))
+    assert sorted(own.name for own in tmp_path.iterdir()) == ["precious.html", "report.html"]
+
+
+def test_a_thousand_questions_with_contexts_stay_under_two_megabytes() -> None:
+    text = "word " * 160
+    many = [example(text, i + 1, gold=["a"], predicted="b", right=False, sure=0.5) for i in range(1000)]
+    found = Evaluation("question-answering", "m", "f1", {"f1": 0.5}, 1000, [], many)
+    assert len(render(Report("m", found)).encode()) < 2_000_000
