@@ -13,6 +13,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
+from transformers import AutoModel
 
 from bertcli import tokenizer
 from bertcli.data.documents import expand, read
@@ -118,6 +119,24 @@ def test_each_objective_learns_and_leaves_a_checkpoint(fit: Fit, objective: str,
         "README.md", "bertcli.yaml", "config.json", "log.jsonl", "metrics.json", "model.safetensors", "tokenizer.json",
         "tokenizer_config.json", "vocab.txt",
     }  # fmt: skip
+
+
+def reads_ahead(module: Any) -> bool:
+    """Whether what the first token becomes depends on the last one."""
+    with torch.no_grad():
+        first, other = (module(torch.tensor([[2, 5, last]])).last_hidden_state[0, 0] for last in (6, 7))
+    return not torch.equal(first, other)
+
+
+def test_what_continues_a_next_word_checkpoint_reads_both_sides(fit: Fit, tmp_path: Path) -> None:
+    base = read_model(saved(fit(objective="causal", steps=2)).path)
+    assert not reads_ahead(AutoModel.from_pretrained(base.path).eval())
+    tuned, _ = open_base(base, "SequenceClassification", {"num_labels": 2}, 0.0)
+    assert reads_ahead(tuned.bert.eval())
+    masked = saved(fit(model=str(base.path), output=str(tmp_path / "masked"), steps=2)).path
+    assert reads_ahead(AutoModel.from_pretrained(masked).eval())
+    again = saved(fit(model=str(masked), objective="causal", output=str(tmp_path / "again"), steps=2)).path
+    assert not reads_ahead(AutoModel.from_pretrained(again).eval())
 
 
 def test_bf16_learns_too(fit: Fit) -> None:
