@@ -12,7 +12,7 @@ EXAMPLES = """
 bertcli pretrain corpus/ --size mini --vocab-size 16000 -o DIR
 bertcli pretrain 'wiki/*.txt.xz' more.jsonl --tokenizer TOKENIZER --objective mlm+nsp --lengths 128:0.9,512:0.1 -o DIR
 bertcli pretrain reports/ -m MODEL --epochs 3 --lr 1e-4 -o DIR         # go on with a checkpoint: domain adaptation
-bertcli pretrain 中文/ --vocab-size 8000 --mask word --words jieba -o DIR
+bertcli pretrain 中文/ --vocab-size 12000 --mask word --words jieba -o DIR
 bertcli pretrain --config DIR/bertcli.yaml -o DIR2 --seed 1            # an earlier run, with one change
 torchrun --nproc-per-node 2 -m bertcli pretrain corpus/ -o DIR
 """
