@@ -1,6 +1,6 @@
 """The benchmark table: every row measured against its peer, alternating, median of the ratios. Not a test.
 
-    python tests/benchmarks/run.py --checkpoint DIR [--rows quality,start,predict,memory,same,finetune] [--pairs 3]
+    python tests/benchmarks/run.py --checkpoint DIR [--rows start,predict,…] [--pairs 3]
 
 DIR: the fp32 checkpoint of the embedded model, as its model card says how to train it (`bertcli finetune … -o DIR`).
 Peers and data are looked for in ../shared. Needs the peers' packages too: pip install datasets.
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 SST2 = SHARED / "data" / "research" / "sst2" / "glue"
 PEERS = SHARED / "peers"
+BUILTIN = ROOT / "bertcli" / "builtin" / "text-classification"
 BERTCLI = [str(Path(sys.executable).with_name("bertcli"))]
 
 
@@ -107,10 +108,11 @@ class Bench:
             figures.append(f"{statistics.median(times):.3f} s")
         row("`--help`, `--version`, a usage error, completion", ", ".join(figures), "0.15 s", "0.08 s")
 
-    def rate(self, texts: Path, count: int) -> float:
+    def rate(self, texts: Path, count: int, *options: str) -> float:
         """Texts a second of `bertcli predict`, start-up taken off."""
-        start = min(run(*BERTCLI, "predict", stdin=self.one) for _ in range(3))
-        return (count - 1) / (run(*BERTCLI, "predict", stdin=texts) - start)
+        command = [*BERTCLI, "predict", *options]
+        start = min(run(*command, stdin=self.one) for _ in range(3))
+        return (count - 1) / (run(*command, stdin=texts) - start)
 
     def predict(self) -> None:
         """Throughput on SST-2 training texts against the transformers pipeline."""
@@ -129,6 +131,36 @@ class Bench:
                 least,
                 aim,
             )
+
+    def engines(self) -> None:
+        """Throughput against a loop that is written by hand around the same engine and the same int8 file."""
+        texts = [line.split("\t")[0] for line in train_rows(20_000)]
+        file = write(self.folder / "texts.txt", texts)
+        for engine, backend, least, aim in (
+            ("ort", "onnx", "1.0x", "1.3x"),
+            ("openvino", "openvino", "0.95x", "1.15x"),
+        ):
+
+            def theirs(engine: str = engine) -> float:
+                inputs = (BUILTIN / "onnx" / "model_quantized.onnx", BUILTIN / "tokenizer.json", file)
+                return float(peer("predict_engine.py", *inputs, "--engine", engine)["texts_per_s"])
+
+            def ours(backend: str = backend) -> float:
+                return self.rate(file, len(texts), "--backend", backend)
+
+            ratio, mine, other = self.ratios(ours, theirs)
+            figure = f"{ratio:.2f}x ({mine:,.0f} / {other:,.0f} texts/s)"
+            row(f"predict against {engine}, sorted by length, the same file", figure, least, aim)
+
+    def pipe(self) -> None:
+        """What a pipe costs, where records wait for each other a while, against a file."""
+        texts = [line.split("\t")[0] for line in train_rows(20_000)]
+        file = write(self.folder / "texts.txt", texts)
+        command = [*BERTCLI, "predict"]
+        start = min(run(*command, stdin=self.one) for _ in range(3))
+        piped = ["bash", "-c", 'cat "$0" | "$@"', file, *command]
+        ratio, _, _ = self.ratios(lambda: 1 / (run(*piped) - start), lambda: 1 / (run(*command, file) - start))
+        row("a full pipe against a file", f"{100 * (ratio - 1):+.1f} %", "-5 %", "")
 
     def memory(self) -> None:
         """Peak resident memory on a short and on a long input."""
@@ -213,7 +245,7 @@ def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--rows", default="quality,start,predict,memory,same,finetune")
+    parser.add_argument("--rows", default="quality,start,predict,engines,pipe,memory,same,finetune")
     parser.add_argument("--pairs", type=int, default=3)
     given = parser.parse_args()
     print("| what | measured | at least | aim |\n|---|---|---|---|", flush=True)
