@@ -68,6 +68,7 @@ def test_the_models_own_yaml_repeats_the_run_with_a_change(corpus: Path, tmp_pat
     assert run(["pretrain", "--config", str(first / "bertcli.yaml"), "-o", str(second)]) == 0
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
     kept = [yaml.safe_load((path / "bertcli.yaml").read_text(encoding="utf-8")) for path in (first, second)]
+    assert kept[0]["provenance"].pop("card") != kept[1]["provenance"].pop("card")  # it names its model
     assert kept[0] == kept[1] and kept[0]["pretrain"]["lengths"] == "16:0.5,24:0.5"
 
 
