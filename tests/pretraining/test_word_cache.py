@@ -7,7 +7,7 @@ from bertcli.pretraining.word_cache import WordCache, _Table
 
 def test_entries_are_found_by_hash_and_nothing_else() -> None:
     table = _Table()
-    numbers = np.random.default_rng(0).choice(1 << 40, 20_000, replace=False).astype(np.uint64) << np.uint64(20)
+    numbers = np.random.default_rng(0).integers(1 << 64, size=20_000, dtype=np.uint64)
     parts = [numbers[:1], numbers[1:500], numbers[500:9_000], numbers[9_000:10_000]]  # it grows in between
     for part in parts:
         table.add(part)
