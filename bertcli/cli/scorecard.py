@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MISTAKES = 5
+LEAST_P = 0.0001  # what four decimals show
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # thresholds that the table shows of a curve
 
 
@@ -60,7 +61,8 @@ def _compared(comparison: Comparison | None) -> dict[str, Any]:
     title = f"compared with {comparison.other}"
     if comparison.mcnemar_p is not None:
         changed = f"{len(comparison.fixed):,} fixed, {len(comparison.broken):,} broken"
-        title += f": {changed}, McNemar's p {comparison.mcnemar_p:.4f}"
+        chance = f"{comparison.mcnemar_p:.4f}" if comparison.mcnemar_p >= LEAST_P else f"under {LEAST_P}"
+        title += f": {changed}, McNemar's p {chance}"
     return {title: rows}
 
 

@@ -33,7 +33,7 @@ def test_calibrated_scores_are_used_shown_and_compared(bertcli: Run, tmp_path: P
 
 
 def test_what_cannot_be_calibrated_is_refused_before_the_input_is_read(bertcli: Run) -> None:
-    done = bertcli("calibrate", "-t", "qa", "-o", "m", "none.json", expect=2)
+    done = bertcli("calibrate", "-t", "qa", "-o", "m", expect=2)
     assert done.stderr == b"bertcli: question-answering has no probabilities of classes to calibrate.\n"
 
 

@@ -55,11 +55,11 @@ def test_a_file_of_mistakes_that_cannot_be_written_stops_it_before_the_run(
 def test_what_cannot_be_compared_is_refused_before_the_run(bertcli: Run, tmp_path: Path) -> None:
     outcomes = {"task": "token-classification", "data": "", "right": [], "columns": {}}
     (tmp_path / "ner.json").write_text(json.dumps({"outcomes": outcomes}), encoding="utf-8")
-    done = bertcli("evaluate", "none.tsv", "--compare", "ner.json", expect=2)
+    done = bertcli("evaluate", "--compare", "ner.json", expect=2)
     assert done.stderr == (
         b"bertcli: --compare ner.json: it is of token-classification, this model of text-classification.\n"
     )
-    assert b"'none' is neither a directory" in bertcli("evaluate", "none.tsv", "--compare", "none", expect=2).stderr
+    assert b"'none' is neither a directory" in bertcli("evaluate", "--compare", "none", expect=2).stderr
 
 
 @pytest.mark.parametrize(("gate", "code"), [("accuracy=0.5", 0), ("accuracy=0.9", 4), ("log_loss=0.0001", 4)])

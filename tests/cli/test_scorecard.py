@@ -10,9 +10,11 @@ from bertcli.cli.scorecard import render_evaluation
 from bertcli.data.records import Record
 from bertcli.engine.compare import compare
 from bertcli.engine.evaluate import collect, scores
-from bertcli.engine.evaluation import Evaluation
+from bertcli.engine.evaluation import Comparison, Difference, Evaluation, Interval
 from bertcli.tasks.base import Example, Mark
 from tests.engine.test_evaluate import SENTIMENT, outcomes, task_for
+
+DIFFERENCE = Difference(0.1, Interval(0.0, 0.2), 0.05)
 
 
 def rendered(evaluation):
@@ -112,3 +114,9 @@ def test_mistakes_are_a_line_each_with_entities_instead_of_tags_and_the_question
         " a.conll:4  0.9000  PER Tim Cook, LOC Berlin → none  Tim Cook in Berlin",
         " q.json:1  0.4000  5, five → none  How many?  word word word word word word word word wor…",
     ]
+
+
+def test_a_p_value_is_never_shown_as_zero():
+    for p, shown in ((1e-4, "p 0.0001"), (4e-5, "p under 0.0001")):
+        found = Evaluation("t", "m", "f1", {}, 2, [], comparison=Comparison("OLD", {"f1": DIFFERENCE}, mcnemar_p=p))
+        assert f"0 fixed, 0 broken, McNemar's {shown}\n" in rendered(found)
