@@ -88,7 +88,7 @@ def _read(name: str) -> str:
 
 
 def _facts(found: Evaluation) -> dict[str, Any]:
-    lost = {"not scored": len(found.faults)} if found.faults else {}
+    lost = {"faults in the data": len(found.faults)} if found.faults else {}
     corrected = {"calibrated by": found.calibration} if found.calibration else {}
     return {"task": found.task, "examples": found.records, **lost, **corrected}
 

@@ -38,6 +38,11 @@ def test_a_place_names_no_directory_of_the_machine(classified: Evaluation) -> No
     assert "dev.jsonl:1<" in page and "data/dev.jsonl" not in page
 
 
+def test_faults_are_counted_as_what_they_are_for_a_record_may_have_several(classified: Evaluation) -> None:
+    faults = [f"a.conll:{line}: 'X' is no tag" for line in (1, 2)]
+    assert "faults in the data <b>2</b>" in render(Report("m", replace(classified, faults=faults)))
+
+
 def test_a_training_without_dev_data_has_its_curves_alone(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text('{"event": "step", "step": 1, "loss": 0.5, "lr": 0.1}\n', encoding="utf-8")
