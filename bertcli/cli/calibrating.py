@@ -23,6 +23,7 @@ def calibrate(voice: Voice, given: Mapping[str, Any]) -> int:
     output = Path(given["output"]) if given["output"] else None
     records = open_input(given)
     session = open_session(select(Request, given), select(Options, given))
+    engine.demand_calibratable(session.task, target)
     engine.demand_writable(session.model, given["model"], output)
     voice.note(session.reason)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), select(Options, given))
@@ -34,6 +35,8 @@ def calibrate(voice: Voice, given: Mapping[str, Any]) -> int:
     _show(fitted, given["output_format"], str(place))
     for fault in found.faults:
         voice.warn(fault)
+    if fitted.is_from_few:
+        voice.warn(f"fitted to {len(found.gold):,} records, which chance may rule; take {engine.FEW} or more.")
     if fitted.kept:
         why = "the data has none of them, or none reaches the target" if target else "the data has none of them"
         voice.warn(f"the threshold stays 0.5 for {', '.join(fitted.kept)}: {why}")

@@ -11,6 +11,7 @@ from bertcli.cli.console import Voice
 from bertcli.cli.reporting import demand_usable, report_evaluation
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
+from bertcli.data.sinks import demand_writable
 from bertcli.data.writers import open_writer
 from bertcli.engine.compare import compare, read_outcomes
 from bertcli.engine.evaluate import Predicted, check_gates, collect, parse_gates, scores
@@ -25,20 +26,20 @@ from bertcli.tasks.base import Options
 def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     """Score the input's predictions against its labels, show the metrics, and hold them to --fail-under."""
     demand_usable(given)
+    _demand_errors_writable(given)
     records = open_input(given)
     session = open_session(select(Request, given), select(Options, given))
     gates = parse_gates(given["fail_under"], session.task.directions)
     if given["errors"] and not session.task.has_mistakes:
         raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
-    other = Path(given["compare"]) if given["compare"] else None
-    earlier = read_outcomes(other) if other and other.is_file() else None
+    other = _open_other(session, given) if given["compare"] else None
     voice.note(session.reason)
     with heed_signals() as stop:
         found = _collect(session, records, given, stop)
         evaluation = scores(session.task, found, session.model.path.name)
         if other:
-            theirs = earlier or _outcomes(voice, found, given, stop)
-            comparison = compare(session.task, found.gold, evaluation, theirs, str(other))
+            theirs = other if isinstance(other, Outcomes) else _outcomes(voice, other, found, given, stop)
+            comparison = compare(session.task, found.gold, evaluation, theirs, given["compare"])
             evaluation = replace(evaluation, comparison=comparison)
     _show(evaluation, given["output_format"])
     if given["errors"]:
@@ -52,20 +53,40 @@ def evaluate(voice: Voice, given: Mapping[str, Any]) -> int:
     return Exit.RECORDS if evaluation.faults else Exit.OK
 
 
+def _demand_errors_writable(given: Mapping[str, Any]) -> None:
+    """Raise UsageError where --errors cannot be written, or would replace what is read; before the run."""
+    if not given["errors"]:
+        return
+    place = Path(given["errors"])
+    if place.is_file() and any(name != "-" and Path(name).exists() and place.samefile(name) for name in given["files"]):
+        raise UsageError(f"--errors {place}: it is the input, and is not replaced; name another.")
+    demand_writable(given["errors"])
+
+
 def _collect(session: Session, records: Iterable[Record], given: Mapping[str, Any], stop: Stop) -> Predicted:
     windows = stream(session.task, session.backend, records, select(Settings, given), stop)
     return collect(session.task, chain.from_iterable(windows))
 
 
-def _outcomes(voice: Voice, found: Predicted, given: Mapping[str, Any], stop: Stop) -> Outcomes:
+def _open_other(session: Session, given: Mapping[str, Any]) -> Outcomes | Session:
+    """What --compare names, before the run. Raises UsageError where it is of another task."""
+    file, task = Path(given["compare"]), session.task.name
+    if file.is_file():
+        return read_outcomes(file, task)
+    other = open_session(replace(select(Request, given), model=given["compare"]), select(Options, given))
+    if other.task.name != task:
+        raise UsageError(f"--compare {file}: it is of {other.task.name}, this model of {task}.")
+    return other
+
+
+def _outcomes(voice: Voice, other: Session, found: Predicted, given: Mapping[str, Any], stop: Stop) -> Outcomes:
     """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
-    name = given["compare"]
-    session = open_session(replace(select(Request, given), model=name), select(Options, given))
-    voice.note(session.reason)
-    theirs = _collect(session, found.records, given, stop)
+    voice.note(other.reason)
+    theirs = _collect(other, found.records, given, stop)
     if theirs.faults:
+        name = given["compare"]
         raise UsageError(f"--compare {name}: it cannot be scored on all records; the first: {theirs.faults[0]}")
-    outcomes = scores(session.task, theirs).outcomes
+    outcomes = scores(other.task, theirs).outcomes
     assert outcomes is not None
     return outcomes
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
 from bertcli.cli.run import heed_signals, open_input, select
+from bertcli.data.sinks import demand_writable, write_file
 
 if TYPE_CHECKING:
     from bertcli.engine.evaluation import Evaluation
@@ -18,9 +19,12 @@ SHOWN = ("size", "epochs", "steps", "lr", "batch_tokens", "seed")  # settings th
 def demand_usable(given: Mapping[str, Any]) -> None:
     """Raise UsageError where --report names a file that cannot be written; before the run, not after it."""
     if given["report"]:
-        from bertcli.report.page import demand_usable as demand
+        from bertcli.report.page import demand_replaceable
 
-        demand(given["report"], given.get("output"))
+        demand_replaceable(given["report"])
+        place, output = Path(given["report"]), given.get("output")
+        if place.parent.is_dir() or not output or place.parent != Path(output):  # the run makes its output
+            demand_writable(given["report"])
 
 
 def report_evaluation(voice: Voice, given: Mapping[str, Any], evaluation: "Evaluation") -> None:
@@ -65,7 +69,7 @@ def _facts(given: Mapping[str, Any], step: int) -> dict[str, Any]:
 
 
 def _write(voice: Voice, path: str, report: Any) -> None:
-    from bertcli.report.page import write
+    from bertcli.report.page import render
 
-    write(report, path)
+    write_file(path, render(report).encode("utf-8", "backslashreplace"))
     voice.note(f"report: {path}")

@@ -1,15 +1,16 @@
 """An evaluation as tables for people: metrics with intervals, classes, lengths, reliability, mistakes, what changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.tables import plain, render
-from bertcli.engine.evaluation import Comparison, Curve, Evaluation, Example
+from bertcli.engine.evaluation import Comparison, Curve, Evaluation, Example, Mark
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 MISTAKES = 5
+LEAST_P = 0.0001  # what four decimals show
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # thresholds that the table shows of a curve
 
 
@@ -18,8 +19,8 @@ def render_evaluation(console: "Console", evaluation: Evaluation) -> None:
     render(console, tables(evaluation), evaluation.model)
     comparison = evaluation.comparison
     if comparison and comparison.mcnemar_p is not None:
-        _render_examples(console, "fixed", (change.example for change in comparison.fixed))
-        _render_examples(console, "broken", (change.example for change in comparison.broken))
+        _render_examples(console, "fixed", [change.example for change in comparison.fixed])
+        _render_examples(console, "broken", [change.example for change in comparison.broken])
     _render_examples(console, "surest mistakes (--errors FILE lists all)", evaluation.mistakes)
 
 
@@ -60,7 +61,8 @@ def _compared(comparison: Comparison | None) -> dict[str, Any]:
     title = f"compared with {comparison.other}"
     if comparison.mcnemar_p is not None:
         changed = f"{len(comparison.fixed):,} fixed, {len(comparison.broken):,} broken"
-        title += f": {changed}, McNemar's p {comparison.mcnemar_p:.4f}"
+        chance = f"{comparison.mcnemar_p:.4f}" if comparison.mcnemar_p >= LEAST_P else f"under {LEAST_P}"
+        title += f": {changed}, McNemar's p {chance}"
     return {title: rows}
 
 
@@ -87,19 +89,24 @@ def _point(curve: Curve, cut: float) -> dict[str, Any]:
     return {"precision": curve.precision[i], "recall": curve.recall[i], "f1": curve.f1[i]}
 
 
-def _render_examples(console: "Console", title: str, examples: Iterable[Example]) -> None:
+def _render_examples(console: "Console", title: str, examples: Sequence[Example]) -> None:
     """The first of them, a line each, cut at the width."""
-    shown = list(examples)
-    if not shown:
+    if not examples:
         return
     console.print()
-    console.print(plain(f"{title}: {len(shown):,}", style="bold"))
-    for own in shown[:MISTAKES]:
+    console.print(plain(f"{title}: {len(examples):,}", style="bold"))
+    for own in examples[:MISTAKES]:
         score = "" if own.score is None else f"  {own.score:.4f}"
-        console.print(plain(f" {own.place}{score}  {_said(own.gold)} → {_said(own.predicted)}  {own.text}"))
+        gold, predicted = _said(own, own.gold, own.gold_marks), _said(own, own.predicted, own.predicted_marks)
+        texts = "  ".join(" ".join(text.split()) for text in (own.pair, own.text) if text)
+        line = plain(f" {own.place}{score}  {gold} → {predicted}  {texts}")
+        console.print(line, no_wrap=True, overflow="ellipsis")
 
 
-def _said(value: Any) -> str:
+def _said(own: Example, value: Any, marks: Sequence[Mark]) -> str:
+    """A label, answers, or of tags the entities that they spell."""
+    if isinstance(own.gold, list) and isinstance(own.predicted, list) and (own.gold_marks or own.predicted_marks):
+        value = [f"{mark.type} {own.text[mark.start : mark.end]}" for mark in marks]
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(dict.fromkeys(map(str, value))) or "none"
     return str(value) or "none"

@@ -152,6 +152,17 @@ def open_sink(path: str | None) -> Sink:
     )
 
 
+def write_file(path: str, data: bytes) -> None:
+    """A whole file at once. Raises BertcliError where that fails; the file is then as it was."""
+    sink = open_sink(path)
+    try:
+        sink.write(data)
+        sink.commit()
+    except OSError as error:
+        sink.discard()
+        raise BertcliError(f"cannot write to {path}: {error.strerror or error}") from error
+
+
 def open_file(path: str, position: int = 0) -> FileSink:
     """A regular file. position: bytes of FILE.part to keep. Raises UsageError where it cannot be written."""
     return _opened(path, lambda: FileSink(path, position))
@@ -162,6 +173,12 @@ def _opened(path: str, opening: Callable[[], AnySink]) -> AnySink:
         return opening()
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write to {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def demand_writable(path: str) -> None:
+    """Raise UsageError where a file cannot be written: asked before a run that writes it at its end."""
+    if not is_special(path):
+        open_file(path).discard()
 
 
 def is_special(path: str) -> bool:

@@ -16,8 +16,8 @@ from bertcli.metrics import bootstrap
 from bertcli.tasks.base import BaseTask
 
 
-def read_outcomes(file: Path) -> Outcomes:
-    """The outcomes in the JSON of an earlier evaluation. Raises UsageError where there are none."""
+def read_outcomes(file: Path, task: str) -> Outcomes:
+    """The outcomes in the JSON of an earlier evaluation. Raises UsageError where there are none of this task."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -29,15 +29,15 @@ def read_outcomes(file: Path) -> Outcomes:
             f"--compare {file}: it has no outcomes of single examples, which a paired test needs; "
             "`bertcli evaluate … > FILE` writes them. Or name the other model itself."
         )
+    if stated["task"] != task:
+        raise UsageError(f"--compare {file}: it is of {stated['task']}, this model of {task}.")
     return Outcomes(**stated)
 
 
 def compare(task: BaseTask, gold: Sequence[Any], ours: Evaluation, theirs: Outcomes, name: str) -> Comparison:
-    """Differences of the metrics that both have, with paired tests. Raises UsageError for other data or task."""
+    """Differences of the metrics that both have, with paired tests. Raises UsageError for other data."""
     own = ours.outcomes
     assert own is not None
-    if theirs.task != own.task:
-        raise UsageError(f"--compare {name}: it is of {theirs.task}, this model of {own.task}.")
     if theirs.data != own.data:
         raise UsageError(f"--compare {name}: it was scored on other texts or labels; evaluate both on the same data.")
     ours_resampled, theirs_resampled = (task.resampled(gold, one.columns) for one in (own, theirs))

@@ -109,7 +109,7 @@ def intervals(task: BaseTask, gold: Sequence[Any], predictions: Sequence[Any]) -
 
 def outcomes_of(task: BaseTask, examples: Sequence[Example], columns: Mapping[str, Any]) -> Outcomes:
     """What a later comparison needs."""
-    right = [int(own.right is True) for own in examples] if task.has_mistakes else None
+    right = None if any(own.right is None for own in examples) else [int(own.right is True) for own in examples]
     return Outcomes(task.name, digest(examples), right, {name: columns[name] for name in columns if name != SCORES})
 
 

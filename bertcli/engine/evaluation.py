@@ -94,8 +94,9 @@ class Evaluation:
 
     @property
     def mistakes(self) -> list[Example]:
-        """The wrong ones, surest first; equally sure ones in input order."""
-        return sorted((own for own in self.examples if own.right is False), key=lambda own: -own.sure)
+        """The wrong ones, surest first, and numbers that are off, the farthest first; equal ones in input order."""
+        found = (own for own in self.examples if own.right is False or (own.right is None and own.sure))
+        return sorted(found, key=lambda own: -own.sure)
 
     @property
     def per_class(self) -> Mapping[str, Mapping[str, Any]]:

@@ -1,18 +1,25 @@
 """The examples of a page: which are shown, by which classes they can be found, and what stands below each text."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from bertcli.engine.evaluation import Evaluation, Example
 
-MOST = 1000  # what a browser searches at once, and what stays under 2 MB
+MOST = 1000  # what a browser searches at once
+ROOM = 1_200_000  # bytes of their texts: with what stands around them a page stays under 2 MB
 
 
 def chosen(examples: Sequence[Example]) -> list[Example]:
     """Those that a page shows, in input order: all, or as many as it holds: the surest mistakes, then the others."""
-    order = sorted(range(len(examples)), key=lambda i: (examples[i].right is not False, -examples[i].sure))
-    return [examples[i] for i in sorted(order[:MOST])]
+    order = sorted(range(len(examples)), key=lambda i: (examples[i].right is not False, -examples[i].sure))[:MOST]
+    ends = accumulate(_size(examples[i]) for i in order)
+    return [examples[i] for i in sorted(i for i, end in zip(order, ends, strict=True) if end <= ROOM)]
+
+
+def _size(example: Example) -> int:
+    return len(f"{example.text}{example.pair or ''}".encode(errors="replace"))
 
 
 class Classes:

@@ -40,25 +40,16 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def demand_usable(path: str, output: str | None = None) -> None:
-    """Raise UsageError unless a page can be written there: asked before a run, which would else be lost.
-
-    output: the directory that the run is going to make.
-    """
+def demand_replaceable(path: str) -> None:
+    """Raise UsageError for a file that is no page: asked before a run, at whose end it would be lost."""
     place = Path(path)
-    if not place.parent.is_dir() and (output is None or place.parent != Path(output)):
-        raise UsageError(f"--report {path}: there is no directory {place.parent}.")
-    if place.is_dir():
-        raise UsageError(f"--report {path} is a directory; name a file, such as {place / 'report.html'}.")
-    if place.exists() and not place.read_bytes().startswith(BEGINNING.encode()):
+    if place.is_file() and not _begins_as_page(place):
         raise UsageError(f"--report {path}: the file is no page of bertcli's, and is not replaced; name another.")
 
 
-def write(report: Report, path: str) -> None:
-    """Write the page, whole or not at all; an earlier one is replaced."""
-    part = Path(f"{path}.part")
-    part.write_text(render(report), encoding="utf-8")
-    part.replace(path)
+def _begins_as_page(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(BEGINNING)) == BEGINNING.encode()
 
 
 def render(report: Report) -> str:
@@ -97,7 +88,7 @@ def _read(name: str) -> str:
 
 
 def _facts(found: Evaluation) -> dict[str, Any]:
-    lost = {"not scored": len(found.faults)} if found.faults else {}
+    lost = {"faults in the data": len(found.faults)} if found.faults else {}
     corrected = {"calibrated by": found.calibration} if found.calibration else {}
     return {"task": found.task, "examples": found.records, **lost, **corrected}
 

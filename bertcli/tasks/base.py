@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.errors import ModelError, RecordError
 from bertcli.tokenizer import Features, Long, Tokenizer
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Example:
 
     text: what was read; pair: its second text, or the question. gold, predicted: what JSON can hold. right: None where
     a task knows no right and wrong. score: of the prediction, as predict prints it, if it has one. sure: by how much
-    the model preferred it; mistakes are sorted by it. more: what else shows the mistake. marks: of `text`.
+    the model preferred it, or how far a number is off; mistakes are sorted by it. more: what else shows the mistake.
+    marks: of `text`.
     """
 
     record: Record
@@ -182,9 +183,14 @@ class BaseTask(ABC):
         """The decisions that have a probability, and whether each was right; None where there are none."""
         return None
 
+    @property
+    def classifies(self) -> Literal["one", "several"] | None:
+        """How many classes apply to each item that has probabilities of them; None: none has any."""
+        return None
+
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
-        """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool. Raises UsageError."""
-        raise UsageError(f"{self.name} has no probabilities of classes to calibrate.")
+        """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool; if it classifies."""
+        raise NotImplementedError
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import RecordError
 from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, labels_of, temperature_of, text_of
 from bertcli.tokenizer import Features, Text, Tokenizer
 
@@ -160,7 +160,7 @@ class Task(BaseTask):
     def _number_example(self, record: Record, gold: float, predicted: float) -> Example:
         error = abs(predicted - gold)
         more = {"error": _score(error)}
-        return self._example(record, gold=gold, predicted=_score(predicted), right=not error, sure=error, more=more)
+        return self._example(record, gold=gold, predicted=_score(predicted), sure=error, more=more)
 
     def _label_example(self, record: Record, gold: int, scores: "np.ndarray[Any, Any]") -> Example:
         best = int(scores.argmax())
@@ -206,10 +206,15 @@ class Task(BaseTask):
         given = np.array([ids[label] for label in named])
         return resampled.single_label(np.array(gold), given, np.array(columns["loss"]), len(ids))
 
+    @property
+    def classifies(self) -> Literal["one", "several"] | None:
+        """As many labels as a text may have; a number has no probability."""
+        if self.problem == "regression":
+            return None
+        return "several" if self._is_multi else "one"
+
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
         """The logits with the class, or for multi-label the classes, of each text."""
-        if self.problem == "regression":
-            raise UsageError("a regression has no probabilities to calibrate.")
         logits = np.asarray(predictions, np.float64)
         return logits, indicators(gold, len(self.labels)) if self._is_multi else np.array(gold)
 

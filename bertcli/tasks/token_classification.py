@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -257,6 +257,11 @@ class Task(BaseTask):
         scores, right = zip(*found, strict=True)
         support = sum(map(len, wanted)) + sum(len(own.lost) for own in gold)
         return Scored("entities", np.array(scores), np.array(right), support)
+
+    @property
+    def classifies(self) -> Literal["one"]:
+        """Each word has one tag."""
+        return "one"
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
         """The logits of all words that have pieces and a right tag."""

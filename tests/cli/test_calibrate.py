@@ -18,7 +18,9 @@ def test_calibrated_scores_are_used_shown_and_compared(bertcli: Run, tmp_path: P
     data = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in ROWS)
     (tmp_path / "dev.jsonl").write_text(data)
     (tmp_path / "before.json").write_bytes(bertcli("evaluate", "dev.jsonl").stdout)
-    fitted = json.loads(bertcli("calibrate", "dev.jsonl", "-o", "m").stdout)
+    done = bertcli("calibrate", "dev.jsonl", "-o", "m")
+    assert done.stderr == b"bertcli: fitted to 4 records, which chance may rule; take 100 or more.\n"
+    fitted = json.loads(done.stdout)
     assert fitted["temperature"] > 1 and fitted["records"] == 4
     assert fitted["after"]["nll"] < fitted["before"]["nll"]
     after = json.loads(bertcli("evaluate", "dev.jsonl", "-m", "m", "--compare", "before.json").stdout)
@@ -28,6 +30,11 @@ def test_calibrated_scores_are_used_shown_and_compared(bertcli: Run, tmp_path: P
     done = bertcli("predict", "-m", "m", "-v", stdin=b"a gripping film\n")
     assert 0.5 < json.loads(done.stdout)["score"] < 0.99
     assert b"scores calibrated on 4 records" in done.stderr
+
+
+def test_what_cannot_be_calibrated_is_refused_before_the_input_is_read(bertcli: Run) -> None:
+    done = bertcli("calibrate", "-t", "qa", "-o", "m", expect=2)
+    assert done.stderr == b"bertcli: question-answering has no probabilities of classes to calibrate.\n"
 
 
 def test_the_embedded_model_says_where_a_copy_goes(bertcli: Run) -> None:

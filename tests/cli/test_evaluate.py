@@ -42,6 +42,26 @@ def test_mistakes_are_written_surest_first(bertcli: Run, dev: str, tmp_path: Pat
     assert (mistake["source"], mistake["line"]) == ("dev.tsv", 4)
 
 
+def test_a_file_of_mistakes_that_cannot_be_written_stops_it_before_the_run(
+    bertcli: Run, dev: str, tmp_path: Path
+) -> None:
+    done = bertcli("evaluate", dev, "--errors", dev, expect=2)
+    assert done.stderr == b"bertcli: --errors dev.tsv: it is the input, and is not replaced; name another.\n"
+    assert (tmp_path / dev).read_text(encoding="utf-8") == ROWS
+    done = bertcli("evaluate", "none.tsv", "--errors", "no/wrong.jsonl", expect=2)
+    assert done.stderr == b"bertcli: cannot write to no/wrong.jsonl: No such file or directory\n"
+
+
+def test_what_cannot_be_compared_is_refused_before_the_run(bertcli: Run, tmp_path: Path) -> None:
+    outcomes = {"task": "token-classification", "data": "", "right": [], "columns": {}}
+    (tmp_path / "ner.json").write_text(json.dumps({"outcomes": outcomes}), encoding="utf-8")
+    done = bertcli("evaluate", "--compare", "ner.json", expect=2)
+    assert done.stderr == (
+        b"bertcli: --compare ner.json: it is of token-classification, this model of text-classification.\n"
+    )
+    assert b"'none' is neither a directory" in bertcli("evaluate", "--compare", "none", expect=2).stderr
+
+
 @pytest.mark.parametrize(("gate", "code"), [("accuracy=0.5", 0), ("accuracy=0.9", 4), ("log_loss=0.0001", 4)])
 def test_a_gate_decides_the_exit_code_and_the_metrics_are_printed_all_the_same(
     bertcli: Run, dev: str, gate: str, code: int

@@ -70,3 +70,14 @@ def test_a_file_that_is_no_page_stops_the_run_before_it_begins(
         f"bertcli: --report {mine}: the file is no page of bertcli's, and is not replaced; name another.\n"
     )
     assert mine.read_text(encoding="utf-8") == "<html>"
+
+
+def test_a_place_that_cannot_be_written_stops_it_before_the_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for place, why in (("no/r.html", "No such file or directory"), ("file/r.html", "Not a directory")):
+        assert run(["evaluate", "none", "--report", str(tmp_path / place)]) == 2
+        assert capfd.readouterr().err == f"bertcli: cannot write to {tmp_path / place}: {why}\n"
+    assert run(["evaluate", "none", "--report", str(tmp_path)]) == 2
+    assert capfd.readouterr().err == f"bertcli: cannot write to {tmp_path}: it is a directory; name a file in it\n"

@@ -7,9 +7,14 @@ from textwrap import dedent
 from rich.console import Console
 
 from bertcli.cli.scorecard import render_evaluation
+from bertcli.data.records import Record
 from bertcli.engine.compare import compare
 from bertcli.engine.evaluate import collect, scores
+from bertcli.engine.evaluation import Comparison, Difference, Evaluation, Interval
+from bertcli.tasks.base import Example, Mark
 from tests.engine.test_evaluate import SENTIMENT, outcomes, task_for
+
+DIFFERENCE = Difference(0.1, Interval(0.0, 0.2), 0.05)
 
 
 def rendered(evaluation):
@@ -95,3 +100,23 @@ def test_all_of_it():
          dev.jsonl:2  0.9820  positive → negative  t1
         """
     )
+
+
+def test_mistakes_are_a_line_each_with_entities_instead_of_tags_and_the_question():
+    tagged = Example(
+        Record(0, {}, 4, "a.conll"), "Tim Cook in\nBerlin", ["B-PER", "I-PER", "O", "B-LOC"], ["O"] * 4, False, 0.9,
+        0.9,
+        gold_marks=(Mark(0, 8, "PER"), Mark(12, 18, "LOC")),
+    )  # fmt: skip
+    asked = Example(Record(0, {}, 1, "q.json"), "word " * 99, ["5", "five", "5"], "", False, 0.4, 0.4, "How many?")
+    evaluation = Evaluation("t", "m", "f1", {}, 2, [], [tagged, asked])
+    assert rendered(evaluation).splitlines()[-2:] == [
+        " a.conll:4  0.9000  PER Tim Cook, LOC Berlin → none  Tim Cook in Berlin",
+        " q.json:1  0.4000  5, five → none  How many?  word word word word word word word word wor…",
+    ]
+
+
+def test_a_p_value_is_never_shown_as_zero():
+    for p, shown in ((1e-4, "p 0.0001"), (4e-5, "p under 0.0001")):
+        found = Evaluation("t", "m", "f1", {}, 2, [], comparison=Comparison("OLD", {"f1": DIFFERENCE}, mcnemar_p=p))
+        assert f"0 fixed, 0 broken, McNemar's {shown}\n" in rendered(found)

@@ -10,6 +10,7 @@ from bertcli.engine.evaluate import collect, scores
 from bertcli.errors import ModelError, UsageError
 from bertcli.metrics.calibration import Target
 from bertcli.model import BUILTIN, read
+from bertcli.tasks.question_answering import Task as Questions
 from bertcli.tasks.token_classification import Gold
 from bertcli.tasks.token_classification import Task as Tokens
 from tests.engine.test_evaluate import SENTIMENT, STARS, TOPICS, Options, outcomes, task_for
@@ -98,13 +99,20 @@ def test_tags_keep_their_decisions():
         assert after[1].sum() < before[1].sum()
 
 
-def test_what_cannot_be_calibrated():
-    stars = task_for(STARS)
-    with pytest.raises(UsageError, match=r"a regression has no probabilities"):
-        calibrate.fit(stars, collect(stars, outcomes((1.0, [1]))), None)
+def test_what_cannot_be_calibrated_is_known_without_predictions():
+    with pytest.raises(UsageError, match=r"^this model predicts a number, which has no probabilities"):
+        calibrate.demand_calibratable(task_for(STARS), None)
+    with pytest.raises(UsageError, match=r"^question-answering has no probabilities of classes to calibrate"):
+        calibrate.demand_calibratable(Questions(None, {}, Options()), None)  # type: ignore[arg-type]
+    for task in (task_for(SENTIMENT), Tokens(None, {"id2label": {"0": "O"}}, Options())):  # type: ignore[arg-type]
+        calibrate.demand_calibratable(task, None)
+        with pytest.raises(UsageError, match=r"^--target chooses thresholds"):
+            calibrate.demand_calibratable(task, Target("recall", 0.9))
+    calibrate.demand_calibratable(task_for(TOPICS), Target("recall", 0.9))
+
+
+def test_data_that_no_temperature_fits():
     task = task_for(SENTIMENT)
-    with pytest.raises(UsageError, match=r"^--target chooses thresholds"):
-        calibrate.fit(task, collect(task, outcomes(*overconfident(8))), Target("recall", 0.9))
     with pytest.raises(UsageError, match=r"^no temperature is best on these 1 decisions"):
         calibrate.fit(task, collect(task, outcomes(("negative", [4, 0]))), None)
 

@@ -40,7 +40,9 @@ def test_outcomes_go_through_json(tmp_path):
     task, gold, new = evaluated(SENTIMENT, *NEW)
     file = tmp_path / "old.json"
     file.write_text(json.dumps(old.as_json()))
-    assert compare(task, gold, new, read_outcomes(file), "OLD") == compare(task, gold, new, old.outcomes, "OLD")
+    assert compare(task, gold, new, read_outcomes(file, "text-classification"), "OLD") == compare(
+        task, gold, new, old.outcomes, "OLD"
+    )
 
 
 def test_a_model_with_its_labels_in_another_order_and_one_more():
@@ -67,11 +69,13 @@ def test_numbers_are_compared_by_their_errors():
     gold = [1.0, 2.0, 3.0, 4.0]
     _, _, old = evaluated(STARS, [2], [3], [4], [5], gold=gold)
     task, numbers, new = evaluated(STARS, [1.5], [2.5], [3.5], [4.5], gold=gold)
-    found = compare(task, numbers, new, old.outcomes, "OLD").differences["mae"]
+    comparison = compare(task, numbers, new, old.outcomes, "OLD")
+    assert comparison.mcnemar_p is None  # a number is neither right nor wrong
+    found = comparison.differences["mae"]
     assert (found.value, found.interval.low, found.interval.high) == pytest.approx((-0.5, -0.5, -0.5))
 
 
-def test_other_data_and_other_tasks_are_refused():
+def test_other_data_are_refused():
     _, _, old = evaluated(SENTIMENT, *OLD, gold=[*GOLD[:3], "positive"])
     task, gold, new = evaluated(SENTIMENT, *NEW)
     with pytest.raises(UsageError, match=r"^--compare OLD: it was scored on other texts or labels"):
@@ -82,10 +86,10 @@ def test_other_data_and_other_tasks_are_refused():
 def test_an_earlier_file_without_outcomes_says_what_to_do(tmp_path, text):
     (tmp_path / "old.json").write_text(text)
     with pytest.raises(UsageError, match=r"old.json: it has no outcomes of single examples, .*`bertcli evaluate"):
-        read_outcomes(tmp_path / "old.json")
+        read_outcomes(tmp_path / "old.json", "text-classification")
 
 
 def test_a_file_that_is_no_json(tmp_path):
     (tmp_path / "old.json").write_text("{")
     with pytest.raises(UsageError, match=r"old.json: cannot be read"):
-        read_outcomes(tmp_path / "old.json")
+        read_outcomes(tmp_path / "old.json", "text-classification")

@@ -11,7 +11,7 @@ import pytest
 
 from bertcli.data.records import Record
 from bertcli.engine.evaluation import Bin, Curve, Evaluation, Interval, LengthBucket, Reliability
-from bertcli.report.page import Report, write
+from bertcli.report.page import Report, render
 from bertcli.tasks.base import Example, Mark
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def page(chromium: "Chrome", tmp_path: Path) -> Iterator[Page]:
     chromium.get_log("browser"), chromium.get_log("performance")
 
     def show(report: Report, width: int = 1200, height: int = 900, scheme: str = "light") -> "Chrome":
-        write(report, str(tmp_path / "report.html"))
+        (tmp_path / "report.html").write_text(render(report), encoding="utf-8")
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         feature = {"name": "prefers-color-scheme", "value": scheme}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bertcli.engine.evaluation import Evaluation
+from bertcli.engine.evaluation import Comparison, Difference, Evaluation, Interval
 from bertcli.errors import UsageError
 from bertcli.report.charts import of_training
-from bertcli.report.examples import MOST, chosen
-from bertcli.report.page import Report, demand_usable, render, write
+from bertcli.report.examples import MOST, ROOM, chosen
+from bertcli.report.page import Report, demand_replaceable, render
 from tests.report.conftest import example
 
 
@@ -36,6 +36,11 @@ def test_the_policy_allows_the_scripts_of_the_page_and_no_address(classified: Ev
 def test_a_place_names_no_directory_of_the_machine(classified: Evaluation) -> None:
     page = render(Report("m", classified))
     assert "dev.jsonl:1<" in page and "data/dev.jsonl" not in page
+
+
+def test_faults_are_counted_as_what_they_are_for_a_record_may_have_several(classified: Evaluation) -> None:
+    faults = [f"a.conll:{line}: 'X' is no tag" for line in (1, 2)]
+    assert "faults in the data <b>2</b>" in render(Report("m", replace(classified, faults=faults)))
 
 
 def test_a_training_without_dev_data_has_its_curves_alone(tmp_path: Path) -> None:
@@ -64,18 +69,30 @@ def test_of_more_examples_than_fit_the_mistakes_stay() -> None:
     assert sum(own.right is False for own in kept) == 750
 
 
+def test_of_long_texts_as_many_stay_as_there_is_room_for() -> None:
+    many = [example("字" * 100_000, i + 1, gold="a", predicted="b", right=False, sure=i / 9) for i in range(9)]
+    kept = chosen([*many, example("short", 10, gold="a", predicted="a", right=True)])
+    assert [own.record.line for own in kept] == [6, 7, 8, 9] and ROOM // 300_000 == 4  # the surest
+    assert "4 of 9: the mistakes, surest or largest first" in render(
+        Report("m", Evaluation("t", "m", "f1", {}, 9, [], many))
+    )
+
+
 def test_only_a_page_is_replaced(classified: Evaluation, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    for _ in range(2):
-        demand_usable(str(path))
-        write(Report("m", classified), str(path))
+    demand_replaceable(str(tmp_path / "report.html"))
+    (tmp_path / "report.html").write_text(render(Report("m", classified)), encoding="utf-8")
+    demand_replaceable(str(tmp_path / "report.html"))
     (tmp_path / "precious.html").write_text("<!doctype html>mine", encoding="utf-8")
-    for name, message in (
-        ("precious.html", "is not replaced"), (".", "is a directory"), ("none/r.html", "there is no directory"),
-    ):  # fmt: skip
-        with pytest.raises(UsageError, match=message):
-            demand_usable(str(tmp_path / name))
-    assert sorted(own.name for own in tmp_path.iterdir()) == ["precious.html", "report.html"]
+    with pytest.raises(UsageError, match="is not replaced"):
+        demand_replaceable(str(tmp_path / "precious.html"))
+
+
+def test_a_comparison_without_right_and_wrong_counts_none(classified: Evaluation) -> None:
+    comparison = Comparison("OLD", {"pearson": Difference(0.1, Interval(0.0, 0.2), 0.05)})
+    page = render(Report("m", replace(classified, comparison=comparison)))
+    assert "Against OLD" in page and "that were wrong" not in page
+    counted = render(Report("m", replace(classified, comparison=replace(comparison, mcnemar_p=1.0))))
+    assert "0 examples that were wrong are right, 0 that were right are wrong (McNemar's test: p = 1)." in counted
 
 
 def test_a_thousand_questions_with_contexts_stay_under_two_megabytes() -> None:
