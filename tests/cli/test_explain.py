@@ -204,6 +204,11 @@ def test_records_come_from_files_as_predict_reads_them(explain: Explain, tmp_pat
         ("single", ["a", "--layer", "1"], "--layer and --head choose the weights of --attention or --html"),
         ("single", ["a", "--context", "b"], "--context is for question-answering; this model's task is text-class"),
         ("ner", ["a", "--pair", "b"], "--pair is for text-classification; this model's task is token-class"),
+        (
+            "qa",
+            ["a", "--context", "b", "--question", "c"],
+            "with --context TEXT is the question; leave out --question.",
+        ),
         ("single", ["a", "b", "--pair", "c"], "--pair needs one TEXT to go with"),
         ("single", ["a", "--input", "b"], "give TEXT or --input, not both."),
         ("single", ["a\udcff"], "'a\\udcff' is no text in UTF-8; --input with --encoding reads others."),
@@ -216,6 +221,32 @@ def test_wrong_usage(
     assert run(["explain", "-m", str(models[kind]), "--device", "cpu", *arguments]) == 2
     captured = capfd.readouterr()
     assert captured.out == "" and f"bertcli: {message}" in captured.err
+
+
+@pytest.mark.parametrize(("kind", "name", "text"), [("multi", "labels", TEXT), ("ner", "entities", "the films good")])
+def test_a_calibrated_model_scores_as_predict_does(
+    models: dict[str, Path], explain: Explain, tmp_path: Path, kind: str, name: str, text: str
+) -> None:
+    shutil.copytree(models[kind], tmp_path / kind)
+    config = json.loads((tmp_path / kind / "config.json").read_text())
+    labels = config["id2label"].values()
+    config["calibration"] = {"temperature": 2.5, "thresholds": dict.fromkeys(labels, 0.0), "records": 1}
+    (tmp_path / kind / "config.json").write_text(json.dumps(config))
+    (result,) = explain(kind, text, "-m", str(tmp_path / kind))
+    expected = result["label_scores"] if kind == "multi" else [entity["score"] for entity in result[name]]
+    assert len(result[name]) == (len(labels) if kind == "multi" else len(expected)) > 0
+    for own, score in zip(check(result), expected, strict=True):
+        assert own["predict_score"] == pytest.approx(score, abs=1e-6)
+
+
+def test_a_narrow_terminal(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    options = ["-m", str(models["single"]), "--device", "cpu", "--threads", "1", "-f", "rich"]
+    assert run(["explain", "a " * 12 + "supercalifragilisticexpialidocious", *options]) == 0
+    rows = [line for line in capfd.readouterr().out.splitlines() if "█" in line]
+    assert rows and all(row.startswith("  ") and row.split()[1][0] in "+-" for row in rows)  # none is wrapped
 
 
 def test_what_people_see(
