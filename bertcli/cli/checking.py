@@ -36,8 +36,8 @@ def check(voice: Voice, given: Mapping[str, Any]) -> int:
     model = resolve(given["model"]) if given["model"] else None
     settings: Settings = select(Settings, {**given, "model": given["model"] or "", "output": ""})
     report = run(settings, model, train, dev)
-    errors, warnings = map(report.findings.count, KINDS)
-    verdict = f"{errors:,} errors, {warnings:,} warnings"
+    errors, _ = counts = [report.findings.count(kind) for kind in KINDS]
+    verdict = ", ".join(f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in zip(KINDS, counts, strict=True))
     if errors:
         verdict += "; finetune refuses this data until the errors are mended"
     _show(report, verdict, given["output_format"])

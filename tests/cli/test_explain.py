@@ -223,7 +223,10 @@ def test_wrong_usage(
     assert captured.out == "" and f"bertcli: {message}" in captured.err
 
 
-@pytest.mark.parametrize(("kind", "name", "text"), [("multi", "labels", TEXT), ("ner", "entities", "the films good")])
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [("multi", "labels", TEXT), ("ner", "entities", "good fine great bad awful poor dull film plot actor")],
+)
 def test_a_calibrated_model_scores_as_predict_does(
     models: dict[str, Path], explain: Explain, tmp_path: Path, kind: str, name: str, text: str
 ) -> None:
