@@ -184,11 +184,11 @@ def _of_answer(
     """Where the answer starts and where it ends; no answer is at the first token. wanted: an answer in its words."""
     context, wanted = task.texts(record)["context"], wanted and wanted.strip()
     spans = task.combine(features, outputs)
-    is_answered = bool(task.decode(record, spans)["answer"])
+    given = task.decode(record, spans)
     if wanted is not None:
         wishes = [match.span() for match in re.finditer(re.escape(wanted), context) if wanted]
     else:
-        wishes = [(spans[0].start, spans[0].end)] if is_answered else []
+        wishes = [(spans[0].start, spans[0].end)] if given["answer"] else []
     found = [
         (_odds(outputs[k], *pair), k, pair, wish)
         for wish, (k, window) in product(wishes, enumerate(features.windows))
@@ -198,6 +198,8 @@ def _of_answer(
         raise RecordError(f"'{wanted}' (--target) is not in the context.")
     _, k, pair, wish = max(found) if found else (0.0, 0, (0, 0), None)
     shown = _place(context, *wish) if wish else {"text": ""}
+    if wish and wanted is None:  # with the accents after its last token, as predict gives it
+        shown = {"text": given["answer"], "start": given["start"], "end": given["end"]}
     return [
         Target(side, (Row(f"{side}_logits", token, ((k, None, 1.0),)),), shown=shown)
         for side, token in zip(("start", "end"), pair, strict=True)

@@ -127,6 +127,8 @@ def test_an_answer_has_a_start_and_an_end(explain: Explain) -> None:
     assert (start["target"], end["target"]) == ("start", "end")
     assert start["text"] == end["text"] == result["answer"] == context[start["start"] : start["end"]]
     assert {word["field"] for word in start["words"]} == {"question", "context"}
+    (accent,) = explain("qa", "what was good", "--context", "good\u0301")
+    assert [own["text"] for own in check(accent)] == [accent["answer"]] * 2 == ["good\u0301"] * 2
     (other,) = explain("qa", "what was good", "--context", context, "--target", "the plot")
     assert [own["text"] for own in check(other)] == ["the plot", "the plot"]
     assert explain("qa", "what was good", "--context", context, "--target", "actor", expect=3) == [
