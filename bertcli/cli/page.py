@@ -64,4 +64,4 @@ def _packed(window: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bytes(weights: "np.ndarray[Any, Any]") -> bytes:
     """Weights (T, T) between 0 and 1 in steps of 1/255."""
-    return np.rint(weights * 255).astype(np.uint8).tobytes()
+    return bytes(np.rint(weights * 255).astype(np.uint8))
