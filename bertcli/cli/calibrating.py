@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bertcli.cli.console import Voice
+from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.evaluating import is_rich
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.writers import open_writer
@@ -49,10 +49,8 @@ def _show(fitted: engine.Calibrated, output_format: str | None, title: str) -> N
         with open_writer(None, "jsonl") as writer:
             writer.write(fitted.as_json())
         return
-    from rich.console import Console
-
     from bertcli.cli.tables import render
 
     names = fitted.before.keys() | fitted.after.keys()
     rows = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in sorted(names)}
-    render(Console(), {**fitted.stored, "on this data": rows}, title)
+    render(stdout_console(), {**fitted.stored, "on this data": rows}, title)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from bertcli.cli.console import Voice
+from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import open_writer
@@ -36,8 +36,8 @@ def check(voice: Voice, given: Mapping[str, Any]) -> int:
     model = resolve(given["model"]) if given["model"] else None
     settings: Settings = select(Settings, {**given, "model": given["model"] or "", "output": ""})
     report = run(settings, model, train, dev)
-    errors, warnings = map(report.findings.count, KINDS)
-    verdict = f"{errors:,} errors, {warnings:,} warnings"
+    errors, _ = counts = [report.findings.count(kind) for kind in KINDS]
+    verdict = ", ".join(f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in zip(KINDS, counts, strict=True))
     if errors:
         verdict += "; finetune refuses this data until the errors are mended"
     _show(report, verdict, given["output_format"])
@@ -68,9 +68,7 @@ def _then(records: Iterable[Record], error: UsageError) -> Iterator[Record]:
 
 def _show(report: Report, verdict: str, output_format: str | None) -> None:
     if output_format == "rich" or (output_format is None and sys.stdout.isatty()):
-        from rich.console import Console
-
-        return _render(Console(), report, verdict)
+        return _render(stdout_console(), report, verdict)
     with open_writer(None, "jsonl") as writer:
         counts = {f"{kind}s": report.findings.count(kind) for kind in KINDS}
         writer.write({**report.facts, **counts, "findings": report.findings.listed()})

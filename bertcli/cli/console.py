@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+def stdout_console() -> "Console":
+    """A rich console for results on stdout, whose reader may go away: BrokenPipeError then, where rich exits with 1."""
+    from rich.console import Console
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the error, within whose handler rich calls this
+
+    return Results(highlight=False)
+
+
 @dataclass(frozen=True)
 class Voice:
     """How talkative a run is."""

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bertcli.cli.console import Voice
+from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.reporting import demand_usable, report_evaluation
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
@@ -110,11 +110,9 @@ def is_rich(output_format: str | None) -> bool:
 
 def _show(evaluation: Evaluation, output_format: str | None) -> None:
     if is_rich(output_format):
-        from rich.console import Console
-
         from bertcli.cli.scorecard import render_evaluation
 
-        render_evaluation(Console(), evaluation)
+        render_evaluation(stdout_console(), evaluation)
         return
     with open_writer(None, "jsonl") as writer:
         writer.write(evaluation.as_json())

@@ -21,7 +21,7 @@ FOR, AGAINST = "green", "magenta"
 def render(console: Console, result: Mapping[str, Any]) -> None:
     """Print what explains one record, and its attention if it is there."""
     for explanation in result["explanations"]:
-        for line in _explanation(explanation, result):
+        for line in _explanation(explanation, result, console.width):
             console.print(line)
         console.print()
     if not result["explanations"]:
@@ -35,13 +35,13 @@ def render(console: Console, result: Mapping[str, Any]) -> None:
         console.print()
 
 
-def _explanation(explanation: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Text]:
+def _explanation(explanation: Mapping[str, Any], result: Mapping[str, Any], width: int) -> Iterator[Text]:
     yield _headline(explanation)
     words = explanation["words"]
     most = max((abs(word["attribution"]) for word in words), default=0.0)
     for name, own in groupby(words, key=lambda word: word.get("field", "")):
         yield _coloured(list(own), f"{name}: " if name else "", most)
-    yield from _listed(words, most)
+    yield from _listed(words, most, width)
     yield from _sum(explanation, result)
 
 
@@ -76,17 +76,20 @@ def _style(value: float, most: float) -> str:
     return f"reverse bold {colour}" if share > 0.6 else f"bold {colour}" if share > 0.3 else colour
 
 
-def _listed(words: Sequence[Mapping[str, Any]], most: float) -> Iterator[Text]:
-    """The words that added most, with bars, and what all others added together."""
+def _listed(words: Sequence[Mapping[str, Any]], most: float, width: int) -> Iterator[Text]:
+    """The words that added most, with bars where there is room, and what all others added together."""
     ranked = sorted(words, key=lambda word: -abs(word["attribution"]))
-    width = max((min(cell_len(visible(word["text"])), WORD) for word in ranked[:MOST]), default=0)
+    others = ranked[MOST:]
+    rest = f"{len(others)} more" if others else ""
+    size = max(cell_len(rest), *(min(cell_len(visible(word["text"])), WORD) for word in ranked[:MOST]), 0)
+    bar = max(0, min(BAR, width - size - len(f"   {0:+8.2f} ")))
     for word in ranked[:MOST]:
         value = word["attribution"]
-        line = Text(f"  {set_cell_size(visible(word['text']), width)} {value:+8.2f} ")
-        yield line.append("█" * round(abs(value) / most * BAR) if most else "", style=FOR if value > 0 else AGAINST)
-    if others := ranked[MOST:]:
+        line = Text(f"  {set_cell_size(visible(word['text']), size)} {value:+8.2f} ")
+        yield line.append("█" * round(abs(value) / most * bar) if most else "", style=FOR if value > 0 else AGAINST)
+    if others:
         total = sum(word["attribution"] for word in others)
-        yield Text(f"  {set_cell_size(f'{len(others)} more', max(width, 9))} {total:+8.2f}", style="dim")
+        yield Text(f"  {set_cell_size(rest, size)} {total:+8.2f}", style="dim")
 
 
 def _sum(explanation: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Text]:
@@ -117,8 +120,7 @@ def _attention(window: Mapping[str, Any], where: str, width: int) -> Iterator[Te
         return
     yield Text(f"attention by layer.head{where}: what its tokens look at on average", style="bold")
     for matrix in matrices:
-        means = [sum(column) / len(tokens) for column in zip(*matrix["weights"], strict=True)]
-        yield _ranked(f"  {matrix['layer']:>2}.{matrix['head']:<2} ", tokens, means, width)
+        yield _ranked(f"  {matrix['layer']:>2}.{matrix['head']:<2} ", tokens, matrix["weights"].mean(0), width)
 
 
 def _named(tokens: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from bertcli.cli.console import Voice
+from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import Writer, open_writer
@@ -15,6 +15,7 @@ from bertcli.errors import Exit, Interrupted, RecordError, UsageError
 from bertcli.tasks.base import Options
 
 Result = dict[str, Any]
+DIGITS = 6  # of a printed weight: what fp32 carries
 OF_TASK = {"context": "question-answering", "pair": "text-classification"}  # the task that an option is for
 
 
@@ -70,6 +71,8 @@ def _completed(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("pair", "context"):
         if given[name] is not None and len(given["texts"]) != 1:
             raise UsageError(f"--{name} needs one TEXT to go with; records of --input have a field for it.")
+    if given["context"] is not None and given["question"] is not None:
+        raise UsageError("with --context TEXT is the question; leave out --question.")
     if (given["layer"] or given["head"]) and not (given["attention"] or given["html"]):
         raise UsageError("--layer and --head choose the weights of --attention or --html; add one of these.")
     changes: dict[str, Any] = {}
@@ -113,14 +116,26 @@ def _give(result: Result | RecordError, record: Record, writer: Writer | None, k
         return
     shown = result if keep_attention else {name: value for name, value in result.items() if name != "attention"}
     if writer:
-        writer.write(shown, record)
+        writer.write(_with_lists(shown), record)
         writer.flush()
         return
-    from rich.console import Console
-
     from bertcli.cli.explained import render
 
-    render(Console(highlight=False), shown)
+    render(stdout_console(), shown)
+
+
+def _with_lists(result: Result) -> Result:
+    """The attention, if it is there, as JSON has it."""
+    if "attention" not in result:
+        return result
+    return {**result, "attention": [_listed(window) for window in result["attention"]]}
+
+
+def _listed(window: Mapping[str, Any]) -> dict[str, Any]:
+    matrices = [
+        {**matrix, "weights": matrix["weights"].astype(float).round(DIGITS).tolist()} for matrix in window["matrices"]
+    ]
+    return {**window, "matrices": matrices}
 
 
 def _open_page(path: str) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from bertcli.cli.console import Voice
+from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.run import open_input, select
 from bertcli.data.writers import open_writer
 from bertcli.engine.predict import Settings
@@ -64,11 +64,9 @@ def _show_table(given: Mapping[str, Any], title: str, facts: Callable[[], Mappin
     """Print tables where people read them; whether they do."""
     if given["output_format"] != "rich" and (given["output_format"] or not sys.stdout.isatty()):
         return False
-    from rich.console import Console
-
     from bertcli.cli.tables import render
 
-    render(Console(), facts(), title)
+    render(stdout_console(), facts(), title)
     return True
 
 

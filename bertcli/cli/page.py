@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from bertcli.data.sinks import open_sink
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -55,7 +57,11 @@ def render(results: list[dict[str, Any]]) -> str:
 
 def _packed(window: Mapping[str, Any]) -> dict[str, Any]:
     """tokens, the layer and head of each matrix, and all matrices, one after the other, as zlib in base64."""
-    rows = (row for matrix in window["matrices"] for row in matrix["weights"])
-    data = zlib.compress(bytes(round(weight * 255) for row in rows for weight in row), 9)
+    data = zlib.compress(b"".join(_bytes(matrix["weights"]) for matrix in window["matrices"]), 9)
     heads = [[matrix["layer"], matrix["head"]] for matrix in window["matrices"]]
     return {"tokens": window["tokens"], "heads": heads, "weights": base64.b64encode(data).decode()}
+
+
+def _bytes(weights: "np.ndarray[Any, Any]") -> bytes:
+    """Weights (T, T) between 0 and 1 in steps of 1/255."""
+    return bytes(np.rint(weights * 255).astype(np.uint8))

@@ -51,12 +51,14 @@ class Target:
     """A decision: its name, and the rows that made it. shown: what else the user should see of it.
 
     link: softmax where one of the logits is chosen, sigmoid where each stands alone, identity for a quantity.
+    temperature: what predict divides the logits by.
     """
 
     name: str
     rows: tuple[Row, ...]
     link: Literal["softmax", "sigmoid", "identity"] = "softmax"
     shown: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def score(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
         """(S,): the mean log-odds of its rows, or the quantity."""
@@ -68,7 +70,7 @@ class Target:
         return float(np.mean(scores if self.link == "identity" else [_sigmoid(score) for score in scores]))
 
     def _score(self, row: Row, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-        logits = row.logits(outputs)
+        logits = row.logits(outputs) / self.temperature
         own = logits[:, row.index]
         if self.link != "softmax":
             return own
@@ -128,7 +130,7 @@ def _of_text(
         return [Target("score", (Row("logits", 0, sources),), "identity")]
     link: Any = "sigmoid" if task.problem == "multi_label_classification" else "softmax"
     indices = [task.index[wanted]] if wanted is not None else _given(task, record, task.combine(features, outputs))
-    return [Target(task.labels[i], (Row("logits", i, sources),), link) for i in indices]
+    return [Target(task.labels[i], (Row("logits", i, sources),), link, {}, task.temperature) for i in indices]
 
 
 def _given(task: Classification, record: Record, prediction: Any) -> list[int]:
@@ -157,6 +159,7 @@ def _of_entities(
             span.type,
             tuple(Row("logits", task.index[tags[i]], (shown[i],)) for i in range(span.start, span.end) if i in shown),
             shown=_place(text, places[span.start][0], places[span.end - 1][1]),
+            temperature=task.temperature,
         )
         for span in spans
     ]
@@ -181,11 +184,11 @@ def _of_answer(
     """Where the answer starts and where it ends; no answer is at the first token. wanted: an answer in its words."""
     context, wanted = task.texts(record)["context"], wanted and wanted.strip()
     spans = task.combine(features, outputs)
-    is_answered = bool(task.decode(record, spans)["answer"])
+    given = task.decode(record, spans)
     if wanted is not None:
         wishes = [match.span() for match in re.finditer(re.escape(wanted), context) if wanted]
     else:
-        wishes = [(spans[0].start, spans[0].end)] if is_answered else []
+        wishes = [(spans[0].start, spans[0].end)] if given["answer"] else []
     found = [
         (_odds(outputs[k], *pair), k, pair, wish)
         for wish, (k, window) in product(wishes, enumerate(features.windows))
@@ -195,6 +198,8 @@ def _of_answer(
         raise RecordError(f"'{wanted}' (--target) is not in the context.")
     _, k, pair, wish = max(found) if found else (0.0, 0, (0, 0), None)
     shown = _place(context, *wish) if wish else {"text": ""}
+    if wish and wanted is None:  # with the accents after its last token, as predict gives it
+        shown = {"text": given["answer"], "start": given["start"], "end": given["end"]}
     return [
         Target(side, (Row(f"{side}_logits", token, ((k, None, 1.0),)),), shown=shown)
         for side, token in zip(("start", "end"), pair, strict=True)

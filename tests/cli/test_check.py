@@ -1,6 +1,9 @@
 """bertcli check: every planted fault in its place, nothing on clean data, the same verdict as finetune's."""
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from bertcli.data.readers import read
 from bertcli.engine.settings import Settings
 from bertcli.errors import UsageError
 from bertcli.model import resolve
-from tests.cli.conftest import Run
+from tests.cli.conftest import COMMAND, Run
 from tests.engine import planted
 from tests.test_layers import loaded_by
 
@@ -220,3 +223,14 @@ def test_neither_torch_nor_transformers_is_imported(tmp_path: Path, syllables: P
     modules = loaded_by(f"from bertcli.cli.main import run; assert run({arguments}) == 0")
     assert "tokenizers" in modules
     assert not {"torch", "transformers", "sklearn", "scipy", "onnx", "accelerate", "rich", "yaml"} & modules
+
+
+def test_a_reader_that_has_left_its_table_kills_quietly(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "good", "label": "pos"}\n')
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, "check", tmp_path / "train.jsonl", "-f", "rich"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

@@ -36,6 +36,8 @@ def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         torch.manual_seed(2)
         config = transformers.AutoConfig.from_pretrained(tiny_model, **settings)
         module = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_config(config)
+        if kind == "ner":
+            module.classifier.bias.data[0] = -5.0  # else every word is O
         module.save_pretrained(folder / kind)
         for file in tiny_model.glob("*token*"):
             shutil.copy(file, folder / kind)
@@ -127,6 +129,8 @@ def test_an_answer_has_a_start_and_an_end(explain: Explain) -> None:
     assert (start["target"], end["target"]) == ("start", "end")
     assert start["text"] == end["text"] == result["answer"] == context[start["start"] : start["end"]]
     assert {word["field"] for word in start["words"]} == {"question", "context"}
+    (accent,) = explain("qa", "what was good", "--context", "good\u0301")
+    assert [own["text"] for own in check(accent)] == [accent["answer"]] * 2 == ["good\u0301"] * 2
     (other,) = explain("qa", "what was good", "--context", context, "--target", "the plot")
     assert [own["text"] for own in check(other)] == ["the plot", "the plot"]
     assert explain("qa", "what was good", "--context", context, "--target", "actor", expect=3) == [
@@ -204,6 +208,11 @@ def test_records_come_from_files_as_predict_reads_them(explain: Explain, tmp_pat
         ("single", ["a", "--layer", "1"], "--layer and --head choose the weights of --attention or --html"),
         ("single", ["a", "--context", "b"], "--context is for question-answering; this model's task is text-class"),
         ("ner", ["a", "--pair", "b"], "--pair is for text-classification; this model's task is token-class"),
+        (
+            "qa",
+            ["a", "--context", "b", "--question", "c"],
+            "with --context TEXT is the question; leave out --question.",
+        ),
         ("single", ["a", "b", "--pair", "c"], "--pair needs one TEXT to go with"),
         ("single", ["a", "--input", "b"], "give TEXT or --input, not both."),
         ("single", ["a\udcff"], "'a\\udcff' is no text in UTF-8; --input with --encoding reads others."),
@@ -216,6 +225,35 @@ def test_wrong_usage(
     assert run(["explain", "-m", str(models[kind]), "--device", "cpu", *arguments]) == 2
     captured = capfd.readouterr()
     assert captured.out == "" and f"bertcli: {message}" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [("multi", "labels", TEXT), ("ner", "entities", "good fine great bad awful poor dull film plot actor")],
+)
+def test_a_calibrated_model_scores_as_predict_does(
+    models: dict[str, Path], explain: Explain, tmp_path: Path, kind: str, name: str, text: str
+) -> None:
+    shutil.copytree(models[kind], tmp_path / kind)
+    config = json.loads((tmp_path / kind / "config.json").read_text())
+    labels = config["id2label"].values()
+    config["calibration"] = {"temperature": 2.5, "thresholds": dict.fromkeys(labels, 0.0), "records": 1}
+    (tmp_path / kind / "config.json").write_text(json.dumps(config))
+    (result,) = explain(kind, text, "-m", str(tmp_path / kind))
+    expected = result["label_scores"] if kind == "multi" else [entity["score"] for entity in result[name]]
+    assert len(result[name]) == (len(labels) if kind == "multi" else len(expected)) > 0
+    for own, score in zip(check(result), expected, strict=True):
+        assert own["predict_score"] == pytest.approx(score, abs=1e-6)
+
+
+def test_a_narrow_terminal(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    options = ["-m", str(models["single"]), "--device", "cpu", "--threads", "1", "-f", "rich"]
+    assert run(["explain", "a " * 12 + "supercalifragilisticexpialidocious", *options]) == 0
+    rows = [line for line in capfd.readouterr().out.splitlines() if "█" in line]
+    assert rows and all(row.startswith("  ") and row.split()[1][0] in "+-" for row in rows)  # none is wrapped
 
 
 def test_what_people_see(

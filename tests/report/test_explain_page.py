@@ -1,14 +1,15 @@
 """The page of `explain --html` in Chromium: it draws without an error or a request, and works by keyboard."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bertcli.cli.page import Page
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 PIECES = ["[CLS]", "not", "good", "[SEP]"]
 HEADS = [(1, 1), (1, 2), (2, 1), (2, 2)]
@@ -24,7 +25,7 @@ def result(text: str) -> dict[str, Any]:
         "score": 0.9, "predict_score": 0.89, "unit": "log-odds", "value": -0.5, "baseline_value": 0.5, "sum": -1.0,
         "error": 0.001, "complete": True, "steps": 16,
     }  # fmt: skip
-    rows = [[0.7, 0.1, 0.1, 0.1], [0.0, 1.0, 0.0, 0.0], [0.25] * 4, [0.0, 0.0, 0.5, 0.5]]
+    rows = np.array([[0.7, 0.1, 0.1, 0.1], [0.0, 1.0, 0.0, 0.0], [0.25] * 4, [0.0, 0.0, 0.5, 0.5]])
     matrices = [{"layer": layer, "head": head, "weights": rows if head == 1 else rows[::-1]} for layer, head in HEADS]
     return {
         "baseline": "[MASK]", "weights": "model.safetensors",
@@ -34,24 +35,16 @@ def result(text: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("needs chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has no sandbox for root
-    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=390,900", *root):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+def browser(chromium: "Chrome", tmp_path_factory: pytest.TempPathFactory) -> "Chrome":
     path = tmp_path_factory.mktemp("page") / "page.html"
     with Page(str(path)) as page:
         page.add(result("not"))
         page.add(result(HARD))
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as own:
-        own.get(path.as_uri())
-        yield own
+    chromium.get_log("browser"), chromium.get_log("performance")  # those of other pages
+    phone = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    chromium.get(path.as_uri())
+    return chromium
 
 
 def tokens(browser: Any) -> list[str]:
