@@ -89,6 +89,9 @@ def test_the_help_of_each_command_shows_examples_of_it(words: list[str]) -> None
 RECIPES = ("bertcli finetune --train", "bertcli check", "bertcli finetune -t ner", "bertcli finetune -t qa")
 
 
+TRAINED = {"BERTCLI_FINETUNE_EPOCHS": "20", "BERTCLI_FINETUNE_LR": "5e-3"}  # enough to be better than chance
+
+
 def recipe(start: str) -> list[str]:
     (block,) = (block for block in blocks("sh") if block.startswith(start))
     return [line.partition("  #")[0] for line in block.splitlines()]
@@ -99,6 +102,8 @@ def small_files(folder: Path) -> None:
     rows = [(f"the plot of scene {i} is {word}", word) for i in range(12) for word in ("good", "bad")]
     table = "sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
     lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    others = [label for _, label in rows[1:] + rows[:1]]  # no temperature suits a model that is always right or wrong
+    doubtful = table + "".join(f"{text}\t{label}\n" for (text, _), label in zip(rows[:8], others[:8], strict=True))
     columns = "".join(f"the O\nfilm B-WORK\n{i} I-WORK\nis O\n\n" for i in range(24))
     questions = [
         {"id": f"{i}", "question": "how is it", "answers": [{"text": label, "answer_start": text.rindex(label)}]}
@@ -109,7 +114,7 @@ def small_files(folder: Path) -> None:
     asked = "".join(json.dumps({"question": "how is it", "context": text}) + "\n" for text, _ in rows)
     texts = "".join(f"{text}\n" for text, _ in rows)
     named = {
-        table: ("train.tsv", "dev.tsv", "new.tsv", "held_out.tsv"), lines: ("train.jsonl", "dev.jsonl"),
+        table: ("train.tsv", "dev.tsv", "new.tsv"), doubtful: ("held_out.tsv",), lines: ("train.jsonl", "dev.jsonl"),
         squad: ("train.json", "dev.json"), columns: ("train.conll", "dev.iob2", "test.iob2"),
         asked: ("questions.jsonl",), texts: ("texts.txt", "contracts/a.txt", "contracts/b.txt"),
     }  # fmt: skip
@@ -128,7 +133,7 @@ def test_the_recipes_run_as_they_stand(start: str, tmp_path: Path, tiny_model: P
             continue
         command = re.sub(r"\bMODEL\b", str(tiny_model), line).replace("OLD_DIR", "DIR")
         done = subprocess.run(
-            ["bash", "-c", program + command], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            ["bash", "-c", program + command], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **TRAINED},
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         missed = 4 if "--fail-under" in line else 0  # the gate is not met by so small a model
