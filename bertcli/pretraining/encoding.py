@@ -70,14 +70,14 @@ class Encoder:
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        largest = max(self.tokenizer.get_vocab().values())  # a vocabulary may have gaps
+        vocabulary = self.tokenizer.get_vocab()
+        largest = max(vocabulary.values())  # a vocabulary may have gaps
         self.dtype = "<u2" if largest < 1 << 16 else "<u4"
         self.segment = open_segmenter(segmenter) if segmenter else None
         stated = json.loads(tokenizer)
         self.cache = None if segmenter else _word_cache(self.tokenizer, stated)
         self.continues = np.zeros(largest + 1, bool)
-        pieces = self.tokenizer.get_vocab().items()
-        self.continues[[token for piece, token in pieces if piece.startswith(PREFIX)]] = True
+        self.continues[[token for piece, token in vocabulary.items() if piece.startswith(PREFIX)]] = True
         special = [re.escape(token["content"]) for token in stated["added_tokens"] if token["special"]]
         # whatever the library is told, Unigram finds them among its pieces
         self.special = re.compile("|".join(special)) if special and stated["model"]["type"] == "Unigram" else None

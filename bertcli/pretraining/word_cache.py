@@ -52,11 +52,12 @@ class WordCache:
         self.flat, self.begin, self.length = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
         self.characters = 0
         self.table = _Table()
-        self._learn([LINE_END], self._hashes(LINE_END, *self._words(LINE_END)))
+        self._learn([LINE_END], self._hashes(_points(LINE_END), np.array([0]), np.array([1])))
 
     def _look_up(self, text: str) -> Array:
-        begins, ends = self._words(text)
-        hashes = self._hashes(text, begins, ends)
+        points = _points(text)
+        begins, ends = self._words(points)
+        hashes = self._hashes(points, begins, ends)
         entries = self.table.find(hashes)
         missing = np.flatnonzero(entries < 0)
         if not len(missing):
@@ -70,20 +71,20 @@ class WordCache:
         entries[missing] = self.table.find(hashes[missing])
         return entries
 
-    def _words(self, text: str) -> tuple[Array, Array]:
+    def _words(self, points: Array) -> tuple[Array, Array]:
         """Where words begin and end."""
-        kinds = self.kinds[_points(text)]
+        kinds = self.kinds[points]
         inside = np.concatenate([[False], kinds == INSIDE, [False]])
         single = kinds == SINGLE
         begins = np.flatnonzero(single | (inside[1:-1] & ~inside[:-2]))
         ends = np.flatnonzero(single | (inside[1:-1] & ~inside[2:])) + 1
         return begins, ends
 
-    def _hashes(self, text: str, begins: Array, ends: Array) -> Array:
+    def _hashes(self, points: Array, begins: Array, ends: Array) -> Array:
         """Of each word: the sum of numbers[c_i] * RATIO^i over its characters c_i, modulo 2^64."""
-        self._raise_powers(len(text))
-        sums = np.zeros(len(text) + 1, np.uint64)
-        np.cumsum(self.numbers[_points(text)] * self.powers[: len(text)], out=sums[1:])
+        self._raise_powers(len(points))
+        sums = np.zeros(len(points) + 1, np.uint64)
+        np.cumsum(self.numbers[points] * self.powers[: len(points)], out=sums[1:])
         return np.asarray((sums[ends] - sums[begins]) * self.inverse[begins])
 
     def _raise_powers(self, count: int) -> None:
