@@ -118,8 +118,8 @@ def _continued(auto: Any, config: Any, base: Model, attention: str) -> tuple[Any
 def _init_positions(module: Any) -> None:
     """Begin learned position embeddings as sinusoids (Vaswani et al. 2017, section 3.5), centred and scaled as usual.
 
-    Neighbours are alike then, as they are in BERT once it is trained (Wang and Chen 2020, arXiv 2010.04903). From
-    independent random rows BERT-mini learned to look at a mask's neighbours not in 22 million tokens; so, in 3.
+    Neighbours are alike then, as they are in BERT once it is trained (Wang and Chen 2020, arXiv 2010.04903). With word
+    vectors to begin with, BERT-mini left its plateau after 4 million tokens so, and from random rows not within 10.
     """
     deviation = getattr(module.config, "initializer_range", 0.02)
     for name, table in module.named_modules():
