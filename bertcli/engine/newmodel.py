@@ -54,9 +54,10 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
             module, notes = _continued(auto, config, base, attention)
         else:
             module, notes = auto.from_config(config, attn_implementation=attention), []
-            _init_positions(module)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"no {HEADS[settings.objective]} model of this kind: {error}") from error
+    if not base:
+        _init_positions(module)
     _demand_relation(settings, module)
     notes = [_shape(settings, module, base), *notes]
     if settings.init_embeddings:
