@@ -27,6 +27,7 @@ class Backend(BaseBackend):
         keep_freed_memory()  # the file is read, parsed and packed into blocks that are freed: 41 ms instead of 52
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # the streams would hand each other memory that is in one core's cache
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

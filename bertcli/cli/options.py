@@ -9,6 +9,7 @@ from bertcli import registry
 from bertcli.cli import config
 from bertcli.cli.console import Voice
 from bertcli.device import KINDS
+from bertcli.engine.batching import BATCH_TOKENS
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
@@ -133,7 +134,11 @@ engine = group(
         help="auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32.",
     ),
     click.option(
-        "--batch-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Most tokens in a batch."
+        "--batch-tokens",
+        type=click.IntRange(1),
+        default=BATCH_TOKENS,
+        show_default=True,
+        help="Most tokens in a batch.",
     ),
 )
 report = click.option(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bertcli.data.formats import compression
 from bertcli.errors import BertcliError, UsageError
 
-BLOCK = 1 << 16  # bytes of results; under a window of 2,048 records as soon as a result has 32
+BLOCK = 1 << 16  # bytes of results; under a window of 4,096 records as soon as a result has 16
 
 
 class Sink:

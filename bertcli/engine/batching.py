@@ -6,15 +6,17 @@ result can depend on how long its neighbours in the batch are.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bertcli.tokenizer import Features, Window
 
 if TYPE_CHECKING:
     from bertcli.backends.base import Batch
 
-BATCH_TOKENS = 1024  # activations of 1,024 tokens of a small encoder stay in a core's 1 MB L2 cache
+BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 Slot = tuple[int, int]  # position of a record in its list, position of a window in the record
+Key = TypeVar("Key")  # what a window belongs to
+Row = tuple[Key, Window]
 
 
 def distinct(encoded: Iterable[tuple[int, Features]]) -> tuple[list[tuple[Slot, Window]], dict[Slot, Slot]]:
@@ -31,19 +33,51 @@ def distinct(encoded: Iterable[tuple[int, Features]]) -> tuple[list[tuple[Slot, 
     return windows, same
 
 
-def cut(windows: Iterable[tuple[Slot, Window]], tokens: int) -> Iterator[list[tuple[Slot, Window]]]:
+def cut(windows: Iterable[Row[Key]], tokens: int) -> Iterator[list[Row[Key]]]:
     """Groups of windows of one length, longest first (the last batches then keep all streams busy).
 
     tokens: the most in a batch; a longer window is a batch of its own.
     """
     for length, group in groupby(sorted(windows, key=_length, reverse=True), key=_length):
-        same, size = list(group), max(1, tokens // length)
+        same, size = list(group), _size(tokens, length)
         for start in range(0, len(same), size):
             yield same[start : start + size]
 
 
-def _length(slot: tuple[Slot, Window]) -> int:
-    return len(slot[1].ids)
+class Cutter(Generic[Key]):
+    """Cuts as `cut` does; windows that do not fill a batch are held, once, for others of their length.
+
+    So batches are of few shapes, for each of which some engines generate code. held: the windows, in no order.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.held: list[Row[Key]] = []
+
+    def add(self, windows: Iterable[Row[Key]]) -> list[list[Row[Key]]]:
+        """The batches that are full, after those that have windows which were held."""
+        before = {key for key, _ in self.held}
+        groups = list(cut([*self.held, *windows], self.tokens))  # of one length, those that were held come first
+        late = [group for group in groups if group[0][0] in before]
+        new = [group for group in groups if group[0][0] not in before]
+        self.held = [row for group in new if not self._is_full(group) for row in group]
+        return [*late, *filter(self._is_full, new)]
+
+    def rest(self) -> list[list[Row[Key]]]:
+        """What is held, in batches."""
+        groups, self.held = list(cut(self.held, self.tokens)), []
+        return groups
+
+    def _is_full(self, group: list[Row[Key]]) -> bool:
+        return len(group) == _size(self.tokens, _length(group[0]))
+
+
+def _size(tokens: int, length: int) -> int:
+    return max(1, tokens // length)
+
+
+def _length(row: Row[Any]) -> int:
+    return len(row[1].ids)
 
 
 def collate(windows: Sequence[Window]) -> "Batch":

@@ -1,14 +1,15 @@
 """The streaming engine: records in, one outcome out for each, in order, before the input ends, in constant memory.
 
 A reader thread feeds records; this thread tokenises a window of them and cuts it into batches; a backend's streams
-run the batches. While one window computes the next is read and tokenised. Knows no task, format or command.
+run the batches. While one window computes the next is read and tokenised. What fills no batch goes with the next
+window, or as soon as a stream is idle. Knows no task, format or command.
 Try: (echo good; sleep 3; echo bad) | bertcli predict
 """
 
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -16,12 +17,14 @@ from typing import Any
 
 from bertcli.backends.base import BaseBackend
 from bertcli.data.records import Record
-from bertcli.engine.batching import BATCH_TOKENS, Slot, collate, cut, distinct
+from bertcli.engine.batching import BATCH_TOKENS, Cutter, Row, Slot, collate, distinct
 from bertcli.errors import Interrupted, RecordError
 from bertcli.tasks.base import BaseTask
-from bertcli.tokenizer import Features, Window
+from bertcli.tokenizer import Features
 
-FIRST_WINDOW = 64  # records; doubled each time up to Settings.window, so that the first results come soon
+FIRST_WINDOW = 64  # records: the first results come soon
+GROWTH = 4  # times as many after each window, up to Settings.window, while results come at least every QUICK seconds
+QUICK = 4.0
 IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
 
 
@@ -29,7 +32,7 @@ IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
 class Settings:
     """window: most records sorted together; characters: most text held in one; max_wait_ms: see `_Stream._due`."""
 
-    window: int = 2048
+    window: int = 4096
     characters: int = 1_000_000
     batch_tokens: int = BATCH_TOKENS
     max_wait_ms: float = 50
@@ -82,26 +85,28 @@ def stream(
         pipeline.close()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
-    """A window in flight."""
+    """A window in flight. Each different text is in `outputs` or in `faults` when it has been computed."""
 
     outcomes: list[Outcome]
+    began: float
     features: dict[int, Features] = field(default_factory=dict)
     same: dict[Slot, Slot] = field(default_factory=dict)
+    different: int = 0
     faults: dict[Slot, str] = field(default_factory=dict)
     outputs: dict[Slot, Any] = field(default_factory=dict)
-    futures: list[Future[None]] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
-        return all(future.done() for future in self.futures)
+        return len(self.outputs) + len(self.faults) == self.different
+
+
+_Group = list[Row[tuple[_Job, Slot]]]
 
 
 class _Stream:
-    """The state of one run. `events` carries records, None (look again), _END, or the reader's exception."""
-
-    _END = object()
+    """The state of one run. `events` wakes its thread: with a batch that ended, or with None to look again."""
 
     def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
         self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
@@ -109,11 +114,13 @@ class _Stream:
         self.room = _Room(2 * settings.window, 2 * settings.characters)
         self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
         self.jobs: deque[_Job] = deque()
-        self.waiting: list[Record] = []
-        self.weight = 0
-        self.since = 0.0
+        self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(settings.batch_tokens)
+        self.running = 0  # batches that the pool has
+        self.waiting: deque[Record] = deque()  # read, and in no window yet
+        self.since: float | None = None  # when the first of them was seen
         self.size = min(FIRST_WINDOW, settings.window)
         self.ended = False
+        self.failure: BaseException | None = None  # that ended the input
 
     def start(self, records: Iterable[Record]) -> None:
         """Read on a thread of its own: a read that blocks must hold up neither results nor signals."""
@@ -124,10 +131,13 @@ class _Stream:
             for record in records:
                 if not self.room.take(_weight(record)):
                     return
-                self.events.put(record)
-            self.events.put(self._END)
-        except BaseException as error:  # handed to the consumer, who raises it
-            self.events.put(error)
+                self.waiting.append(record)
+                if len(self.waiting) in (1, self.size) or self.room.characters <= self.settings.characters:
+                    self.events.put(None)
+        except BaseException as error:  # raised by the consumer, after the results of what was read
+            self.failure = error
+        self.ended = True
+        self.events.put(None)
 
     def run(self) -> Iterator[list[Outcome]]:
         """The event loop."""
@@ -136,51 +146,65 @@ class _Stream:
                 yield self._finish(self.jobs.popleft())
             if self.stop.signum is not None:
                 raise Interrupted(self.stop.signum)
-            if len(self.jobs) < IN_FLIGHT and self._due():
+            if self.cutter.held and self.running < self.backend.streams:
+                self._start(self.cutter.rest())
+            elif len(self.jobs) < IN_FLIGHT and self._due():
                 self._submit()
-            elif self.ended and not self.jobs:
-                return
+            elif self.ended and not self.waiting and not self.jobs:
+                break
             else:
-                self._take()
+                self._wait()
+        if self.failure:
+            raise self.failure
 
     def _due(self) -> bool:
         """Close the window when it is full, the input has ended, or its oldest record has waited long enough."""
         if not self.waiting:
             return False
-        full = len(self.waiting) >= self.size or self.weight >= self.settings.characters
-        return full or self.ended or monotonic() >= self.since + self.settings.max_wait_ms / 1000
+        self.since = self.since or monotonic()
+        return self._is_full() or self.ended or self._time_left() <= 0
 
-    def _take(self) -> None:
+    def _is_full(self) -> bool:
+        return len(self.waiting) >= self.size or self.room.characters <= self.settings.characters
+
+    def _time_left(self) -> float:
+        return (self.since or 0.0) + self.settings.max_wait_ms / 1000 - monotonic()
+
+    def _wait(self) -> None:
         """Wait for the next event, but not past the moment at which the waiting records are due."""
-        timeout = None
-        if self.waiting and len(self.jobs) < IN_FLIGHT:
-            timeout = max(0.0, self.since + self.settings.max_wait_ms / 1000 - monotonic())
+        is_due = self.waiting and len(self.jobs) < IN_FLIGHT
         try:
-            event = self.events.get(timeout=timeout)
+            event = self.events.get(timeout=max(0.0, self._time_left()) if is_due else None)
         except Empty:
             return
-        if isinstance(event, Record):
-            if not self.waiting:
-                self.since = monotonic()
-            self.waiting.append(event)
-            self.weight += _weight(event)
-        elif event is self._END:
-            self.ended = True
-        elif event is not None:
-            raise event
+        if event is not None:
+            self.running -= 1
+            event.result()
 
     def _submit(self) -> None:
-        """Tokenise the waiting records and hand their batches to the streams."""
-        records, weight, self.waiting, self.weight = self.waiting, self.weight, [], 0
-        self.size = min(2 * self.size, self.settings.window)
-        self.room.give(len(records), weight)
-        job = _Job([Outcome(record, error=record.fault) for record in records])
+        """Tokenise a window of the waiting records and hand its batches to the streams."""
+        records = self._window()
+        job = _Job([Outcome(record, error=record.fault) for record in records], monotonic())
         self._encode(job)
         windows, job.same = distinct(job.features.items())
-        for group in cut(windows, self.settings.batch_tokens):
-            job.futures.append(self.pool.submit(self._run, job, group))
-            job.futures[-1].add_done_callback(lambda _: self.events.put(None))
+        job.different = len(windows)
         self.jobs.append(job)
+        self._start(self.cutter.add(((job, slot), window) for slot, window in windows))
+
+    def _window(self) -> list[Record]:
+        records: list[Record] = []
+        weight = 0
+        while self.waiting and len(records) < self.size and weight < self.settings.characters:
+            records.append(self.waiting.popleft())
+            weight += _weight(records[-1])
+        self.since = None
+        self.room.give(len(records), weight)
+        return records
+
+    def _start(self, groups: list[_Group]) -> None:
+        for group in groups:
+            self.running += 1
+            self.pool.submit(self._run, group).add_done_callback(self.events.put)
 
     def _encode(self, job: _Job) -> None:
         good = [(i, outcome) for i, outcome in enumerate(job.outcomes) if outcome.error is None]
@@ -194,25 +218,26 @@ class _Stream:
                 outcome.truncated = features.truncated
                 outcome.tokens = sum(len(window.ids) for window in features.windows)
 
-    def _run(self, job: _Job, group: list[tuple[Slot, Window]]) -> None:
+    def _run(self, group: _Group) -> None:
         """Run a batch on a stream's thread. One that fails is halved until the record at fault is alone."""
         try:
             batch = collate([window for _, window in group])
             outputs = self.task.reduce(batch, self.backend.run(batch))
         except Exception as error:
             if len(group) == 1:
-                job.faults[group[0][0]] = f"the model failed on this record ({error})."
+                job, slot = group[0][0]
+                job.faults[slot] = f"the model failed on this record ({error})."
                 return
             half = len(group) // 2
-            self._run(job, group[:half])
-            self._run(job, group[half:])
+            self._run(group[:half])
+            self._run(group[half:])
             return
-        for row, (slot, _) in enumerate(group):
+        for row, ((job, slot), _) in enumerate(group):
             job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
 
     def _finish(self, job: _Job) -> list[Outcome]:
-        for future in job.futures:
-            future.result()
+        if monotonic() - job.began < QUICK:
+            self.size = min(max(self.size, GROWTH * len(job.outcomes)), self.settings.window)
         for i, features in job.features.items():
             outcome = job.outcomes[i]
             slots = [job.same[i, k] for k in range(len(features.windows))]

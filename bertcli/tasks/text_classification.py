@@ -71,9 +71,9 @@ class Task(BaseTask):
         if self.problem == "regression":
             return {"score": round(float(prediction[0]), DIGITS)}
         scores = self.probabilities(prediction)
-        order = np.argsort(-scores, kind="stable")
-        result = self._multi(scores, order) if self._is_multi else self._single(scores, order[0])
+        result = self._multi(scores) if self._is_multi else self._single(scores)
         if self.options.top_k:
+            order = np.argsort(-scores, kind="stable")
             result["top"] = [{"label": self.labels[i], "score": _score(scores[i])} for i in order[: self.options.top_k]]
         if self.options.all_scores:
             result["scores"] = {label: _score(score) for label, score in zip(self.labels, scores, strict=True)}
@@ -93,13 +93,14 @@ class Task(BaseTask):
             return np.array([stated.get(label, 0.5) for label in self.labels])
         return 0.5 if self._is_multi else 0.0
 
-    def _single(self, scores: "np.ndarray[Any, Any]", best: int) -> dict[str, Any]:
+    def _single(self, scores: "np.ndarray[Any, Any]") -> dict[str, Any]:
+        best = int(scores.argmax())
         is_sure = scores[best] >= self.threshold
         return {"label": self.labels[best] if is_sure else None, "score": _score(scores[best])}
 
-    def _multi(self, scores: "np.ndarray[Any, Any]", order: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    def _multi(self, scores: "np.ndarray[Any, Any]") -> dict[str, Any]:
         enough = scores >= self.threshold
-        given = [i for i in order if enough[i]]
+        given = [i for i in np.argsort(-scores, kind="stable") if enough[i]]
         return {"labels": [self.labels[i] for i in given], "label_scores": [_score(scores[i]) for i in given]}
 
     def probabilities(self, logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":

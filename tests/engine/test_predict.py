@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.data.records import Record
-from bertcli.engine.batching import collate, cut, distinct
+from bertcli.engine.batching import Cutter, collate, cut, distinct
 from bertcli.engine.predict import Outcome, Settings, Stop, result, stream
 from bertcli.errors import Interrupted, RecordError
 from bertcli.tokenizer import Features, Window
@@ -108,6 +108,25 @@ def test_cut_gives_every_window_once_without_padding(lengths: list[list[int]], t
         assert len(group) == 1 or batch["input_ids"].size <= tokens
 
 
+@given(st.lists(st.lists(st.integers(1, 12), max_size=30), max_size=8), st.integers(1, 48))
+def test_a_window_is_held_for_a_full_batch_of_its_length_but_only_once(rounds: list[list[int]], tokens: int) -> None:
+    cutter: Cutter[tuple[int, int]] = Cutter(tokens)
+    came = []
+    for i, lengths in enumerate(rounds):
+        before = {key for key, _ in cutter.held}
+        groups = cutter.add(((i, k), Window([7] * n)) for k, n in enumerate(lengths))
+        held = {key for key, _ in cutter.held}
+        assert not held & before
+        for group in groups:
+            assert {len(window.ids) for _, window in group} == {len(group[0][1].ids)}
+            is_full = len(group) == max(1, tokens // len(group[0][1].ids))
+            assert is_full or group[0][0] in before
+        came += [key for group in groups for key, _ in group]
+    came += [key for group in cutter.rest() for key, _ in group]
+    assert sorted(came) == [(i, k) for i, lengths in enumerate(rounds) for k in range(len(lengths))]
+    assert not cutter.held
+
+
 def test_equal_windows_stand_for_one_another_unless_their_segments_differ() -> None:
     encoded = [
         (0, Features([Window([1, 2]), Window([3])])),
@@ -148,6 +167,30 @@ def test_a_slow_pipe_gets_its_result_before_the_next_record_comes() -> None:
         seen += [outcome.prediction for outcome in window]
         got_first.set()
     assert seen == [97, 98]
+
+
+def test_what_was_read_has_its_results_before_the_fault_that_ended_the_input_is_raised() -> None:
+    def broken() -> Iterator[Record]:
+        yield from records(["a", "b"])
+        raise OSError("the disk is gone")
+
+    windows = stream(FakeTask(), FakeBackend(), broken())  # type: ignore[arg-type]
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for window in windows:
+            seen += [outcome.prediction for outcome in window]
+    assert seen == [97, 98]
+
+
+def test_windows_grow_while_results_come_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sizes() -> list[int]:
+        windows = stream(FakeTask(), FakeBackend(), records(["x"] * 3000), Settings(window=1024, max_wait_ms=1e9))  # type: ignore[arg-type]
+        return [len(window) for window in windows]
+
+    quick = sizes()
+    assert quick[0] == 64 and max(quick) == 1024
+    monkeypatch.setattr("bertcli.engine.predict.QUICK", 0)
+    assert set(sizes()[:-1]) == {64}
 
 
 def test_reading_runs_ahead_only_a_bounded_number_of_records() -> None:
