@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.live import Live
 
-    from bertcli.engine.train import Eval, Step
+    from bertcli.engine.plan import Eval, Step
     from bertcli.pretraining.build import Reading
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log

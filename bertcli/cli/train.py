@@ -48,7 +48,7 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
 
 def show_event(event: Any, voice: Voice, show: Show) -> None:
     """Show what a training run tells."""
-    from bertcli.engine.train import Eval, Step
+    from bertcli.engine.plan import Eval, Step
     from bertcli.pretraining.build import Reading
 
     if isinstance(event, Step):

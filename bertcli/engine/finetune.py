@@ -18,9 +18,10 @@ from bertcli.device import Device
 from bertcli.engine import job, optim, run
 from bertcli.engine.artifacts import Result
 from bertcli.engine.labelled import Data, prepare
+from bertcli.engine.plan import Eval, Plan, Step, Stop
 from bertcli.engine.run import Note, Saved
 from bertcli.engine.settings import Settings
-from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
+from bertcli.engine.train import Trainer
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model, read, resolve, update
 

@@ -17,8 +17,8 @@ from bertcli.backends.pytorch import inputs_of
 from bertcli.engine import sampler
 from bertcli.engine.evaluate import intervals
 from bertcli.engine.labelled import Labelled
+from bertcli.engine.plan import Batch, Metrics
 from bertcli.engine.settings import ClassWeights, Settings
-from bertcli.engine.train import Batch, Metrics
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED, BaseTask
 from bertcli.tasks.feature_extraction import cosine

@@ -16,11 +16,12 @@ from bertcli import tokenizer
 from bertcli.device import Device
 from bertcli.engine import artifacts, flops, optim, run
 from bertcli.engine.newmodel import Module, open_module
+from bertcli.engine.plan import Eval, Plan, Step, Stop
 from bertcli.engine.pretrain_data import CorpusData
 from bertcli.engine.pretrain_job import Phase, PretrainJob
 from bertcli.engine.pretrain_settings import VOCABULARY, PretrainSettings
 from bertcli.engine.run import Note, Saved
-from bertcli.engine.train import Eval, Plan, Step, Stop, Trainer
+from bertcli.engine.train import Trainer
 from bertcli.engine.vocabulary import cached_vocabulary
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretraining.build import Reading, Recipe, prepare

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional
 
 from bertcli.engine import flops, sampler
+from bertcli.engine.plan import Batch, Metrics
 from bertcli.engine.pretrain_settings import PretrainSettings
-from bertcli.engine.train import Batch, Metrics
 from bertcli.pretraining.blocks import Inputs, Table
 from bertcli.pretraining.masking import IGNORED
 

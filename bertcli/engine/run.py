@@ -19,7 +19,8 @@ from accelerate.state import AcceleratorState
 
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
 from bertcli.engine import card, checkpoint
-from bertcli.engine.train import Eval, Step, Trainer
+from bertcli.engine.plan import Eval, Step
+from bertcli.engine.train import Trainer
 from bertcli.errors import UsageError
 
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unicodedata import combining
 
 import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
+from bertcli.tasks._answer_spans import Span, answers_of, best_spans, distinct, place_of, rank, whole
 from bertcli.tasks.base import BaseTask, Encoded, Example, Mark, Options, Outputs, offset, text_of
-from bertcli.tokenizer import Features, Tokenizer, Window
+from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 ALIASES = ("qa",)
 DIGITS = 6  # of a printed score: what fp32 carries
 KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
-LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
 NO_ANSWER = (-1, -1)
-ZERO_WIDTH = "\u200d\ufe0f"  # what joins emoji, and asks for their colours
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -43,15 +40,6 @@ class Gold:
     target: tuple[int, int] | None
     moved: int = 0
     lost: int = 0
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a context, in code points. score: log-odds against no answer in its window."""
-
-    score: float
-    start: int
-    end: int
 
 
 class Task(BaseTask):
@@ -104,14 +92,14 @@ class Task(BaseTask):
         kept = max(KEPT, self.options.top_k or 0)
         best: dict[tuple[int, int], float] = {}
         for window, output in zip(features.windows, outputs, strict=True):
-            for score, start, end in _spans(window, output, kept):
+            for score, start, end in best_spans(window, output, kept):
                 best[start, end] = max(score, best.get((start, end), -np.inf))
-        return sorted((Span(score, *place) for place, score in best.items()), key=_rank)[:kept]
+        return sorted((Span(score, *place) for place, score in best.items()), key=rank)[:kept]
 
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
         context = self._context(record)
-        spans = _distinct(context, prediction)
+        spans = distinct(context, prediction)
         *shares, share = self._shares(spans)
         found = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
@@ -149,10 +137,10 @@ class Task(BaseTask):
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
             return Gold(context, (), NO_ANSWER)
-        answers = list(_answers(lookup(record.fields, "answers", "--label-field")))
+        answers = list(answers_of(lookup(record.fields, "answers", "--label-field")))
         if not answers:
             return Gold(context, (), NO_ANSWER)
-        places = [_place(context, text, start) for text, start in answers]
+        places = [place_of(context, text, start) for text, start in answers]
         found = [place for place in places if place is not None]
         moved = sum(
             place is not None and start is not None and place[0] != start
@@ -192,7 +180,7 @@ class Task(BaseTask):
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
-        return gold.context[spans[0].start : _whole(gold.context, spans[0].end)] if spans else ""
+        return gold.context[spans[0].start : whole(gold.context, spans[0].end)] if spans else ""
 
     def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """The threshold that was tuned."""
@@ -249,74 +237,3 @@ class Task(BaseTask):
 
         scores, right = ([own.score for own in examples], [bool(own.right) for own in examples])
         return Scored("answers", np.array(scores), np.array(right), len(examples))
-
-
-def _rank(span: Span) -> tuple[float, int, int]:
-    return -span.score, span.start, span.end
-
-
-def _spans(window: Window, output: Mapping[str, Array], kept: int) -> list[tuple[float, int, int]]:
-    """The best spans of a window: of tokens of the context only, at most LONGEST, with one place at each end."""
-    places = np.asarray(window.places)  # (T, 2)
-    own = np.flatnonzero(places[:, 1] > places[:, 0])
-    if not len(own):
-        return []
-    starts, ends = (output[name].astype(np.float64) for name in ("start_logits", "end_logits"))
-    padded = np.concatenate([(ends - ends[0])[own], np.full(LONGEST - 1, -np.inf)])
-    scores = (starts - starts[0])[own][:, None] + np.lib.stride_tricks.sliding_window_view(padded, LONGEST)
-    flat = scores.ravel()  # of token i and the k-th after it at i * LONGEST + k
-    best = np.argpartition(-flat, min(kept, len(flat)) - 1)[:kept]
-    best = best[np.isfinite(flat[best])]
-    first, last = own[best // LONGEST], own[best // LONGEST + best % LONGEST]
-    return list(zip(flat[best].tolist(), places[first, 0].tolist(), places[last, 1].tolist(), strict=True))
-
-
-def _distinct(context: str, spans: list[Span]) -> list[Span]:
-    """The spans with whole characters at their end, the best of those that are then the same."""
-    best: dict[tuple[int, int], float] = {}
-    for span in spans:
-        best.setdefault((span.start, _whole(context, span.end)), span.score)
-    return [Span(score, *place) for place, score in best.items()]
-
-
-def _whole(text: str, end: int) -> int:
-    """The end of the character that a person sees: accents and joiners after it belong to it."""
-    while end < len(text) and (combining(text[end]) or text[end] in ZERO_WIDTH):
-        end += 1
-    return end
-
-
-def _answers(given: Any) -> list[tuple[str, int | None]]:
-    """Texts with their stated offsets, of SQuAD's form, of the columns of Hugging Face's data sets, or bare texts."""
-    if isinstance(given, Mapping) and isinstance(given.get("text"), list):
-        texts, starts = given["text"], given.get("answer_start") or [None] * len(given["text"])
-        if not isinstance(starts, list) or len(starts) != len(texts):
-            raise RecordError(f"{given!r}: as many answer_start as text are needed.")
-        given = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    return [_answer(item) for item in (given if isinstance(given, list) else [given])]
-
-
-def _answer(item: Any) -> tuple[str, int | None]:
-    if isinstance(item, str):
-        return item, None
-    given = item if isinstance(item, Mapping) else {}
-    text, start = given.get("text"), given.get("answer_start", given.get("start"))
-    if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
-        raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
-    return text, start
-
-
-def _place(context: str, text: str, start: int | None) -> tuple[int, int] | None:
-    """Where the text is in the context, nearest to its stated offset; None where it is not."""
-    stated = start or 0
-    if not text.strip():
-        return None
-    if context.startswith(text, stated) and stated >= 0:
-        return stated, stated + len(text)
-    found = [
-        i for i in (context.rfind(text, 0, max(stated, 0) + len(text)), context.find(text, max(stated, 0))) if i >= 0
-    ]
-    if not found:
-        return None
-    place = min(found, key=lambda i: abs(i - stated))
-    return place, place + len(text)

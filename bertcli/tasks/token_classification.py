@@ -19,6 +19,7 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.tasks._entity_labels import demand, gold_of_tags, gold_of_text
+from bertcli.tasks._tagging import log_softmax, viterbi
 from bertcli.tasks.base import (
     IGNORED,
     BaseTask,
@@ -146,9 +147,9 @@ class Task(BaseTask):
         shown = np.full((count, len(self.labels)), -np.inf)
         shown[:, self.index.get("O", 0)] = 0.0
         known = ~np.isnan(logits).any(1)
-        shown[np.flatnonzero(known)] = _normalized(logits[known].astype(np.float64))
-        path = _viterbi(shown, self._forbidden)
-        calibrated = shown if self.temperature == 1 else _normalized(shown / self.temperature)
+        shown[np.flatnonzero(known)] = log_softmax(logits[known].astype(np.float64))
+        path = viterbi(shown, self._forbidden)
+        calibrated = shown if self.temperature == 1 else log_softmax(shown / self.temperature)
         return [self.labels[i] for i in path], np.exp(calibrated[np.arange(count), path])
 
     @cached_property
@@ -282,25 +283,3 @@ def _marks(
         )
         for span in entities.spans(tags)
     )  # fmt: skip
-
-
-def _normalized(logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Logits (N, L) to logarithms of probabilities."""
-    below = logits - logits.max(1, keepdims=True)
-    return below - np.log(np.exp(below).sum(1, keepdims=True))  # type: ignore[no-any-return]
-
-
-def _viterbi(scores: "np.ndarray[Any, Any]", forbidden: "np.ndarray[Any, Any]") -> list[int]:
-    """The path (N,) of greatest sum through (N, L) that makes no forbidden step (1 + L, L), its row 0 the start."""
-    cost = np.where(forbidden, -np.inf, 0.0)
-    if not len(scores):
-        return []
-    best, back = scores[0] + cost[0], []
-    for row in scores[1:]:
-        total = best[:, None] + cost[1:]  # (L, L)
-        back.append(total.argmax(0))
-        best = total.max(0) + row
-    path = [int(best.argmax())]
-    for pointers in reversed(back):
-        path.append(int(pointers[path[-1]]))
-    return path[::-1]

@@ -19,8 +19,8 @@ from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.engine import job, problem
 from bertcli.engine.finetune import Event, Note, Saved, finetune, open_base
+from bertcli.engine.plan import Eval, Step
 from bertcli.engine.settings import Settings
-from bertcli.engine.train import Eval, Step
 from bertcli.errors import Interrupted, ModelError, UsageError
 from bertcli.model import read
 

@@ -20,11 +20,11 @@ from bertcli.data.documents import expand, read
 from bertcli.device import Device
 from bertcli.engine import flops
 from bertcli.engine.finetune import open_base
+from bertcli.engine.plan import Eval, Step
 from bertcli.engine.pretrain import Event, Place, pretrain
 from bertcli.engine.pretrain_job import Narrow
 from bertcli.engine.pretrain_settings import PretrainSettings
 from bertcli.engine.run import Note, Saved
-from bertcli.engine.train import Eval, Step
 from bertcli.errors import Interrupted, UsageError
 from bertcli.model import read as read_model
 from bertcli.pretraining.source import Source

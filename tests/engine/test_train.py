@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from bertcli.engine import checkpoint, optim
-from bertcli.engine.train import Batch, Eval, Plan, Step, Trainer, demand_same
+from bertcli.engine.plan import Batch, Eval, Plan, Step
+from bertcli.engine.train import Trainer, demand_same
 from bertcli.errors import BertcliError, Interrupted, UsageError
 
 
