@@ -41,6 +41,7 @@ class Backend(BaseBackend):
             "INFERENCE_NUM_THREADS": device.threads,
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
         }
+        _prepare(openvino)
         try:
             self.compiled = _compiled(openvino.Core(), file, settings)
         except RuntimeError as error:
@@ -66,6 +67,17 @@ class Backend(BaseBackend):
         size = min((size for size in known.copy() if rows <= size <= rows + FILL // length), default=rows)
         known.add(size)
         return size
+
+
+def _prepare(openvino: Any) -> None:
+    """Read an array out of a tensor, once, before there are streams.
+
+    The first time, the binding holds a lock of C++ while it waits for the interpreter; two streams that come to this
+    at the same moment wait for each other for ever (seen with OpenVINO 2026.4.1).
+    """
+    import numpy as np
+
+    openvino.Tensor(np.zeros(1, np.int64)).data  # noqa: B018
 
 
 def _compiled(core: Any, file: Path, settings: Mapping[str, Any]) -> Any:
