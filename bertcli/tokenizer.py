@@ -7,10 +7,12 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.errors import ModelError, RecordError
+from bertcli.known_words import KnownWords, is_bert
 
 if TYPE_CHECKING:
     import tokenizers
@@ -87,12 +89,26 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
         """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""
+        known = [self._known_ids(text) for text in texts]
         encode = self.backend.encode_batch if self.traced else self.backend.encode_batch_fast
-        encodings = encode(list(texts))
-        return [
-            Features([self._window(encoding, text)]) if len(encoding) <= self.max_length else self._long(text, long)
-            for encoding, text in zip(encodings, texts, strict=True)
+        rest = iter(encode([text for text, ids in zip(texts, known, strict=True) if ids is None]))
+        windows = [
+            self._window(next(rest), text) if ids is None else Window(ids)
+            for text, ids in zip(texts, known, strict=True)
         ]
+        return [
+            Features([window]) if len(window.ids) <= self.max_length else self._long(text, long)
+            for window, text in zip(windows, texts, strict=True)
+        ]
+
+    def _known_ids(self, text: Text) -> list[int] | None:
+        if self._words is None or self.traced or not isinstance(text, str):
+            return None
+        return self._words.encode(text)
+
+    @cached_property
+    def _words(self) -> KnownWords | None:
+        return KnownWords(self.backend) if is_bert(self.backend) else None
 
     def encode_words(self, sentences: Sequence[Sequence[str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode sentences that are words already; each window says which token begins which word.

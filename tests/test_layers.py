@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "backends": {"backends", "device", "model", "errors"},
     "metrics": {"metrics", "errors"},
     "data": {"data", "records", "errors"},
-    "model": BASE, "tokenizer": BASE, "device": BASE, "registry": BASE, "errors": set(),
+    "tokenizer": {"known_words", "errors"}, "known_words": set(),
+    "model": BASE, "device": BASE, "registry": BASE, "errors": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

@@ -1,10 +1,14 @@
 """ONNX Runtime on the CPU: the fast way to start and to run. Imports neither torch nor transformers.
 
-Each stream is a thread of its own that calls one shared single-threaded session: two such streams finish more
-batches on two cores than one session with two threads, and the tokenizer is not fought by spinning workers.
+Each stream is a thread with a single-threaded session of its own: two such streams finish more batches on two cores
+than one session with two threads, and the tokenizer is not fought by spinning workers. Of one session they would share
+its memory arena, and hand each other blocks that are in the other core's cache.
 """
 
 import os
+import threading
+from contextlib import suppress
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy multiplies no matrices here; its threads take 8 ms to start
 import onnxruntime as ort
@@ -23,28 +27,49 @@ class Backend(BaseBackend):
     def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
         if device.kind != "cpu":
             raise UsageError(f"backend onnx runs on the CPU; for {device.kind} use --backend pytorch.")
-        self.precision, file = _choose(model, precision)
+        self.precision, self.file = _choose(model, precision)
         keep_freed_memory()  # the file is read, parsed and packed into blocks that are freed: 41 ms instead of 52
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # the streams would hand each other memory that is in one core's cache
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self.session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self.version, self.session = _version(self.file), _open(self.file)
         except Exception as error:  # onnxruntime has a dozen unrelated exception classes
-            raise ModelError(f"{file}: ONNX Runtime cannot open it ({error}).") from error
+            raise ModelError(f"{self.file}: ONNX Runtime cannot open it ({error}).") from error
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]
         self.streams = device.threads
+        self.own = threading.local()
+        self.unused = [self.session]
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch on the calling thread."""
-        values = self.session.run(None, {name: batch[name] for name in self.inputs})
+        if not hasattr(self.own, "session"):
+            self.own.session = self._session()
+        values = self.own.session.run(None, {name: batch[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))
 
+    def _session(self) -> ort.InferenceSession:
+        """The first thread takes the first session. Where the file has been replaced since, the others share that."""
+        with suppress(IndexError):
+            return self.unused.pop()
+        with suppress(Exception):
+            if _version(self.file) == self.version:
+                return _open(self.file)
+        return self.session
 
-def _choose(model: Model, precision: str) -> tuple[str, object]:
+
+def _version(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _open(file: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _choose(model: Model, precision: str) -> tuple[str, Path]:
     wanted = ("int8", "fp32") if precision == "auto" else (precision,)
     if precision == "bf16":
         raise UsageError("backend onnx computes in int8 or fp32; for bf16 use --backend pytorch.")

@@ -20,7 +20,9 @@ from bertcli.model import Model
 if TYPE_CHECKING:
     import numpy as np
 
-FILL = 128  # tokens that may be computed for nothing: preparing for a new shape takes as long as 150 to 300
+# What is prepared once for a number of tokens in a batch, and once for a number of rows, takes as long as computing so
+# many tokens more: the products of all layers are of the one shape or, in the last layer and the head, of the other.
+NEW_TOKENS, NEW_ROWS = 250, 70
 
 
 class Backend(BaseBackend):
@@ -50,7 +52,8 @@ class Backend(BaseBackend):
         self.outputs = [port.get_any_name() for port in self.compiled.outputs]
         self.streams = device.threads
         self.own = threading.local()
-        self.sizes: dict[int, set[int]] = {}  # batch sizes that were seen, by length
+        self.tokens: set[int] = set()  # that were in a batch
+        self.rows: set[int] = set()
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch with the calling thread's request."""
@@ -62,10 +65,15 @@ class Backend(BaseBackend):
         return {name: values[i][:rows].copy() for i, name in enumerate(self.outputs)}  # the next batch reuses them
 
     def _size(self, rows: int, length: int) -> int:
-        """The size of batch to run: one that was seen, where that is little more; rows do not depend on each other."""
-        known = self.sizes.setdefault(length, set())
-        size = min((size for size in known.copy() if rows <= size <= rows + FILL // length), default=rows)
-        known.add(size)
+        """How many rows to run: more than there are, where that takes less time than preparing for a new shape."""
+
+        def cost(size: int) -> int:
+            new_tokens, new_rows = size * length not in self.tokens, size not in self.rows
+            return (size - rows) * length + NEW_TOKENS * new_tokens + NEW_ROWS * new_rows
+
+        size = min(range(rows, rows + (NEW_TOKENS + NEW_ROWS) // length + 1), key=cost)
+        self.tokens.add(size * length)
+        self.rows.add(size)
         return size
 
 

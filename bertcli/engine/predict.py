@@ -23,8 +23,7 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Features
 
 FIRST_WINDOW = 64  # records: the first results come soon
-GROWTH = 4  # times as many after each window, up to Settings.window, while results come at least every QUICK seconds
-QUICK = 4.0
+QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most Settings.window records
 IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
 
 
@@ -236,8 +235,8 @@ class _Stream:
             job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
 
     def _finish(self, job: _Job) -> list[Outcome]:
-        if monotonic() - job.began < QUICK:
-            self.size = min(max(self.size, GROWTH * len(job.outcomes)), self.settings.window)
+        fits = int(len(job.outcomes) * QUICK / (monotonic() - job.began))
+        self.size = min(max(self.size, fits), self.settings.window)
         for i, features in job.features.items():
             outcome = job.outcomes[i]
             slots = [job.same[i, k] for k in range(len(features.windows))]

@@ -50,9 +50,13 @@ def run(*command: str | Path, stdin: Path | None = None, stdout: Path | None = N
 
 
 def peer(program: str, *arguments: str | Path) -> dict[str, Any]:
-    """The JSON line that a peer prints."""
-    command = [sys.executable, PEERS / program, *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    """The JSON line that a peer prints. One that dies is run again: OpenVINO's does at times, of SIGABRT."""
+    command = list(map(str, [sys.executable, PEERS / program, *arguments]))
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+        print(f"{program} died: exit status {done.returncode}", file=sys.stderr)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 

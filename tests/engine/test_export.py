@@ -1,7 +1,9 @@
 """ONNX files: the same numbers as torch, static int8, and bit for bit the same whatever is in the batch."""
 
 import json
+import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +149,33 @@ def test_openvino_fills_a_batch_up_to_a_size_it_knows(exported: Path) -> None:
 
     model, feed = read(exported), batch(15, 12)
     tested, other = (openvino.Backend(model, CPU, "SequenceClassification", "int8") for _ in range(2))
-    tested.run(batch(20, 12))
+    tested.run(batch(40, 12))
     np.testing.assert_array_equal(tested.run(feed)["logits"], other.run(feed)["logits"])
-    tested.run(batch(4, 12))  # 16 rows more for nothing would take longer than a new size
-    assert (tested.sizes, other.sizes) == ({12: {4, 20}}, {12: {15}})
+    assert (tested.tokens, tested.rows) == ({480}, {40})  # 25 rows for nothing take less time than a new shape
+    tested.run(batch(39, 12, seed=1))
+    tested.run(batch(57, 8))  # other rows, as many tokens
+    assert (tested.tokens, tested.rows) == ({480}, {40, 60})
+    tested.run(batch(2, 12))
+    assert (tested.tokens, tested.rows) == ({24, 480}, {2, 40, 60})
+    assert (other.tokens, other.rows) == ({180}, {15})
+
+
+def test_each_thread_has_a_session_of_its_own_until_the_file_is_replaced(exported: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(exported, tmp_path / "model"))
+    tested, feed = runtime.Backend(read(path), CPU, "SequenceClassification", "int8"), batch(3, 9)
+    expected = tested.run(feed)["logits"]
+
+    def elsewhere() -> tuple[Any, Any]:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: (tested.run(feed)["logits"], tested.own.session)).result()
+
+    logits, session = elsewhere()
+    assert session is not tested.session
+    np.testing.assert_array_equal(logits, expected)
+    tested.file.write_bytes(b"another model")
+    logits, session = elsewhere()
+    assert session is tested.session
+    np.testing.assert_array_equal(logits, expected)
 
 
 def test_a_backend_that_is_not_installed_is_a_usage_error(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

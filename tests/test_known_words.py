@@ -1,0 +1,72 @@
+"""Plain text word by word: the ids of the library, which gets all other text."""
+
+import csv
+import lzma
+import string
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+
+from bertcli import known_words
+from bertcli.known_words import KnownWords, is_bert
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PIECES = [*SPECIAL, *"aBcde1'", "##b", "##c", "##1", "good", "bad", "Good", "good-", "co", "##vid"]
+
+
+def tokenizer(words: list[str], lowercase: bool = True) -> tokenizers.Tokenizer:
+    return BertWordPieceTokenizer({word: i for i, word in enumerate(words)}, lowercase=lowercase)._tokenizer
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.text(st.characters(max_codepoint=0x7F) | st.sampled_from(" aB'é中\u200b"), max_size=80), st.booleans())
+def test_ids_are_the_librarys_or_none(text: str, lowercase: bool) -> None:
+    library = tokenizer(PIECES, lowercase)
+    known = KnownWords(library)
+    plain = set(text) <= set("\t\n\r" + string.printable[:95]) - {"["}
+    for _ in range(2):  # the second time nothing is new
+        assert known.encode(text) == (library.encode(text).ids if plain else None)
+
+
+def test_text_with_the_beginning_of_an_added_token_is_the_librarys() -> None:
+    library = tokenizer(PIECES)
+    library.add_tokens(["Covid 19", "\u00c9a"])  # without its accent, "ea"
+    known = KnownWords(library)
+    for text in ("bad covid 19 a", "good ea"):
+        assert max(library.encode(text).ids) >= len(PIECES)
+        assert known.encode(text) is None
+    assert known.encode("bad a") == library.encode("bad a").ids
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_words, "KEPT", 3)
+    library = tokenizer(PIECES)
+    known = KnownWords(library)
+    text = f"a b c d e good bad {'a' * 65} a b"
+    assert known.encode(text) == library.encode(text).ids
+    assert len(known) <= 3 and "a" * 65 not in known
+
+
+def test_only_a_tokenizer_of_berts_parts_that_has_an_unknown_token() -> None:
+    assert is_bert(tokenizer(PIECES))
+    assert not is_bert(tokenizer([word for word in PIECES if word != "[UNK]"]))
+    assert not is_bert(tokenizers.Tokenizer(tokenizers.models.BPE()))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data sets are not here")
+@pytest.mark.parametrize("cased", [False, True])
+def test_real_texts(cased: bool) -> None:
+    file = SHARED / "open" / "bert" / f"bert-base-{'cased' if cased else 'uncased'}-vocab.txt"
+    library = tokenizer(file.read_text(encoding="utf-8").splitlines(), not cased)
+    known = KnownWords(library)
+    with lzma.open(SHARED / "open" / "banking77" / "test.csv.xz", "rt", encoding="utf-8", newline="") as rows:
+        texts = [row["text"] for row in csv.DictReader(rows)]
+    found = [known.encode(text) for text in texts]
+    assert sum(ids is not None for ids in found) > 0.9 * len(texts)
+    for text, ids in zip(texts, found, strict=True):
+        assert ids in (None, library.encode(text).ids)
