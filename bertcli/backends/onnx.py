@@ -36,20 +36,24 @@ class Backend(BaseBackend):
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]
         self.streams = device.threads
-        self.own = threading.local()
-        self.unused = [self.session]
+        self.sessions: dict[str, ort.InferenceSession] = {}  # by thread
+        self.lock = threading.Lock()
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch on the calling thread."""
-        if not hasattr(self.own, "session"):
-            self.own.session = self._session()
-        values = self.own.session.run(None, {name: batch[name] for name in self.inputs})
+        values = self._own().run(None, {name: batch[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))
 
-    def _session(self) -> ort.InferenceSession:
-        """The first thread takes the first session. Where the file has been replaced since, the others share that."""
-        with suppress(IndexError):
-            return self.unused.pop()
+    def _own(self) -> ort.InferenceSession:
+        """The calling thread's session, by its name: the threads of the next stream of records have the same."""
+        name = threading.current_thread().name
+        if name not in self.sessions:
+            with self.lock:
+                self.sessions[name] = self._another() if self.sessions else self.session
+        return self.sessions[name]
+
+    def _another(self) -> ort.InferenceSession:
+        """A session of the same file; the first, which threads may share, where the file has been replaced since."""
         with suppress(Exception):
             if _version(self.file) == self.version:
                 return _open(self.file)

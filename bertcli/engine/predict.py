@@ -235,7 +235,7 @@ class _Stream:
             job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
 
     def _finish(self, job: _Job) -> list[Outcome]:
-        fits = int(len(job.outcomes) * QUICK / (monotonic() - job.began))
+        fits = int(len(job.outcomes) * QUICK / max(monotonic() - job.began, 1e-3))
         self.size = min(max(self.size, fits), self.settings.window)
         for i, features in job.features.items():
             outcome = job.outcomes[i]

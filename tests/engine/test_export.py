@@ -165,17 +165,17 @@ def test_each_thread_has_a_session_of_its_own_until_the_file_is_replaced(exporte
     tested, feed = runtime.Backend(read(path), CPU, "SequenceClassification", "int8"), batch(3, 9)
     expected = tested.run(feed)["logits"]
 
-    def elsewhere() -> tuple[Any, Any]:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(lambda: (tested.run(feed)["logits"], tested.own.session)).result()
+    def elsewhere(name: str) -> Any:
+        with ThreadPoolExecutor(1, name) as pool:
+            np.testing.assert_array_equal(pool.submit(tested.run, feed).result()["logits"], expected)
+        return tested.sessions[f"{name}_0"]
 
-    logits, session = elsewhere()
+    session = elsewhere("first")
     assert session is not tested.session
-    np.testing.assert_array_equal(logits, expected)
+    assert elsewhere("first") is session
+    assert elsewhere("second") not in (session, tested.session)
     tested.file.write_bytes(b"another model")
-    logits, session = elsewhere()
-    assert session is tested.session
-    np.testing.assert_array_equal(logits, expected)
+    assert elsewhere("third") is tested.session
 
 
 def test_a_backend_that_is_not_installed_is_a_usage_error(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
