@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.errors import ModelError, RecordError
-from bertcli.known_words import KnownWords, is_bert
+from bertcli.known_words import KnownWords
 
 if TYPE_CHECKING:
     import tokenizers
@@ -108,7 +108,10 @@ class Tokenizer:
 
     @cached_property
     def _words(self) -> KnownWords | None:
-        return KnownWords(self.backend) if is_bert(self.backend) else None
+        try:
+            return KnownWords(self.backend)
+        except ValueError:  # the library alone knows its ways
+            return None
 
     def encode_words(self, sentences: Sequence[Sequence[str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode sentences that are words already; each window says which token begins which word.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 from bertcli import known_words
-from bertcli.known_words import KnownWords, is_bert
+from bertcli.known_words import KnownWords
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -28,7 +28,7 @@ def tokenizer(words: list[str], lowercase: bool = True) -> tokenizers.Tokenizer:
 def test_ids_are_the_librarys_or_none(text: str, lowercase: bool) -> None:
     library = tokenizer(PIECES, lowercase)
     known = KnownWords(library)
-    plain = set(text) <= set("\t\n\r" + string.printable[:95]) - {"["}
+    plain = text and set(text) <= set("\t\n\r" + string.printable[:95]) - {"["}
     for _ in range(2):  # the second time nothing is new
         assert known.encode(text) == (library.encode(text).ids if plain else None)
 
@@ -52,10 +52,27 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(known) <= 3 and "a" * 65 not in known
 
 
-def test_only_a_tokenizer_of_berts_parts_that_has_an_unknown_token() -> None:
-    assert is_bert(tokenizer(PIECES))
-    assert not is_bert(tokenizer([word for word in PIECES if word != "[UNK]"]))
-    assert not is_bert(tokenizers.Tokenizer(tokenizers.models.BPE()))
+def test_other_tokenizers_are_refused() -> None:
+    def refused(library: tokenizers.Tokenizer) -> str:
+        with pytest.raises(ValueError) as caught:
+            KnownWords(library)
+        return str(caught.value)
+
+    assert refused(tokenizers.Tokenizer(tokenizers.models.BPE())) == "not a tokenizer of BERT's parts"
+    without = tokenizer([word for word in PIECES if word != "[UNK]"])
+    assert refused(without) == "no token for a word that is not known"
+    spaced = tokenizer(PIECES)
+    spaced.add_tokens(["\n"])  # which normalises to a space, and is found at every one
+    assert refused(spaced) == "an added token that is white space"
+    full = tokenizer(PIECES)
+    full.add_tokens([chr(code) for code in range(0x21, 0x7F)])
+    full.add_tokens([" a", tokenizers.AddedToken("\ta", normalized=False), "\na", "\ra"])
+    assert refused(full) == "an added token for each character"
+    twice = tokenizer(PIECES)
+    twice.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP] $A", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    assert refused(twice) == "special tokens that are not only before and after the text"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data sets are not here")

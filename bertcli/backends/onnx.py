@@ -1,8 +1,8 @@
 """ONNX Runtime on the CPU: the fast way to start and to run. Imports neither torch nor transformers.
 
 Each stream is a thread with a single-threaded session of its own: two such streams finish more batches on two cores
-than one session with two threads, and the tokenizer is not fought by spinning workers. Of one session they would share
-its memory arena, and hand each other blocks that are in the other core's cache.
+than one session with two threads, and the tokenizer is not fought by spinning workers. With one session they would
+share its memory arena, and hand each other blocks that are in the other core's cache. Each has its copy of the weights.
 """
 
 import os
@@ -17,6 +17,8 @@ from bertcli.backends.base import BaseBackend, Batch
 from bertcli.device import Device, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
+
+COPIES = 1 << 29  # bytes of weights in all sessions; streams for which no more fit share the first one
 
 
 class Backend(BaseBackend):
@@ -36,7 +38,7 @@ class Backend(BaseBackend):
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]
         self.streams = device.threads
-        self.sessions: dict[str, ort.InferenceSession] = {}  # by thread
+        self.sessions: dict[str, ort.InferenceSession] = {}  # by the name of the thread
         self.lock = threading.Lock()
 
     def run(self, batch: Batch) -> Batch:
@@ -49,14 +51,16 @@ class Backend(BaseBackend):
         name = threading.current_thread().name
         if name not in self.sessions:
             with self.lock:
-                self.sessions[name] = self._another() if self.sessions else self.session
+                self.sessions.setdefault(name, self._another() if self.sessions else self.session)
         return self.sessions[name]
 
     def _another(self) -> ort.InferenceSession:
-        """A session of the same file; the first, which threads may share, where the file has been replaced since."""
+        """A session of the same file; the first, which threads may share, where there is no room or another file."""
+        copies = min(self.streams, COPIES // self.version[1])
         with suppress(Exception):
-            if _version(self.file) == self.version:
-                return _open(self.file)
+            if len(self.sessions) < copies and _version(self.file) == self.version:
+                session = _open(self.file)
+                return session if _version(self.file) == self.version else self.session
         return self.session
 
 

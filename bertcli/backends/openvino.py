@@ -20,8 +20,8 @@ from bertcli.model import Model
 if TYPE_CHECKING:
     import numpy as np
 
-# What is prepared once for a number of tokens in a batch, and once for a number of rows, takes as long as computing so
-# many tokens more: the products of all layers are of the one shape or, in the last layer and the head, of the other.
+# Preparing for a new number of tokens in a batch takes as long as computing so many tokens of the embedded models, and
+# for a new number of texts as so many: products have a row for each token; in the last layer and the head, each text.
 NEW_TOKENS, NEW_ROWS = 250, 70
 
 

@@ -104,8 +104,9 @@ def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     given = {**given, "tags": output_format == "conll"}
     session: Session = open_session(select(Request, given), select(Options, given))
     voice.note(session.reason)
-    gc.freeze()  # what is left to collect are records, and those are no cycles: looking at them less often saves 7 % of
-    gc.set_threshold(100_000)  # the time besides the model
+    # What comes now are records, and no cycles: to look for those less often saves 7 % of the time besides the model.
+    gc.freeze()
+    gc.set_threshold(100_000)
     with open_output(given, session) as writer, heed_signals() as stop:
         if given["engine"] == "ray":
             from bertcli.cli.cluster import answers

@@ -236,7 +236,7 @@ class _Stream:
 
     def _finish(self, job: _Job) -> list[Outcome]:
         fits = int(len(job.outcomes) * QUICK / max(monotonic() - job.began, 1e-3))
-        self.size = min(max(self.size, fits), self.settings.window)
+        self.size = min(max(fits, FIRST_WINDOW), self.settings.window)
         for i, features in job.features.items():
             outcome = job.outcomes[i]
             slots = [job.same[i, k] for k in range(len(features.windows))]

@@ -160,22 +160,30 @@ def test_openvino_fills_a_batch_up_to_a_size_it_knows(exported: Path) -> None:
     assert (other.tokens, other.rows) == ({180}, {15})
 
 
-def test_each_thread_has_a_session_of_its_own_until_the_file_is_replaced(exported: Path, tmp_path: Path) -> None:
-    path = Path(shutil.copytree(exported, tmp_path / "model"))
-    tested, feed = runtime.Backend(read(path), CPU, "SequenceClassification", "int8"), batch(3, 9)
-    expected = tested.run(feed)["logits"]
+def test_each_stream_has_a_session_of_its_own(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, feed = Path(shutil.copytree(exported, tmp_path / "model")), batch(3, 9)
 
-    def elsewhere(name: str) -> Any:
+    def opened(streams: int) -> runtime.Backend:
+        return runtime.Backend(read(path), Device("cpu", streams, "a test"), "SequenceClassification", "int8")
+
+    def session(tested: runtime.Backend, name: str) -> Any:
         with ThreadPoolExecutor(1, name) as pool:
             np.testing.assert_array_equal(pool.submit(tested.run, feed).result()["logits"], expected)
         return tested.sessions[f"{name}_0"]
 
-    session = elsewhere("first")
-    assert session is not tested.session
-    assert elsewhere("first") is session
-    assert elsewhere("second") not in (session, tested.session)
-    tested.file.write_bytes(b"another model")
-    assert elsewhere("third") is tested.session
+    tested, replaced = opened(2), opened(2)
+    expected = tested.run(feed)["logits"]
+    own = session(tested, "own")
+    assert own is not tested.session
+    assert session(tested, "own") is own  # of the next stream of records too
+    assert session(tested, "beyond the streams") is tested.session
+    monkeypatch.setattr(runtime, "COPIES", tested.file.stat().st_size)
+    crowded = opened(2)
+    assert session(crowded, "first") is session(crowded, "no room") is crowded.session
+    monkeypatch.undo()
+    assert session(replaced, "first") is replaced.session
+    replaced.file.write_bytes(b"another model")
+    assert session(replaced, "second") is replaced.session
 
 
 def test_a_backend_that_is_not_installed_is_a_usage_error(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
