@@ -105,7 +105,6 @@ def predict(voice: Voice, given: Mapping[str, Any]) -> int:
     session: Session = open_session(select(Request, given), select(Options, given))
     voice.note(session.reason)
     # What comes now are records, and no cycles: to look for those less often saves 7 % of the time besides the model.
-    gc.freeze()
     gc.set_threshold(100_000)
     with open_output(given, session) as writer, heed_signals() as stop:
         if given["engine"] == "ray":
