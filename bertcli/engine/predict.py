@@ -118,6 +118,7 @@ class _Stream:
         self.waiting: deque[Record] = deque()  # read, and in no window yet
         self.since: float | None = None  # when the first of them was seen
         self.size = min(FIRST_WINDOW, settings.window)
+        self.finished = 0.0  # when the last window was
         self.ended = False
         self.failure: BaseException | None = None  # that ended the input
 
@@ -235,7 +236,8 @@ class _Stream:
             job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
 
     def _finish(self, job: _Job) -> list[Outcome]:
-        fits = int(len(job.outcomes) * QUICK / max(monotonic() - job.began, 1e-3))
+        began, self.finished = max(job.began, self.finished), monotonic()  # it may have waited for the window before
+        fits = int(len(job.outcomes) * QUICK / max(self.finished - began, 1e-3))
         self.size = min(max(fits, FIRST_WINDOW), self.settings.window)
         for i, features in job.features.items():
             outcome = job.outcomes[i]
