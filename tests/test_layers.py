@@ -18,7 +18,7 @@ MAY_IMPORT = {
         "engine", "tasks", "backends", "metrics", "pretraining", "records", "model", "tokenizer", "device", "registry",
     } | BASE,
     "report": {"report", "engine", "tasks", "errors"},
-    "pretraining": {"pretraining", "tokenizer", "records", "errors"},
+    "pretraining": {"pretraining", "tokenizer", "known_words", "records", "errors"},
     "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"backends", "device", "model", "errors"},
     "metrics": {"metrics", "errors"},

@@ -18,6 +18,7 @@ from typing import Any
 from bertcli.backends.base import BaseBackend
 from bertcli.data.records import Record
 from bertcli.engine.batching import BATCH_TOKENS, Cutter, Row, Slot, collate, distinct
+from bertcli.engine.room import Room
 from bertcli.errors import Interrupted, RecordError
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Features
@@ -110,7 +111,7 @@ class _Stream:
     def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
         self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
         self.events = stop.events
-        self.room = _Room(2 * settings.window, 2 * settings.characters)
+        self.room = Room(2 * settings.window, 2 * settings.characters)
         self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
         self.jobs: deque[_Job] = deque()
         self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(settings.batch_tokens)
@@ -251,36 +252,6 @@ class _Stream:
         """Let the reader thread go and drop the batches that have not begun."""
         self.room.close()
         self.pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Room:
-    """How much the reader may run ahead, in records and in characters, so that memory stays constant."""
-
-    def __init__(self, records: int, characters: int) -> None:
-        self.records, self.characters = records, characters
-        self.changed = threading.Condition()
-        self.closed = False
-
-    def take(self, weight: int) -> bool:
-        """Wait for room for one more record; False when the stream has been closed."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.closed or (self.records > 0 and self.characters > 0))
-            self.records -= 1
-            self.characters -= weight
-            return not self.closed
-
-    def give(self, records: int, weight: int) -> None:
-        """Free the room of records that went into a window."""
-        with self.changed:
-            self.records += records
-            self.characters += weight
-            self.changed.notify()
-
-    def close(self) -> None:
-        """Wake the reader for good."""
-        with self.changed:
-            self.closed = True
-            self.changed.notify()
 
 
 def _weight(record: Record) -> int:

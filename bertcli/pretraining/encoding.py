@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
+from bertcli.known_words import KINDS, word_encoder
 from bertcli.pretraining.word_cache import ALONE, IDEOGRAPH, WordCache
 from bertcli.pretraining.words import IDEOGRAPHS, inner, open_segmenter
 
@@ -115,16 +116,8 @@ class Encoder:
 def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> WordCache | None:
     kinds = [(stated[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
     across = any(not token["special"] for token in stated["added_tokens"])  # found wherever they are in a text
-    if across or kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
+    if across or tuple(kinds) != KINDS:
         return None
     if stated["model"]["continuing_subword_prefix"] != PREFIX:
         return None
-    lowercase: bool = stated["normalizer"]["lowercase"]
-
-    def encode(word: str) -> list[int]:
-        if word.isascii() and word.isalnum():  # normalising is lower-casing; the model alone takes a third of the time
-            return [token.id for token in tokenizer.model.tokenize(word.lower() if lowercase else word)]
-        ids: list[int] = tokenizer.encode(word, add_special_tokens=False).ids
-        return ids
-
-    return WordCache(encode, stated["normalizer"]["handle_chinese_chars"])
+    return WordCache(word_encoder(tokenizer), stated["normalizer"]["handle_chinese_chars"])
