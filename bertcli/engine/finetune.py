@@ -110,7 +110,7 @@ class _Run:
         module.train()
         optimizer = optim.adamw(module.to(self.accelerator.device), settings.lr, settings.weight_decay)
         average = optim.Average(module, settings.ema, round(settings.warmup * plan.total)) if settings.ema else None
-        model, optimizer = self.accelerator.prepare(module, optimizer)
+        model, optimizer = run.prepare(self.accelerator, module, optimizer)
         return Trainer(self.accelerator, model, optimizer, average, plan), new
 
     def _plan(self, data: Data, work: job.FinetuneJob) -> Plan:

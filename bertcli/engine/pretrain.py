@@ -139,7 +139,7 @@ class _Run:
     def _trainer(self, module: Any, phases: list[Phase], recipe: Recipe) -> Trainer:
         settings, total = self.settings, phases[-1].stop
         optimizer = optim.adamw(module, settings.lr, settings.weight_decay)
-        model, optimizer = self.accelerator.prepare(module, optimizer)
+        model, optimizer = run.prepare(self.accelerator, module, optimizer)
         plan = Plan(
             total=total,
             steps_per_epoch=phases[0].steps_per_epoch,

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from bertcli.engine import flops, sampler
+from bertcli.engine.cross_entropy import cross_entropy
 from bertcli.engine.plan import Batch, Metrics
 from bertcli.engine.pretrain_settings import PretrainSettings
 from bertcli.pretraining.blocks import Inputs, Table
@@ -134,7 +135,7 @@ class PretrainJob:
         """The sum over guessed tokens, plus the pairs' loss so weighted that both means count alike (BERT, A.2)."""
         targets: Targets = batch.targets
         logits, relations = self._logits(model, batch.inputs, targets)
-        loss = functional.cross_entropy(logits, targets.tokens, reduction="sum")
+        loss = cross_entropy(logits, targets.tokens)
         if targets.relation is not None:
             loss = loss + targets.weight * functional.cross_entropy(relations, targets.relation, reduction="sum")
         return loss * (1.0 if batch.examples else 0.0)
@@ -144,7 +145,7 @@ class PretrainJob:
         self.narrow.places = targets.places
         output = model(**inputs)
         tokens = output["logits"] if "logits" in output else output["prediction_logits"]
-        return tokens[0].float(), output.get("seq_relationship_logits", tokens.new_zeros(0)).float()
+        return tokens.flatten(0, 1), output.get("seq_relationship_logits", tokens.new_zeros(0)).float()
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> Metrics | None:
@@ -166,7 +167,7 @@ class PretrainJob:
     def _sums(self, model: Any, inputs: dict[str, torch.Tensor], targets: Targets) -> torch.Tensor:
         """Loss, right ones and number, of guesses and of pairs."""
         logits, relations = self._logits(model, inputs, targets)
-        sums = [*_scores(logits, targets.tokens), *(0.0, 0.0, 0.0)]
+        sums = [*_scores(logits.float(), targets.tokens), *(0.0, 0.0, 0.0)]
         if targets.relation is not None:
             sums[3:] = _scores(relations, targets.relation)
         return torch.tensor(sums, dtype=torch.float64, device=self.accelerator.device)

@@ -83,6 +83,18 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
         AcceleratorState._reset_state()
 
 
+def prepare(accelerator: Accelerator, module: torch.nn.Module, optimizer: Any) -> tuple[Any, Any]:
+    """accelerate's `prepare`, but under bf16 the outputs stay bf16.
+
+    accelerate makes them fp32. For logits over a vocabulary that is a copy of them all, and one more of their gradient.
+    """
+    forward = module.forward
+    model, optimizer = accelerator.prepare(module, optimizer)
+    if accelerator.mixed_precision == "bf16":
+        module.forward = torch.autocast(accelerator.device.type, torch.bfloat16)(forward)
+    return model, optimizer
+
+
 def _bound_caches() -> None:
     """Let torch and oneDNN keep what they prepared for 16 shapes, not 1,024; they look when they first multiply.
 

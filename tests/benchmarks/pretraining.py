@@ -6,7 +6,7 @@
     python tests/benchmarks/pretraining.py helps MODEL TRAIN DEV TEST --options '--epochs 3'
 
 CORPUS is plain text, TOKENIZER a directory with a tokenizer. The peer is ../shared/peers/train_mlm.py: a model of 6
-layers of 384, blocks of 128 tokens, 32 of them in a step; start-up and the first two steps are outside the time.
+layers of 384, blocks of 128 tokens, 32 of them in a step; start-up, the first two steps and checkpoints are outside.
 `guesser` is what always guesses the most frequent token, on the documents that `pretrain` holds out. `helps` fine-tunes
 MODEL, and random weights of its shape, with three seeds each, on JSONL; DEV chooses the epoch, TEST has the accuracy.
 """
@@ -36,7 +36,8 @@ def ours(corpus: str, tokenizer: str, folder: Path, *more: str) -> float:
     config.write_text(json.dumps(SHAPE))
     command = [
         sys.executable, "-m", "bertcli", "pretrain", corpus, "--tokenizer", tokenizer, "--model-config", str(config),
-        "--steps", str(STEPS + 2), "--dev-tokens", "0", "-o", str(folder / "model"), "--overwrite", "-q", *more,
+        "--steps", str(STEPS + 2), "--eval-steps", str(STEPS + 2), "--dev-tokens", "0", "-o", str(folder / "model"),
+        "--overwrite", "-q", *more,
     ]  # fmt: skip
     subprocess.run(command, check=True, env={**os.environ, "BERTCLI_CACHE": str(folder / "cache")})
     rows = [json.loads(line) for line in (folder / "model" / "log.jsonl").read_text().splitlines()]
