@@ -9,16 +9,21 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
+PLAIN = {"records", "model", "tokenizer", "device", "registry", "errors"}
+MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
-    "cli": {
-        "cli", "engine", "tasks", "data", "report", "pretraining", "records", "model", "tokenizer", "device",
-        "registry", "errors",
+    "cli": PLAIN | {
+        "cli", "inference", "evaluation", "training", "pretraining", "export", "explain", "checking", "tasks", "data",
+        "report",
     },
-    "engine": {
-        "engine", "tasks", "backends", "metrics", "pretraining", "records", "model", "tokenizer", "device", "registry",
-    } | BASE,
-    "report": {"report", "engine", "tasks", "errors"},
-    "pretraining": {"pretraining", "tokenizer", "known_words", "records", "errors"},
+    "report": {"report", "evaluation", "tasks", "errors"},
+    "pretraining": MODELS | {"pretraining", "training", "known_words"},
+    "training": MODELS | {"training", "evaluation", "checking", "pretraining"},
+    "evaluation": MODELS | {"evaluation"},
+    "inference": MODELS | {"inference"},
+    "export": MODELS | {"export"},
+    "explain": MODELS | {"explain", "export", "inference"},
+    "checking": MODELS | {"checking", "training"},
     "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"backends", "device", "model", "errors"},
     "metrics": {"metrics", "errors"},
@@ -29,11 +34,11 @@ MAY_IMPORT = {
 ONLY_IN = {
     "click": ("cli",),
     "rich": ("cli", "data"),
-    "onnxruntime": ("backends", "engine"),
+    "onnxruntime": ("backends", "export", "inference"),
     "openvino": ("backends",),
-    "ray": ("engine",),
-    "torch": ("backends", "engine", "device"),
-    "transformers": ("backends", "engine", "tokenizer"),
+    "ray": ("inference",),
+    "torch": ("backends", "device", "training", "pretraining", "export", "explain", "inference"),
+    "transformers": ("backends", "tokenizer", "training", "pretraining", "export"),
     "sklearn": ("metrics",),
     "rjieba": ("pretraining",),
     "jinja2": ("report",),

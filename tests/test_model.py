@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bertcli import device, model, registry
-from bertcli.engine.session import Request, _choose, task_of
 from bertcli.errors import ModelError, UsageError
+from bertcli.inference.session import Request, _choose, task_of
 from bertcli.model import Model
 
 

@@ -9,11 +9,11 @@ from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.evaluating import is_rich
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.writers import open_writer
-from bertcli.engine import calibrate as engine
-from bertcli.engine.evaluate import collect
-from bertcli.engine.predict import Settings, stream
-from bertcli.engine.session import Request, open_session, open_task
 from bertcli.errors import Exit
+from bertcli.evaluation import calibrate as engine
+from bertcli.evaluation.evaluate import collect
+from bertcli.inference.session import Request, open_session, open_task
+from bertcli.inference.stream import Settings, stream
 from bertcli.tasks.base import Options
 
 

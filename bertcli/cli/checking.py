@@ -5,16 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from bertcli.checking.check import Report, guess_task
+from bertcli.checking.check import check as run
+from bertcli.checking.findings import Severity
 from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import open_writer
-from bertcli.engine.checking.check import Report, guess_task
-from bertcli.engine.checking.check import check as run
-from bertcli.engine.checking.findings import Severity
-from bertcli.engine.settings import Settings
 from bertcli.errors import Exit, UsageError
 from bertcli.model import resolve
+from bertcli.training.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,9 +9,9 @@ from typing import Any
 
 from bertcli.cli.run import Answer, open_input, select
 from bertcli.data.records import Record
-from bertcli.engine.predict import Settings, Stop
-from bertcli.engine.session import Request
 from bertcli.errors import UsageError
+from bertcli.inference.session import Request
+from bertcli.inference.stream import Settings, Stop
 from bertcli.tasks.base import Options
 
 PIECE = 1 << 22  # bytes that an actor answers at once: what a dead worker costs
@@ -20,7 +20,7 @@ MOST_PIECES = 1000
 
 def answers(given: Mapping[str, Any], stop: Stop) -> Iterator[list[Answer]]:
     """The answers of each piece, in input order, their records named and counted as one process would."""
-    from bertcli.engine.ray import answers as run
+    from bertcli.inference.ray import answers as run
 
     _refuse(given)
     paths = {str(Path(path).resolve()): path for path in given["files"]}

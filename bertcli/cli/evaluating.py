@@ -13,12 +13,12 @@ from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
 from bertcli.data.sinks import demand_writable
 from bertcli.data.writers import open_writer
-from bertcli.engine.compare import compare, read_outcomes
-from bertcli.engine.evaluate import Predicted, check_gates, collect, parse_gates, scores
-from bertcli.engine.evaluation import Evaluation, Outcomes, listed
-from bertcli.engine.predict import Settings, Stop, stream
-from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, UsageError
+from bertcli.evaluation.compare import compare, read_outcomes
+from bertcli.evaluation.evaluate import Predicted, check_gates, collect, parse_gates, scores
+from bertcli.evaluation.results import Evaluation, Outcomes, listed
+from bertcli.inference.session import Request, Session, open_session
+from bertcli.inference.stream import Settings, Stop, stream
 from bertcli.model import update
 from bertcli.tasks.base import Options
 

@@ -10,8 +10,8 @@ from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
 from bertcli.data.writers import Writer, open_writer
-from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, Interrupted, RecordError, UsageError
+from bertcli.inference.session import Request, Session, open_session
 from bertcli.tasks.base import Options
 
 Result = dict[str, Any]
@@ -45,7 +45,7 @@ def _results(
     session: Session, records: Iterable[Record], given: Mapping[str, Any]
 ) -> Iterator[tuple[Record, Result | RecordError]]:
     """Each record with what explains it, or the error in its place. Imports torch, which takes seconds."""
-    from bertcli.engine.explain import Explainer, View
+    from bertcli.explain.explain import Explainer, View
 
     wants_attention = given["attention"] or bool(given["html"])
     explainer = Explainer(session, given["target"], View(wants_attention, given["layer"], given["head"]))

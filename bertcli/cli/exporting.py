@@ -1,4 +1,4 @@
-"""What export, and finetune at its end, do between their options and engine/export.py."""
+"""What export, and finetune at its end, do between their options and export/export.py."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -9,9 +9,9 @@ from bertcli import registry
 from bertcli.cli.console import Voice
 from bertcli.cli.run import open_input, select
 from bertcli.data.records import Record
-from bertcli.engine.batching import BATCH_TOKENS, collate, cut, distinct
-from bertcli.engine.session import open_task, task_of
 from bertcli.errors import Exit, UsageError
+from bertcli.inference.batching import BATCH_TOKENS, collate, cut, distinct
+from bertcli.inference.session import open_task, task_of
 from bertcli.model import read
 from bertcli.tasks.base import Options
 from bertcli.tokenizer import Features
@@ -27,7 +27,7 @@ def export(voice: Voice, given: Mapping[str, Any]) -> int:
 
 def export_directory(voice: Voice, path: Path, records: Iterable[Record], given: Mapping[str, Any]) -> None:
     """Write the ONNX files of a model, calibrated on the records, and print how they differ from torch."""
-    from bertcli.engine.export import export as run
+    from bertcli.export.export import export as run
 
     model = read(path)
     task_class = registry.load("tasks", given.get("task") or task_of(model)).Task

@@ -8,9 +8,9 @@ from typing import Any
 from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.run import open_input, select
 from bertcli.data.writers import open_writer
-from bertcli.engine.predict import Settings
-from bertcli.engine.session import Request, open_session, open_task_class
 from bertcli.errors import BertcliError, Exit
+from bertcli.inference.session import Request, open_session, open_task_class
+from bertcli.inference.stream import Settings
 from bertcli.tasks.base import Options
 
 MOST = 10_000  # records that bench takes of a file
@@ -18,7 +18,7 @@ MOST = 10_000  # records that bench takes of a file
 
 def info(voice: Voice, given: Mapping[str, Any]) -> int:
     """Print what there is and what would be chosen; an error where the device computes something else than a CPU."""
-    from bertcli.engine.info import BOUND, check, describe
+    from bertcli.inference.info import BOUND, check, describe
 
     request = select(Request, given)
     session = open_session(request, Options())
@@ -38,7 +38,7 @@ def info(voice: Voice, given: Mapping[str, Any]) -> int:
 
 def bench(voice: Voice, given: Mapping[str, Any]) -> int:
     """Print a row for each backend, precision and length."""
-    from bertcli.engine.bench import Job, bench
+    from bertcli.inference.bench import Job, bench
 
     request, options = select(Request, given), select(Options, given)
     records = list(islice(open_input(given), MOST)) if given["files"] else None

@@ -9,7 +9,7 @@ from bertcli import registry
 from bertcli.cli import config
 from bertcli.cli.console import Voice
 from bertcli.device import KINDS
-from bertcli.engine.batching import BATCH_TOKENS
+from bertcli.inference.batching import BATCH_TOKENS
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]

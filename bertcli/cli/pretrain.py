@@ -12,17 +12,17 @@ from bertcli.cli.progress import Show
 from bertcli.cli.reporting import demand_usable, report_training
 from bertcli.cli.run import heed_signals, select
 from bertcli.cli.train import show_event
-from bertcli.engine.pretrain_settings import PretrainSettings
 from bertcli.errors import Exit
+from bertcli.pretraining.settings import PretrainSettings
 
 NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 
 
 def pretrain(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train and publish; returns the exit code."""
-    from bertcli.engine.pretrain import Place
-    from bertcli.engine.pretrain import pretrain as run
-    from bertcli.engine.run import Saved
+    from bertcli.pretraining.pretrain import Place
+    from bertcli.pretraining.pretrain import pretrain as run
+    from bertcli.training.run import Saved
 
     demand_usable(given)
     settings: PretrainSettings = select(PretrainSettings, given)

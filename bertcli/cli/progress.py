@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.live import Live
 
-    from bertcli.engine.plan import Eval, Step
     from bertcli.pretraining.build import Reading
+    from bertcli.training.plan import Eval, Step
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 WIDEST, NARROWEST = 60, 8  # cells of a curve

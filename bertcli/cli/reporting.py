@@ -10,8 +10,8 @@ from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.sinks import demand_writable, write_file
 
 if TYPE_CHECKING:
-    from bertcli.engine.evaluation import Evaluation
-    from bertcli.engine.run import Saved
+    from bertcli.evaluation.results import Evaluation
+    from bertcli.training.run import Saved
 
 SHOWN = ("size", "epochs", "steps", "lr", "batch_tokens", "seed")  # settings that the top of a page names
 
@@ -38,8 +38,8 @@ def report_evaluation(voice: Voice, given: Mapping[str, Any], evaluation: "Evalu
 def report_training(voice: Voice, given: Mapping[str, Any], saved: "Saved") -> None:
     """Write the page of a training run, if it is asked for: its curves, and its dev data as predict will see it."""
     if given["report"]:
-        from bertcli.engine.run import LOG
         from bertcli.report.page import Report
+        from bertcli.training.run import LOG
 
         evaluation = _scored(given, saved.path) if given.get("dev") else None
         title, log = saved.path.resolve().name, saved.path / LOG
@@ -48,9 +48,9 @@ def report_training(voice: Voice, given: Mapping[str, Any], saved: "Saved") -> N
 
 
 def _scored(given: Mapping[str, Any], model: Path) -> "Evaluation":
-    from bertcli.engine.evaluate import collect, scores
-    from bertcli.engine.predict import Settings, stream
-    from bertcli.engine.session import Request, open_session
+    from bertcli.evaluation.evaluate import collect, scores
+    from bertcli.inference.session import Request, open_session
+    from bertcli.inference.stream import Settings, stream
     from bertcli.tasks.base import Options
 
     request = Request(str(model), given["task"], device=given["device"], threads=given["threads"])

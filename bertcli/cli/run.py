@@ -17,9 +17,9 @@ from bertcli.data.readers import count_before, read
 from bertcli.data.records import Record, lookup
 from bertcli.data.shards import Shard, parse
 from bertcli.data.writers import Writer, open_writer
-from bertcli.engine.predict import Settings, Stop, result, stream
-from bertcli.engine.session import Request, Session, open_session
 from bertcli.errors import Exit, RecordError, UsageError
+from bertcli.inference.session import Request, Session, open_session
+from bertcli.inference.stream import Settings, Stop, result, stream
 from bertcli.model import fingerprint
 from bertcli.tasks.base import Options
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.tables import plain, render
-from bertcli.engine.evaluation import Comparison, Curve, Evaluation, Example, Mark
+from bertcli.evaluation.results import Comparison, Curve, Evaluation, Example, Mark
 
 if TYPE_CHECKING:
     from rich.console import Console

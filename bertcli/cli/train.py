@@ -11,14 +11,14 @@ from bertcli.cli.progress import Show
 from bertcli.cli.reporting import demand_usable, report_training
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
-from bertcli.engine.settings import Settings
 from bertcli.errors import Exit
+from bertcli.training.settings import Settings
 
 
 def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train, publish and export; returns the exit code."""
-    from bertcli.engine.finetune import finetune as run
-    from bertcli.engine.run import Saved
+    from bertcli.training.finetune import finetune as run
+    from bertcli.training.run import Saved
 
     demand_usable(given)
     given = {**given, "task": given["task"] or Settings.task}
@@ -48,8 +48,8 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
 
 def show_event(event: Any, voice: Voice, show: Show) -> None:
     """Show what a training run tells."""
-    from bertcli.engine.plan import Eval, Step
     from bertcli.pretraining.build import Reading
+    from bertcli.training.plan import Eval, Step
 
     if isinstance(event, Step):
         show.step(event)

@@ -12,8 +12,8 @@ from bertcli.errors import Exit
 
 def train(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train a vocabulary and write its files; returns the exit code."""
-    from bertcli.engine.vocabulary import build
     from bertcli.pretraining.source import Texts
+    from bertcli.pretraining.vocabulary_files import build
 
     output, size = Path(given["output"]), given["vocab_size"]
     with heed_signals() as stop:

@@ -7,7 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-from bertcli.engine.evaluation import Curve, Evaluation, Reliability
+from bertcli.evaluation.results import Curve, Evaluation, Reliability
 
 MOST = 300  # points of a curve: more than a page is wide
 DIGITS = 4  # significant ones

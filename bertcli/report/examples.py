@@ -5,7 +5,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from bertcli.engine.evaluation import Evaluation, Example
+from bertcli.evaluation.results import Evaluation, Example
 
 MOST = 1000  # what a browser searches at once
 ROOM = 1_200_000  # bytes of their texts: with what stands around them a page stays under 2 MB

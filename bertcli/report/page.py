@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bertcli import __version__
-from bertcli.engine.evaluation import Evaluation
 from bertcli.errors import UsageError
+from bertcli.evaluation.results import Evaluation
 from bertcli.report import charts
 from bertcli.report.examples import Classes, chosen, facts, place, readable
 from bertcli.report.highlight import pieces

@@ -26,8 +26,8 @@ import torch
 import transformers
 
 from bertcli.data.readers import read
-from bertcli.engine.predict import result, stream
-from bertcli.engine.session import Request, open_session
+from bertcli.inference.session import Request, open_session
+from bertcli.inference.stream import result, stream
 from bertcli.metrics.entities import score, spans, tags
 from bertcli.tasks.base import Options
 

@@ -99,7 +99,7 @@ def make_model(task: str, folder: Path) -> Path:
     import torch
     import transformers
 
-    from bertcli.engine.export import export
+    from bertcli.export.export import export
     from bertcli.model import read as read_model
     from bertcli.tokenizer import load
 

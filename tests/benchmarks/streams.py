@@ -15,7 +15,7 @@ from typing import Any
 import onnxruntime as ort
 
 from bertcli import tokenizer
-from bertcli.engine.batching import BATCH_TOKENS, collate, cut
+from bertcli.inference.batching import BATCH_TOKENS, collate, cut
 from bertcli.model import resolve
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from bertcli import model
 from bertcli.data.readers import read
-from bertcli.engine.evaluate import evaluate
-from bertcli.engine.predict import stream
-from bertcli.engine.session import Request, open_session
+from bertcli.evaluation.evaluate import evaluate
+from bertcli.inference.session import Request, open_session
+from bertcli.inference.stream import stream
 from bertcli.tasks.base import Options
 from tests.cli.conftest import Run
 

@@ -11,11 +11,11 @@ import pytest
 
 from bertcli.cli.main import run
 from bertcli.data.readers import read
-from bertcli.engine.settings import Settings
 from bertcli.errors import UsageError
 from bertcli.model import resolve
+from bertcli.training.settings import Settings
+from tests.checking import planted
 from tests.cli.conftest import COMMAND, Run
-from tests.engine import planted
 from tests.test_layers import loaded_by
 
 
@@ -180,7 +180,7 @@ def test_what_anyone_may_give_it(check: Check, content: bytes, expect: int, code
 def test_finetune_refuses_what_check_calls_an_error_and_nothing_else(
     check: Check, tiny_model: Path, content: bytes, expect: int, codes: set[str]
 ) -> None:
-    from bertcli.engine.labelled import prepare
+    from bertcli.training.labelled import prepare
 
     check.write("a.jsonl", content)
     settings = Settings(model=str(tiny_model), output="out")

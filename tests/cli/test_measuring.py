@@ -71,9 +71,9 @@ def test_bench_has_a_row_for_each_length(bertcli: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", ["ner", "qa"])
 def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
-    from bertcli.engine import bench
-    from bertcli.engine.predict import Settings
-    from bertcli.engine.session import Request
+    from bertcli.inference import bench
+    from bertcli.inference.session import Request
+    from bertcli.inference.stream import Settings
     from bertcli.tasks.base import Options
 
     monkeypatch.setattr(bench, "TOKENS", 400)

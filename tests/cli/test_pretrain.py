@@ -15,7 +15,7 @@ import yaml
 
 from bertcli.cli.main import run
 from tests.cli.conftest import COMMAND, Run
-from tests.engine.test_pretrain import SHAPE, document
+from tests.pretraining.test_pretrain import SHAPE, document
 
 SMALL = ["--vocab-size", "98", "--lengths", "16", "--batch-tokens", "128", "--lr", "5e-3", "--precision", "fp32"]
 SMALL += ["--device", "cpu", "--threads", "1"]

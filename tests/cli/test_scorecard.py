@@ -8,11 +8,11 @@ from rich.console import Console
 
 from bertcli.cli.scorecard import render_evaluation
 from bertcli.data.records import Record
-from bertcli.engine.compare import compare
-from bertcli.engine.evaluate import collect, scores
-from bertcli.engine.evaluation import Comparison, Difference, Evaluation, Interval
+from bertcli.evaluation.compare import compare
+from bertcli.evaluation.evaluate import collect, scores
+from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
 from bertcli.tasks.base import Example, Mark
-from tests.engine.test_evaluate import SENTIMENT, outcomes, task_for
+from tests.evaluation.test_evaluate import SENTIMENT, outcomes, task_for
 
 DIFFERENCE = Difference(0.1, Interval(0.0, 0.2), 0.05)
 

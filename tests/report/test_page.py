@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bertcli.engine.evaluation import Comparison, Difference, Evaluation, Interval
 from bertcli.errors import UsageError
+from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
 from bertcli.report.charts import of_training
 from bertcli.report.examples import MOST, ROOM, chosen
 from bertcli.report.page import Report, demand_replaceable, render

@@ -6,7 +6,7 @@ import click
 
 from bertcli.cli import options
 from bertcli.cli.console import Voice
-from bertcli.engine.settings import Settings
+from bertcli.training.settings import Settings
 
 EXAMPLES = """
 bertcli check train.jsonl --dev dev.jsonl

@@ -6,7 +6,7 @@ import click
 
 from bertcli.cli import options
 from bertcli.cli.console import Voice
-from bertcli.engine.pretrain_settings import MASKS, OBJECTIVES, SIZE, SIZES, VOCABULARY, PretrainSettings
+from bertcli.pretraining.settings import MASKS, OBJECTIVES, SIZE, SIZES, VOCABULARY, PretrainSettings
 
 EXAMPLES = """
 bertcli pretrain corpus/ --size mini --vocab-size 16000 -o DIR

@@ -1,1 +1,0 @@
-"""The work itself, for every task and backend: streaming prediction, evaluation, training, export."""

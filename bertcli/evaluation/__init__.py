@@ -1,0 +1,1 @@
+"""How good predictions are: scores with intervals, what differs between two models, calibration."""

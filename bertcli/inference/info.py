@@ -1,0 +1,93 @@
+"""What runs here and what bertcli would choose, as one nested dict; and whether the device computes what a CPU does.
+
+Knows no format and no terminal. Try: bertcli info -m MODEL
+"""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from bertcli import __version__, device, registry
+from bertcli.backends.base import Batch
+from bertcli.inference.batching import collate
+from bertcli.inference.session import Request, Session
+from bertcli.tokenizer import Tokenizer, Window
+
+PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")
+BOUND = 1e-3  # the most by which an output may differ from the CPU's
+ROWS = 8  # of the batched forward
+TEXT = "the quick brown fox jumps over the lazy dog, and nothing of it is lost on the way"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The largest difference of any output, computed in a batch and alone, from the same row computed on the CPU."""
+
+    batched: float
+    single: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are within the bound; NaN is not."""
+        return self.batched <= BOUND and self.single <= BOUND
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """Versions, devices, the choice and its reason, and what is known of the model."""
+    model, backend = session.model, session.backend
+    return {
+        "versions": {"bertcli": __version__, "python": platform.python_version(), **_versions()},
+        "devices": device.available(),
+        "choice": {"backend": backend.name, "precision": backend.precision, "reason": session.reason},
+        "model": {
+            "path": str(model.path),
+            "task": session.task.name,
+            "labels": model.labels,
+            "layers": model.config.get("num_hidden_layers"),
+            "hidden size": model.config.get("hidden_size"),
+            "most tokens": session.task.tokenizer.max_length,
+            "files": model.weights(),
+            "licence": model.licence or "not stated",
+        },
+    }
+
+
+def check(session: Session, request: Request) -> Check:
+    """Compare one batched and one single forward on the chosen device with the CPU. On a GPU in fp32.
+
+    The bound is for the device, not for a precision, which may differ by more.
+    """
+    kind, head = session.place.kind, session.task.head
+    backend = registry.load("backends", session.backend.name).Backend
+    precision = session.backend.precision if kind == "cpu" else "fp32"
+    tested = session.backend if kind == "cpu" else backend(session.model, session.place, head, precision)
+    reference = backend(session.model, device.cpu(request.threads, "reference"), head, precision)
+    windows = _windows(session.task.tokenizer)
+    expected = [reference.run(collate([window])) for window in windows]
+    together = tested.run(collate(windows))
+    rows = [{name: value[i : i + 1] for name, value in together.items()} for i in range(len(windows))]
+    batched = max(_difference(row, own) for row, own in zip(rows, expected, strict=True))
+    return Check(batched, _difference(tested.run(collate(windows[:1])), expected[0]))
+
+
+def _windows(tokenizer: Tokenizer) -> list[Window]:
+    """Different windows of one length: the words of a sentence, turned."""
+    first, *middle, last = tokenizer.backend.encode(TEXT).ids[: tokenizer.max_length]
+    return [Window([first, *middle[i:], *middle[:i], last]) for i in range(ROWS)]
+
+
+def _difference(ours: Batch, theirs: Batch) -> float:
+    return max(float(np.abs(ours[name] - theirs[name]).max()) for name in theirs)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

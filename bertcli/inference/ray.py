@@ -1,0 +1,107 @@
+"""The same encode, run and decode as actors of Ray Data, on one machine or a cluster: pip install 'bertcli[ray]'.
+
+The input is cut into pieces that each actor reads by itself, so files must be where every node finds them. Ray gives
+the pieces back in order, and repeats a piece whose worker died; an actor answers a piece as a whole, so that nothing is
+lost or doubled. Knows no format: `read` is a function from the number of a piece, from 1, to its records.
+"""
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from bertcli.data.records import Record
+from bertcli.errors import BertcliError, Interrupted, UsageError
+from bertcli.inference.session import Request, open_session
+from bertcli.inference.stream import Settings, Stop, result, stream
+from bertcli.tasks.base import Options
+
+Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, what was found, or the error in its place
+Read = Callable[[int], Iterable[Record]]
+
+
+class Worker:
+    """An actor: a model, opened once. Called with the number of a piece it gives that piece's answers."""
+
+    def __init__(self, request: Request, options: Options, settings: Settings, read: Read) -> None:
+        self.session = open_session(request, options)
+        self.settings, self.read = settings, read
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Answer one piece; an error that is the user's travels as a value, for Ray would wrap it."""
+        try:
+            answers: list[Answer] | BertcliError = list(self._answers(int(batch["id"][0])))
+        except BertcliError as error:
+            answers = error
+        return {"answers": [pickle.dumps(answers)]}
+
+    def _answers(self, number: int) -> Iterator[Answer]:
+        session = self.session
+        windows = stream(session.task, session.backend, self.read(number), self.settings)
+        for outcome in chain.from_iterable(windows):
+            found = None if outcome.error else result(session.task, outcome)
+            yield outcome.record, found, outcome.error
+
+
+def answers(
+    request: Request,
+    options: Options,
+    settings: Settings,
+    read: Read,
+    pieces: int,
+    address: str | None,
+    stop: Stop,
+) -> Iterator[list[Answer]]:
+    """The answers of each piece, in order. address: of a cluster, else a Ray of this machine alone is started.
+
+    Raises UsageError where Ray is not installed or not reached, Interrupted after a stop request.
+    """
+    ray = _connected(address)
+    threads = request.threads or 1
+    workers = max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
+    try:
+        numbers = ray.data.from_items([{"id": i} for i in range(1, pieces + 1)], override_num_blocks=pieces)
+        dataset = numbers.map_batches(
+            Worker,
+            fn_constructor_args=(replace(request, threads=threads), options, settings, read),
+            batch_size=1,
+            # of fixed size: a pool that shrinks kills an actor that is being replaced, and its piece waits forever
+            compute=ray.data.ActorPoolStrategy(size=min(workers, pieces)),
+            num_cpus=threads,
+            num_gpus=1 if request.device == "cuda" else 0,
+        )  # Ray Data starts an actor that died again and repeats its piece, without a limit
+        for row in dataset.iter_rows():
+            if stop.signum is not None:
+                raise Interrupted(stop.signum)
+            yield _unpacked(row["answers"])
+    finally:
+        ray.shutdown()
+
+
+def _connected(address: str | None) -> Any:
+    """Ray, silent: its own log and progress have no place among results, nor does it report its use to its makers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise UsageError("--engine ray is not installed; pip install 'bertcli[ray]' does it.") from None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"no Ray cluster at {address} ({error}).") from error
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
+
+
+def _unpacked(data: bytes) -> list[Answer]:
+    found: list[Answer] | BertcliError = pickle.loads(data)
+    if isinstance(found, BertcliError):
+        raise found
+    return found

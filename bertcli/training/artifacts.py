@@ -1,0 +1,183 @@
+"""What a finished run leaves in its directory beside the weights: settings, metrics, tokenizer, model card."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bertcli import __version__
+from bertcli.checking import labels
+from bertcli.model import Model
+from bertcli.pretraining.settings import PretrainSettings
+from bertcli.training import card
+from bertcli.training.labelled import Data
+from bertcli.training.settings import Settings
+
+PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
+SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. options: of the command, as bertcli.yaml keeps them for `--config`.
+
+    metrics: on dev, None without; history: those of every evaluation.
+    """
+
+    settings: Settings
+    options: Mapping[str, Any]
+    base: Model
+    data: Data
+    device: str
+    step: int
+    metrics: dict[str, Any] | None
+    history: list[dict[str, Any]]
+
+    def write(self, draft: Path) -> None:
+        """Write all the files into a directory that already has config.json and model.safetensors."""
+        write_tokenizer(self.base.path, draft, self.data.max_length)
+        if self.data.decision.problem == "similarity":
+            _copy_sentence_files(self.base, draft)
+        sources = {name: split.examples.provenance() for name, split in self.data.splits.items()}
+        digest = card.write(draft, "finetuned", self._facts(sources))
+        write_settings(draft, "finetune", self.options, {"device": self.device, "data": sources, "card": digest})
+        write_metrics(draft, self.metrics, self.step, self.history)
+
+    def _facts(self, sources: dict[str, Any]) -> card.Facts:
+        settings, decision = self.settings, self.data.decision
+        return card.Facts(
+            task=settings.task,
+            title=title_of(settings.output),
+            base=name_of(settings.model),
+            hub_base=hub_name(settings.model),
+            problem=decision.problem,
+            labels=decision.labels,
+            device=self.device,
+            settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
+            metrics=self.metrics,
+            tested=", ".join(Path(name).name for name in sources.get("dev", {})),
+            limits=list(self._limits()),
+            data=card.sources(sources),
+        )
+
+    def _limits(self) -> Iterator[str]:
+        """What is known of the training data, and what was not looked at."""
+        train, decision = self.data.train, self.data.decision
+        lengths = train.examples.lengths
+        yield (
+            f"It has seen {len(train.examples):,} training records and nothing else of its task: half of its windows "
+            f"have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it takes "
+            f"{self.data.max_length:,}; {train.examples.truncated:,} training texts were cut there."
+        )
+        if counts := Counter(name for gold in train.gold for name in labels.names(gold, decision)):
+            yield f"Labels in the training data: {card.balance(counts)}."
+        if self.metrics is None:
+            yield "There was no dev data: how good it is was not measured."
+        else:
+            yield "The dev data chose the step whose weights were kept, so its figures are a little too good."
+        yield "It was tested on no other domain, language or kind of text, and not for bias or against misuse."
+        if licence := self.base.licence:
+            yield f"The base model's card states the licence {licence}; that of the data is not known here."
+
+
+def title_of(output: str) -> str:
+    """A model's name: that of its directory."""
+    return Path(output).resolve().name or "model"
+
+
+def hub_name(model: str | None) -> str | None:
+    """The name of a base model if it is one of the Hub's, and not a directory here."""
+    return model if model and not Path(model).exists() else None
+
+
+def name_of(model: str) -> str:
+    """A base model's name, without where it lay."""
+    return hub_name(model) or title_of(model)
+
+
+FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
+FINETUNE = "    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR\n"
+
+
+def write_pretrained_card(
+    draft: Path,
+    settings: PretrainSettings,
+    device: str,
+    corpus: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
+) -> str:
+    """Write the model card of a checkpoint; returns its digest. corpus: counts and sources by name."""
+    is_causal = settings.objective == "causal"
+    facts = card.Facts(
+        task="text-generation" if is_causal else "fill-mask",
+        title=title_of(settings.output),
+        base=name_of(settings.model) if settings.model else "A new encoder",
+        hub_base=hub_name(settings.model),
+        problem=settings.objective,
+        device=device,
+        settings={name: value for name, value in settings.as_dict().items() if name not in ("output", "model")},
+        metrics=metrics,
+        tested="held-out documents of the corpus",
+        limits=[
+            f"It knows text as that of its corpus, in blocks of at most {settings.longest:,} tokens.",
+            "The held-out documents are of the same corpus; they chose the step whose weights were kept."
+            if metrics
+            else "No documents were held out: how good it is was not measured.",
+            "It was tested on no task, domain or language, and not for bias: fine-tune it and score that.",
+        ],
+        data=card.table(corpus),
+        use=(FINETUNE + ("" if is_causal else FILL_MASK)).rstrip("\n"),
+    )
+    return card.write(draft, "pretrained", facts)
+
+
+def write_settings(draft: Path, command: str, options: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """bertcli.yaml: the options of a run, which --config repeats, and what else is needed to repeat it."""
+    versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
+    document = {command: _plain(options), "provenance": {"versions": versions, **provenance}}
+    (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
+
+
+def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, history: list[dict[str, Any]]) -> None:
+    """metrics.json: on dev, of the saved weights and of every evaluation."""
+    numbers = {"dev": metrics, "step": step, "history": history}
+    (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are set, spelt as on the command line, in types that YAML has."""
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
+
+
+def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
+    """Copy a tokenizer in the form that transformers writes, vocab.txt too where there is one."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    tokenizer.model_max_length = max_length
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(draft)
+    if (source / "vocab.txt").is_file():
+        shutil.copyfile(source / "vocab.txt", draft / "vocab.txt")
+
+
+def _copy_sentence_files(base: Model, draft: Path) -> None:
+    """What sentence-transformers reads of pooling and length."""
+    modules = base.path / "modules.json"
+    if not modules.is_file():
+        return
+    folders = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
+    for folder in folders:
+        (draft / folder).mkdir(exist_ok=True)
+    files = [file for pattern in ("*sentence*.json", "modules.json") for file in base.path.glob(pattern)]
+    for file in [*files, *(file for folder in folders for file in (base.path / folder).glob("config.json"))]:
+        shutil.copyfile(file, draft / file.relative_to(base.path))

@@ -1,0 +1,428 @@
+"""Fine-tuning a random BERT of two layers: every kind of problem, what is refused, and the directory that is left."""
+
+import json
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
+
+from bertcli import tokenizer
+from bertcli.data.records import Record
+from bertcli.device import Device
+from bertcli.errors import Interrupted, ModelError, UsageError
+from bertcli.model import read
+from bertcli.training import job, problem
+from bertcli.training.finetune import Event, Note, Saved, finetune, open_base
+from bertcli.training.plan import Eval, Step
+from bertcli.training.settings import Settings
+
+DEVICE = Device("cpu", 1, "in a test")
+FILLERS = "film plot actor scene the a is was very".split()
+Fit = Callable[..., list[Event]]
+
+
+def records(pairs: list[tuple[str, Any]], source: str = "train.jsonl") -> list[Record]:
+    return [Record(i, {"text": text, "label": label}, i + 1, source) for i, (text, label) in enumerate(pairs)]
+
+
+def sentiment(count: int = 64, names: tuple[Any, Any] = ("neg", "pos"), seed: int = 0) -> list[Record]:
+    """Texts of 3 to 9 words, one of which decides the label."""
+    chance = random.Random(seed)
+    pairs = []
+    for i in range(count):
+        words = chance.choices(FILLERS, k=chance.randint(2, 8))
+        words.insert(chance.randrange(len(words)), ("bad", "good")[i % 2])
+        pairs.append((" ".join(words), names[i % 2]))
+    return records(pairs)
+
+
+@pytest.fixture
+def fit(tiny_model: Path, tmp_path: Path) -> Fit:
+    """Train into tmp_path/out with settings that suit the tiny model; returns the events."""
+
+    def run(train: list[Record], dev: list[Record] | None = None, /, **values: Any) -> list[Event]:
+        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop") if name in values}
+        defaults: dict[str, Any] = {
+            "model": str(tiny_model), "output": str(tmp_path / "out"), "lr": 3e-3, "batch_tokens": 128, "epochs": 3,
+            "dropout": 0.0, "precision": "fp32",
+        }  # fmt: skip
+        return list(finetune(Settings(**{**defaults, **values}), train, dev, DEVICE, **chosen))
+
+    return run
+
+
+def saved(events: list[Event]) -> Saved:
+    assert isinstance(events[-1], Saved)
+    return events[-1]
+
+
+def steps(events: list[Event]) -> list[Step]:
+    return [event for event in events if isinstance(event, Step)]
+
+
+def notes(events: list[Event]) -> str:
+    return "\n".join(event.message for event in events if isinstance(event, Note))
+
+
+# It learns.
+
+
+def test_single_label(fit: Fit) -> None:
+    events = fit(sentiment(), sentiment(16, seed=1), epochs=5)
+    done = saved(events)
+    assert done.metrics is not None and done.metrics["accuracy"] == 1.0
+    assert steps(events)[-1].loss < 0.1 < steps(events)[0].loss
+    assert "problem: single label classification" in notes(events) and "labels: neg, pos (sorted" in notes(events)
+    assert "new weights: classifier.bias, classifier.weight" in notes(events)
+
+
+def test_bf16_learns_too(fit: Fit) -> None:
+    done = saved(fit(sentiment(), sentiment(16, seed=1), epochs=5, precision="bf16"))
+    assert done.metrics is not None and done.metrics["accuracy"] == 1.0
+
+
+def test_multi_label(fit: Fit) -> None:
+    words = {"good": "praise", "bad": "blame", "plot": "story"}
+    chance = random.Random(0)
+    texts = [" ".join(chance.sample([*words, "the", "a", "is"], 3)) for _ in range(96)]
+    data = records([(text, [words[word] for word in text.split() if word in words]) for text in texts])
+    events = fit(data, data, epochs=8, lr=6e-3)
+    metrics = saved(events).metrics
+    assert metrics is not None and metrics["micro_f1"] > 0.95
+    assert "multi label classification (every label is a list)" in notes(events)
+
+
+def test_regression(fit: Fit) -> None:
+    data = sentiment(64, names=("1.000", "4.000"))
+    events = fit(data, data, epochs=10, metric="rmse")
+    done = saved(events)
+    assert done.metrics is not None and done.metrics["rmse"] < 0.5 and done.metrics["pearson"] > 0.9
+    assert "regression (every label is a number with a decimal point)" in notes(events)
+    config = json.loads((done.path / "config.json").read_text())
+    assert (config["problem_type"], config["id2label"]) == ("regression", {"0": "score"})
+
+
+def test_pairs(fit: Fit) -> None:
+    chance = random.Random(0)
+    rows = [(chance.choice(["good", "bad"]), chance.choice(["good", "bad"])) for _ in range(128)]
+    data = records([(one, None) for one, _ in rows])
+    for record, (one, other) in zip(data, rows, strict=True):
+        record.fields |= {"other": other, "label": one == other}
+    done = saved(fit(data, data, pair_field="other", epochs=20, lr=6e-3))
+    assert done.metrics is not None and done.metrics["accuracy"] == 1.0
+    assert [*json.loads((done.path / "config.json").read_text())["label2id"]] == ["false", "true"]
+
+
+def test_the_average_of_the_weights_is_what_is_scored_and_saved(fit: Fit) -> None:
+    plain = saved(fit(sentiment(), sentiment(16, seed=1), epochs=8)).path
+    weights = load_file(plain / "model.safetensors")
+    done = saved(fit(sentiment(), sentiment(16, seed=1), epochs=8, ema=0.9, overwrite=True))
+    averaged = load_file(done.path / "model.safetensors")
+    assert done.metrics is not None and done.metrics["accuracy"] == 1.0
+    assert not torch.equal(weights["classifier.weight"], averaged["classifier.weight"])
+
+
+# The directory it leaves.
+
+
+def test_transformers_opens_the_result_with_the_same_logits(fit: Fit) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    done = saved(fit(sentiment(), sentiment(16, seed=1), epochs=1))
+    model = AutoModelForSequenceClassification.from_pretrained(done.path).eval()
+    inputs = AutoTokenizer.from_pretrained(done.path)(["a good film", "bad"], padding=True, return_tensors="pt")
+    logits = model(**inputs).logits
+
+    config = read(done.path).config
+    windows = [f.windows[0].ids for f in tokenizer.load(done.path, config).encode(["a good film", "bad"])]  # type: ignore[union-attr]
+    assert windows[0] == inputs["input_ids"][0].tolist()
+    reopened, new = open_base(read(done.path), "SequenceClassification", {}, None)
+    rows = [reopened.eval()(input_ids=torch.tensor([ids])).logits[0] for ids in windows]
+    assert not new
+    torch.testing.assert_close(torch.stack(rows), logits)
+    assert model.config.id2label == {0: "neg", 1: "pos"}
+
+
+def test_the_files_tell_how_the_model_was_made(fit: Fit, tmp_path: Path) -> None:
+    source = tmp_path / "train.jsonl"
+    source.write_text("whatever the reader read")
+    train = sentiment()
+    for record in train:
+        record.source = str(source)
+    done = saved(fit(train, sentiment(16, seed=1), epochs=2, eval_steps=3))
+    names = {path.name for path in done.path.iterdir()}
+    assert names == {
+        "README.md", "bertcli.yaml", "config.json", "log.jsonl", "metrics.json", "model.safetensors",
+        "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    }  # fmt: skip
+    document = yaml.safe_load((done.path / "bertcli.yaml").read_text())
+    assert document["finetune"]["batch-tokens"] == 128
+    facts = document["provenance"]["data"]["train"][str(source)]
+    assert facts["records"] == 64 and len(facts["sha256"]) == 64
+    numbers = json.loads((done.path / "metrics.json").read_text())
+    assert numbers["dev"] == done.metrics and numbers["step"] == done.step
+    log = [json.loads(line) for line in (done.path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if entry["event"] == "step"] == [*range(1, log[-1]["step"] + 1)]
+    assert len(numbers["history"]) == sum(entry["event"] == "eval" for entry in log)
+    card = ModelCard.load(done.path / "README.md")
+    assert card.data.pipeline_tag == "text-classification"
+    assert {result.metric_type: result.metric_value for result in card.data.eval_results} == {
+        name: value for name, value in done.metrics.items() if isinstance(value, float)
+    }
+    assert "| 95 % interval |" in card.text
+    assert facts["sha256"] in card.text and "Labels in the training data: neg 32 (50.0%), pos 32 (50.0%)." in card.text
+
+
+def test_a_card_that_was_edited_stays(fit: Fit) -> None:
+    path = saved(fit(sentiment())).path
+    assert not [event for event in fit(sentiment(), overwrite=True) if isinstance(event, Note) and event.warning]
+    (path / "README.md").write_text("My own words.")
+    events = fit(sentiment(), overwrite=True)
+    assert [event.message for event in events if isinstance(event, Note) and event.warning] == [
+        f"{path / 'README.md'} is not as bertcli wrote it and stays; the new one is README.new.md"
+    ]
+    assert (path / "README.md").read_text() == "My own words."
+    assert "how good it is was not measured" in (path / "README.new.md").read_text()
+
+
+def test_without_dev_the_last_weights_are_saved(fit: Fit) -> None:
+    events = fit(sentiment())
+    assert saved(events).metrics is None and saved(events).step == steps(events)[-1].step
+    assert not any(isinstance(event, Eval) for event in events)
+
+
+def test_texts_that_are_cut_are_counted(fit: Fit) -> None:
+    train = [*sentiment(), *records([("good " * 90, "pos"), ("bad " * 90, "neg")])]
+    events = fit(train, sentiment(8), epochs=1)
+    warning = next(event for event in events if isinstance(event, Note) and event.warning)
+    assert warning.message.startswith("2 of 66 train texts were cut at 64 tokens")
+    events = fit(train, train, epochs=1, long="window", overwrite=True)
+    assert not any(isinstance(event, Note) and event.warning for event in events)
+    assert sum(step.examples for step in steps(events)) > 66
+
+
+def test_a_shorter_length_belongs_to_the_model(fit: Fit) -> None:
+    done = saved(fit(sentiment(), sentiment(8), epochs=1, max_length=6))
+    assert tokenizer.load(done.path, read(done.path).config).max_length == 6
+    with pytest.raises(UsageError, match=r"--max-length 99: the model takes at most 64 tokens"):
+        fit(sentiment(), max_length=99, overwrite=True)
+
+
+# Labels.
+
+
+def test_integers_are_sorted_by_value(fit: Fit) -> None:
+    data = records([("good", 10), ("bad", 9), ("film", "2")])
+    done = saved(fit(data, epochs=1))
+    assert json.loads((done.path / "config.json").read_text())["id2label"] == {"0": "2", "1": "9", "2": "10"}
+
+
+def test_given_labels_set_the_order_and_the_limits(fit: Fit) -> None:
+    done = saved(fit(sentiment(), epochs=1, labels=("pos", "neutral", "neg")))
+    assert json.loads((done.path / "config.json").read_text())["id2label"] == {"0": "pos", "1": "neutral", "2": "neg"}
+    with pytest.raises(UsageError, match=r"train.jsonl:1: unknown label 'neg'"):
+        fit(sentiment(), overwrite=True, labels=("pos", "neutral"))
+
+
+def test_a_classifier_that_is_trained_further_keeps_its_labels(fit: Fit, tmp_path: Path) -> None:
+    first = saved(fit(sentiment(), sentiment(16, seed=1), labels=("pos", "neg"), epochs=5))
+    again = fit(sentiment(), sentiment(16, seed=1), model=str(first.path), output=str(tmp_path / "more"), lr=1e-5)
+    assert "labels: pos, neg (those of the base model)" in notes(again) and "new weights: none" in notes(again)
+    evals = [event for event in again if isinstance(event, Eval)]
+    assert evals[0].metrics["accuracy"] == 1.0  # at this rate it can only have kept what it knew
+    other = fit(sentiment(names=("a", "b")), model=str(first.path), output=str(tmp_path / "other"), epochs=1)
+    assert "labels: a, b (sorted" in notes(other)
+
+
+def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
+    dev = records([("good", "pos"), ("film", "mixed"), ("plot", "odd")], "dev.jsonl")
+    with pytest.raises(UsageError, match=r"not: mixed, odd\. Known are: neg, pos\.") as caught:
+        fit(sentiment(), dev)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([["a"], ["b", "a"], []], "multi_label_classification"),
+        ([0.5, 1.25], "regression"),
+        (["3.800", "5.000", "-1.5e3"], "regression"),
+        (["3.800", "4"], "single_label_classification"),
+        ([0, 1], "single_label_classification"),
+        (["a,b", "c"], "single_label_classification"),
+    ],
+)
+def test_the_problem_is_told_from_the_labels(tiny_model: Path, values: list[Any], kind: str) -> None:
+    settings = Settings(model="m", output="o")
+    assert problem.decide(settings, read(tiny_model), records([("", value) for value in values])).problem == kind
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ([], "the training data has no records"),
+        (records([("good", "pos"), ("bad", "pos")]), "all 2 training records have the label 'pos'; two classes"),
+        (records([("good", []), ("bad", [])]), "no training record has a label"),
+        ([Record(0, {"text": "x"}, 7, "f")], r"1 fault:\nf:7: no field 'label' \(the record has: text\)"),
+        ([Record(0, {}, 3, "f", fault="not JSON")], "f:3: not JSON"),
+        (records([(5, "a"), ("b", "b")]), "train.jsonl:1: field 'text' is int, not text"),  # type: ignore[list-item]
+        (records([("a", {"x": 1}), ("b", "b"), ("c", "c")]), r"train.jsonl:1: the label {'x': 1} is neither"),
+        (records([("good", "a")] * 3 + [(1, "b")] * 1002), "(?s)1,002 faults.*and 2 more"),  # type: ignore[list-item]
+    ],
+)
+def test_bad_training_data_is_refused(fit: Fit, tmp_path: Path, train: list[Record], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(train)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_dev_set_is_refused(fit: Fit) -> None:
+    with pytest.raises(UsageError, match="the dev data has no records"):
+        fit(sentiment(), [])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, r"--epochs 0: must be at least 1\."),
+        ({"warmup": 1.0}, r"--warmup 1.0: must be from 0 to below 1\."),
+        ({"metric": "f2"}, r"--metric f2: the evaluation reports accuracy, macro_f1"),
+        ({"class_weights": {"meh": 2.0}}, r"no label is called meh; they are: neg, pos\."),
+    ],
+)
+def test_bad_settings_are_refused(fit: Fit, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(sentiment(), sentiment(8), **values)
+
+
+def test_a_metric_needs_dev(fit: Fit) -> None:
+    with pytest.raises(UsageError, match="need --dev"):
+        fit(sentiment(), patience=1)
+
+
+def test_an_encoder_with_missing_weights_is_refused(tiny_model: Path, tmp_path: Path, fit: Fit) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (broken / name).write_bytes((tiny_model / name).read_bytes())
+    weights = load_file(tiny_model / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "layer.1.output.dense" not in k}, broken / "model.safetensors")
+    with pytest.raises(ModelError, match="lacks weights of the encoder"):
+        fit(sentiment(), model=str(broken))
+
+
+def test_a_directory_in_use_is_not_overwritten(fit: Fit, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty; --overwrite replaces its model"):
+        fit(sentiment())
+    (tmp_path / "out" / "onnx").mkdir()
+    fit(sentiment(), overwrite=True, epochs=1)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "out" / "onnx").exists()  # it was made from other weights
+
+
+# Stopping and going on.
+
+
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(fit: Fit, tmp_path: Path) -> None:
+    train, dev = sentiment(), sentiment(16, seed=1)
+    settings: dict[str, Any] = {"dropout": 0.1, "ema": 0.5, "epochs": 2, "eval_steps": 3}
+    whole = saved(fit(train, dev, output=str(tmp_path / "whole"), **settings))
+    polls = iter([None] * 5 + [signal.SIGINT])
+    with pytest.raises(Interrupted) as caught:
+        fit(train, dev, stop=lambda: next(polls), **settings)
+    assert caught.value.exit_code == 130
+    assert not (tmp_path / "out" / "config.json").exists()
+    with pytest.raises(UsageError, match="--resume continues its run"):
+        fit(train, dev, **settings)
+    with pytest.raises(UsageError, match=r"--lr: was 0\.003, is 0\.1"):
+        fit(train, dev, resume=True, **settings, lr=0.1)
+    with pytest.raises(UsageError, match=r"train data: was"):
+        fit(train[1:], dev, resume=True, **settings)
+    events = fit(train, dev, resume=True, **settings)
+    assert "resumed after step 6" in notes(events)
+    resumed = saved(events)
+    ours, theirs = (load_file(run.path / "model.safetensors") for run in (resumed, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert resumed.metrics == whole.metrics
+    logs = [
+        [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()] for run in (resumed, whole)
+    ]
+    clock = {"time": 0, "examples_per_s": 0, "tokens_per_s": 0, "seconds_left": 0}
+    assert [entry | clock for entry in logs[0]] == [entry | clock for entry in logs[1]]
+
+
+def test_there_must_be_something_to_resume(fit: Fit) -> None:
+    with pytest.raises(UsageError, match="there is no unfinished run to resume"):
+        fit(sentiment(), resume=True)
+
+
+def test_early_stopping_saves_the_best(fit: Fit) -> None:
+    events = fit(sentiment(), sentiment(16, seed=1), epochs=30, patience=2, metric="accuracy", lr=6e-3)
+    evals = [event for event in events if isinstance(event, Eval)]
+    assert len(evals) < 30 and not evals[-1].best and not evals[-2].best
+    assert saved(events).step == evals[-3].step
+
+
+# Losses.
+
+
+def test_class_weights() -> None:
+    targets = torch.tensor([0, 0, 0, 1])
+    labels = ["a", "b", "c"]
+    assert job.class_weights(None, targets, labels) is None
+    balanced = job.class_weights("balanced", targets, labels)
+    assert balanced is not None and balanced.tolist() == pytest.approx([4 / 6, 2, 2])
+    given = job.class_weights({"b": 3.0}, targets, labels)
+    assert given is not None and given.tolist() == [1, 3, 1]
+    hot = job.class_weights("balanced", torch.tensor([[1.0, 0], [1, 1], [1, 0], [0, 0]]), ["a", "b"])
+    assert hot is not None and hot.tolist() == pytest.approx([1 / 3, 3])
+    with pytest.raises(UsageError, match="this task has no classes"):
+        job.class_weights("balanced", torch.tensor([[0.5]]), ["score"])
+
+
+def test_each_loss_is_a_sum_over_examples() -> None:
+    logits = torch.tensor([[2.0, -1.0], [0.5, 0.5]])
+    for kind, targets in (
+        ("single_label_classification", torch.tensor([0, 1])),
+        ("multi_label_classification", torch.tensor([[1.0, 0], [1, 1]])),
+        ("regression", torch.tensor([[1.0, 2], [3, 4]])),
+    ):
+        loss = job.loss(kind, None, 0.0)
+        parts = [loss(logits[i : i + 1], targets[i : i + 1]) for i in range(2)]
+        torch.testing.assert_close(loss(logits, targets), torch.stack(parts).sum())
+    weighted = job.loss("single_label_classification", torch.tensor([1.0, 3.0]), 0.0)
+    plain = job.loss("single_label_classification", None, 0.0)
+    torch.testing.assert_close(weighted(logits[1:], torch.tensor([1])), 3 * plain(logits[1:], torch.tensor([1])))
+
+
+def test_balanced_weights_help_the_rare_class(fit: Fit) -> None:
+    rare = [record for i, record in enumerate(sentiment(200)) if i % 2 == 0 or i % 20 == 1]
+    first = [saved(fit(rare, rare, epochs=1, lr=1e-3, class_weights=w, overwrite=True)) for w in (None, "balanced")]
+    recalls = [done.metrics["per_class"]["pos"]["recall"] for done in first if done.metrics]
+    assert recalls[1] > recalls[0]
+
+
+def test_batches_have_a_mask_only_where_lengths_differ(tiny_model: Path) -> None:
+    from bertcli.training.labelled import prepare
+
+    data = prepare(Settings(model="m", output="o"), read(tiny_model), sentiment(), None).train.examples
+    same = np.flatnonzero(data.lengths == data.lengths[0])
+    assert set(data.arrays(same, 0)) == {"input_ids"}
+    mixed = data.arrays(np.array([data.lengths.argmin(), data.lengths.argmax()]), pad=0)
+    assert mixed["attention_mask"].sum(1).tolist() == [data.lengths.min(), data.lengths.max()]
+    assert (mixed["input_ids"][mixed["attention_mask"] == 0] == 0).all()
+    first = data.ids[data.offsets[3] : data.offsets[4]]
+    assert data.arrays(np.array([3]), 0)["input_ids"][0].tolist() == first.tolist()
