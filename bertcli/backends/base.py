@@ -5,16 +5,11 @@ Try: echo "a gripping film" | bertcli predict --backend onnx
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from bertcli.arrays import Batch
 from bertcli.device import Device
 from bertcli.model import Model
-
-if TYPE_CHECKING:
-    import numpy as np
-
-Batch = Mapping[str, "np.ndarray[Any, Any]"]  # name of an input or output -> array, first axis B
 
 
 class BaseBackend(ABC):

@@ -8,7 +8,8 @@ Try: echo "a gripping film" | bertcli predict -m DIR --backend pytorch
 from collections.abc import Iterable
 from typing import Any
 
-from bertcli.backends.base import BaseBackend, Batch
+from bertcli.arrays import Batch
+from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
