@@ -100,7 +100,7 @@ def measure(job: Job, began: float) -> list[dict[str, Any]]:
         tokens = sum(count for _, count in own) / len(own)
         rows.append({"tokens": f"to {limit}" if limit else "more", "texts": len(own), **_rates(rates, tokens)})
     whole = {"first_result_s": round(first, 3), "peak_mb": round(_peak() / 1e6)}
-    backend, kind = session.backend, session.place.kind
+    backend, kind = session.backend, session.place.type
     return [{"backend": backend.name, "precision": backend.precision, "device": kind, **row, **whole} for row in rows]
 
 

@@ -6,7 +6,7 @@ A new task is one file beside this one with ALIASES, and a class `Task` that ext
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError
@@ -149,6 +149,10 @@ class BaseTask(ABC):
         """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
         field = self.options.label_field
         return {field: lookup(record.fields, field, "--label-field")}
+
+    def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
+        """This task with what the labelled data says is best, such as a threshold; itself where nothing is tuned."""
+        return self
 
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
