@@ -1,14 +1,13 @@
 """The settings of a pre-training run, by the names of the command line's options. Imports nothing heavy."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bertcli.errors import UsageError
-from bertcli.training.settings import Schedule, demand
+from bertcli.training.settings import Precision, Schedule, require_range
 
 Objective = Literal["mlm", "mlm+nsp", "mlm+sop", "causal"]
-OBJECTIVES = ("mlm", "mlm+nsp", "mlm+sop", "causal")
-MASKS = ("token", "word", "span")
+Mask = Literal["token", "word", "span"]
 # layers and width of google-research/bert's published models (Turc et al. 2019, arXiv 1908.08962); 64 to a head
 SIZES = {
     "tiny": (2, 128),
@@ -43,7 +42,7 @@ class PretrainSettings:
     vocab_size: int | None = None
     lowercase: bool = True
     objective: Objective = "mlm"
-    mask: Literal["token", "word", "span"] = "token"
+    mask: Mask = "token"
     mask_rate: float = 0.15
     words: str | None = None
     lengths: tuple[tuple[int, float], ...] = ((128, 1.0),)
@@ -62,30 +61,21 @@ class PretrainSettings:
     eval_steps: int | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        demand(self, ("epochs", "steps", "batch_tokens", "accumulate", "eval_steps", "vocab_size"), 1)
-        demand(self, ("mask_rate", "warmup", "dropout"), 0, below=1)
-        demand(self, ("lr", "weight_decay", "clip_norm", "seed", "dev_tokens"), 0)
-        self._demand_one_model()
-        self._demand_lengths()
-        if self.objective == "causal" and self.mask != "token":
-            raise UsageError(f"--mask {self.mask}: the causal objective masks nothing; leave it out.")
-        if self.objective in ("mlm+nsp", "mlm+sop") and self.pack == "across":
-            raise UsageError(f"--pack across: {self.objective} pairs sentences of one document; leave it out.")
-
-    def _demand_one_model(self) -> None:
-        shapes = {"--model": self.model, "--size": self.size, "--model-config": self.model_config}
-        _demand_at_most_one(shapes, "each says what the model is")
-        words = {"--model": self.model, "--tokenizer": self.tokenizer, "--vocab-size": self.vocab_size}
-        _demand_at_most_one(words, "each says what the vocabulary is")
-        _demand_at_most_one(
-            {"--model": self.model, "--init-embeddings": self.init_embeddings}, "each says where embeddings start"
-        )
-
-    def _demand_lengths(self) -> None:
+        require_range(self, ("epochs", "steps", "batch_tokens", "accumulate", "eval_steps", "vocab_size"), 1)
+        require_range(self, ("mask_rate", "warmup", "dropout"), 0, below=1)
+        require_range(self, ("lr", "weight_decay", "clip_norm", "seed", "dev_tokens"), 0)
+        for rivals, why in (
+            (("model", "size", "model_config"), "each says what the model is"),
+            (("model", "tokenizer", "vocab_size"), "each says what the vocabulary is"),
+            (("model", "init_embeddings"), "each says where embeddings start"),
+        ):
+            named = [f"--{name.replace('_', '-')}" for name in rivals if getattr(self, name) is not None]
+            if len(named) > 1:
+                raise UsageError(f"{' and '.join(named)}: {why}; give one of them.")
         for length, share in self.lengths:
             if length < LEAST or share <= 0:
                 raise UsageError(f"--lengths {length}:{share:g}: a length is at least {LEAST}, a share above 0.")
@@ -93,6 +83,10 @@ class PretrainSettings:
             raise UsageError("--lengths: the shares must add up to 1, as in 128:0.9,512:0.1.")
         if self.batch_tokens < self.longest:
             raise UsageError(f"--batch-tokens {self.batch_tokens}: a batch must hold a block of {self.longest} tokens.")
+        if self.objective == "causal" and self.mask != "token":
+            raise UsageError(f"--mask {self.mask}: the causal objective masks nothing; leave it out.")
+        if self.objective in ("mlm+nsp", "mlm+sop") and self.pack == "across":
+            raise UsageError(f"--pack across: {self.objective} pairs sentences of one document; leave it out.")
 
     @property
     def longest(self) -> int:
@@ -100,11 +94,6 @@ class PretrainSettings:
         return max(length for length, _ in self.lengths)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by option name, as YAML and checkpoints keep them."""
-        return asdict(self) | {"lengths": ",".join(f"{length}:{share:g}" for length, share in self.lengths)}
-
-
-def _demand_at_most_one(options: dict[str, Any], why: str) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)}: {why}; give one of them.")
+        """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
+        values = {field.name: getattr(self, field.name) for field in fields(PretrainSettings)}
+        return values | {"lengths": ",".join(f"{length}:{share:g}" for length, share in self.lengths)}

@@ -5,18 +5,20 @@ python -c "from bertcli.training.settings import Settings; print(Settings(model=
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bertcli.errors import UsageError
-from bertcli.tasks.base import Options
+from bertcli.tasks.base import Options, Scheme
 from bertcli.tokenizer import Long
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
+Problem = Literal["auto", "single", "multi", "regression"]
+Precision = Literal["auto", "bf16", "fp32"]
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 
 
-def demand(settings: object, names: Sequence[str], least: float, below: float | None = None) -> None:
+def require_range(settings: object, names: Sequence[str], least: float, below: float | None = None) -> None:
     """Raise UsageError for the first of these settings that is out of range; None is in any."""
     for name in names:
         value = getattr(settings, name)
@@ -39,13 +41,13 @@ class Settings:
     model: str
     output: str
     task: str = "text-classification"
-    problem: Literal["auto", "single", "multi", "regression"] = "auto"
+    problem: Problem = "auto"
     text_field: str = "text"
     pair_field: str | None = None
     label_field: str = "label"
     label_separator: str = ","
     labels: tuple[str, ...] | None = None
-    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
+    scheme: Scheme = "auto"
     long: Long = "truncate"
     max_length: int | None = None
     epochs: int = 3
@@ -63,13 +65,13 @@ class Settings:
     eval_steps: int | None = None
     metric: str | None = None
     patience: int | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        demand(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)
-        demand(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
-        demand(self, ("lr", "weight_decay", "clip_norm", "seed"), 0)
+        require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)
+        require_range(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
+        require_range(self, ("lr", "weight_decay", "clip_norm", "seed"), 0)
 
     @property
     def options(self) -> Options:
@@ -78,6 +80,6 @@ class Settings:
         return Options(*fields, scheme=self.scheme, null_threshold="auto")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by option name, as YAML and checkpoints keep them."""
-        values = asdict(self)
+        """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
+        values = {field.name: getattr(self, field.name) for field in fields(Settings)}
         return values | {"labels": list(self.labels) if self.labels else None}
