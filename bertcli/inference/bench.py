@@ -19,8 +19,9 @@ from typing import Any
 from bertcli import registry
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
-from bertcli.inference.session import Request, open_session
-from bertcli.inference.stream import Settings, result, stream
+from bertcli.inference.session import open_session
+from bertcli.inference.settings import Request, Settings
+from bertcli.inference.stream import result, stream
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Options
 from bertcli.tokenizer import Features

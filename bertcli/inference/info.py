@@ -13,7 +13,8 @@ import numpy as np
 from bertcli import __version__, device, registry
 from bertcli.arrays import Batch
 from bertcli.inference.batching import collate
-from bertcli.inference.session import Request, Session
+from bertcli.inference.session import Session
+from bertcli.inference.settings import Request
 from bertcli.tokenizer import Tokenizer, Window
 
 PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")

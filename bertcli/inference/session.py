@@ -9,20 +9,9 @@ from dataclasses import dataclass
 from bertcli import device, registry, tokenizer
 from bertcli.backends.base import BaseBackend
 from bertcli.errors import ModelError
+from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
 from bertcli.tasks.base import BaseTask, Options
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line says of model and machine; None and "auto" leave the choice to `open_session`."""
-
-    model: str | None = None
-    task: str | None = None
-    backend: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,17 @@ from bertcli.tokenizer import Features, Long, Tokenizer
 if TYPE_CHECKING:
     import numpy as np
 
-    from bertcli.metrics.bootstrap import Array, Metrics
+    from bertcli.arrays import Array
+    from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 Outputs = Sequence[Arrays]
 Encoded = Features | RecordError
+Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
+OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
+Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,14 @@ class Options:
     top_k: int | None = None
     all_scores: bool = False
     threshold: float | None = None
-    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
-    offset_unit: Literal["codepoint", "utf16", "utf8"] = "codepoint"
+    scheme: Scheme = "auto"
+    offset_unit: OffsetUnit = "codepoint"
     tags: bool = False
     normalize: bool | None = None
     mask: str | None = None
     question: str | None = None
     null_threshold: float | Literal["auto"] | None = None
-    language: Literal["auto", "en", "zh"] = "auto"
+    language: Language = "auto"
 
 
 @dataclass(frozen=True, slots=True)
