@@ -257,10 +257,9 @@ def require_page(report: str | None, output: str | None = None) -> None:
 
 def write_page(voice: Voice, path: str, page: "Page") -> None:
     """Write the HTML page of --report."""
-    from bertcli.data.sinks import write_file
-    from bertcli.report.page import render
+    from bertcli.report.page import render, write
 
-    write_file(path, render(page).encode("utf-8", "backslashreplace"))
+    write(path, render(page))
     voice.note(f"report: {path}")
 
 

@@ -15,7 +15,8 @@ from bertcli.tokenizer import Features, Long, Tokenizer
 if TYPE_CHECKING:
     import numpy as np
 
-    from bertcli.metrics.bootstrap import Array, Metrics
+    from bertcli.arrays import Array
+    from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out

@@ -94,11 +94,11 @@ def explain(voice: Voice, options: Explain) -> int:
     with ExitStack() as stack:
         # SIGTERM ends it at once: a long text takes minutes, and what is finished has been written.
         stack.enter_context(handling(_interrupt, signal.SIGTERM))
-        page = writer = None
+        add_to_page = writer = None
         if options.html:
-            from bertcli.cli.page import Page
+            from bertcli.report.page import explain_page
 
-            page = stack.enter_context(Page(options.html))
+            add_to_page = stack.enter_context(explain_page(options.html))
         if not is_for_people(options.output_format):
             writer = stack.enter_context(open_writer(None, "jsonl"))
         from bertcli.explain.explain import Explainer, View  # imports torch, which takes seconds
@@ -115,8 +115,8 @@ def explain(voice: Voice, options: Explain) -> int:
                     writer.write_error(str(error), record)
                     writer.flush()
                 continue
-            if page:
-                page.add(result)
+            if add_to_page:
+                add_to_page(result)
             if not options.attention:
                 result.pop("attention", None)
             if writer:
