@@ -2,28 +2,28 @@
 
     @dataclass(frozen=True, kw_only=True)
     class Predict(Reading, Request):
-        model: shared.Model
-        top_k: Annotated[int | None, option(type=click.IntRange(1), metavar="K", help="Also list the K best labels.")] = None
+        force: bool = option(False, "Replace an existing --output.")
 
-    @command(EXAMPLES)
+    @command("files model text_field force", EXAMPLES)
     def predict(voice: Voice, options: Predict) -> int:
 
-The order in the class is that of --help. A field without a default takes that of the library's class which the command
-extends, so no default stands twice. Knows click and no command. Try: bertcli predict --help
-"""  # noqa: E501
+The classes of the library that the command extends bring their options along, each with its default and its help.
+Knows click and no command. Try: bertcli predict --help
+"""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
 from bertcli import registry
 from bertcli.cli.terminal import Voice
 from bertcli.errors import UsageError
+from bertcli.option import Option, option
 
 NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -51,63 +51,13 @@ class Command(click.Command):
                     formatter.write(f"  {line.strip()}\n")
 
 
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-    """How a field is written on the command line. attributes: click's, besides those that follow from its type."""
+def command(
+    names: str, examples: str, extra: Sequence[click.Option] = (), **attributes: Any
+) -> Callable[[Callable[[Voice, Any], int]], click.Command]:
+    """Make a command of a function, of its name, with its docstring for --help.
 
-    made: type[click.Parameter]
-    flags: tuple[str, ...]
-    attributes: Mapping[str, Any]
-
-    def build(self, name: str, hint: Any, default: Any) -> click.Parameter:
-        """Click's parameter. hint: the field's type; default: MISSING makes the option required.
-
-        A bool is a flag, a Literal a choice, `tuple[str, ...]` an option that may be repeated, or arguments.
-        """
-        union = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        (kind, *_) = [part for part in union if part is not NoneType]
-        is_flag, is_option = kind is bool, self.made is click.Option
-        settings: dict[str, Any] = {}
-        if is_flag:
-            settings["is_flag"] = True
-        elif get_origin(kind) is Literal:
-            settings["type"] = click.Choice(get_args(kind))
-        elif kind in (int, float):
-            settings["type"] = kind
-        if hint == tuple[str, ...]:
-            settings |= {"multiple": True} if is_option else {"nargs": -1}
-        if default is dataclasses.MISSING:
-            settings["required"] = True
-        elif is_option and (is_flag or default not in (None, ())):
-            settings |= {"default": default, "show_default": not is_flag}
-        long = () if not is_option or any(flag.startswith("--") for flag in self.flags) else (f"--{name}",)
-        names = [name, *self.flags, *(flag.replace("_", "-") for flag in long)]
-        return self.made(names, **{**settings, **self.attributes})
-
-
-def option(*flags: str, **attributes: Any) -> Parameter:
-    """An option `--field-name`, unless a long flag is given."""
-    return Parameter(click.Option, flags, attributes)
-
-
-def argument(**attributes: Any) -> Parameter:
-    """An argument, or several for `tuple[str, ...]`; one whose field may be empty is not required."""
-    return Parameter(click.Argument, (), attributes)
-
-
-def parameters(options: type) -> list[click.Parameter]:
-    """Click's view of the fields that the class itself lists, in their order."""
-    defaults = {field.name: field.default for field in dataclasses.fields(options)}
-    return [
-        parameter.build(name, hint, defaults[name])
-        for name, annotation in options.__annotations__.items()
-        for hint, *several in [get_args(annotation)]
-        for parameter in several
-    ]
-
-
-def command(examples: str, **attributes: Any) -> Callable[[Callable[[Voice, Any], int]], click.Command]:
-    """Make a function of Voice and an options dataclass a command of its name, with its docstring for --help."""
+    names: the fields of its options class that are offered, in the order of --help. extra: more options, after them.
+    """
 
     def decorate(body: Callable[[Voice, Any], int]) -> click.Command:
         options = body.__annotations__["options"]
@@ -115,10 +65,68 @@ def command(examples: str, **attributes: Any) -> Callable[[Callable[[Voice, Any]
         def run(verbose: bool, quiet: bool, **values: Any) -> int:
             return body(Voice(verbose, quiet), options(**values))
 
-        params = [*parameters(options), *parameters(Common)]
+        common = parameters(Common, "config verbose quiet")
+        params = [*parameters(options, names), *extra, *common]
         return Command(body.__name__, callback=run, params=params, help=body.__doc__, epilog=examples, **attributes)
 
     return decorate
+
+
+def parameters(options: type, names: str) -> list[click.Parameter]:
+    """Click's view of the named fields of a dataclass."""
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    return [_parameter(fields[name]) for name in names.split()]
+
+
+def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
+    """A bool is a flag, a Literal a choice, and a `tuple[str, ...]` may be repeated."""
+    option: Option = field.metadata["option"]
+    union = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
+    (kind, *_) = [part for part in union if part is not NoneType]
+    is_flag, many = kind is bool, field.type == tuple[str, ...]
+    attributes: dict[str, Any] = {"type": option.type or _type(kind, option)}
+    if option.is_argument:
+        attributes |= {"nargs": -1 if many else 1, "required": field.default is dataclasses.MISSING}
+        return click.Argument([field.name], metavar=option.metavar, **attributes)
+    if is_flag:
+        attributes = {"is_flag": True}
+    if field.default is dataclasses.MISSING:
+        attributes["required"] = True
+    elif is_flag or field.default not in (None, ()):
+        attributes |= {"default": field.default, "show_default": not is_flag}
+    text = option.text
+    if option.room == "tasks":
+        text = text.format(choices=", ".join(registry.names("tasks")))
+        attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
+    flags = option.flags.split()
+    if not any(flag.startswith("--") for flag in flags):
+        flags.append(f"--{field.name.replace('_', '-')}")
+    attributes |= {"multiple": many, "metavar": option.metavar, "help": text, **option.more}
+    return click.Option([field.name, *flags], **attributes)
+
+
+def _type(kind: Any, option: Option) -> Any:
+    """How the text of an option is read, as its field's type and bounds say; None for text as it is."""
+    if option.choices or get_origin(kind) is Literal:
+        return click.Choice(option.choices or get_args(kind))
+    if option.room and option.room != "tasks":
+        auto = ["auto"] if option.room == "backends" else []
+        return click.Choice([*auto, *registry.names(option.room)])
+    lowest = option.least if option.above is None else option.above
+    highest = option.most if option.below is None else option.below
+    if lowest is None:
+        return kind if kind in (int, float) else None
+    number: Any = click.IntRange if kind is int else click.FloatRange
+    return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
+
+
+def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Turn a task's alias into its name."""
+    return value if value is None else str(registry.load("tasks", value).Task.name)
+
+
+def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in registry.names("tasks") if name.startswith(incomplete)]
 
 
 def spelt(options: Any) -> dict[str, object]:
@@ -174,15 +182,11 @@ def _read(path: str) -> Mapping[Any, Any]:
 class Common:
     """What every command has besides its own options."""
 
-    config: Annotated[
-        str | None,
-        option(
-            expose_value=False,
-            is_eager=True,
-            callback=apply_config,
-            metavar="FILE",
-            help="YAML file with defaults for these options.",
-        ),
-    ] = None
-    verbose: Annotated[bool, option("-v", help="Say what is chosen and why, also when stderr is no terminal.")] = False
-    quiet: Annotated[bool, option("-q", help="Say nothing but errors.")] = False
+    config: str | None = option(
+        None,
+        "YAML file with defaults for these options.",
+        "FILE",
+        more={"expose_value": False, "is_eager": True, "callback": apply_config},
+    )
+    verbose: bool = option(False, "Say what is chosen and why, also when stderr is no terminal.", flags="-v")
+    quiet: bool = option(False, "Say nothing but errors.", flags="-q")

@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bertcli.errors import UsageError
-from bertcli.training.settings import Precision, Schedule, require_range
+from bertcli.option import like, option
+from bertcli.training.settings import Precision, Schedule, Settings, require_range
 
 Objective = Literal["mlm", "mlm+nsp", "mlm+sop", "causal"]
 Mask = Literal["token", "word", "span"]
@@ -21,48 +22,55 @@ SIZE, VOCABULARY = "mini", 30_522  # where nothing says otherwise; the second as
 LEAST = 8  # tokens in a block: below this there is nothing to learn from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
     """All that decides the result of a run, besides the corpus. Raises UsageError for what does not go together.
 
-    model: a checkpoint to go on from; else size or model_config gives the shape of a new one, and tokenizer (a
-    directory) or vocab_size with lowercase (one to be trained) its vocabulary. lengths: tokens of a block and the share
-    of all steps with it. batch_tokens: in a batch, over all processes; a step takes `accumulate` times as many.
-    epochs: passes over the corpus, unless steps says how many steps. dropout: None keeps the model's own in training;
-    what a saved config.json says of dropout, for fine-tuning, is always the model's own. eval_steps: None for ten
-    evaluations.
+    lengths: tokens of a block and the share of all steps with it. batch_tokens: in a batch, over all processes; a step
+    takes `accumulate` times as many. dropout: None keeps the model's own in training; what a saved config.json says of
+    dropout, for fine-tuning, is always the model's own. eval_steps: None for ten evaluations.
     """
 
     output: str
-    model: str | None = None
+    model: str | None = option(None, "Or go on with a checkpoint: a directory or a Hub name.", "MODEL", flags="-m")
     size: str | None = None
     model_config: str | None = None
     init_embeddings: str | None = None
-    tokenizer: str | None = None
-    vocab_size: int | None = None
-    lowercase: bool = True
-    objective: Objective = "mlm"
-    mask: Mask = "token"
-    mask_rate: float = 0.15
-    words: str | None = None
+    tokenizer: str | None = option(None, "Take the vocabulary of this directory or Hub name.", "DIR")
+    vocab_size: int | None = option(
+        None, f"Or train one of N pieces on the corpus.  [default: {VOCABULARY}]", "N", least=1
+    )
+    lowercase: bool = option(
+        True,
+        "Whether a vocabulary that is trained drops case and accents as BERT's does.  [default: uncased]",
+        flags="--uncased/--cased",
+    )
+    objective: Objective = option("mlm", "Masked words; with next sentence or sentence order; or next word.")
+    mask: Mask = option("token", "What is masked at once: tokens, whole words, or spans of words.")
+    mask_rate: float = option(0.15, "Share of the tokens that is masked.", above=0, below=1)
+    words: str | None = option(None, "What finds the words of Chinese: jieba, or a file of words.", "jieba|FILE")
     lengths: tuple[tuple[int, float], ...] = ((128, 1.0),)
-    pack: Literal["document", "across"] = "document"
-    dev_tokens: int = 200_000
-    epochs: int = 1
-    steps: int | None = None
-    batch_tokens: int = 4096
-    accumulate: int = 1
-    lr: float = 5e-4
-    schedule: Schedule = "linear"
-    warmup: float = 0.06
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    dropout: float | None = 0.0
-    eval_steps: int | None = None
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    precision: Precision = "auto"
-    seed: int = 0
+    pack: Literal["document", "across"] = option("document", "Whether a block keeps to one document.")
+    dev_tokens: int = option(200_000, "Held out to score on, in whole documents; at most a fiftieth.", least=0)
+    epochs: int = option(1, "Passes over the corpus.", least=1)
+    steps: int | None = option(None, "Steps of the optimiser, instead of --epochs.", "N", least=1)
+    batch_tokens: int = like(Settings, "batch_tokens", 4096)
+    accumulate: int = like(Settings, "accumulate")
+    lr: float = like(Settings, "lr", 5e-4)
+    schedule: Schedule = like(Settings, "schedule")
+    warmup: float = like(Settings, "warmup")
+    weight_decay: float = like(Settings, "weight_decay")
+    clip_norm: float = like(Settings, "clip_norm")
+    dropout: float | None = option(
+        0.0, "Dropout while pre-training; fine-tuning keeps the model's own.", least=0, most=1
+    )
+    eval_steps: int | None = option(
+        None, "Steps between evaluations, each with a checkpoint.  [default: a tenth]", "N", least=1
+    )
+    gradient_checkpointing: bool = option(False, "Compute activations twice instead of keeping them.")
+    compile: bool = option(False, "Compile the layers with torch.compile, which pays on a GPU.")
+    precision: Precision = option("auto", "auto: bf16 where CPU or GPU multiply it natively.")
+    seed: int = like(Settings, "seed")
 
     def __post_init__(self) -> None:
         require_range(self, ("epochs", "steps", "batch_tokens", "accumulate", "eval_steps", "vocab_size"), 1)

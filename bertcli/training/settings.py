@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bertcli.errors import UsageError
+from bertcli.inference.settings import Request
+from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.base import Options, Scheme
 from bertcli.tokenizer import Long
 
@@ -28,45 +30,49 @@ def require_range(settings: object, names: Sequence[str], least: float, below: f
         raise UsageError(f"--{name.replace('_', '-')} {value}: must be {bounds}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All that decides the result of a run, besides the data. Raises UsageError for values out of range.
 
     batch_tokens: padded tokens in a batch, over all processes together; a step takes `accumulate` batches.
-    warmup: share of all steps. ema: decay a step of the averaged weights, 0 for none. dropout: None keeps the
-    base model's. eval_steps: steps between evaluations, None for once an epoch. patience: evaluations without a better
-    `metric` before the run stops, None for never.
+    dropout: None keeps the base model's. eval_steps: None for once an epoch. patience: None to run to the end.
     """
 
-    model: str
+    model: str = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
     output: str
-    task: str = "text-classification"
-    problem: Problem = "auto"
-    text_field: str = "text"
-    pair_field: str | None = None
-    label_field: str = "label"
-    label_separator: str = ","
+    task: str = like(Request, "task", "text-classification")
+    problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")
+    text_field: str = like(Options, "text_field")
+    pair_field: str | None = like(Options, "pair_field")
+    label_field: str = like(Options, "label_field")
+    label_separator: str = like(Options, "label_separator")
     labels: tuple[str, ...] | None = None
-    scheme: Scheme = "auto"
-    long: Long = "truncate"
-    max_length: int | None = None
-    epochs: int = 3
-    batch_tokens: int = 1024
-    accumulate: int = 1
-    lr: float = 1e-4
-    schedule: Schedule = "linear"
-    warmup: float = 0.06
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    dropout: float | None = None
-    label_smoothing: float = 0.0
+    scheme: Scheme = like(Options, "scheme")
+    long: Long = option(
+        "truncate",
+        "Texts over --max-length: overlapping windows, or a cut that is reported.",
+        choices=("window", "truncate"),
+    )
+    max_length: int | None = option(None, "Most tokens in a window.  [default: what the model has]", "N", least=3)
+    epochs: int = option(3, "Passes over the training data.", least=1)
+    batch_tokens: int = option(1024, "Most tokens in a batch.", least=1)
+    accumulate: int = option(1, "Batches in a step of the optimiser.", least=1)
+    lr: float = option(1e-4, "Highest learning rate.", above=0)
+    schedule: Schedule = option("linear", "How the learning rate falls to 0.")
+    warmup: float = option(0.06, "Share of the steps in which the learning rate rises.", least=0, most=1)
+    weight_decay: float = option(0.01, "AdamW's weight decay, not on biases and LayerNorm.", least=0)
+    clip_norm: float = option(1.0, "Largest norm of the gradients.", least=0)
+    dropout: float | None = option(None, "Dropout.  [default: the model's own]", least=0, most=1)
+    label_smoothing: float = option(0.0, "Share of a label's weight given to the others.", least=0, most=1)
     class_weights: ClassWeights = None
-    ema: float = 0.0
-    eval_steps: int | None = None
-    metric: str | None = None
-    patience: int | None = None
-    precision: Precision = "auto"
-    seed: int = 0
+    ema: float = option(
+        0.0, "Decay of the average of the weights that is kept; 0: the weights themselves.", least=0, most=1
+    )
+    eval_steps: int | None = option(None, "Steps between evaluations.  [default: once an epoch]", "N", least=1)
+    metric: str | None = option(None, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]")
+    patience: int | None = option(None, "Stop after so many evaluations without a better --metric.", "N", least=1)
+    precision: Precision = option("auto", "auto: bf16 where the CPU or GPU multiplies it natively.")
+    seed: int = option(0, "Seed of everything random.", least=0)
 
     def __post_init__(self) -> None:
         require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)

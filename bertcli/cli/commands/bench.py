@@ -19,28 +19,17 @@ bertcli bench -m DIR --backend onnx --format json | jq -s 'max_by(.texts_per_s)'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench(shared.Reading, Options, Request, Settings):
+class Bench(shared.Files, shared.Reading, shared.Formatted, Options, Request, Settings):
     """The options of `bertcli bench`."""
 
-    files: shared.Files = ()
-    model: shared.Model
-    task: shared.Task
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    question: shared.Question
-    long: shared.Long
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    output_format: shared.Format = None
-    backend: shared.Backend
-    device: shared.Device
-    threads: shared.Threads
-    precision: shared.Precision
-    batch_tokens: shared.BatchTokens
 
-
-@command(EXAMPLES)
+@command(
+    """
+    files model task text_field pair_field question long input_format columns encoding output_format
+    backend device threads precision batch_tokens
+    """,
+    EXAMPLES,
+)
 def bench(voice: Voice, options: Bench) -> int:
     """Measure texts and tokens a second, time to the first result and peak memory on FILES or on made-up texts.
 

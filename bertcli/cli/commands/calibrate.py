@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
 
 from bertcli.cli import shared
-from bertcli.cli.options import command, option
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit
 from bertcli.inference.settings import Request, Settings
+from bertcli.option import option
 from bertcli.tasks.base import Options
 
 EXAMPLES = """
@@ -20,46 +20,28 @@ bertcli calibrate dev.jsonl -m DIR --target "precision>=0.9"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(shared.Reading, Options, Request, Settings):
+class Calibrate(shared.Files, shared.Reading, shared.Formatted, Options, Request, Settings):
     """The options of `bertcli calibrate`."""
 
-    files: shared.Files = ()
-    model: shared.Model
-    output: Annotated[
-        str | None,
-        option(
-            "-o",
-            type=shared.PATH,
-            metavar="DIR",
-            help="Write a calibrated copy of the model here.  [default: into the model itself]",
-        ),
-    ] = None
-    task: shared.Task
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    label_field: shared.LabelField
-    label_separator: shared.LabelSeparator
-    scheme: shared.Scheme
-    target: Annotated[
-        str | None,
-        option(
-            metavar="METRIC>=X",
-            help="What each label's threshold must reach, precision or recall.  [default: the best F1]",
-        ),
-    ] = None
-    long: shared.Long
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    output_format: shared.Format = None
-    backend: shared.Backend
-    device: shared.Device
-    threads: shared.Threads
-    precision: shared.Precision
-    batch_tokens: shared.BatchTokens
+    output: str | None = option(
+        None,
+        "Write a calibrated copy of the model here.  [default: into the model itself]",
+        "DIR",
+        flags="-o",
+        type=shared.PATH,
+    )
+    target: str | None = option(
+        None, "What each label's threshold must reach, precision or recall.  [default: the best F1]", "METRIC>=X"
+    )
 
 
-@command(EXAMPLES)
+@command(
+    """
+    files model output task text_field pair_field label_field label_separator scheme target long
+    input_format columns encoding output_format backend device threads precision batch_tokens
+    """,
+    EXAMPLES,
+)
 def calibrate(voice: Voice, options: Calibrate) -> int:
     """Fit a temperature, and for several labels a threshold each, to the labelled records in FILES or stdin.
 

@@ -3,13 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from bertcli.cli import shared
-from bertcli.cli.options import command, option
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
-from bertcli.training.settings import Settings
+from bertcli.inference.settings import Request
+from bertcli.option import like, option
+from bertcli.tasks.base import Options, Scheme
+from bertcli.training.settings import Problem, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,31 +36,28 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(shared.Reading):
+class Check(shared.Reading, shared.Formatted):
     """The options of `bertcli check`."""
 
-    train: shared.Files = ()
-    dev: Annotated[
-        tuple[str, ...], option(metavar="FILE", help="Records to be scored on; is any also in TRAIN? Repeatable.")
-    ] = ()
-    model: Annotated[
-        str | None, option("-m", metavar="MODEL", help="Count tokens as this model does: a directory or a Hub name.")
-    ] = None
-    task: shared.Task = None
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    label_field: shared.LabelField = Settings.label_field
-    label_separator: shared.LabelSeparator = Settings.label_separator
-    scheme: shared.Scheme = Settings.scheme
-    problem: shared.Problem = Settings.problem
-    question: shared.Question = None
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    output_format: shared.FormatOrJson = None
+    train: tuple[str, ...] = option((), is_argument=True, type=shared.PATH)
+    dev: tuple[str, ...] = option((), "Records to be scored on; is any also in TRAIN? Repeatable.", "FILE")
+    model: str | None = option(None, "Count tokens as this model does: a directory or a Hub name.", "MODEL", flags="-m")
+    task: str | None = like(Request, "task")
+    label_field: str = like(Options, "label_field")
+    label_separator: str = like(Options, "label_separator")
+    scheme: Scheme = like(Options, "scheme")
+    problem: Problem = like(Settings, "problem")
+    question: str | None = like(Options, "question")
 
 
-@command(EXAMPLES)
+@command(
+    """
+    train dev model task text_field pair_field label_field label_separator scheme problem question
+    input_format columns encoding output_format
+    """,
+    EXAMPLES,
+    extra=[click.Option(["output_format", "--json"], flag_value="json", help="As --format json.")],
+)
 def check(voice: Voice, options: Check) -> int:
     """Look for faults in the labelled records of TRAIN or stdin, and of --dev.
 

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
 
 from bertcli.cli import shared
-from bertcli.cli.options import command, option
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
 from bertcli.inference.settings import Request, Settings
+from bertcli.option import option
 from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
@@ -29,66 +32,47 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 """
 
 
+class Number(click.ParamType[Any]):
+    """A number, or `auto`."""
+
+    name = "NUMBER|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse it."""
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"'{value}' is neither a number nor `auto`.", param, ctx)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(shared.Reading, Options, Request, Settings):
+class Evaluate(shared.Files, shared.Reading, shared.Formatted, shared.Reported, Options, Request, Settings):
     """The options of `bertcli evaluate`."""
 
-    files: shared.Files = ()
-    model: shared.Model
-    task: shared.Task
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    label_field: shared.LabelField
-    label_separator: shared.LabelSeparator
-    scheme: shared.Scheme
-    threshold: shared.Threshold
-    mask: shared.Mask
-    question: shared.Question
-    null_threshold: Annotated[
-        float | Literal["auto"] | None,
-        option(
-            type=shared.Number(),
-            help="Log-odds under which a question has no answer; "
-            "auto: the best on this data, which the model then keeps.",
-        ),
-    ]
-    language: shared.Language
-    long: shared.Long
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    output_format: shared.Format = None
-    errors: Annotated[
-        str | None,
-        option(
-            type=shared.PATH,
-            metavar="FILE",
-            help="Write the wrong items here, most confident first (JSONL, TSV or CSV).",
-        ),
-    ] = None
-    report: shared.Report = None
-    compare: Annotated[
-        str | None,
-        option(
-            metavar="OTHER",
-            help="Test the difference to another model, or to an earlier evaluation's JSON, on the same data.",
-        ),
-    ] = None
-    fail_under: Annotated[
-        tuple[str, ...],
-        option(
-            metavar="METRIC=X",
-            help="Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.",
-        ),
-    ] = ()
-    backend: shared.Backend
-    device: shared.Device
-    threads: shared.Threads
-    precision: shared.Precision
-    batch_tokens: shared.BatchTokens
+    null_threshold: float | Literal["auto"] | None = option(
+        None,
+        "Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
+        type=Number(),
+    )
+    errors: str | None = option(
+        None, "Write the wrong items here, most confident first (JSONL, TSV or CSV).", "FILE", type=shared.PATH
+    )
+    compare: str | None = option(
+        None, "Test the difference to another model, or to an earlier evaluation's JSON, on the same data.", "OTHER"
+    )
+    fail_under: tuple[str, ...] = option(
+        (), "Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.", "METRIC=X"
+    )
 
 
-@command(EXAMPLES)
+@command(
+    """
+    files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
+    language long input_format columns encoding output_format errors report compare fail_under
+    backend device threads precision batch_tokens
+    """,
+    EXAMPLES,
+)
 def evaluate(voice: Voice, options: Evaluate) -> int:
     """Score predictions against the labels in FILES or stdin.
 
@@ -102,7 +86,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.evaluation.results import listed
     from bertcli.inference.session import open_session
 
-    shared.require_page(options.report)
+    options.require_page()
     _require_errors_writable(options)
     records = options.open(options.files)
     session = open_session(options, options)
@@ -130,7 +114,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     if options.report:
         from bertcli.report.page import Report
 
-        shared.write_page(voice, options.report, Report(evaluation.model, evaluation))
+        options.write_page(voice, Report(evaluation.model, evaluation))
     _keep(voice, session, options, session.task.learned(evaluation.metrics))
     for fault in evaluation.faults:
         voice.warn(fault)

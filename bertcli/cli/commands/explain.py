@@ -4,13 +4,14 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.cli import shared
-from bertcli.cli.options import argument, command, option
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, handling, is_for_people, stdout_console
 from bertcli.errors import Exit, Interrupted, RecordError, UsageError
 from bertcli.inference.settings import Request
+from bertcli.option import option
 from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
@@ -33,43 +34,27 @@ bertcli explain -m DIR --input reviews.jsonl > explained.jsonl
 class Explain(shared.Reading, Options, Request):
     """The options of `bertcli explain`."""
 
-    texts: Annotated[tuple[str, ...], argument(metavar="[TEXT]...")] = ()
-    model: shared.Model
-    task: shared.Task
-    target: Annotated[
-        str | None,
-        option(metavar="LABEL", help="Explain this label, entity type or answer, not what was predicted."),
-    ] = None
-    pair: Annotated[str | None, option(metavar="TEXT", help="The second text of a pair.")] = None
-    context: Annotated[str | None, option(metavar="TEXT", help="Answer TEXT, a question, from this.")] = None
-    attention: Annotated[bool, option(help="Also give the weights of self-attention, by layer and head.")] = False
-    layer: Annotated[
-        int | None, option(type=shared.COUNT, metavar="N", help="Only the attention of this layer, from 1.")
-    ] = None
-    head: Annotated[
-        int | None, option(type=shared.COUNT, metavar="N", help="Only the attention of this head, from 1.")
-    ] = None
-    html: Annotated[
-        str | None, option(type=shared.PATH, metavar="FILE", help="Also write a page with all of it, in one file.")
-    ] = None
-    files: Annotated[
-        tuple[str, ...], option("--input", type=shared.PATH, metavar="FILE", help="Read records. Repeatable.")
-    ] = ()
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    question: shared.Question
-    long: shared.Long
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    output_format: Annotated[
-        Literal["rich", "jsonl"] | None, option("-f", "--format", help="[default: rich on a terminal, else jsonl]")
-    ] = None
-    device: shared.Device
-    threads: shared.Threads
+    texts: tuple[str, ...] = option((), metavar="[TEXT]...", is_argument=True)
+    target: str | None = option(None, "Explain this label, entity type or answer, not what was predicted.", "LABEL")
+    pair: str | None = option(None, "The second text of a pair.", "TEXT")
+    context: str | None = option(None, "Answer TEXT, a question, from this.", "TEXT")
+    attention: bool = option(False, "Also give the weights of self-attention, by layer and head.")
+    layer: int | None = option(None, "Only the attention of this layer, from 1.", "N", least=1)
+    head: int | None = option(None, "Only the attention of this head, from 1.", "N", least=1)
+    html: str | None = option(None, "Also write a page with all of it, in one file.", "FILE", type=shared.PATH)
+    files: tuple[str, ...] = option((), "Read records. Repeatable.", "FILE", flags="--input", type=shared.PATH)
+    output_format: Literal["rich", "jsonl"] | None = option(
+        None, "[default: rich on a terminal, else jsonl]", flags="-f --format"
+    )
 
 
-@command(EXAMPLES)
+@command(
+    """
+    texts model task target pair context attention layer head html files text_field pair_field question long
+    input_format columns encoding output_format device threads
+    """,
+    EXAMPLES,
+)
 def explain(voice: Voice, options: Explain) -> int:
     """Show what each word added to the score of what predict finds in TEXT, in files, or in the lines of stdin.
 

@@ -4,15 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import click
 
 from bertcli import registry
 from bertcli.cli import shared
-from bertcli.cli.options import argument, command, option
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice
 from bertcli.errors import Exit, UsageError
+from bertcli.inference.settings import Request
+from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
@@ -29,25 +31,18 @@ head -512 texts.txt | bertcli export DIR --calibrate -
 class Export(shared.Reading, Options):
     """The options of `bertcli export`."""
 
-    model: Annotated[str, argument(metavar="DIR", type=click.Path(exists=True, file_okay=False))]
-    task: shared.Task = None
-    files: Annotated[
-        tuple[str, ...],
-        option(
-            "--calibrate",
-            metavar="FILE",
-            help="Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.",
-        ),
-    ]
-    samples: Annotated[int, option(type=shared.COUNT, help="How many texts to calibrate on.")] = SAMPLES
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
+    model: str = option(REQUIRED, metavar="DIR", is_argument=True, type=click.Path(exists=True, file_okay=False))
+    task: str | None = like(Request, "task")
+    files: tuple[str, ...] = option(
+        REQUIRED,
+        "Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.",
+        "FILE",
+        flags="--calibrate",
+    )
+    samples: int = option(SAMPLES, "How many texts to calibrate on.", least=1)
 
 
-@command(EXAMPLES)
+@command("model task files samples text_field pair_field input_format columns encoding", EXAMPLES)
 def export(voice: Voice, options: Export) -> int:
     """Write onnx/model.onnx and a static int8 onnx/model_quantized.onnx into the model directory DIR.
 

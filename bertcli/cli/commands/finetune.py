@@ -3,17 +3,18 @@
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bertcli import device
 from bertcli.cli import shared
-from bertcli.cli.options import command, option, spelt
+from bertcli.cli.options import command, spelt
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
+from bertcli.option import REQUIRED, option
 from bertcli.tasks.base import Options
-from bertcli.training.settings import ClassWeights, Precision, Settings
+from bertcli.training.settings import ClassWeights, Settings
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
@@ -56,86 +57,34 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(shared.Reading, Settings):
+class Finetune(shared.Training, shared.Reading, Settings):
     """The options of `bertcli finetune`."""
 
-    train: Annotated[tuple[str, ...], option(metavar="FILE", help="Labelled records to learn from. Repeatable.")]
-    dev: Annotated[
-        tuple[str, ...],
-        option(metavar="FILE", help="Labelled records to score on; the best weights are kept. Repeatable."),
-    ] = ()
-    model: Annotated[str, option("-m", metavar="MODEL", help="Base model: a directory or a Hub name.")]
-    task: Annotated[str, shared.TASK]
-    output: shared.Output
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    label_field: shared.LabelField
-    label_separator: shared.LabelSeparator
-    scheme: shared.Scheme
-    problem: shared.Problem
-    labels: Annotated[
-        tuple[str, ...] | None,
-        option(type=Names(), help="The labels in their order.  [default: the model's own, else sorted]"),
-    ]
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    long: Annotated[
-        Literal["window", "truncate"],
-        option(help="Texts over --max-length: overlapping windows, or a cut that is reported."),
-    ]
-    max_length: Annotated[
-        int | None,
-        option(type=click.IntRange(3), metavar="N", help="Most tokens in a window.  [default: what the model has]"),
-    ]
-    epochs: Annotated[int, option(type=shared.COUNT, help="Passes over the training data.")]
-    lr: shared.LearningRate
-    schedule: shared.Schedule
-    warmup: shared.Warmup
-    batch_tokens: shared.BatchTokens
-    accumulate: shared.Accumulate
-    weight_decay: shared.WeightDecay
-    clip_norm: shared.ClipNorm
-    dropout: Annotated[float | None, option(type=shared.SHARE, help="Dropout.  [default: the model's own]")]
-    label_smoothing: Annotated[float, option(type=shared.SHARE, help="Share of a label's weight given to the others.")]
-    class_weights: Annotated[
-        ClassWeights,
-        option(type=Weights(), help="`balanced`, or LABEL=NUMBER,…: how much each label's examples count."),
-    ]
-    ema: Annotated[
-        float,
-        option(type=shared.SHARE, help="Decay of the average of the weights that is kept; 0: the weights themselves."),
-    ]
-    eval_steps: Annotated[
-        int | None,
-        option(type=shared.COUNT, metavar="N", help="Steps between evaluations.  [default: once an epoch]"),
-    ]
-    metric: Annotated[
-        str | None, option(help="Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]")
-    ]
-    patience: Annotated[
-        int | None,
-        option(type=shared.COUNT, metavar="N", help="Stop after so many evaluations without a better --metric."),
-    ]
-    seed: shared.Seed
-    device: shared.Device = "auto"
-    threads: shared.Threads = None
-    precision: Annotated[Precision, option(help="auto: bf16 where the CPU or GPU multiplies it natively.")]
-    resume: shared.Resume = False
-    overwrite: shared.Overwrite = False
-    export: Annotated[
-        bool,
-        option(
-            "--export/--no-export",
-            show_default=True,
-            help="Write the ONNX files at the end, calibrated on training texts.",
-        ),
-    ] = True
-    track: shared.Track = None
-    report: shared.Report = None
+    train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
+    dev: tuple[str, ...] = option((), "Labelled records to score on; the best weights are kept. Repeatable.", "FILE")
+    labels: tuple[str, ...] | None = option(
+        None, "The labels in their order.  [default: the model's own, else sorted]", type=Names()
+    )
+    class_weights: ClassWeights = option(
+        None, "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.", type=Weights()
+    )
+    export: bool = option(
+        True,
+        "Write the ONNX files at the end, calibrated on training texts.",
+        flags="--export/--no-export",
+        more={"show_default": True},
+    )
 
 
-@command(EXAMPLES)
+@command(
+    """
+    train dev model task output text_field pair_field label_field label_separator scheme problem labels
+    input_format columns encoding long max_length epochs lr schedule warmup batch_tokens accumulate weight_decay
+    clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads precision
+    resume overwrite export track report
+    """,
+    EXAMPLES,
+)
 def finetune(voice: Voice, options: Finetune) -> int:
     """Train MODEL for a task on labelled records.
 
@@ -148,7 +97,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
     from bertcli.training.finetune import finetune
     from bertcli.training.run import Saved
 
-    shared.require_page(options.report, options.output)
+    options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
     train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     saved: Saved | None = None
@@ -185,7 +134,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
             "weights of step": saved.step,
         }
         evaluation = _scored(options, saved, as_in_predict) if options.dev else None
-        shared.write_training_page(voice, options.report, saved, facts, evaluation)
+        options.write_training_page(voice, saved, facts, evaluation)
     return Exit.OK
 
 

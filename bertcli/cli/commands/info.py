@@ -16,20 +16,11 @@ bertcli info -m DIR --format json | jq -r .choice.reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Info(Request, Settings):
+class Info(shared.Formatted, Request, Settings):
     """The options of `bertcli info`."""
 
-    model: shared.Model
-    task: shared.Task
-    output_format: shared.Format = None
-    backend: shared.Backend
-    device: shared.Device
-    threads: shared.Threads
-    precision: shared.Precision
-    batch_tokens: shared.BatchTokens
 
-
-@command(EXAMPLES)
+@command("model task output_format backend device threads precision batch_tokens", EXAMPLES)
 def info(voice: Voice, options: Info) -> int:
     """Show versions, devices, the choice of backend and precision with its reason, and the model's facts.
 

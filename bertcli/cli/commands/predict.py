@@ -7,16 +7,15 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import click
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.cli import shared
-from bertcli.cli.options import command, option, spelt
+from bertcli.cli.options import command, spelt
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.inference.settings import Request, Settings
-from bertcli.tasks.base import OffsetUnit, Options
+from bertcli.option import option
+from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
@@ -45,77 +44,39 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(shared.Reading, Options, Request, Settings):
+class Predict(shared.Files, shared.Reading, Options, Request, Settings):
     """The options of `bertcli predict`."""
 
-    files: shared.Files = ()
-    model: shared.Model
-    task: shared.Task
-    text_field: shared.TextField
-    pair_field: shared.PairField
-    top_k: Annotated[
-        int | None, option(type=shared.COUNT, metavar="K", help="Also list the K best labels with their scores.")
-    ]
-    all_scores: Annotated[bool, option(help="Also give every label's score.")]
-    threshold: shared.Threshold
-    offset_unit: Annotated[OffsetUnit, option(help="In what start and end of an entity count.")]
-    mask: shared.Mask
-    question: shared.Question
-    null_threshold: Annotated[
-        float | None,
-        option(
-            metavar="NUMBER",
-            help="Log-odds under which a question has no answer.  [default: the model's, if it has one]",
-        ),
-    ]
-    normalize: Annotated[
-        bool | None,
-        option(
-            "--normalize/--no-normalize",
-            help="Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",
-        ),
-    ]
-    long: shared.Long
-    input_format: shared.InputFormat
-    columns: shared.Columns
-    encoding: shared.Encoding
-    shard: Annotated[
-        str | None,
-        option(metavar="I/N", help="Only the I-th of N parts of FILES; the results of all, in order, are whole."),
-    ] = None
-    output_format: Annotated[
-        Literal["rich", "jsonl", "tsv", "csv", "conll", "npy"] | None,
-        option("-f", "--format", help="[default: by the extension of --output; rich on a terminal, else jsonl]"),
-    ] = None
-    output: Annotated[
-        str | None,
-        option("-o", type=shared.PATH, metavar="FILE", help="Write here, complete or not at all.  [default: stdout]"),
-    ] = None
-    force: Annotated[bool, option(help="Replace an existing --output.")] = False
-    resume: Annotated[
-        bool, option(help="Go on where an interrupted run with the same input, model and options ended; else begin.")
-    ] = False
-    on_error: Annotated[
-        Literal["record", "skip", "fail"],
-        option(help="A bad record: an error record in its place, nothing, or the end of the run."),
-    ] = "record"
-    max_wait_ms: Annotated[
-        float, option(type=click.FloatRange(0), help="How long a record may wait for others to share a batch.")
-    ]
-    backend: shared.Backend
-    device: shared.Device
-    threads: shared.Threads
-    precision: shared.Precision
-    batch_tokens: shared.BatchTokens
-    engine: Annotated[
-        Literal["local", "ray"], option(help="This process, or actors of Ray Data, which read FILES by themselves.")
-    ] = "local"
-    address: Annotated[
-        str | None, option(metavar="ADDRESS", help="Ray cluster.  [default: a Ray of this machine alone]")
-    ] = None
+    shard: str | None = option(
+        None, "Only the I-th of N parts of FILES; the results of all, in order, are whole.", "I/N"
+    )
+    output_format: Literal["rich", "jsonl", "tsv", "csv", "conll", "npy"] | None = option(
+        None, "[default: by the extension of --output; rich on a terminal, else jsonl]", flags="-f --format"
+    )
+    output: str | None = option(
+        None, "Write here, complete or not at all.  [default: stdout]", "FILE", flags="-o", type=shared.PATH
+    )
+    force: bool = option(False, "Replace an existing --output.")
+    resume: bool = option(
+        False, "Go on where an interrupted run with the same input, model and options ended; else begin."
+    )
+    on_error: Literal["record", "skip", "fail"] = option(
+        "record", "A bad record: an error record in its place, nothing, or the end of the run."
+    )
+    engine: Literal["local", "ray"] = option(
+        "local", "This process, or actors of Ray Data, which read FILES by themselves."
+    )
+    address: str | None = option(None, "Ray cluster.  [default: a Ray of this machine alone]", "ADDRESS")
 
 
-@command(EXAMPLES)
+@command(
+    """
+    files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
+    long input_format columns encoding shard output_format output force resume on_error max_wait_ms
+    backend device threads precision batch_tokens engine address
+    """,
+    EXAMPLES,
+)
 def predict(voice: Voice, options: Predict) -> int:
     """Read records from FILES or stdin and write one result for each.
 

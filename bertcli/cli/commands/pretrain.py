@@ -3,17 +3,17 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import click
 
 from bertcli import device
 from bertcli.cli import shared
-from bertcli.cli.options import command, option, spelt
+from bertcli.cli.options import command, spelt
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
-from bertcli.pretraining.settings import SIZE, SIZES, VOCABULARY, Mask, Objective, PretrainSettings
-from bertcli.training.settings import Precision
+from bertcli.option import option
+from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 
 NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 FILE = click.Path(exists=True, dir_okay=False)
@@ -46,106 +46,37 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(shared.RawText, PretrainSettings):
+class Pretrain(shared.Training, shared.RawText, PretrainSettings):
     """The options of `bertcli pretrain`."""
 
-    corpus: shared.CorpusFiles
-    text_field: shared.CorpusTextField
-    document_per: shared.DocumentPer
-    encoding: shared.CorpusEncoding
-    on_error: shared.OnFault
-    output: shared.Output
-    size: Annotated[
-        str | None,
-        option(type=click.Choice(list(SIZES)), help=f"A new BERT of Google's published shapes.  [default: {SIZE}]"),
-    ]
-    model_config: Annotated[str | None, option(type=FILE, metavar="FILE", help="Or of the shape in this config.json.")]
-    model: Annotated[
-        str | None,
-        option("-m", metavar="MODEL", help="Or go on with a checkpoint: a directory or a Hub name."),
-    ]
-    tokenizer: Annotated[str | None, option(metavar="DIR", help="Take the vocabulary of this directory or Hub name.")]
-    vocab_size: Annotated[
-        int | None,
-        option(
-            type=shared.COUNT,
-            metavar="N",
-            help=f"Or train one of N pieces on the corpus.  [default: {VOCABULARY}]",
-        ),
-    ]
-    lowercase: shared.Lowercase
-    init_embeddings: Annotated[
-        str | None,
-        option(type=FILE, metavar="FILE", help="Start word embeddings from text vectors of word2vec or GloVe."),
-    ]
-    objective: Annotated[Objective, option(help="Masked words; with next sentence or sentence order; or next word.")]
-    mask: Annotated[Mask, option(help="What is masked at once: tokens, whole words, or spans of words.")]
-    mask_rate: Annotated[
-        float,
-        option(type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Share of the tokens that is masked."),
-    ]
-    words: Annotated[
-        str | None,
-        option(metavar="jieba|FILE", help="What finds the words of Chinese: jieba, or a file of words."),
-    ]
-    lengths: Annotated[
-        tuple[tuple[int, float], ...],
-        option(
-            type=Lengths(),
-            show_default="128",
-            metavar="N|N:SHARE,…",
-            help="Tokens in a block; or several lengths in turn, with shares of the steps.",
-        ),
-    ]
-    pack: Annotated[Literal["document", "across"], option(help="Whether a block keeps to one document.")]
-    dev_tokens: Annotated[
-        int,
-        option(type=click.IntRange(0), help="Held out to score on, in whole documents; at most a fiftieth."),
-    ]
-    epochs: Annotated[int, option(type=shared.COUNT, help="Passes over the corpus.")]
-    steps: Annotated[
-        int | None, option(type=shared.COUNT, metavar="N", help="Steps of the optimiser, instead of --epochs.")
-    ]
-    lr: shared.LearningRate
-    schedule: shared.Schedule
-    warmup: shared.Warmup
-    batch_tokens: shared.BatchTokens
-    accumulate: shared.Accumulate
-    weight_decay: shared.WeightDecay
-    clip_norm: shared.ClipNorm
-    dropout: Annotated[
-        float | None,
-        option(type=shared.SHARE, help="Dropout while pre-training; fine-tuning keeps the model's own."),
-    ]
-    eval_steps: Annotated[
-        int | None,
-        option(
-            type=shared.COUNT,
-            metavar="N",
-            help="Steps between evaluations, each with a checkpoint.  [default: a tenth]",
-        ),
-    ]
-    seed: shared.Seed
-    device: shared.Device = "auto"
-    threads: shared.Threads = None
-    precision: Annotated[Precision, option(help="auto: bf16 where CPU or GPU multiply it natively.")]
-    gradient_checkpointing: Annotated[bool, option(help="Compute activations twice instead of keeping them.")]
-    compile: Annotated[bool, option(help="Compile the layers with torch.compile, which pays on a GPU.")]
-    cache: Annotated[
-        str | None,
-        option(
-            type=click.Path(file_okay=False),
-            metavar="DIR",
-            help="Keeps tokenised corpora.  [default: ~/.cache/bertcli]",
-        ),
-    ] = None
-    resume: shared.Resume = False
-    overwrite: shared.Overwrite = False
-    track: shared.Track = None
-    report: shared.Report = None
+    size: str | None = option(
+        None, f"A new BERT of Google's published shapes.  [default: {SIZE}]", choices=tuple(SIZES)
+    )
+    model_config: str | None = option(None, "Or of the shape in this config.json.", "FILE", type=FILE)
+    init_embeddings: str | None = option(
+        None, "Start word embeddings from text vectors of word2vec or GloVe.", "FILE", type=FILE
+    )
+    lengths: tuple[tuple[int, float], ...] = option(
+        PretrainSettings.lengths,
+        "Tokens in a block; or several lengths in turn, with shares of the steps.",
+        "N|N:SHARE,…",
+        type=Lengths(),
+        more={"show_default": "128"},
+    )
+    cache: str | None = option(
+        None, "Keeps tokenised corpora.  [default: ~/.cache/bertcli]", "DIR", type=click.Path(file_okay=False)
+    )
 
 
-@command(EXAMPLES)
+@command(
+    """
+    corpus text_field document_per encoding on_error output size model_config model tokenizer vocab_size lowercase
+    init_embeddings objective mask mask_rate words lengths pack dev_tokens epochs steps lr schedule warmup
+    batch_tokens accumulate weight_decay clip_norm dropout eval_steps seed device threads precision
+    gradient_checkpointing compile cache resume overwrite track report
+    """,
+    EXAMPLES,
+)
 def pretrain(voice: Voice, options: Pretrain) -> int:
     """Train an encoder on the raw text of CORPUS: files, directories, patterns; also .gz, .xz, .jsonl.
 
@@ -156,7 +87,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     from bertcli.pretraining.pretrain import Place, pretrain
     from bertcli.training.run import Saved
 
-    shared.require_page(options.report, options.output)
+    options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
     # The user's directory for such things, as the XDG Base Directory Specification names it.
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -177,17 +108,15 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
                 show.event(event)
                 continue
             voice.note(f"model: {event.path} (weights of step {event.step})")
-            if options.report:
-                facts = {
-                    **({"base model": Path(options.model).name} if options.model else {}),
-                    "size": options.size,
-                    "epochs": options.epochs,
-                    "steps": options.steps,
-                    "lr": f"{options.lr:g}",
-                    "batch tokens": options.batch_tokens,
-                    "seed": options.seed,
-                    "weights of step": event.step,
-                }
-                facts = {name: value for name, value in facts.items() if value is not None}
-                shared.write_training_page(voice, options.report, event, facts)
+            facts = {
+                "base model": Path(options.model).name if options.model else None,
+                "size": options.size,
+                "epochs": options.epochs,
+                "steps": options.steps,
+                "lr": f"{options.lr:g}",
+                "batch tokens": options.batch_tokens,
+                "seed": options.seed,
+                "weights of step": event.step,
+            }
+            options.write_training_page(voice, event, facts)
     return Exit.OK

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import click
 
 from bertcli.cli import shared
-from bertcli.cli.options import HELP, command, option
+from bertcli.cli.options import HELP, command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
+from bertcli.option import REQUIRED, like, option
+from bertcli.pretraining.settings import PretrainSettings
 
 EXAMPLES = """
 bertcli tokenizer train texts/ --vocab-size 30000 -o DIR
@@ -22,15 +23,10 @@ bertcli tokenizer train news.jsonl.gz --text-field body --cased --vocab-size 300
 class Train(shared.RawText):
     """The options of `bertcli tokenizer train`."""
 
-    corpus: shared.CorpusFiles
-    text_field: shared.CorpusTextField
-    document_per: shared.DocumentPer
-    encoding: shared.CorpusEncoding
-    on_error: shared.OnFault
-    vocab_size: Annotated[int, option(type=shared.COUNT, metavar="N", help="Pieces in the vocabulary.")]
-    lowercase: shared.Lowercase = True
-    output: Annotated[str, option("-o", type=shared.PATH, metavar="DIR", help="Where the tokenizer goes.")]
-    overwrite: Annotated[bool, option(help="Replace the tokenizer in DIR.")] = False
+    vocab_size: int = option(REQUIRED, "Pieces in the vocabulary.", "N", least=1)
+    lowercase: bool = like(PretrainSettings, "lowercase")
+    output: str = option(REQUIRED, "Where the tokenizer goes.", "DIR", flags="-o", type=shared.PATH)
+    overwrite: bool = option(False, "Replace the tokenizer in DIR.")
 
 
 @click.group("tokenizer", context_settings=HELP)
@@ -38,7 +34,12 @@ def tokenizer() -> None:
     """Make a tokenizer of one's own."""
 
 
-@command(EXAMPLES, group="tokenizer", short_help="Train a WordPiece vocabulary on raw text.")
+@command(
+    "corpus text_field document_per encoding on_error vocab_size lowercase output overwrite",
+    EXAMPLES,
+    group="tokenizer",
+    short_help="Train a WordPiece vocabulary on raw text.",
+)
 def train(voice: Voice, options: Train) -> int:
     """Train BERT's WordPiece vocabulary on CORPUS: files, directories and quoted patterns of raw text.
 
