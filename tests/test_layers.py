@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"backends", "device", "model", "errors"},
     "metrics": {"metrics", "errors"},
-    "data": {"data", "records", "errors"},
+    "data": {"data", "records", "registry", "errors"},
     "tokenizer": {"known_words", "errors"}, "known_words": set(),
     "model": BASE, "device": BASE, "registry": BASE, "errors": set(),
 }  # fmt: skip
