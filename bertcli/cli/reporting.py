@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
 from bertcli.cli.run import heed_signals, open_input, select
-from bertcli.data.sinks import require_writable, write_file
+from bertcli.data.sinks import require_writable
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
@@ -19,9 +19,9 @@ SHOWN = ("size", "epochs", "steps", "lr", "batch_tokens", "seed")  # settings th
 def demand_usable(given: Mapping[str, Any]) -> None:
     """Raise UsageError where --report names a file that cannot be written; before the run, not after it."""
     if given["report"]:
-        from bertcli.report.page import demand_replaceable
+        from bertcli.report.page import require_replaceable
 
-        demand_replaceable(given["report"])
+        require_replaceable(given["report"])
         place, output = Path(given["report"]), given.get("output")
         if place.parent.is_dir() or not output or place.parent != Path(output):  # the run makes its output
             require_writable(given["report"])
@@ -69,7 +69,7 @@ def _facts(given: Mapping[str, Any], step: int) -> dict[str, Any]:
 
 
 def _write(voice: Voice, path: str, report: Any) -> None:
-    from bertcli.report.page import render
+    from bertcli.report.page import render, write
 
-    write_file(path, render(report).encode("utf-8", "backslashreplace"))
+    write(path, render(report))
     voice.note(f"report: {path}")
