@@ -19,7 +19,7 @@ from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
-    from bertcli.data.shards import Shard
+    from bertcli.data.readers import Shard
     from bertcli.evaluation.results import Evaluation
     from bertcli.pretraining.source import Source
     from bertcli.report.page import Report
@@ -61,13 +61,13 @@ class Reported:
         output: the directory that the run will make.
         """
         if self.report:
-            from bertcli.data.sinks import demand_writable
+            from bertcli.data.sinks import require_writable
             from bertcli.report.page import require_replaceable
 
             require_replaceable(self.report)
             folder = Path(self.report).parent
             if folder.is_dir() or not output or folder != Path(output):
-                demand_writable(self.report)
+                require_writable(self.report)
 
     def write_page(self, voice: Voice, page: "Report") -> None:
         """Write it, if it is asked for."""

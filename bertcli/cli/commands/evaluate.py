@@ -124,7 +124,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
 
 def _require_errors_writable(options: Evaluate) -> None:
     """Raise UsageError where --errors cannot be written, or would replace what is read; before the run."""
-    from bertcli.data.sinks import demand_writable
+    from bertcli.data.sinks import require_writable
 
     if not options.errors:
         return
@@ -132,7 +132,7 @@ def _require_errors_writable(options: Evaluate) -> None:
     inputs = [name for name in options.files if name != "-" and Path(name).exists()]
     if path.is_file() and any(path.samefile(name) for name in inputs):
         raise UsageError(f"--errors {path}: it is the input, and is not replaced; name another.")
-    demand_writable(options.errors)
+    require_writable(options.errors)
 
 
 def _collect(session: "Session", records: Iterable["Record"], options: Evaluate, stop: "Stop") -> "Predicted":

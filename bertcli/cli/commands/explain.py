@@ -94,7 +94,7 @@ def explain(voice: Voice, options: Explain) -> int:
             try:
                 result = explainer.explain(record)
             except RecordError as error:
-                voice.warn(f"{record.place}: {error}")
+                voice.warn(f"{record.location}: {error}")
                 failed += 1
                 if writer:
                     writer.write_error(str(error), record)

@@ -19,7 +19,7 @@ from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
-    from bertcli.data.shards import Shard
+    from bertcli.data.readers import Shard
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
 
@@ -83,11 +83,12 @@ def predict(voice: Voice, options: Predict) -> int:
     Input is lines of text, JSONL, CSV or TSV, also .gz, .bz2 or .xz; every input field is passed through. A bad
     record becomes {"index", "line", "error"} in its place, and the exit code is 3.
     """
-    from bertcli.data import formats, shards
+    from bertcli.data import formats
+    from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
 
-    shard = shards.parse(options.shard) if options.shard else None
+    shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
     output_format = options.output_format or formats.by_extension("output", options.output or "-")
     options = replace(options, tags=output_format == "conll")
@@ -116,7 +117,7 @@ def predict(voice: Voice, options: Predict) -> int:
                 if result is not None:
                     writer.write(result, record)
                 elif options.on_error == "fail":
-                    raise RecordError(f"{record.place}: {error}")
+                    raise RecordError(f"{record.location}: {error}")
                 elif options.on_error == "record":
                     writer.write_error(str(error), record, record.source if len(options.files) > 1 else "")
             writer.flush()
@@ -197,6 +198,6 @@ def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable[Answer]
 
 
 def _piece(options: Predict, pieces: int, number: int) -> Iterator["Record"]:
-    from bertcli.data.shards import Shard
+    from bertcli.data.readers import Shard
 
     return options.open(options.files, Shard(number, pieces))
