@@ -18,8 +18,8 @@ from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
-    from bertcli.data.records import Record
     from bertcli.data.readers import Shard
+    from bertcli.data.records import Record
     from bertcli.evaluation.results import Evaluation
     from bertcli.pretraining.source import Source
     from bertcli.report.page import Report

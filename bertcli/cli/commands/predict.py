@@ -18,8 +18,8 @@ from bertcli.option import option
 from bertcli.tasks.base import Options
 
 if TYPE_CHECKING:
-    from bertcli.data.records import Record
     from bertcli.data.readers import Shard
+    from bertcli.data.records import Record
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
 
