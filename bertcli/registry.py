@@ -1,7 +1,9 @@
-"""Tasks, backends and commands, found by the names of their files; listing them imports none of them.
+"""Tasks, backends, formats and commands, found by the names of their files; listing them imports none of them.
 
-A new file in tasks/ or backends/ is a new choice of --task or --backend, with no edit here.
-Try: python -c "from bertcli import registry; print(registry.names('tasks'))"
+A new folder in tasks/, or a new file in backends/, data/input_formats/ or cli/commands/, is a new choice, with no edit
+here. Knows no task, backend, format or command by name.
+
+    python -c 'from bertcli import registry; print(registry.names("tasks"))'
 """
 
 from difflib import get_close_matches
@@ -12,35 +14,40 @@ from types import ModuleType
 from bertcli.errors import UsageError
 
 PACKAGE = Path(__file__).parent
+SHARED = {"base", "examples", "training", "explaining"}  # files beside the choices that all of them use
 
 
 def names(kind: str) -> list[str]:
-    """The public names in a package: `tasks/fill_mask.py` is listed as `fill-mask`."""
-    files = (PACKAGE / kind).glob("[!_]*.py")
-    return sorted(file.stem.replace("_", "-") for file in files if file.stem != "base")
+    """The choices that a package holds, sorted: `tasks/fill_mask/` is listed as `fill-mask`.
+
+    kind: the package as a path below bertcli/, as "tasks" or "data/input_formats".
+    """
+    return sorted(_modules(kind))
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """Import the module of that name (or, for tasks, of that alias). Raises UsageError with the choices."""
-    known = names(kind)
-    if name not in known:
-        name = _by_alias(kind, name) or _unknown(kind, name, known)
-    return _module(kind, name)
-
-
-def _module(kind: str, name: str) -> ModuleType:
-    return import_module(f"bertcli.{kind}.{name}".replace("/", ".").replace("-", "_"))
-
-
-def _by_alias(kind: str, alias: str) -> str | None:
-    # Modules are imported here only after the name matched no file, so that the usual path stays light.
-    for name in names(kind):
-        if alias in getattr(_module(kind, name), "ALIASES", ()):
-            return name
-    return None
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+    """Import the module of that name, or of that alias (its ALIASES). Raises UsageError with the choices."""
+    modules = _modules(kind)
+    if name in modules:
+        return import_module(modules[name])
+    # Modules are imported for their aliases only after the name matched no file, so that the usual path stays light.
+    for module in map(import_module, modules.values()):
+        if name in getattr(module, "ALIASES", ()):
+            return module
+    close = get_close_matches(name, modules, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    raise UsageError(f"no {kind[:-1]} is called '{name}'.{hint} The {kind} are: {', '.join(known)}.")
+    choices = ", ".join(sorted(modules))
+    raise UsageError(f"no {kind[:-1]} is called '{name}'.{hint} The {kind} are: {choices}.")
+
+
+def _modules(kind: str) -> dict[str, str]:
+    """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}: the only place where the two meet.
+
+    Where a package has folders, they are its choices, and the files beside them are what they share.
+    """
+    entries = sorted((PACKAGE / kind).iterdir())
+    folders = [entry.name for entry in entries if not entry.suffix and (entry / "__init__.py").is_file()]
+    files = [entry.stem for entry in entries if entry.suffix == ".py"]
+    choices = [name for name in folders or files if not name.startswith("_") and name not in SHARED]
+    package = f"bertcli.{kind}".replace("/", ".")
+    return {name.replace("_", "-"): f"{package}.{name}" for name in choices}

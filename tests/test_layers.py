@@ -9,14 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
-PLAIN = {"records", "model", "tokenizer", "device", "registry", "errors"}
+PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "errors"}
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
     "cli": PLAIN | {
         "cli", "inference", "evaluation", "training", "pretraining", "export", "explain", "checking", "tasks", "data",
         "report",
     },
-    "report": {"report", "evaluation", "tasks", "errors"},
+    "report": {"arrays", "report", "evaluation", "tasks", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "known_words"},
     "training": MODELS | {"training", "evaluation", "checking", "pretraining"},
     "evaluation": MODELS | {"evaluation"},
@@ -24,12 +24,12 @@ MAY_IMPORT = {
     "export": MODELS | {"export"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
-    "tasks": {"tasks", "tokenizer", "metrics", "records", "errors"},
-    "backends": {"backends", "device", "model", "errors"},
-    "metrics": {"metrics", "errors"},
-    "data": {"data", "records", "errors"},
-    "tokenizer": {"known_words", "errors"}, "known_words": set(),
-    "model": BASE, "device": BASE, "registry": BASE, "errors": set(),
+    "tasks": {"arrays", "tasks", "tokenizer", "metrics", "records", "errors"},
+    "backends": {"arrays", "backends", "device", "model", "errors"},
+    "metrics": {"arrays", "metrics", "errors"},
+    "data": {"arrays", "data", "records", "errors"},
+    "tokenizer": {"arrays", "known_words", "errors"}, "known_words": set(),
+    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

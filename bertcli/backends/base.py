@@ -4,16 +4,11 @@ A new backend is one file beside this one with a class `Backend` that extends th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from bertcli.arrays import Batch
 from bertcli.device import Device
 from bertcli.model import Model
-
-if TYPE_CHECKING:
-    import numpy as np
-
-Batch = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 class BaseBackend(ABC):

@@ -13,7 +13,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy multiplies no matrices here; its threads take 8 ms to start
 import onnxruntime as ort
 
-from bertcli.backends.base import BaseBackend, Batch
+from bertcli.arrays import Batch
+from bertcli.backends.base import BaseBackend
 from bertcli.device import Device, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertcli.backends.base import BaseBackend, Batch
+from bertcli.arrays import Batch
+from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model

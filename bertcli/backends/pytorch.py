@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from bertcli.backends.base import BaseBackend, Batch
+from bertcli.arrays import Batch
+from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model

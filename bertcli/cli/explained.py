@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from bertcli.data.output_formats.rich import visible
+from bertcli.data.terminal import visible
 
 MOST = 10  # words that are listed
 BAR, WORD = 24, 24  # widths in cells

@@ -6,12 +6,10 @@ result can depend on how long its neighbours in the batch are.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from bertcli.arrays import Batch
 from bertcli.tokenizer import Features, Window
-
-if TYPE_CHECKING:
-    from bertcli.backends.base import Batch
 
 BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 Slot = tuple[int, int]  # position of a record in its list, position of a window in the record
@@ -80,7 +78,7 @@ def _length(row: Row[Any]) -> int:
     return len(row[1].ids)
 
 
-def collate(windows: Sequence[Window]) -> "Batch":
+def collate(windows: Sequence[Window]) -> Batch:
     """input_ids, attention_mask and token_type_ids, each (B, T) int64, of B windows of T tokens."""
     import numpy as np
 

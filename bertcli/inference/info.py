@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertcli import __version__, device, registry
-from bertcli.backends.base import Batch
+from bertcli.arrays import Batch
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Request, Session
 from bertcli.tokenizer import Tokenizer, Window

@@ -8,11 +8,11 @@ with `label_scores`, all that apply; `top` and `scores`, the rest; `score` alone
 as key=value. Text is data, never markup or terminal control.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bertcli.data.results import describe, is_error, json_text
+from bertcli.data.terminal import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -23,8 +23,6 @@ _PALETTE = ("cyan", "yellow", "blue", "bright_magenta", "bright_cyan", "bright_b
 UNITS = (("utf-32-le", 4), ("utf-16-le", 2), ("utf-8", 1))  # of offsets: bytes of one
 AROUND = 30  # characters shown before an answer
 _BAR, _LABEL = 8, 20  # widths in cells
-# what moves the cursor, changes the terminal or turns the reading direction; the joiners of emoji and Persian stay
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 class RichFormatter:
@@ -240,8 +238,3 @@ def _is_share(value: Any) -> bool:
 
 def _percent(score: Any) -> str:
     return f" {score:.1%}" if _is_share(score) else ""
-
-
-def visible(text: str) -> str:
-    """Control characters as escapes: a text must not colour, clear or retitle the reader's terminal."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,23 @@
+r"""Text of others on a terminal: shown, never obeyed. Knows neither rich nor what the text means.
+
+Try: python -c 'from bertcli.data.terminal import visible; print(visible("\x1b]0;title\x07 a\nb"))'
+"""
+
+import re
+
+# What moves the cursor, changes the terminal or turns the reading direction. The joiners of emoji and Persian stay.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str, *, mask: bool = False) -> str:
+    r"""The text without a character that could colour, clear or retitle the reader's terminal.
+
+    Each such character becomes its escape, as `\x1b`, so that a reader sees what is there. mask: it becomes one U+FFFD
+    instead, as wide as a character, and so does all that `str.isprintable` calls unprintable, joiners and every space
+    but U+0020 among it; for names and places in tables.
+    """
+    if text.isprintable():  # no printable character is a control; 0.2 µs a line against 0.56 µs for the expression
+        return text
+    if mask:
+        return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
