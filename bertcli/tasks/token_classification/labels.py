@@ -6,6 +6,7 @@ Also decides which labels a model of them has. Imports no torch.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from bertcli.data.records import Record, lookup
@@ -16,6 +17,17 @@ from bertcli.model import Model
 from bertcli.tasks.labels import Decision, LabelSettings, label_config
 
 Entity = tuple[int, int, str]  # start and end in code points, and the type
+
+
+@dataclass(frozen=True)
+class Gold:
+    """A tag id for each word, IGNORED in training where no tag is right.
+
+    lost: the types of entities that no words make up, or that overlap another: none can be found.
+    """
+
+    tags: list[int]
+    lost: tuple[str, ...] = ()
 
 
 def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:

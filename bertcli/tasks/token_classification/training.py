@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bertcli.tasks.token_classification import Gold
+from bertcli.tasks.token_classification.labels import Gold
 from bertcli.tasks.training import WordTraining
 
 
