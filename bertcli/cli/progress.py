@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from bertcli.pretraining.build import Reading
-    from bertcli.training.plan import Eval, Step
+    from bertcli.training.loop import Eval, Step
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 WIDEST, NARROWEST = 60, 8  # cells of a curve
@@ -122,7 +122,7 @@ class Show:
 
     def __init__(self, voice: Voice, device: Device) -> None:
         self.voice = voice
-        self.where = f"cpu, threads: {device.threads}" if device.kind == "cpu" else device.kind
+        self.where = f"cpu, threads: {device.threads}" if device.type == "cpu" else device.type
         self.board = Board()
         self.live: Live | None = None
         self.last = time.monotonic()

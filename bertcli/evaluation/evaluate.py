@@ -19,7 +19,8 @@ from bertcli.errors import GateError, RecordError, UsageError
 from bertcli.evaluation.results import Evaluation, LengthBucket, Outcomes
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
-from bertcli.tasks.base import BaseTask, Example
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.scored import Example
 
 SHORTEST = 16  # tokens of the first bucket of lengths
 SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
@@ -77,9 +78,10 @@ def evaluate(task: BaseTask, outcomes: Iterable[Outcome]) -> Evaluation:
 
 
 def scores(task: BaseTask, found: Predicted, model: str = "") -> Evaluation:
-    """All that is known of predictions whose labels are known."""
+    """All that is known of predictions whose labels are known, of the task as they tune it."""
     data = found.gold, found.predictions
-    metrics = task.metrics(*data)  # first: it may tune a threshold
+    task = task.tuned(*data)
+    metrics = task.metrics(*data)
     examples, columns = task.examples(found.records, *data), task.columns(*data)
     resampled, scored = task.resampled(found.gold, columns), task.scored(*data, examples)
     metric = next(iter(task.directions), "")

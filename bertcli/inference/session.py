@@ -9,20 +9,10 @@ from dataclasses import dataclass
 from bertcli import device, registry, tokenizer
 from bertcli.backends.base import BaseBackend
 from bertcli.errors import ModelError
+from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
+from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask, Options
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line says of model and machine; None and "auto" leave the choice to `open_session`."""
-
-    model: str | None = None
-    task: str | None = None
-    backend: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ def open_session(request: Request, options: Options) -> Session:
         task = open_task(task_class, model, options)
     backend = opened.result()
     reason = (
-        f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
+        f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.type}, {place.threads} threads "
         f"({why}; {place.reason}){_calibration(model)}"
     )
     return Session(model, task, backend, place, reason)
@@ -60,20 +50,19 @@ def _calibration(model: Model) -> str:
 def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
     """The model and its task, neither opened yet."""
     wanted = registry.load("tasks", request.task).Task.name if request.task else None
-    model = resolve(request.model, wanted or "text-classification")
+    model = resolve(request.model, wanted or DEFAULT)
     return model, registry.load("tasks", wanted or task_of(model)).Task
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
-    """A task bound to a model's tokenizer, config and, for embeddings, pooling."""
-    config = {**model.config, "sentence": {} if task_class.head else model.sentence}
-    return task_class(tokenizer.load(model.path, model.config), config, options)
+    """A task bound to a model's tokenizer and config."""
+    return task_class(tokenizer.load(model.path, model.config), task_class.config_of(model), options)
 
 
 def task_of(model: Model) -> str:
     """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
-    heads = {registry.load("tasks", name).Task.head: name for name in registry.names("tasks")}
-    heads["PreTraining"] = heads["MaskedLM"]  # BERT's own head for pre-training: that one, and one for pairs
+    tasks: list[type[BaseTask]] = [registry.load("tasks", name).Task for name in registry.names("tasks")]
+    heads = {head: task.name for task in tasks for head in (task.head, *task.more_heads)}
     if model.head in heads:
         return heads[model.head]
     architectures = ", ".join(model.config.get("architectures") or ["none"])
@@ -97,6 +86,6 @@ def _choose(model: Model, request: Request, head: str) -> tuple[str, str, device
     if not model.has_weights and is_free:
         return "onnx", "the model has only ONNX files", only_cpu
     place = device.choose(request.device, request.threads)
-    if place.kind == "cpu" or not model.has_weights:
+    if place.type == "cpu" or not model.has_weights:
         return "onnx", "the model has ONNX files", place
     return "pytorch", "ONNX files run on the CPU only", place

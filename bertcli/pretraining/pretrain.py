@@ -26,9 +26,8 @@ from bertcli.pretraining.source import Source
 from bertcli.pretraining.vocabulary_files import cached_vocabulary
 from bertcli.pretraining.words import open_segmenter
 from bertcli.training import artifacts, optim, run
-from bertcli.training.plan import Eval, Plan, Step, Stop
+from bertcli.training.loop import Eval, Plan, Step, Stop, Trainer
 from bertcli.training.run import Note, Saved
-from bertcli.training.train import Trainer
 
 Event = Note | Reading | Step | Eval | Saved
 
@@ -64,17 +63,17 @@ def pretrain(
     model, Interrupted after a checkpoint when `stop` returns a signal number.
     """
     output = Path(settings.output)
-    run.demand_usable(output, resume, overwrite)
+    run.require_usable(output, resume, overwrite)
     base = resolve(settings.model) if settings.model else None
     if base:
-        base.demand_weights()
+        base.require_weights()
     if settings.words:
         open_segmenter(settings.words)
     device = place.device
     precision, reason = run.choose_precision(settings.precision, device)
-    note = f"device: {device.kind}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
+    note = f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
     with run.open_accelerator(device, precision, place.track, output) as accelerator:
-        where = f"{device.kind} {precision}"
+        where = f"{device.type} {precision}"
         training = _Run(settings, options or settings.as_dict(), source, place, base, where, accelerator, resume, stop)
         for event in training.events(note):
             if accelerator.is_main_process:
@@ -103,7 +102,7 @@ class _Run:
         yield Note(note)
         folder = self._vocabulary()
         torch.manual_seed(self.settings.seed)
-        opened = open_module(self.settings, self.base, folder, self.place.device.kind)
+        opened = open_module(self.settings, self.base, folder, self.place.device.type)
         yield from map(Note, opened.notes)
         words = tokenizer.load(folder, {})
         recipe = Recipe(self.source, words.backend.to_str(), self.settings.words)

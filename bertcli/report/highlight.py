@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bertcli.tasks.base import Example, Mark
+from bertcli.tasks.scored import Example, Mark
 
 
 @dataclass(frozen=True)

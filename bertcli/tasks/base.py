@@ -1,8 +1,8 @@
 """What a task is: records to token ids, a model's outputs to results, labels to scores. No torch, no backend.
 
-A new task is one folder beside this file, whose __init__.py has ALIASES and a class `Task` that extends BaseTask. What is
-learnt stands in its training.py (class `Training`), what `explain` attributes in its explain.py (class `Explaining`);
-the rest of the package calls these and never asks which task it is.
+A new task is one folder beside this file, whose __init__.py has ALIASES and a class `Task` that extends BaseTask. What
+is learnt stands in its training.py (class `Training`), what `explain` attributes in its explain.py (class
+`Explaining`); the rest of the package calls these and never asks which task it is.
 Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
 Encoded = Features | RecordError
+Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
+OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
+Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ class Options:
     top_k: int | None = None
     all_scores: bool = False
     threshold: float | None = None
-    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
-    offset_unit: Literal["codepoint", "utf16", "utf8"] = "codepoint"
+    scheme: Scheme = "auto"
+    offset_unit: OffsetUnit = "codepoint"
     tags: bool = False
     normalize: bool | None = None
     mask: str | None = None
     question: str | None = None
     null_threshold: float | Literal["auto"] | None = None
-    language: Literal["auto", "en", "zh"] = "auto"
+    language: Language = "auto"
 
 
 class BaseTask(ABC):

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Array, Flags, Indices
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
 from bertcli.tokenizer import Features, Window
-from bertcli.arrays import Array, Flags, Indices
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted

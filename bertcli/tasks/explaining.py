@@ -77,15 +77,15 @@ class Target:
         return {window for row in self.rows for window, _, _ in row.sources}
 
 
-
 class BaseExplaining(ABC):
     """The decisions of a task that can be explained."""
 
     def __init__(self, task: BaseTask) -> None:
         self.task = task
 
+    @abstractmethod
     def require(self, target: str | None) -> None:
-        """Raise UsageError where no record could have the target that a user asks for; by default any may."""
+        """Raise UsageError where no record could have the target that a user asks for."""
 
     @abstractmethod
     def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:

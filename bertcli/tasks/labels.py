@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from bertcli.tasks.base import Options
+from bertcli.data.records import Record
+from bertcli.errors import UsageError
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Options
 
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 Doubt = tuple[str, str]  # the code of checking/findings.py, and what is doubtful in one record
@@ -53,3 +56,10 @@ def label_config(labels: Sequence[str], problem_type: str | None = None) -> dict
     """The entries of config.json that name a head's outputs, and its problem where transformers wants to know."""
     stated = {"problem_type": problem_type} if problem_type else {}
     return {**stated, "id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+
+
+def decide(task_class: type[BaseTask], settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+    """What the training records ask of a model's head. Raises UsageError where there is nothing to learn."""
+    if not records:
+        raise UsageError("the training data has no records; --train needs at least two, of two classes.")
+    return task_class.decide(settings, base, records)

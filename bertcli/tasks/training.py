@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from bertcli.arrays import Indices
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED, BaseTask
-from bertcli.tasks.examples import Examples, Indices
+from bertcli.tasks.examples import Examples
 from bertcli.tasks.labels import ClassWeights, Decision, LabelSettings
 
 Outputs = Mapping[str, torch.Tensor]  # of a model, by name, first axis B

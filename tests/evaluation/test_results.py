@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bertcli.tasks._answer_spans import Span
 
 from bertcli.data.records import Record
 from bertcli.evaluation.evaluate import by_length, collect, digest, evaluate, scores
@@ -12,8 +13,8 @@ from bertcli.evaluation.results import LengthBucket
 from bertcli.metrics import bootstrap
 from bertcli.metrics.resampled import means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification
-from bertcli.tasks._answer_spans import Span
-from bertcli.tasks.base import Mark, Options
+from bertcli.tasks.base import Options
+from bertcli.tasks.scored import Mark
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, outcomes, task_for
 
 TAGS = {"id2label": {"0": "O", "1": "B-A", "2": "I-A"}}
@@ -136,3 +137,14 @@ def test_scores_that_are_not_numbers_end_the_run():
     task, rows = CASES["labels"]
     with pytest.raises(BertcliError, match=r"not finite for 1 of 2 records"):
         scores(task, collect(task, [rows[0], Outcome(rows[1].record, np.array([np.nan, 1]))]))
+
+
+def test_scoring_tunes_a_copy_and_leaves_the_task_as_it_was():
+    _, plain, rows = next(own for own in other_tasks() if own[0] == "answers")
+    task = type(plain)(None, {}, Options(null_threshold="auto"))  # type: ignore[arg-type]
+    result = evaluate(task, rows)
+    assert result.metrics["null_threshold"] == 0.0
+    assert task.null_threshold is None and task.learned(result.metrics) == {"null_threshold": 0.0}
+    found = collect(task, rows)
+    assert "null_threshold" not in task.metrics(found.gold, found.predictions)
+    assert plain.tuned(found.gold, found.predictions) is plain

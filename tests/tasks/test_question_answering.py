@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bertcli.tasks._answer_spans import LONGEST
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.tasks._answer_spans import LONGEST
 from bertcli.tasks.base import Options
 from bertcli.tasks.question_answering import NO_ANSWER, Task
 from bertcli.tokenizer import Features

@@ -21,7 +21,7 @@ from bertcli.errors import Interrupted, ModelError, UsageError
 from bertcli.model import read
 from bertcli.training import job, problem
 from bertcli.training.finetune import Event, Note, Saved, finetune, open_base
-from bertcli.training.plan import Eval, Step
+from bertcli.training.loop import Eval, Step
 from bertcli.training.settings import Settings
 
 DEVICE = Device("cpu", 1, "in a test")

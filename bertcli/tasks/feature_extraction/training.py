@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from bertcli.arrays import Indices
 from bertcli.errors import UsageError
-from bertcli.tasks.examples import Examples, Indices
+from bertcli.tasks.examples import Examples
 from bertcli.tasks.feature_extraction import Task, cosine
 from bertcli.tasks.training import BaseTraining, Labelled, Outputs, Targets
 
@@ -39,7 +40,8 @@ class Training(BaseTraining):
 
     def lengths(self, examples: Examples) -> Indices:
         """Of a pair the longer text counts twice, for it pads the other."""
-        return 2 * examples.lengths.reshape(-1, 2).max(1)
+        lengths: Indices = 2 * examples.lengths.reshape(-1, 2).max(1)
+        return lengths
 
     def windows(self, units: Indices) -> Indices:
         """The first texts of the pairs, then the second ones."""

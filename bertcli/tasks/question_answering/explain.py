@@ -14,9 +14,12 @@ from bertcli.tokenizer import Features
 
 
 class Explaining(BaseExplaining):
-    """Two targets, start and end. A target that is asked for is an answer in its words; any text may be in a context."""
+    """Two targets, start and end. The target that a user asks for is an answer in its words."""
 
     task: Task
+
+    def require(self, target: str | None) -> None:
+        """Any text may be in a context."""
 
     def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
         """Of the predicted answer, or of the likeliest place of the one that is asked for."""

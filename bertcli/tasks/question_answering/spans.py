@@ -1,4 +1,4 @@
-"""The spans of a context: the best by the logits of a window, and where labelled answers are; what is odd about these."""
+"""The spans of a context: the best by a window's logits, and those of labelled answers with what is odd about them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

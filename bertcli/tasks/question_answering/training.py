@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from bertcli.arrays import Indices
 from bertcli.tasks.base import IGNORED
-from bertcli.tasks.examples import Examples, Indices
+from bertcli.tasks.examples import Examples
 from bertcli.tasks.question_answering.spans import NO_ANSWER
 from bertcli.tasks.training import BaseTraining, Labelled, Outputs, Targets
 

@@ -12,8 +12,9 @@ from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, labels_of, temperature_of, text_of
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, labels_of, temperature_of, text_of
 from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.scored import Example
 from bertcli.tasks.text_classification import labels as text_labels
 from bertcli.tasks.text_classification.labels import ids_by_name, label_name, label_names, problem_of
 from bertcli.tokenizer import Features, Text, Tokenizer
@@ -90,7 +91,7 @@ class Task(BaseTask):
         if self.is_regression:
             return {"score": round(float(prediction[0]), DIGITS)}
         scores = self.probabilities(prediction)
-        order = np.argsort(-scores, kind="stable") if self.is_multi or self.options.top_k else []
+        order = np.argsort(-scores, kind="stable")
         if self.is_multi:
             enough = scores >= self.threshold
             above = [i for i in order if enough[i]]

@@ -20,7 +20,15 @@ from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
 from bertcli.tasks.base import (
-    IGNORED, BaseTask, Encoded, Options, Outputs, labels_of, offset, temperature_of, text_of,
+    IGNORED,
+    BaseTask,
+    Encoded,
+    Options,
+    Outputs,
+    labels_of,
+    offset,
+    temperature_of,
+    text_of,
 )  # fmt: skip
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
 from bertcli.tasks.scored import Example, Mark

@@ -1,6 +1,6 @@
-"""The entities of labelled records: `tokens` with `tags` in any scheme, or a text with `entities`; what is odd about them.
+"""The entities of labelled records: `tokens` with `tags` in any scheme, or a text with `entities`.
 
-Also decides which labels a model of them has. Imports no torch.
+Also decides which labels a model of them has, and says what is odd about them. Imports no torch.
 """
 
 from collections import Counter

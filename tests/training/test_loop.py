@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.training import checkpoint, optim
-from bertcli.training.plan import Batch, Eval, Plan, Step
-from bertcli.training.train import Trainer, demand_same
+from bertcli.training.loop import Batch, Eval, Plan, Step, Trainer, require_same
 
 
 class Toy(torch.nn.Module):
@@ -121,7 +120,7 @@ def test_a_run_with_other_settings_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"these differ:\n  --lr: was 0.1, is 0.2$"):
         other.resume(checkpoint.latest(tmp_path, "last") or tmp_path)
     assert other.step == 0
-    demand_same({"a": 1}, {"a": 1})
+    require_same({"a": 1}, {"a": 1})
 
 
 def test_the_best_weights_are_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
