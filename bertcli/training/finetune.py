@@ -1,7 +1,7 @@
 """Fine-tuning: labelled records and a base model in, a model directory out, and events on the way.
 
-`finetune` is the whole story, from top to bottom; what it calls stands below it. Knows no task: labels, targets and loss
-are the task's own (tasks/training.py), the loop is loop.py's, what surrounds every training is run.py's.
+`finetune` is the whole story, from top to bottom; what it calls stands below it. Knows no task: labels, targets and
+loss are the task's own (tasks/training.py), the loop is loop.py's, what surrounds every training is run.py's.
 Try: python -c "from bertcli.training.finetune import finetune; help(finetune)"
 """
 

@@ -1,8 +1,8 @@
 """The training loop: a generator of Step and Eval events. Others print them, log them and time them.
 
 Knows no task and no file format: a Job says what is in a batch, what its loss is and how the model is scored, a Plan
-how long to train. Devices, processes and mixed precision are accelerate's. The loss of a step is the mean over its terms,
-whatever the number of batches accumulated and of processes (the fault in transformers#34191).
+how long to train. Devices, processes and mixed precision are accelerate's. The loss of a step is the mean over its
+terms, whatever the number of batches accumulated and of processes (the fault in transformers#34191).
 """
 
 import math

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bertcli.tasks._answer_spans import Span
 
 from bertcli.data.records import Record
 from bertcli.evaluation.evaluate import by_length, collect, digest, evaluate, scores
 from bertcli.evaluation.results import LengthBucket
 from bertcli.metrics import bootstrap
-from bertcli.metrics.resampled import means
+from bertcli.metrics.bootstrap import weighted_means as means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification
 from bertcli.tasks.base import Options
+from bertcli.tasks.question_answering.spans import Span
 from bertcli.tasks.scored import Mark
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, outcomes, task_for
 

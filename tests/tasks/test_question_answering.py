@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bertcli.tasks._answer_spans import LONGEST
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.tasks.base import Options
 from bertcli.tasks.question_answering import NO_ANSWER, Task
+from bertcli.tasks.question_answering.spans import LONGEST
 from bertcli.tokenizer import Features
 from tests.tasks.test_token_classification import texts
 

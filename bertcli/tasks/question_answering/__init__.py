@@ -238,9 +238,9 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The means over the questions."""
-        from bertcli.metrics import resampled
+        from bertcli.metrics import bootstrap
 
-        return resampled.means(columns)
+        return bootstrap.weighted_means(columns)
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The answers, none included, with the scores that predict prints."""

@@ -214,18 +214,18 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The metrics of the problem's family."""
-        from bertcli.metrics import resampled
+        from bertcli.metrics import classification
 
         if self.is_regression:
-            return resampled.regression(np.array(gold, np.float64), np.array(columns["predicted"]))
+            return classification.weighted_regression(np.array(gold, np.float64), np.array(columns["predicted"]))
         named = columns["given"]
         names = named if not self.is_multi else [label for labels in named for label in labels]
         ids = {label: i for i, label in enumerate(dict.fromkeys([*self.labels, *names]))}  # another model has others
         if self.is_multi:
             predicted = indicators([[ids[label] for label in labels] for labels in named], len(ids))
-            return resampled.multi_label(indicators(gold, len(ids)), predicted, columns.get("scores"))
+            return classification.weighted_multi_label(indicators(gold, len(ids)), predicted, columns.get("scores"))
         classes = np.array([ids[label] for label in named])
-        return resampled.single_label(np.array(gold), classes, np.array(columns["loss"]), len(ids))
+        return classification.weighted_single_label(np.array(gold), classes, np.array(columns["loss"]), len(ids))
 
     @property
     def classifies(self) -> Literal["one", "several"] | None:

@@ -259,8 +259,6 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Of counts by type in each sentence."""
-        from bertcli.metrics import resampled
-
         wanted = [set(entities.spans(self._names(target))) for target in gold]
         predicted = [{Span(*span) for span in spans} for spans in columns["entities"]]
         right = [one & other for one, other in zip(wanted, predicted, strict=True)]
@@ -268,7 +266,7 @@ class Task(BaseTask):
         lost = [list(target.lost) for target in gold]
         counts = entities.counts([*types, *lost]).reshape(4, len(gold), -1)
         words = np.array([len(target.tags) for target in gold])
-        return resampled.entities(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
+        return entities.weighted(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The entities that were found, with the scores that predict prints."""
