@@ -94,7 +94,7 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: Decision,
             names = decision.labels
             more = f", … ({len(names):,} in all)" if len(names) > 10 else ""
             message = f"{', '.join(map(repr, unknown))}; train has: {', '.join(names[:10])}{more}"
-            findings.add("unknown-label", record.place, message)
+            findings.add("unknown-label", record.location, message)
             continue
         try:
             example.gold = task.label(record)
@@ -103,7 +103,7 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: Decision,
             continue
         split.examples.append(example)
         for code, message in task.doubts(record, example.gold):
-            findings.add(code, record.place, message)
+            findings.add(code, record.location, message)
 
 
 def _lengths(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def _lengths(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings)
     special = [tokenizer.backend.num_special_tokens_to_add(len(example.texts) == 2) for example in split.examples]
     words = np.maximum(pieces - np.array(special), 1)  # pieces of the text itself
     for i in np.flatnonzero(pieces > limit):
-        findings.add("long-text", split.examples[i].record.place, f"{pieces[i]:,} tokens, the model takes {limit:,}")
+        findings.add("long-text", split.examples[i].record.location, f"{pieces[i]:,} tokens, the model takes {limit:,}")
     for i in np.flatnonzero(unknown > FOREIGN * words):
         message = f"{unknown[i]:,} of {words[i]:,} pieces are unknown: {split.examples[i].texts[0]:.40}"
-        findings.add("unknown-pieces", split.examples[i].record.place, message)
+        findings.add("unknown-pieces", split.examples[i].record.location, message)
     return {
         "median": int(np.median(pieces)),
         "longest": int(pieces.max()),

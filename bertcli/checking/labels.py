@@ -45,10 +45,12 @@ def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
             if name in typos:
                 other = typos[name]
                 message = f"'{name}' has {counts[name]:,}, '{other}' has {counts[other]:,}"
-                findings.add("label-typo", example.record.place, message)
+                findings.add("label-typo", example.record.location, message)
             elif name in rare:
                 rare.remove(name)  # its first record is enough
-                findings.add("rare-label", example.record.place, f"'{name}' has {counts[name]} of {counts.total():,}")
+                findings.add(
+                    "rare-label", example.record.location, f"'{name}' has {counts[name]} of {counts.total():,}"
+                )
     ranked = [(name, number) for name, number in counts.most_common() if number >= FEW]
     if len(ranked) > 1 and ranked[0][1] >= UNEVEN * ranked[-1][1]:
         (most, many), (least, few) = ranked[0], ranked[-1]

@@ -18,7 +18,7 @@ def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
         in_split: Seen = {}
         for example in split.examples:
             if not all(text.strip() for text in example.texts):
-                findings.add("empty-text", example.record.place, _quoted(example))
+                findings.add("empty-text", example.record.location, _quoted(example))
                 continue
             _compare(example, in_split, task, findings, "duplicate")
             _compare(example, seen, task, findings, "leak")
@@ -33,7 +33,7 @@ def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
 
 def _at(other: Example, example: Example) -> str:
     """Where a record is, as seen from another."""
-    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.place
+    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.location
 
 
 def _quoted(example: Example) -> str:
@@ -54,9 +54,9 @@ def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, c
     other = same or others[0]
     message = f"{_at(other, example)}: {_quoted(example)}"
     if same or code == "leak":
-        findings.add(code, example.record.place, f"as {message}")
+        findings.add(code, example.record.location, f"as {message}")
     if not same:
-        findings.add("conflicting-label", example.record.place, f"another label than {message}")
+        findings.add("conflicting-label", example.record.location, f"another label than {message}")
 
 
 def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> None:
@@ -64,7 +64,7 @@ def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> 
     for i, j, similarity in near([example.texts for example in examples]):
         example, other = examples[i], examples[j]
         code = "near-leak" if j < train <= i else "near-duplicate"
-        findings.add(code, example.record.place, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
+        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
 
 
 def _check_shared(train: Split, dev: Split, findings: Findings) -> None:
@@ -75,4 +75,4 @@ def _check_shared(train: Split, dev: Split, findings: Findings) -> None:
         other = contexts.get(example.texts[1])
         if other and example.texts not in pairs:
             message = f"the context of {_at(other, example)}: '{example.texts[0]:.60}'"
-            findings.add("leaked-context", example.record.place, message)
+            findings.add("leaked-context", example.record.location, message)
