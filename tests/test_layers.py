@@ -16,7 +16,7 @@ MAY_IMPORT = {
         "cli", "inference", "evaluation", "training", "pretraining", "export", "explain", "checking", "tasks", "data",
         "report",
     },
-    "report": {"arrays", "report", "evaluation", "tasks", "errors"},
+    "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "known_words"},
     "training": MODELS | {"training", "evaluation", "checking", "pretraining"},
     "evaluation": MODELS | {"evaluation"},
