@@ -33,7 +33,7 @@ def explain(voice: Voice, given: Mapping[str, Any]) -> int:
         writer = None if _is_shown(given) else stack.enter_context(open_writer(None, "jsonl"))
         for record, result in _results(session, records, given):
             if isinstance(result, RecordError):
-                voice.warn(f"{record.place}: {result}")
+                voice.warn(f"{record.location}: {result}")
                 failed += 1
             elif add:
                 add(result)

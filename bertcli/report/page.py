@@ -19,7 +19,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bertcli import __version__
-from bertcli.data.sinks import demand_writable, write_file
+from bertcli.data.sinks import require_writable, write_file
 from bertcli.errors import UsageError
 from bertcli.evaluation.results import Evaluation
 from bertcli.report import charts
@@ -91,7 +91,7 @@ def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
     result: as Explainer.explain gives it, with attention. Raises UsageError at once where the file cannot be written.
     """
-    demand_writable(path)
+    require_writable(path)
     results: list[dict[str, Any]] = []
 
     def add(result: Mapping[str, Any]) -> None:
