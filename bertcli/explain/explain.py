@@ -59,9 +59,9 @@ class Explainer:
         self.explaining.require(wanted)
         self.task, self.backend, self.wanted, self.view = session.task, session.backend, wanted, view
         self.task.tokenizer.traced = True
-        torch.set_num_threads(session.place.threads)
+        torch.set_num_threads(session.device.threads)
         self.module, self.origin = _open(session)
-        self.device = session.place.type
+        self.device = session.device.type
         self.baseline = _baseline(self.task.tokenizer)
         self.matrices = _chosen(self.module.config, view)
 
@@ -196,7 +196,7 @@ def _open(session: Session) -> tuple[Any, str]:
         module, origin = pytorch.load(model, head, attn_implementation="eager"), "model.safetensors"
     else:
         module, origin = dequantized(model, head, attn_implementation="eager"), f"{ONNX['int8']}, dequantised"
-    return module.float().to(session.place.type).eval().requires_grad_(False), origin
+    return module.float().to(session.device.type).eval().requires_grad_(False), origin
 
 
 def _baseline(tokenizer: Any) -> tuple[str, int]:
