@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from bertcli.pretraining.build import Reading
-    from bertcli.training.plan import Eval, Step
+    from bertcli.training.loop import Eval, Step
     from bertcli.training.run import Note
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
@@ -182,7 +182,7 @@ class Show:
     def event(self, event: "Note | Reading | Step | Eval") -> None:
         """Show what a training run tells."""
         from bertcli.pretraining.build import Reading
-        from bertcli.training.plan import Eval, Step
+        from bertcli.training.loop import Eval, Step
 
         if isinstance(event, Step):
             self.step(event)
