@@ -4,7 +4,7 @@ Knows the order of things and the files of a run; text becomes batches in pretra
 and losses are pretrain_job.py's. Try: python -c "from bertcli.pretraining.pretrain import pretrain; help(pretrain)"
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,8 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     stop: Stop = lambda: None,
-    options: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
     """Train and publish a checkpoint in settings.output. In a distributed run only the first process yields events.
-
-    options: of the command, for the model's bertcli.yaml; the settings alone where there is no command.
 
     Raises UsageError for a corpus, settings or an output directory that cannot be used, ModelError for such a base
     model, Interrupted after a checkpoint when `stop` returns a signal number.
@@ -74,7 +71,7 @@ def pretrain(
     note = f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
     with run.open_accelerator(device, precision, place.track, output) as accelerator:
         where = f"{device.type} {precision}"
-        training = _Run(settings, options or settings.as_dict(), source, place, base, where, accelerator, resume, stop)
+        training = _Run(settings, source, place, base, where, accelerator, resume, stop)
         for event in training.events(note):
             if accelerator.is_main_process:
                 yield event
@@ -85,7 +82,6 @@ class _Run:
     """One run. where: device and precision, for people and for the check on resuming."""
 
     settings: PretrainSettings
-    options: Mapping[str, Any]
     source: Source
     place: Place
     base: Model | None
@@ -175,7 +171,7 @@ class _Run:
             facts = _counts(corpus) | recipe.source.identity
             digest = artifacts.write_pretrained_card(draft, self.settings, self.where, facts, metrics)
             provenance = {"device": self.where, "corpus": recipe.identity, "card": digest}
-            artifacts.write_settings(draft, "pretrain", self.options, provenance)
+            artifacts.write_settings(draft, "pretrain", self.settings.kept(), provenance)
             artifacts.write_metrics(draft, metrics, step, trainer.history)
             update(read(draft), opened.dropout)
 

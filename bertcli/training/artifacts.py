@@ -27,14 +27,13 @@ SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field",
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. options: of the command, as bertcli.yaml keeps them for `--config`.
+    """A finished run.
 
     splits: train, and dev where there is one. where: device and precision. metrics: on dev, None without; history:
     those of every evaluation.
     """
 
     settings: Settings
-    options: Mapping[str, Any]
     base: Model
     task: BaseTask
     decision: Decision
@@ -52,7 +51,7 @@ class Result:
             shutil.copyfile(self.base.path / file, draft / file)
         sources = {name: split.examples.provenance() for name, split in self.splits.items()}
         digest = card.write(draft, "finetuned", self._facts(sources))
-        write_settings(draft, "finetune", self.options, {"device": self.where, "data": sources, "card": digest})
+        write_settings(draft, "finetune", self.settings.kept(), {"device": self.where, "data": sources, "card": digest})
         write_metrics(draft, self.metrics, self.step, self.history)
 
     def _facts(self, sources: dict[str, Any]) -> card.Facts:
@@ -143,10 +142,12 @@ def write_pretrained_card(
     return card.write(draft, "pretrained", facts)
 
 
-def write_settings(draft: Path, command: str, options: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-    """bertcli.yaml: the options of a run, which --config repeats, and what else is needed to repeat it."""
+def write_settings(draft: Path, command: str, options: Mapping[str, object], provenance: Mapping[str, Any]) -> None:
+    """bertcli.yaml: the options of a run that are set, which --config repeats, and what else is needed for that."""
     versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
-    document = {command: _plain(options), "provenance": {"versions": versions, **provenance}}
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
+    document = {command: plain, "provenance": {"versions": versions, **provenance}}
     (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
 
 
@@ -154,12 +155,6 @@ def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, his
     """metrics.json: on dev, of the saved weights and of every evaluation."""
     numbers = {"dev": metrics, "step": step, "history": history}
     (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are set, spelt as on the command line, in types that YAML has."""
-    named = {name.replace("_", "-"): value for name, value in options.items()}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
 
 
 def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:

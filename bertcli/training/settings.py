@@ -6,7 +6,7 @@ python -c "from bertcli.training.settings import Settings; print(Settings(model=
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from bertcli.errors import UsageError
 from bertcli.inference.settings import Request
@@ -85,7 +85,11 @@ class Settings:
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
         return Options(*fields, scheme=self.scheme, null_threshold="auto")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
         values = {field.name: getattr(self, field.name) for field in fields(Settings)}
         return values | {"labels": list(self.labels) if self.labels else None}
+
+    def kept(self) -> Mapping[str, object]:
+        """What bertcli.yaml keeps of a run, by option name. A command, which has more options, keeps these too."""
+        return self.as_dict()

@@ -1,5 +1,6 @@
 """bertcli finetune: train a model on labelled data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -75,6 +76,10 @@ class Finetune(shared.Training, shared.Reading, Settings):
         more={"show_default": True},
     )
 
+    def kept(self) -> Mapping[str, object]:
+        """What bertcli.yaml keeps: the options by name, without those that say where and how the run is done."""
+        return {name: value for name, value in spelt(self).items() if name not in NOT_KEPT}
+
 
 @command(
     """
@@ -110,7 +115,6 @@ def finetune(voice: Voice, options: Finetune) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
-            options={name: value for name, value in spelt(options).items() if name not in NOT_KEPT},
             track=options.track,
         ):
             if isinstance(event, Saved):

@@ -1,6 +1,7 @@
 """bertcli pretrain: train an encoder on raw text."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ class Pretrain(shared.Training, shared.RawText, PretrainSettings):
         None, "Keeps tokenised corpora.  [default: ~/.cache/bertcli]", "DIR", type=click.Path(file_okay=False)
     )
 
+    def kept(self) -> Mapping[str, object]:
+        """What bertcli.yaml keeps: the options by name, without those that say where and how the run is done."""
+        options = {name: value for name, value in spelt(self).items() if name not in NOT_KEPT}
+        return options | {"lengths": self.as_dict()["lengths"]}
+
 
 @command(
     """
@@ -92,8 +98,6 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     # The user's directory for such things, as the XDG Base Directory Specification names it.
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = Path(options.cache) if options.cache else caches / "bertcli"
-    kept = {name: value for name, value in spelt(options).items() if name not in NOT_KEPT}
-    kept["lengths"] = options.as_dict()["lengths"]
     with heed_signals() as stop, Show(voice, processor) as show:
         for event in pretrain(
             options,
@@ -102,7 +106,6 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
-            options=kept,
         ):
             if not isinstance(event, Saved):
                 show.event(event)
