@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from bertcli.cli.options import spelt
 from bertcli.cli.terminal import Voice
 from bertcli.errors import RecordError, UsageError
 from bertcli.inference.settings import Request
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bertcli.training.run import Saved
 
 PATH = click.Path()
+NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,10 @@ class Training(Reported):
     track: Literal["tensorboard"] | None = option(
         None, "Send losses and metrics there too; DIR/log.jsonl has them anyway."
     )
+
+    def kept(self) -> Mapping[str, object]:
+        """What bertcli.yaml keeps: the options by name, without those that say where and how it is trained."""
+        return {name: value for name, value in spelt(self).items() if name not in NOT_KEPT}
 
     def write_training_page(
         self, voice: Voice, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None

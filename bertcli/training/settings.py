@@ -11,6 +11,7 @@ from typing import Literal
 from bertcli.errors import UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import REQUIRED, like, option
+from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import Options, Scheme
 from bertcli.tokenizer import Long
 
@@ -40,7 +41,7 @@ class Settings:
 
     model: str = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
     output: str
-    task: str = like(Request, "task", "text-classification")
+    task: str = like(Request, "task", DEFAULT)
     problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")
     text_field: str = like(Options, "text_field")
     pair_field: str | None = like(Options, "pair_field")

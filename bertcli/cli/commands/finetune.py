@@ -1,6 +1,5 @@
 """bertcli finetune: train a model on labelled data."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -10,7 +9,7 @@ import click
 
 from bertcli import device
 from bertcli.cli import shared
-from bertcli.cli.options import command, spelt
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, option
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
-NOT_KEPT = ("resume", "overwrite", "output", "track", "report")  # where and how, not what, is trained
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
@@ -75,10 +73,6 @@ class Finetune(shared.Training, shared.Reading, Settings):
         flags="--export/--no-export",
         more={"show_default": True},
     )
-
-    def kept(self) -> Mapping[str, object]:
-        """What bertcli.yaml keeps: the options by name, without those that say where and how the run is done."""
-        return {name: value for name, value in spelt(self).items() if name not in NOT_KEPT}
 
 
 @command(

@@ -10,13 +10,12 @@ import click
 
 from bertcli import device
 from bertcli.cli import shared
-from bertcli.cli.options import command, spelt
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import option
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 
-NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 FILE = click.Path(exists=True, dir_okay=False)
 EXAMPLES = """
 bertcli pretrain corpus/ --size mini --vocab-size 16000 -o DIR
@@ -69,9 +68,8 @@ class Pretrain(shared.Training, shared.RawText, PretrainSettings):
     )
 
     def kept(self) -> Mapping[str, object]:
-        """What bertcli.yaml keeps: the options by name, without those that say where and how the run is done."""
-        options = {name: value for name, value in spelt(self).items() if name not in NOT_KEPT}
-        return options | {"lengths": self.as_dict()["lengths"]}
+        """See Training; lengths as they are spelt."""
+        return {**super().kept(), "lengths": self.as_dict()["lengths"]}
 
 
 @command(
