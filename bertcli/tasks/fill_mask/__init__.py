@@ -1,0 +1,192 @@
+"""Fill-mask: the likeliest tokens for each mask of a text, from any masked-language-model head.
+
+A long text is windowed, and a mask is filled from the window that shows most around it. No torch here.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertcli.arrays import Batch
+from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.scored import Example
+from bertcli.tokenizer import Features, Tokenizer
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.calibration import Scored
+
+ALIASES = ("mask",)
+DIGITS = 6  # of a printed score: what fp32 carries
+SHOWN = 5  # guesses for a mask, unless --top-k says how many
+RANKED = 10  # guesses that `evaluate` looks at
+Guesses = list[list[tuple[int, float]]]  # of each mask: token id and probability, best first
+
+
+class Task(BaseTask):
+    """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
+
+    head = "MaskedLM"
+    more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs
+
+    def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
+        super().__init__(tokenizer, config, options)
+        self.mask, self.mask_id = tokenizer.mask
+        self.kept_guesses = max(options.top_k or SHOWN, RANKED)
+
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """The head that the model has."""
+        return Decision("fill_mask", [], "the token of each mask")
+
+    def encode(self, records: Sequence[Record]) -> list[Encoded]:
+        """Each record's text as windows of token ids."""
+        texts = [self._masked(record) for record in records]
+        readable = [text for text in texts if isinstance(text, str)]
+        encoded = iter(self.tokenizer.encode_marked(readable, self.mask_id, self.options.long))
+        return [next(encoded) if isinstance(text, str) else text for text in texts]
+
+    def _masked(self, record: Record) -> str | RecordError:
+        try:
+            text = self._text(record)
+        except RecordError as error:
+            return error
+        if self.mask not in text:
+            return RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
+        return text
+
+    def _text(self, record: Record) -> str:
+        """The record's text, with the model's own mask for the alias."""
+        text = text_of(record, self.options.text_field, "--text-field")
+        return text.replace(self.options.mask, self.mask) if self.options.mask else text
+
+    def reduce(self, batch: Batch, outputs: Batch) -> Batch:
+        """Logits (B, T, V) to ids and scores (B, M, K) of the best K tokens for at most M masks, from the left."""
+        masked = batch["input_ids"] == self.mask_id
+        logits = outputs["logits"][masked].astype(np.float64)  # (masks, V)
+        count = min(self.kept_guesses, outputs["logits"].shape[-1])
+        best = np.argpartition(-logits, count - 1, axis=-1)[:, :count]
+        values = np.take_along_axis(logits, best, -1)
+        order = np.lexsort((best, -values), axis=-1)  # of equal ones the lower id first, whatever the partition did
+        best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
+        top = logits.max(-1, keepdims=True, initial=-np.inf)
+        scores = np.exp(values - top) / np.exp(logits - top).sum(-1, keepdims=True)
+        rows, ordinals = np.nonzero(masked)[0], (masked.cumsum(1) - 1)[masked]
+        shape = (len(masked), int(masked.sum(1).max()), count)
+        result = {"ids": np.full(shape, -1), "scores": np.zeros(shape)}
+        result["ids"][rows, ordinals], result["scores"][rows, ordinals] = best, scores
+        return result
+
+    def combine(self, features: Features, outputs: Outputs) -> Guesses:
+        """The guesses for each mask, in the order of the text."""
+        guesses: dict[int, tuple[int, list[tuple[int, float]]]] = {}
+        for window, output in zip(features.windows, outputs, strict=True):
+            masks = [i for i, token in enumerate(window.ids) if token == self.mask_id]
+            for i, ids, scores in zip(masks, output["ids"].tolist(), output["scores"].tolist(), strict=False):
+                mask, margin = (window.words or [])[i], min(i, len(window.ids) - 1 - i)
+                if mask not in guesses or margin > guesses[mask][0]:
+                    guesses[mask] = margin, list(zip(ids, scores, strict=True))
+        return [guesses[mask][1] for mask in sorted(guesses)]
+
+    def decode(self, record: Record, prediction: Guesses) -> dict[str, Any]:
+        """masks: for each the likeliest tokens with their scores; filled: the text with the first of each."""
+        count = self.options.top_k or SHOWN
+        masks = [[{"token": self._token(i), "score": round(score, DIGITS)} for i, score in guesses[:count]]
+                 for guesses in prediction]  # fmt: skip
+        first, *rest = self._text(record).split(self.mask)
+        tokens = [self._token(guesses[0][0]) for guesses in prediction] + [self.mask] * (len(rest) - len(masks))
+        return {"masks": masks, "filled": _filled(first, tokens, rest)}
+
+    def _token(self, token: int) -> str:
+        return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
+
+    def kept(self, record: Record) -> dict[str, Any]:
+        """The text too: its masks are counted."""
+        return {self.options.text_field: self._text(record)} | super().kept(record)
+
+    def label(self, record: Record) -> list[int]:
+        """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
+        value = lookup(record.fields, self.options.label_field, "--label-field")
+        answers = value if isinstance(value, list) else [value]
+        masks = self._text(record).count(self.mask)
+        if len(answers) != masks:
+            raise RecordError(f"{len(answers)} answers for {masks} masks.")
+        return [self._id(answer) for answer in answers]
+
+    def _id(self, answer: Any) -> int:
+        if not isinstance(answer, str):
+            raise RecordError(f"the answer {answer!r} is not text.")
+        ids = self.tokenizer.backend.encode(answer, add_special_tokens=False).ids
+        if len(ids) != 1:
+            raise RecordError(f"the answer '{answer}' is {len(ids)} tokens, not one.")
+        return int(ids[0])
+
+    def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """How high the right token stands, over all masks."""
+        from bertcli.metrics import ranking
+
+        ranked = [[token for token, _ in guesses] for guesses in chain.from_iterable(predictions)]
+        answers = chain.from_iterable(one[: len(guess)] for one, guess in zip(gold, predictions, strict=True))
+        return ranking.score(list(answers), ranked)
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """What gates may name."""
+        from bertcli.metrics import ranking
+
+        return ranking.DIRECTIONS
+
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
+        return list(map(self._example, records, gold, predictions))
+
+    def _example(self, record: Record, gold: list[int], guesses: Guesses) -> Example:
+        first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(gold, guesses, strict=False)]
+        wrong = [score for is_right, score in first if not is_right]
+        sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
+        predicted = [self._token(guess[0][0]) for guess in guesses]
+        named = [self._token(token) for token in gold]
+        return Example(record, self._text(record), named, predicted, not wrong, round(sure, DIGITS), sure)
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """The rank of the right token at each mask, None where it is not among the guesses."""
+        from bertcli.metrics import ranking
+
+        return {
+            "ranks": [
+                ranking.ranks(one[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
+                for one, guesses in zip(gold, predictions, strict=True)
+            ]
+        }
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """Sums over the masks of a text, of all texts by all masks."""
+        from bertcli.metrics import bootstrap, ranking
+
+        ranks = columns["ranks"]
+        gains = {name: [sum(map(gain, masks)) for masks in ranks] for name, gain in ranking.GAINS.items()}
+        return bootstrap.weighted_means(gains, np.array([len(masks) for masks in ranks], np.float64))
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The first guess at each mask."""
+        from bertcli.metrics.calibration import Scored
+
+        pairs = [(guess[0][1], guess[0][0] == answer) for one, guesses in zip(gold, predictions, strict=True)
+                 for answer, guess in zip(one, guesses, strict=False)]  # fmt: skip
+        if not pairs:
+            return None
+        scores, right = zip(*pairs, strict=True)
+        return Scored("masks", np.array(scores), np.array(right), len(pairs))
+
+
+def _filled(text: str, tokens: Sequence[str], rest: Sequence[str]) -> str:
+    """The text again; WordPiece's `##ing` joins the word before it."""
+    for token, part in zip(tokens, rest, strict=True):
+        text = (text.rstrip() + token[2:] if token.startswith("##") else text + token) + part
+    return text

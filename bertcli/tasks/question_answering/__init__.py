@@ -1,0 +1,255 @@
+"""Extractive question answering: the span of a context that answers a question, or none.
+
+Devlin et al. 2018 (arXiv 1810.04805), sections 4.2 and 4.3. A long context is windowed; a span scores its start and
+end logits less those of no answer (the first token) in the same window. That is its log-odds against no answer, which
+puts the spans of all windows on one scale, whatever constant a window adds to its logits. No torch here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.question_answering import spans as answer_spans
+from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank, whole
+from bertcli.tasks.scored import Example, Mark
+from bertcli.tokenizer import Features, Tokenizer
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics
+    from bertcli.metrics.calibration import Scored
+
+ALIASES = ("qa",)
+DIGITS = 6  # of a printed score: what fp32 carries
+KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
+
+
+class Task(BaseTask):
+    """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
+
+    head = "QuestionAnswering"
+    inputs = ("context",)
+    shared_text = "context"
+
+    def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
+        super().__init__(tokenizer, config, options)
+        self.is_tuned = options.null_threshold == "auto"
+        stated = config.get("null_threshold")
+        self.null_threshold = options.null_threshold if isinstance(options.null_threshold, int | float) else stated
+
+    @classmethod
+    def fits(cls, record: Record) -> bool:
+        """A record with answers in a context."""
+        return {"context", "answers"} <= record.fields.keys()
+
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """Two outputs for each token."""
+        return Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
+
+    def encode(self, records: Sequence[Record]) -> list[Encoded]:
+        """Each record's question and context as windows of token ids."""
+        pairs = [self._pair_or_error(record) for record in records]
+        readable = [pair for pair in pairs if not isinstance(pair, RecordError)]
+        encoded = iter(self.tokenizer.encode_contexts(readable, self.options.long))
+        return [pair if isinstance(pair, RecordError) else next(encoded) for pair in pairs]
+
+    def _pair_or_error(self, record: Record) -> tuple[str, str] | RecordError:
+        try:
+            return self._question(record), self._context(record)
+        except RecordError as error:
+            return error
+
+    def _question(self, record: Record) -> str:
+        if self.options.question is not None:
+            return self.options.question
+        if "question" not in record.fields:
+            there = ", ".join(record.fields) or "nothing"
+            raise RecordError(
+                f"no field 'question' (the record has: {there}); --question asks one of all, "
+                "--input-format jsonl reads one with each."
+            )
+        return text_of(record, "question", "--question")
+
+    def _context(self, record: Record) -> str:
+        """The field `context`, else the text: with --question every line is one."""
+        name = "context" if "context" in record.fields else self.options.text_field
+        return text_of(record, name, "--text-field")
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """Question and context. Raises RecordError."""
+        return {"question": self._question(record), "context": self._context(record)}
+
+    def combine(self, features: Features, outputs: Outputs) -> list[Span]:
+        """The best spans of all windows, best first; of equal ones the first in the text."""
+        count = max(KEPT, self.options.top_k or 0)
+        best: dict[tuple[int, int], float] = {}
+        for window, output in zip(features.windows, outputs, strict=True):
+            for score, start, end in best_spans(window, output, count):
+                best[start, end] = max(score, best.get((start, end), -np.inf))
+        return sorted((Span(score, *position) for position, score in best.items()), key=rank)[:count]
+
+    def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
+        """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
+        context = self._context(record)
+        spans = distinct(context, prediction)
+        *shares, share = self._shares(spans)
+        answers = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
+        nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
+        first = answers[0] if self._is_answered(spans) else nothing
+        question = {} if self.options.question is None else {"question": self.options.question}
+        if self.options.top_k is None:
+            return question | first
+        candidates = [*answers, nothing] if first is nothing or self.null_threshold is not None else answers
+        others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
+        return question | first | {"answers": [first, *others][: self.options.top_k]}
+
+    def _shares(self, spans: list[Span]) -> list[float]:
+        """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
+        null = 0.0 if self.null_threshold is not None or not spans else -np.inf
+        scores = np.array([*(span.score for span in spans), null])
+        weights = np.exp(scores - scores.max())
+        total = weights[:-1][:KEPT].sum() + weights[-1]
+        return [float(weight / total) for weight in weights]
+
+    def _shown(self, context: str, span: Span, share: float) -> dict[str, Any]:
+        unit = self.options.offset_unit
+        start, end = (offset(context, position, unit) for position in (span.start, span.end))
+        return {"answer": context[span.start : span.end], "start": start, "end": end, "score": round(share, DIGITS)}
+
+    def _is_answered(self, spans: list[Span]) -> bool:
+        return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
+
+    def kept(self, record: Record) -> dict[str, Any]:
+        """What `label` reads, without the question."""
+        names = ("context", self.options.text_field, "answers", "is_impossible", "id")
+        return {name: record.fields[name] for name in names if name in record.fields}
+
+    def label(self, record: Record) -> Gold:
+        """The answers of a question: of `answers`, in SQuAD's form, or texts. Raises RecordError."""
+        context = self._context(record)
+        if record.fields.get("is_impossible") is True:
+            return Gold(context, (), NO_ANSWER)
+        return gold_of(context, lookup(record.fields, "answers", "--label-field"))
+
+    def label_names(self, gold: Gold) -> list[str]:
+        """Whether there is an answer."""
+        return ["answer" if gold.answers else "no answer"]
+
+    def agree(self, gold: Gold, other: Gold) -> bool:
+        """Two annotators may give two of several right answers."""
+        return not (gold.answers or other.answers) or not set(gold.answers).isdisjoint(other.answers)
+
+    def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
+        """Answers that are not where they are said to be."""
+        return answer_spans.lost_answers(gold)
+
+    def token_doubts(self, record: Record, features: Features) -> Iterator[Doubt]:
+        """An answer that begins or ends inside a token. Raises RecordError."""
+        if offsets := features.windows[0].places:
+            yield from answer_spans.cut_tokens(self.label(record), offsets)
+
+    def warnings(self, gold: Sequence[Gold]) -> list[str]:
+        """How many answers are not where they are said to be."""
+        moved, lost = sum(target.moved for target in gold), sum(target.lost for target in gold)
+        unused = sum(target.target is None for target in gold)
+        messages = []
+        if moved:
+            messages.append(
+                f"{moved:,} answers are not at their stated offset; the nearest place with their text is taken"
+            )
+        if lost:
+            messages.append(f"{lost:,} answers do not occur in their context; {unused:,} questions have no other")
+        return messages
+
+    def tuned(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> Self:
+        """With the threshold that is best on this data, for --null-threshold auto."""
+        from bertcli.metrics import answers
+
+        if not self.is_tuned:
+            return self
+        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
+        tuned = copy(self)
+        tuned.null_threshold = answers.threshold(_scores(predictions), values, [bool(one.answers) for one in gold])
+        return tuned
+
+    def metrics(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> dict[str, Any]:
+        """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
+        from bertcli.metrics import answers
+
+        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
+        threshold = self.null_threshold
+        scores = answers.score(_scores(predictions), values, [bool(one.answers) for one in gold], threshold)
+        misplaced = sum(one.moved + one.lost for one in gold)
+        stated = {} if threshold is None else {"null_threshold": threshold}
+        return scores | stated | ({"misplaced_answers": misplaced} if misplaced else {})
+
+    def _values(self, gold: Sequence[Gold], texts: Sequence[str]) -> list[tuple[float, float]]:
+        """Exact match and F1 of a text as the answer to each question."""
+        from bertcli.metrics import answers
+
+        scorer = answers.scorer(self.options.language, [one.context for one in gold], [one.answers for one in gold])
+        return [answers.best(scorer, one.answers, text) for one, text in zip(gold, texts, strict=True)]
+
+    @staticmethod
+    def _text(gold: Gold, spans: list[Span]) -> str:
+        return gold.context[spans[0].start : whole(gold.context, spans[0].end)] if spans else ""
+
+    def _answers(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[str]:
+        pairs = zip(gold, predictions, strict=True)
+        return [self._text(one, spans) if self._is_answered(spans) else "" for one, spans in pairs]
+
+    def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """The threshold that was tuned."""
+        return {"null_threshold": metrics["null_threshold"]} if self.is_tuned and "null_threshold" in metrics else {}
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """What gates and early stopping may name."""
+        return {"f1": 1, "exact_match": 1}
+
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """The answers beside the predicted one, "" for none, which is right if it is exactly one of them."""
+        texts = self._answers(gold, predictions)
+        return list(map(self._example, records, gold, predictions, texts, self._values(gold, texts)))
+
+    def _example(
+        self, record: Record, gold: Gold, spans: list[Span], predicted: str, value: tuple[float, float]
+    ) -> Example:
+        shares = self._shares(spans)
+        score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
+        marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
+        known = gold.target not in (None, NO_ANSWER)
+        return Example(
+            record, gold.context, list(gold.answers), predicted, bool(value[0]), score, score, self._question(record),
+            {"f1": round(value[1], DIGITS)}, (Mark(*gold.target, "answer"),) if known and gold.target else (), marks,
+        )  # fmt: skip
+
+    def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+        """What each answer is worth."""
+        values = self._values(gold, self._answers(gold, predictions))
+        return {"f1": [f1 for _, f1 in values], "exact_match": [match for match, _ in values]}
+
+    def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
+        """The means over the questions."""
+        from bertcli.metrics import bootstrap
+
+        return bootstrap.weighted_means(columns)
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
+        """The answers, none included, with the scores that predict prints."""
+        from bertcli.metrics.calibration import Scored
+
+        scores, right = ([example.score for example in examples], [bool(example.right) for example in examples])
+        return Scored("answers", np.array(scores), np.array(right), len(examples))
+
+
+def _scores(predictions: Sequence[list[Span]]) -> list[float]:
+    """Log-odds of the best span of each question."""
+    return [spans[0].score if spans else -np.inf for spans in predictions]
