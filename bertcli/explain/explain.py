@@ -68,8 +68,8 @@ class Explainer:
         self.explaining.require(target)
         self.task, self.backend, self.target, self.view = session.task, session.backend, target, view
         self.task.tokenizer.traced = True
-        self.device = session.place.type
-        torch.set_num_threads(session.place.threads)
+        self.device = session.device.type
+        torch.set_num_threads(session.device.threads)
         # Eager attention shows its weights. `origin` says which weights of the model these are.
         model, head = session.model, session.task.head
         if model.has_weights:
@@ -213,11 +213,9 @@ class Explainer:
 def _baseline(tokenizer: Tokenizer) -> tuple[str, int]:
     """The token that stands for "no information", and its id: the mask, on which the encoder was trained."""
     try:
-        token, token_id = tokenizer.mask
+        return tokenizer.mask
     except ModelError:
-        token_id = tokenizer.pad
-        token = tokenizer.backend.id_to_token(token_id)
-    return str(token), int(token_id)
+        return str(tokenizer.backend.id_to_token(tokenizer.pad)), tokenizer.pad
 
 
 def _matrices(config: Any, view: View) -> list[tuple[int, int]]:
