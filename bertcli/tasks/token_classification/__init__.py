@@ -19,22 +19,11 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
-from bertcli.tasks.base import (
-    IGNORED,
-    BaseTask,
-    Encoded,
-    Options,
-    Outputs,
-    labels_of,
-    offset,
-    temperature_of,
-    text_of,
-)  # fmt: skip
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, labels_of, offset, temperature_of, text_of
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.token_classification import labels as entity_labels
-from bertcli.tasks.token_classification.labels import Gold, require_none, spans_of_tags, spans_of_text
-from bertcli.tasks.token_classification.tagging import log_softmax, viterbi
+from bertcli.tasks.token_classification.labels import Gold, log_softmax, viterbi
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -178,7 +167,7 @@ class Task(BaseTask):
     def kept(self, record: Record) -> dict[str, Any]:
         """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
         if "tokens" in record.fields:
-            spans_of_tags(record, self.options.label_field, self.options.scheme)
+            entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         return record.fields
 
     def label(self, record: Record) -> Gold:
@@ -186,11 +175,11 @@ class Task(BaseTask):
         text, offsets = self.words(record)
         lost: list[Span] = []
         if "tokens" in record.fields:
-            spans = spans_of_tags(record, self.options.label_field, self.options.scheme)
+            spans = entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
-            spans, lost = spans_of_text(record, len(text), offsets)
+            spans, lost = entity_labels.spans_of_text(record, len(text), offsets)
         known = ", ".join(self.labels)
-        require_none(
+        entity_labels.require_none(
             (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
             for span in sorted([*spans, *lost])
             if f"B-{span.type}" not in self.index or f"I-{span.type}" not in self.index
