@@ -24,7 +24,7 @@ import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import BaseTask, text_of
+from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, label_config
 from bertcli.tasks.scored import Example
 from bertcli.tokenizer import Features
@@ -45,9 +45,6 @@ class Task(BaseTask):
     @classmethod
     def decide(cls, settings: Any, base: Any, records: Sequence[Record]) -> Decision:
         return Decision("vowel_parity", NAMES, "two outcomes", "always these", config=label_config(NAMES))
-
-    def encode(self, records: Sequence[Record]) -> list[Any]:
-        return self.tokenizer.encode([text_of(record, "text", "--text-field") for record in records], self.options.long)
 
     def combine(self, features: Features, outputs: Sequence[Mapping[str, Any]]) -> Any:
         return outputs[0]["logits"]

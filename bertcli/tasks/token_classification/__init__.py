@@ -19,8 +19,8 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
-from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, labels_of, offset, temperature_of, text_of
-from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.labels import Decision, Doubt, LabelSettings, labels_of, temperature_of
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold, log_softmax, viterbi
@@ -76,19 +76,14 @@ class Task(BaseTask):
         """Tags that break the scheme of the others."""
         return entity_labels.breaks_of_scheme(records, settings.options.label_field)
 
-    def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's words as windows of token ids."""
-        sentences = [self._words_or_error(record) for record in records]
-        readable = [words for words in sentences if not isinstance(words, RecordError)]
-        encoded = iter(self.tokenizer.encode_words(readable, self.options.long))
-        return [words if isinstance(words, RecordError) else next(encoded) for words in sentences]
-
-    def _words_or_error(self, record: Record) -> list[str] | RecordError:
-        try:
-            text, offsets = self.words(record)
-        except RecordError as error:
-            return error
+    def read(self, record: Record) -> list[str]:
+        """The words, which are tokenised one by one. Raises RecordError."""
+        text, offsets = self.words(record)
         return [text[start:end] for start, end in offsets]
+
+    def tokenize(self, inputs: Sequence[list[str]]) -> list[Encoded]:
+        """Windows that say which token begins which word."""
+        return self.tokenizer.encode_words(inputs, self.options.long)
 
     def words(self, record: Record) -> tuple[str, Offsets]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
