@@ -172,8 +172,3 @@ def _with_lists(result: Mapping[str, Any]) -> dict[str, Any]:
         for window in result.get("attention", ())
     ]
     return {**result, "attention": windows} if "attention" in result else dict(result)
-
-
-def _task_with(name: str) -> str:
-    """The task that takes such an input besides its text."""
-    return next(task for task in registry.names("tasks") if name in registry.load("tasks", task).Task.inputs)
