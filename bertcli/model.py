@@ -2,10 +2,11 @@
 
 Knows files, not tensors: opening the weights is a backend's work. `-m` takes a directory, a Hub name, or nothing
 for the embedded model. Weights are read from safetensors or ONNX only, never from a pickle.
+Try: bertcli info -m DIR
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ class Model:
         file = self.path / ONNX[precision]
         return file if file.is_file() else None
 
+    def require_onnx(self, precisions: Sequence[str]) -> tuple[str, Path]:
+        """The first of the precisions that has an ONNX file, and that file; bf16 is computed from the fp32 file.
+
+        Raises ModelError where there is none.
+        """
+        for precision in precisions:
+            if file := self.onnx_file("fp32" if precision == "bf16" else precision):
+                return precision, file
+        names = " or ".join(precisions)
+        raise ModelError(f"{self.path}: no ONNX file in {names}; make it with: bertcli export {self.path}")
+
     def weights(self) -> dict[str, str]:
         """The files that a backend may open, with their sizes."""
         files = [*sorted(self.path.glob("*.safetensors")), *(self.path / name for name in ONNX.values())]
@@ -70,17 +82,17 @@ class Model:
         """Whether there are safetensors that transformers can open."""
         return any((self.path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
 
-    def demand_weights(self) -> None:
+    def require_weights(self) -> None:
         """Raise ModelError unless there are safetensors; a pickle is refused with the way to convert it."""
         if self.has_weights:
             return
         pickle = next((name for name in PICKLES if (self.path / name).is_file()), None)
         if pickle:
-            kind = f"AutoModelFor{self.head}" if self.head else "AutoModel"
+            name = f"AutoModelFor{self.head}" if self.head else "AutoModel"
             raise ModelError(
                 f"{self.path}: the weights are a pickle ({pickle}), which can run code and is never opened. "
                 'Convert it where you trust it: python -c "from transformers '
-                f"import {kind}; {kind}.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
+                f"import {name}; {name}.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
             )
         raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.")
 
@@ -91,11 +103,11 @@ class Model:
         pooling: mean, cls or max. Raises ModelError for another, and for layers after it, such as Dense.
         """
         modules = _optional(self.path / "modules.json") or []
-        kinds = {str(module["type"]).rpartition(".")[2]: module["path"] for module in modules}
-        if "Pooling" not in kinds:
+        paths = {str(module["type"]).rpartition(".")[2]: module["path"] for module in modules}
+        if "Pooling" not in paths:
             return {}
-        stated = _optional(self.path / kinds["Pooling"] / "config.json") or {}
-        if others := kinds.keys() - MODULES:
+        stated = _optional(self.path / paths["Pooling"] / "config.json") or {}
+        if others := paths.keys() - MODULES:
             raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
         modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
         if mode := stated.get("pooling_mode"):
@@ -103,7 +115,7 @@ class Model:
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
         length = (_optional(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
-        return {"pooling": POOLINGS[modes[0]], "normalize": "Normalize" in kinds, "max_length": length}
+        return {"pooling": POOLINGS[modes[0]], "normalize": "Normalize" in paths, "max_length": length}
 
 
 def resolve(name: str | None, task: str = "text-classification") -> Model:
@@ -112,7 +124,9 @@ def resolve(name: str | None, task: str = "text-classification") -> Model:
     Raises ModelError with what is missing and what to do.
     """
     if name is None:
-        return read(_builtin(task))
+        if not (BUILTIN / task).is_dir():
+            raise ModelError(f"no model is embedded for {task}; name one with -m.")
+        return read(BUILTIN / task)
     path = Path(name)
     if path.is_dir():
         return read(path)
@@ -122,14 +136,11 @@ def resolve(name: str | None, task: str = "text-classification") -> Model:
 
 
 def read(path: Path) -> Model:
-    """Read the config.json of a model directory."""
+    """Read the config.json of a model directory. Raises ModelError where there is none, or no JSON object in it."""
     file = path / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no config.json, so this is not a model directory.") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read ({error}).") from error
+    config = _optional(file)
+    if config is None and not file.exists():
+        raise ModelError(f"{path}: no config.json, so this is not a model directory.")
     if not isinstance(config, dict):
         raise ModelError(f"{file}: not a JSON object.")
     return Model(path, config)
@@ -160,19 +171,13 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
 
 
 def _optional(file: Path) -> Any:
+    """The JSON in a file; None where the file is not there. Raises ModelError where it is not JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: cannot be read ({error}).") from error
-
-
-def _builtin(task: str) -> Path:
-    path = BUILTIN / task
-    if not path.is_dir():
-        raise ModelError(f"no model is embedded for {task}; name one with -m.")
-    return path
 
 
 def _download(name: str) -> Path:

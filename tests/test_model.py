@@ -46,12 +46,12 @@ def test_a_directory_that_is_no_model_is_a_model_error(tmp_path: Path, content: 
 
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"pickle \(pytorch_model.bin\).*save_pretrained"):
-        make(tmp_path, "pytorch_model.bin").demand_weights()
+        make(tmp_path, "pytorch_model.bin").require_weights()
 
 
 def test_missing_weights_are_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model\.safetensors"):
-        make(tmp_path).demand_weights()
+        make(tmp_path).require_weights()
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_choice_of_the_backend_on_a_cpu(
 ) -> None:
     monkeypatch.setattr(device, "_may_have_gpu", lambda: False)
     name, _, place = _choose(make(tmp_path, *files), request_, "")
-    assert (name, place.kind) == (backend, kind)
+    assert (name, place.type) == (backend, kind)
 
 
 def test_a_gpu_takes_torch_where_the_model_has_weights_and_onnx_where_it_has_not(
@@ -107,7 +107,7 @@ def test_a_gpu_takes_torch_where_the_model_has_weights_and_onnx_where_it_has_not
     )
     (tmp_path / "b").mkdir()
     name, why, place = _choose(make(tmp_path / "b", ONNX), Request(), "")
-    assert (name, why, place.kind) == ("onnx", "the model has only ONNX files", "cpu")
+    assert (name, why, place.type) == ("onnx", "the model has only ONNX files", "cpu")
 
 
 def test_a_device_that_is_not_there_is_a_usage_error() -> None:

@@ -1,6 +1,7 @@
 """What a backend is: it opens a model on a device and runs batches. It knows no task and no text.
 
 A new backend is one file beside this one with a class `Backend` that extends this one.
+Try: echo "a gripping film" | bertcli predict --backend onnx
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from bertcli.model import Model
 class BaseBackend(ABC):
     """An opened model. streams: how many threads may call `run` at once to keep the device busy.
 
-    precision: what it computes in (int8, bf16, fp32). description: engine, device and precision, for people.
+    precision: what it computes in (int8, bf16, fp32).
     """
 
     name: ClassVar[str]
@@ -23,8 +24,14 @@ class BaseBackend(ABC):
 
     @abstractmethod
     def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
-        """Open the model's weights. precision: int8, bf16, fp32 or auto. Raises ModelError where it cannot."""
+        """Open the model's weights. head: the transformers class suffix; precision: int8, bf16, fp32 or auto.
+
+        Raises ModelError where the model's files cannot be opened, UsageError where the engine cannot do what is asked.
+        """
 
     @abstractmethod
     def run(self, batch: Batch) -> Batch:
-        """input_ids, attention_mask, token_type_ids, each (B, T) int64 -> outputs by name, first axis B, float32."""
+        """input_ids, attention_mask, token_type_ids, each (B, T) int64 -> outputs by name, first axis B, float32.
+
+        What is returned is the caller's: no later batch writes into it.
+        """

@@ -1,5 +1,11 @@
-"""PyTorch through transformers: any checkpoint with safetensors, on any device."""
+"""PyTorch through transformers: any checkpoint with safetensors, on any device.
 
+Training, export and explain open their models here too (`load`). torch and transformers are imported only when a model
+is opened: it takes seconds.
+Try: echo "a gripping film" | bertcli predict -m DIR --backend pytorch
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from bertcli.arrays import Batch
@@ -20,22 +26,22 @@ class Backend(BaseBackend):
         if precision == "int8":
             raise UsageError("backend pytorch computes in fp32 or bf16; for int8 use --backend onnx.")
         torch.set_num_threads(device.threads)
-        self.precision = ("bf16" if device.kind == "cuda" else "fp32") if precision == "auto" else precision
+        self.precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self.device = device.kind
-        self.module = load(model, head).to(device=device.kind, dtype=dtype).eval()
+        self.device = device.type
+        self.module = load(model, head).to(device=device.type, dtype=dtype).eval()
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch; outputs come back as float32 on the CPU."""
         import torch
 
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
-            outputs = self.module(**{name: tensors[name] for name in inputs_of(self.module, tensors)})
+            names = inputs_of(self.module, batch)
+            outputs = self.module(**{name: torch.from_numpy(batch[name]).to(self.device) for name in names})
         return {name: value.float().cpu().numpy() for name, value in outputs.items() if hasattr(value, "float")}
 
 
-def inputs_of(module: Any, names: Any) -> list[str]:
+def inputs_of(module: Any, names: Iterable[str]) -> list[str]:
     """Those input names that the model's forward takes (RoBERTa has no segments, DistilBERT no argument for them)."""
     import inspect
 
@@ -45,10 +51,13 @@ def inputs_of(module: Any, names: Any) -> list[str]:
 
 
 def load(model: Model, head: str, **settings: Any) -> Any:
-    """The transformers model with that head, from safetensors; a head that the checkpoint lacks is a ModelError."""
+    """The transformers model with that head ("": the encoder alone), from safetensors. settings: of from_pretrained.
+
+    Raises ModelError where there are no safetensors, or they lack weights of the head.
+    """
     import transformers
 
-    model.demand_weights()
+    model.require_weights()
     quiet()
     try:
         module, info = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_pretrained(

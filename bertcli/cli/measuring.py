@@ -30,7 +30,7 @@ def info(voice: Voice, given: Mapping[str, Any]) -> int:
         _show_lines([facts])
     if not found.passed:
         raise BertcliError(
-            f"{session.place.kind} differs from the CPU by {found.batched:.2g} in a batch and {found.single:.2g} alone "
+            f"{session.place.type} differs from the CPU by {found.batched:.2g} in a batch and {found.single:.2g} alone "
             f"(at most {BOUND}); use --device cpu."
         )
     return Exit.OK

@@ -122,7 +122,7 @@ class Show:
 
     def __init__(self, voice: Voice, device: Device) -> None:
         self.voice = voice
-        self.where = f"cpu, threads: {device.threads}" if device.kind == "cpu" else device.kind
+        self.where = f"cpu, threads: {device.threads}" if device.type == "cpu" else device.type
         self.board = Board()
         self.live: Live | None = None
         self.last = time.monotonic()

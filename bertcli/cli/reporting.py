@@ -19,9 +19,9 @@ SHOWN = ("size", "epochs", "steps", "lr", "batch_tokens", "seed")  # settings th
 def demand_usable(given: Mapping[str, Any]) -> None:
     """Raise UsageError where --report names a file that cannot be written; before the run, not after it."""
     if given["report"]:
-        from bertcli.report.page import demand_replaceable
+        from bertcli.report.page import require_replaceable
 
-        demand_replaceable(given["report"])
+        require_replaceable(given["report"])
         place, output = Path(given["report"]), given.get("output")
         if place.parent.is_dir() or not output or place.parent != Path(output):  # the run makes its output
             demand_writable(given["report"])

@@ -77,9 +77,10 @@ def evaluate(task: BaseTask, outcomes: Iterable[Outcome]) -> Evaluation:
 
 
 def scores(task: BaseTask, found: Predicted, model: str = "") -> Evaluation:
-    """All that is known of predictions whose labels are known."""
+    """All that is known of predictions whose labels are known, of the task as they tune it."""
     data = found.gold, found.predictions
-    metrics = task.metrics(*data)  # first: it may tune a threshold
+    task = task.tuned(*data)
+    metrics = task.metrics(*data)
     examples, columns = task.examples(found.records, *data), task.columns(*data)
     resampled, scored = task.resampled(found.gold, columns), task.scored(*data, examples)
     metric = next(iter(task.directions), "")

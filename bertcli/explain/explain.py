@@ -61,7 +61,7 @@ class Explainer:
         self.task.tokenizer.traced = True
         torch.set_num_threads(session.place.threads)
         self.module, self.origin = _open(session)
-        self.device = session.place.kind
+        self.device = session.place.type
         self.baseline = _baseline(self.task.tokenizer)
         self.matrices = _chosen(self.module.config, view)
 
@@ -197,7 +197,7 @@ def _open(session: Session) -> tuple[Any, str]:
         module, origin = pytorch.load(model, head, attn_implementation="eager"), "model.safetensors"
     else:
         module, origin = dequantized(model, head, attn_implementation="eager"), f"{ONNX['int8']}, dequantised"
-    return module.float().to(session.place.kind).eval().requires_grad_(False), origin
+    return module.float().to(session.place.type).eval().requires_grad_(False), origin
 
 
 def _baseline(tokenizer: Any) -> tuple[str, int]:

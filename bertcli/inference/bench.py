@@ -19,8 +19,9 @@ from typing import Any
 from bertcli import registry
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
-from bertcli.inference.session import Request, open_session
-from bertcli.inference.stream import Settings, result, stream
+from bertcli.inference.session import open_session
+from bertcli.inference.settings import Request, Settings
+from bertcli.inference.stream import result, stream
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Options
 from bertcli.tokenizer import Features
@@ -99,7 +100,7 @@ def measure(job: Job, began: float) -> list[dict[str, Any]]:
         tokens = sum(count for _, count in own) / len(own)
         rows.append({"tokens": f"to {limit}" if limit else "more", "texts": len(own), **_rates(rates, tokens)})
     whole = {"first_result_s": round(first, 3), "peak_mb": round(_peak() / 1e6)}
-    backend, kind = session.backend, session.place.kind
+    backend, kind = session.backend, session.place.type
     return [{"backend": backend.name, "precision": backend.precision, "device": kind, **row, **whole} for row in rows]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from bertcli import __version__, device, registry
 from bertcli.arrays import Batch
 from bertcli.inference.batching import collate
-from bertcli.inference.session import Request, Session
+from bertcli.inference.session import Session
+from bertcli.inference.settings import Request
 from bertcli.tokenizer import Tokenizer, Window
 
 PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")
@@ -60,7 +61,7 @@ def check(session: Session, request: Request) -> Check:
 
     The bound is for the device, not for a precision, which may differ by more.
     """
-    kind, head = session.place.kind, session.task.head
+    kind, head = session.place.type, session.task.head
     backend = registry.load("backends", session.backend.name).Backend
     precision = session.backend.precision if kind == "cpu" else "fp32"
     tested = session.backend if kind == "cpu" else backend(session.model, session.place, head, precision)

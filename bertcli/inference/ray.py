@@ -15,8 +15,9 @@ from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Interrupted, UsageError
-from bertcli.inference.session import Request, open_session
-from bertcli.inference.stream import Settings, Stop, result, stream
+from bertcli.inference.session import open_session
+from bertcli.inference.settings import Request, Settings
+from bertcli.inference.stream import Stop, result, stream
 from bertcli.tasks.base import Options
 
 Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, what was found, or the error in its place

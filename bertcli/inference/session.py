@@ -9,20 +9,9 @@ from dataclasses import dataclass
 from bertcli import device, registry, tokenizer
 from bertcli.backends.base import BaseBackend
 from bertcli.errors import ModelError
+from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
 from bertcli.tasks.base import BaseTask, Options
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line says of model and machine; None and "auto" leave the choice to `open_session`."""
-
-    model: str | None = None
-    task: str | None = None
-    backend: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,7 @@ def open_session(request: Request, options: Options) -> Session:
         task = open_task(task_class, model, options)
     backend = opened.result()
     reason = (
-        f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.kind}, {place.threads} threads "
+        f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.type}, {place.threads} threads "
         f"({why}; {place.reason}){_calibration(model)}"
     )
     return Session(model, task, backend, place, reason)
@@ -97,6 +86,6 @@ def _choose(model: Model, request: Request, head: str) -> tuple[str, str, device
     if not model.has_weights and is_free:
         return "onnx", "the model has only ONNX files", only_cpu
     place = device.choose(request.device, request.threads)
-    if place.kind == "cpu" or not model.has_weights:
+    if place.type == "cpu" or not model.has_weights:
         return "onnx", "the model has ONNX files", place
     return "pytorch", "ONNX files run on the CPU only", place

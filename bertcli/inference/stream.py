@@ -18,24 +18,15 @@ from typing import Any
 from bertcli.backends.base import BaseBackend
 from bertcli.data.records import Record
 from bertcli.errors import Interrupted, RecordError
-from bertcli.inference.batching import BATCH_TOKENS, Cutter, Row, Slot, collate, distinct
+from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
 from bertcli.inference.room import Room
+from bertcli.inference.settings import Settings
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Features
 
 FIRST_WINDOW = 64  # records: the first results come soon
 QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most Settings.window records
 IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
-
-
-@dataclass(frozen=True)
-class Settings:
-    """window: most records sorted together; characters: most text held in one; max_wait_ms: see `_Stream._due`."""
-
-    window: int = 4096
-    characters: int = 1_000_000
-    batch_tokens: int = BATCH_TOKENS
-    max_wait_ms: float = 50
 
 
 @dataclass(slots=True)

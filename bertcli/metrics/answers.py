@@ -1,7 +1,9 @@
 """Extracted answers against those of people: exact match and F1, as the official scripts of SQuAD and CMRC 2018.
 
 SQuAD: Rajpurkar et al. 2016 (arXiv 1606.05250), section 6.1, and 2018 (arXiv 1806.03822). CMRC: Cui et al. 2019 (arXiv
-1810.07366), section 4. Both compare with the likest of the gold answers and take the mean over the questions.
+1810.07366), section 4. Both compare with the likest of the gold answers and take the mean over the questions. Knows no
+model: a span's score is a number that it is told.
+Try: python -c "from bertcli.metrics import answers; print(answers.normalized('The cat, in a hat!'))"
 """
 
 import re
@@ -12,6 +14,8 @@ from difflib import SequenceMatcher
 from typing import Any, Literal
 
 import numpy as np
+
+from bertcli.arrays import Flags
 
 Scorer = Callable[[str, str], tuple[float, float]]  # gold and predicted text -> exact match, F1
 Language = Literal["auto", "en", "zh"]
@@ -26,7 +30,7 @@ CHINESE = 0.2  # share of such characters: Chinese texts have over 0.7, English 
 def scorer(language: Language, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> Scorer:
     """The comparison of a language; auto: Chinese where the texts are. SQuAD 2.0's where a question has no answer."""
     if language == "auto":
-        sample = "".join([*contexts[:1000], *("".join(own) for own in answers[:1000])])
+        sample = "".join([*contexts[:1000], *("".join(texts) for texts in answers[:1000])])
         language = "zh" if len(CJK.findall(sample)) > CHINESE * len(sample) else "en"
     if language == "zh":
         return _chinese
@@ -35,8 +39,8 @@ def scorer(language: Language, contexts: Sequence[str], answers: Sequence[Sequen
 
 def best(score: Scorer, gold: Sequence[str], predicted: str) -> tuple[float, float]:
     """Exact match and F1 with the likest gold answer; without any both are 1 for a prediction of nothing, else 0."""
-    found = [score(answer, predicted) for answer in gold] or [(score("", predicted)[0],) * 2]
-    return max(one for one, _ in found), max(two for _, two in found)
+    pairs = [score(answer, predicted) for answer in gold] or [(score("", predicted)[0],) * 2]
+    return max(match for match, _ in pairs), max(f1 for _, f1 in pairs)
 
 
 def score(
@@ -46,26 +50,21 @@ def score(
 
     scores: of each question's best span. values: what that span is worth. A span under the threshold is no answer.
     """
-    given = np.asarray(values, np.float64).reshape(-1, 2)
-    known = np.asarray(has_answer, bool)
+    worth, is_answerable = np.asarray(values, np.float64).reshape(-1, 2), np.asarray(has_answer, bool)
     if threshold is not None:
-        is_none = np.asarray(scores) < threshold
-        given = np.where(is_none[:, None], ~known[:, None], given)
-    result: dict[str, Any] = {"exact_match": float(given[:, 0].mean()), "f1": float(given[:, 1].mean())}
-    if known.all():
-        return result
-    kinds = {"answerable": known, "unanswerable": ~known}
-    return result | {
-        "questions": {
-            name: {
-                "exact_match": float(given[own, 0].mean()),
-                "f1": float(given[own, 1].mean()),
-                "count": int(own.sum()),
-            }
-            for name, own in kinds.items()
-            if own.any()
+        is_refused = np.asarray(scores) < threshold
+        worth = np.where(is_refused[:, None], ~is_answerable[:, None], worth)
+
+    def means(questions: Flags | slice) -> dict[str, Any]:
+        return {"exact_match": float(worth[questions, 0].mean()), "f1": float(worth[questions, 1].mean())}
+
+    result = means(slice(None))
+    if not is_answerable.all():
+        parts = {"answerable": is_answerable, "unanswerable": ~is_answerable}
+        result["questions"] = {
+            name: means(part) | {"count": int(part.sum())} for name, part in parts.items() if part.any()
         }
-    }
+    return result
 
 
 def threshold(
@@ -75,12 +74,12 @@ def threshold(
 
     `find_best_thresh` of the SQuAD 2.0 script, in O(n log n) as there.
     """
-    known = np.asarray(has_answer, bool)
-    if known.all():
+    is_answerable = np.asarray(has_answer, bool)
+    if is_answerable.all():
         return None
     order = np.argsort(-np.asarray(scores), kind="stable")
     ranked = np.asarray(scores)[order]
-    gains = (np.asarray(values, np.float64).reshape(-1, 2)[:, 1] - ~known)[order]
+    gains = (np.asarray(values, np.float64).reshape(-1, 2)[:, 1] - ~is_answerable)[order]
     totals = np.concatenate([[0.0], np.cumsum(gains)])
     cuts = np.concatenate([[True], ranked[1:] < ranked[:-1], [True]])  # equal scores are answered together
     answered = int(np.flatnonzero(cuts)[np.argmax(totals[cuts])])
@@ -91,8 +90,10 @@ def threshold(
 
 def _english(gold: str, predicted: str) -> tuple[float, float]:
     """As SQuAD 1.1's script: texts without a word, as `.`, match exactly, but share no word."""
-    one, other = normalized(gold), normalized(predicted)
-    return float(one == other), _bag_f1(one.split(), other.split())
+    gold, predicted = normalized(gold), normalized(predicted)
+    words, predicted_words = gold.split(), predicted.split()
+    common = (Counter(words) & Counter(predicted_words)).total()
+    return float(gold == predicted), _f1(common, len(words), len(predicted_words))
 
 
 def _english_2(gold: str, predicted: str) -> tuple[float, float]:
@@ -107,21 +108,12 @@ def normalized(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 
-def _bag_f1(gold: list[str], predicted: list[str]) -> float:
-    return _f1((Counter(gold) & Counter(predicted)).total(), len(gold), len(predicted))
-
-
-def _f1(common: int, gold: int, predicted: int) -> float:
-    if not common:
-        return 0.0
-    precision, recall = common / predicted, common / gold
-    return 2 * precision * recall / (precision + recall)
-
-
 def _chinese(gold: str, predicted: str) -> tuple[float, float]:
-    one, other = _segments(gold), _segments(predicted)
-    match = SequenceMatcher(None, one, other, autojunk=False).find_longest_match()
-    return float(_bare(gold) == _bare(predicted)), _f1(match.size, len(one), len(other))
+    """As CMRC's script: F1 over the longest run of segments that both texts have."""
+    gold, predicted = _bare(gold), _bare(predicted)
+    segments, predicted_segments = _segments(gold), _segments(predicted)
+    match = SequenceMatcher(None, segments, predicted_segments, autojunk=False).find_longest_match()
+    return float(gold == predicted), _f1(match.size, len(segments), len(predicted_segments))
 
 
 def _bare(text: str) -> str:
@@ -132,10 +124,15 @@ def _segments(text: str) -> list[str]:
     """Each Chinese character by itself; the text between as NLTK's word tokenizer cuts it."""
     from nltk.tokenize import word_tokenize
 
-    parts = re.split(rf"({CJK.pattern})", _bare(text))
-    return [
-        segment
-        for part in parts
-        if part
-        for segment in ([part] if CJK.fullmatch(part) else word_tokenize(part, preserve_line=True))
-    ]
+    segments: list[str] = []
+    for part in filter(None, re.split(rf"({CJK.pattern})", text)):
+        segments += [part] if CJK.fullmatch(part) else word_tokenize(part, preserve_line=True)
+    return segments
+
+
+def _f1(common: int, gold: int, predicted: int) -> float:
+    """From counts of words."""
+    if not common:
+        return 0.0
+    precision, recall = common / predicted, common / gold
+    return 2 * precision * recall / (precision + recall)

@@ -1,23 +1,27 @@
 """How far a metric would move with other examples: bootstrap intervals, and paired tests of two systems.
 
 Examples are drawn with replacement (Efron and Tibshirani 1993, chapters 6, 13 and 16), the percentile method. A
-resample is a row of weights, how often each example was drawn, so that sums over all resamples are a matrix product.
-With the same seed the intervals are those of `scipy.stats.bootstrap(..., method="percentile")`.
+resample is a row of weights: how often each example was drawn. So a metric of 1,000 resamples is a product of matrices,
+and each family of metrics has `weighted` functions that make one from what is known of N examples. With the same seed
+the intervals are those of `scipy.stats.bootstrap(..., method="percentile")`, which knows neither metrics that only some
+resamples define nor several at once. Knows no task.
 Try: python -c "from bertcli.metrics import bootstrap as b; print(b.intervals(lambda w: {'mean': w.mean(1)}, 10))"
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+
+from bertcli.arrays import Array, Floats
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 SEED = 0
 CELLS = 1_000_000  # weights in memory at a time: 8 MB
-Array = np.ndarray[Any, Any]
-Metrics = Callable[[Array], dict[str, Array]]  # weights (B, N) -> each metric (B,), NaN where it is not defined
+Weights = Annotated["np.ndarray[Any, Any]", "(B, N) float64: how often each of B resamples draws each of N examples"]
+Metrics = Callable[[Weights], dict[str, Array]]  # to each metric (B,), NaN where a resample does not define it
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Difference:
     p_value: float
 
 
-def resamples(count: int, seed: int = SEED) -> Iterator[Array]:
-    """How often each of `count` examples was drawn, (B, N), in parts of RESAMPLES rows."""
+def resamples(count: int, seed: int = SEED) -> Iterator[Weights]:
+    """How often each of `count` examples was drawn, in parts of RESAMPLES rows that hold at most CELLS weights."""
     rng = np.random.default_rng(seed)
     step = max(1, CELLS // count)
     for start in range(0, RESAMPLES, step):
@@ -56,11 +60,11 @@ def intervals(metrics: Metrics, count: int) -> dict[str, Interval]:
     """Of each metric; none where there are fewer than two examples, or where no resample defines it."""
     if count < 2:
         return {}
-    found = {name: interval(drawn) for name, drawn in _drawn(metrics, count).items()}
-    return {name: own for name, own in found.items() if own}
+    pairs = ((name, interval(drawn)) for name, drawn in _drawn(metrics, count).items())
+    return {name: between for name, between in pairs if between}
 
 
-def interval(drawn: Array) -> Interval | None:
+def interval(drawn: Floats) -> Interval | None:
     """The middle 95 % of the resamples that define the metric."""
     defined = drawn[np.isfinite(drawn)]
     if not len(defined):
@@ -70,17 +74,32 @@ def interval(drawn: Array) -> Interval | None:
 
 
 def differences(ours: Metrics, theirs: Metrics, count: int) -> dict[str, Difference]:
-    """Of the metrics that both have, each resample drawing the same examples for both; none of fewer than two."""
+    """Of the metrics that both have, each resample drawing the same examples for both; none of fewer than two.
+
+    The p-value is twice the share of resamples on the rarer side of zero, and at least 2 / (B + 1), for B resamples
+    know no less.
+    """
     if count < 2:
         return {}
-    own, other = values(ours, count), values(theirs, count)
-    drawn, their = _drawn(ours, count), _drawn(theirs, count)
-    found = {}
-    for name in own.keys() & other.keys():
-        change = drawn[name] - their[name]
-        if np.isfinite(own[name] - other[name]) and (between := interval(change)):
-            found[name] = Difference(own[name] - other[name], between, _p_value(change[np.isfinite(change)]))
-    return {name: found[name] for name in own if name in found}
+    our_values, their_values = values(ours, count), values(theirs, count)
+    our_drawn, their_drawn = _drawn(ours, count), _drawn(theirs, count)
+    result = {}
+    for name in our_values:
+        if name not in their_values:
+            continue
+        difference, drawn = our_values[name] - their_values[name], our_drawn[name] - their_drawn[name]
+        if np.isfinite(difference) and (between := interval(drawn)):
+            drawn = drawn[np.isfinite(drawn)]
+            rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+            p_value = float(min(1.0, 2 * (rarer + 1) / (len(drawn) + 1)))
+            result[name] = Difference(difference, between, p_value)
+    return result
+
+
+def _drawn(metrics: Metrics, count: int) -> dict[str, Floats]:
+    """Each metric of each resample, (B,)."""
+    parts = [metrics(weights) for weights in resamples(count)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def mcnemar(fixed: int, broken: int) -> float:
@@ -90,12 +109,40 @@ def mcnemar(fixed: int, broken: int) -> float:
     return float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
 
 
-def _drawn(metrics: Metrics, count: int) -> dict[str, Array]:
-    parts = [metrics(weights) for weights in resamples(count)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+# What the families of metrics share to weigh their examples.
 
 
-def _p_value(change: Array) -> float:
-    """Twice the share of resamples on the rarer side of zero; at least 2 / (B + 1), for B draws know no less."""
-    rarer = min(int((change <= 0).sum()), int((change >= 0).sum()))
-    return float(min(1.0, 2 * (rarer + 1) / (len(change) + 1)))
+def weighted_means(columns: Mapping[str, Array | Sequence[float]], counts: Floats | None = None) -> Metrics:
+    """Of values (N,), or of sums (N,) over as many items as counts (N,) say."""
+    sums = {name: np.asarray(column, np.float64) for name, column in columns.items()}
+
+    def metrics(weights: Weights) -> dict[str, Array]:
+        total = weights.sum(1) if counts is None else weights @ counts
+        return {name: ratio(weights @ column, total) for name, column in sums.items()}
+
+    return metrics
+
+
+def f1_averages(right: Array, support: Array, predicted: Array) -> dict[str, Floats]:
+    """Averages of F1, each (B,), from counts (B, L) of L classes: predicted rightly, gold, and predicted at all.
+
+    macro: the mean over the classes that occur; weighted: by their support; micro: of the summed counts.
+    """
+    f1 = ratio(2 * right, support + predicted)
+    by_support = np.where(np.isnan(f1), 0, f1) * support
+    return {
+        "macro_f1": mean_of_defined(f1),
+        "micro_f1": ratio(2 * right.sum(1), support.sum(1) + predicted.sum(1)),
+        "weighted_f1": ratio(by_support.sum(1), support.sum(1)),
+    }
+
+
+def mean_of_defined(numbers: Array) -> Floats:
+    """(B, L) to (B,): the mean of those that are not NaN."""
+    is_defined = ~np.isnan(numbers)
+    return ratio(np.where(is_defined, numbers, 0).sum(1), is_defined.sum(1))
+
+
+def ratio(part: Array, whole: Array) -> Floats:
+    """NaN where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)  # type: ignore[no-any-return]

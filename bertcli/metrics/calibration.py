@@ -1,33 +1,33 @@
 """Whether a score of 0.8 means right in 80 of 100 cases, and what to do where it does not.
 
 Reliability, expected calibration error and the temperature that lessens it: Guo et al. 2017 (arXiv 1706.04599),
-sections 2, 3 and 4.2. SciPy and scikit-learn are imported where they are used; predict does not pay for them.
+sections 2, 3 and 4.2. SciPy and scikit-learn are imported where they are used; predict does not pay for them. Knows no
+model: what it fits, evaluation/calibrate.py stores.
+Try: bertcli calibrate dev.jsonl -m DIR
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Array, Flags, Floats, Logits
 from bertcli.errors import UsageError
 
 BINS = 15  # as Guo et al. have them
 STEPS = 101  # thresholds of a curve
 TRIED = 0.02, 50.0  # the least and the greatest temperature
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Decisions with their scores. items: what they are; support: how many right ones there are to find.
+    """M decisions with their scores. items: what they are; support: how many right ones there are to find.
 
-    scores: (M,) in 0 to 1. right: (M,) of bool.
+    scores: (M,) in 0 to 1. right: (M,).
     """
 
     items: str
-    scores: Array
-    right: Array
+    scores: Floats
+    right: Flags
     support: int
 
 
@@ -71,14 +71,14 @@ class Curve:
 def reliability(scored: Scored) -> Reliability:
     """In equal bins over 0 to 1, each with its upper end."""
     edges = np.linspace(0, 1, BINS + 1)
-    places = np.clip(np.searchsorted(edges, scored.scores) - 1, 0, BINS - 1)
-    counts = np.bincount(places, minlength=BINS)
-    sums, hits = (np.bincount(places, own, BINS) for own in (scored.scores, scored.right))
-    ece = float(np.abs(sums - hits).sum() / max(len(places), 1))
+    numbers = np.clip(np.searchsorted(edges, scored.scores) - 1, 0, BINS - 1)
+    counts = np.bincount(numbers, minlength=BINS)
+    sums, hits = np.bincount(numbers, scored.scores, BINS), np.bincount(numbers, scored.right, BINS)
+    ece = float(np.abs(sums - hits).sum() / max(len(numbers), 1))
     bins = [
-        Bin(float(low), float(high), int(n), float(s / n), float(h / n))
-        for low, high, n, s, h in zip(edges, edges[1:], counts, sums, hits, strict=False)
-        if n
+        Bin(float(low), float(high), int(count), float(total / count), float(right / count))
+        for low, high, count, total, right in zip(edges, edges[1:], counts, sums, hits, strict=False)
+        if count
     ]
     return Reliability(scored.items, ece, tuple(bins))
 
@@ -87,25 +87,30 @@ def curve(scored: Scored) -> Curve:
     """At each percent, but where it is as at the one before."""
     order = np.argsort(scored.scores, kind="stable")
     ranked, hits = scored.scores[order], np.concatenate([[0], np.cumsum(scored.right[order])])
-    cut = np.searchsorted(ranked, np.arange(STEPS) / (STEPS - 1))
-    cut, first = np.unique(cut, return_index=True)
-    thresholds = first / (STEPS - 1)
-    given, found = len(ranked) - cut, hits[-1] - hits[cut]
-    precision = [float(own / all_) if all_ else None for own, all_ in zip(found, given, strict=True)]
-    recall = found / max(scored.support, 1)
-    f1 = 2 * found / np.maximum(given + scored.support, 1)
-    return Curve(scored.items, _tuple(thresholds), tuple(precision), _tuple(recall), _tuple(f1))
+    cuts, steps = np.unique(np.searchsorted(ranked, np.arange(STEPS) / (STEPS - 1)), return_index=True)
+    decided, right = len(ranked) - cuts, hits[-1] - hits[cuts]  # at each threshold
+    precision = tuple(float(part / whole) if whole else None for part, whole in zip(right, decided, strict=True))
+    recall = right / max(scored.support, 1)
+    f1 = 2 * right / np.maximum(decided + scored.support, 1)
+    return Curve(scored.items, _rounded(steps / (STEPS - 1)), precision, _rounded(recall), _rounded(f1))
 
 
-def probabilities(logits: Array, targets: Array, temperature: float) -> Array:
+def _rounded(numbers: Floats) -> tuple[float, ...]:
+    return tuple(round(float(number), 6) for number in numbers)
+
+
+def probabilities(logits: Logits, targets: Array, temperature: float) -> Logits:
     """(M, L): a softmax for classes (targets (M,)), sigmoids for sets of labels (targets (M, L))."""
     from scipy.special import expit, softmax
 
     return expit(logits / temperature) if targets.ndim == 2 else softmax(logits / temperature, axis=1)  # type: ignore[no-any-return]
 
 
-def nll(logits: Array, targets: Array, temperature: float = 1.0) -> float:
-    """The mean of -ln p of what is right: the class, or each label's presence or absence. logits: (M, L)."""
+def nll(logits: Logits, targets: Array, temperature: float = 1.0) -> float:
+    """The mean of -ln p of what is right: the class, or each label's presence or absence.
+
+    logits: (M, L). targets: (M,) class indices, or (M, L) of bool.
+    """
     from scipy.special import log_softmax
 
     scaled = logits / temperature
@@ -114,8 +119,8 @@ def nll(logits: Array, targets: Array, temperature: float = 1.0) -> float:
     return float(-log_softmax(scaled, axis=1)[np.arange(len(targets)), targets].mean())
 
 
-def fit_temperature(logits: Array, targets: Array) -> float:
-    """The temperature of least NLL, which is convex in its inverse.
+def fit_temperature(logits: Logits, targets: Array) -> float:
+    """The temperature of least NLL, which is convex in its inverse. logits, targets: as `nll` takes them.
 
     Raises UsageError for logits that are not finite, and where no temperature is best: all or none of it is right.
     """
@@ -123,22 +128,20 @@ def fit_temperature(logits: Array, targets: Array) -> float:
 
     if not len(logits) or not np.isfinite(logits).all():
         raise UsageError("the model's scores are not finite numbers; its weights or its precision are at fault.")
-    if not _has_best(logits, targets):
+    # Some temperature is best if the NLL falls from an infinite one on, and rises again before zero.
+    if targets.ndim == 2:
+        signed = np.where(targets, logits, -logits)
+        has_best = signed.min() < 0 < signed.mean()
+    else:
+        gold = logits[np.arange(len(targets)), targets]
+        has_best = (gold < logits.max(1)).any() and (gold - logits.mean(1)).mean() > 0
+    if not has_best:
         raise UsageError(
             f"no temperature is best on these {len(logits):,} decisions: all are right, or no better than chance; "
             "calibrate on more data, that the model was not trained on."
         )
-    found = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=np.log(TRIED), method="bounded")
-    return float(np.exp(found.x))
-
-
-def _has_best(logits: Array, targets: Array) -> bool:
-    """Whether the NLL falls from an infinite temperature on, and rises again before zero."""
-    if targets.ndim == 2:
-        signed = np.where(targets, logits, -logits)
-        return bool(signed.min() < 0 < signed.mean())
-    gold = logits[np.arange(len(targets)), targets]
-    return bool((gold < logits.max(1)).any() and (gold - logits.mean(1)).mean() > 0)
+    fit = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=np.log(TRIED), method="bounded")
+    return float(np.exp(fit.x))
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def parse_target(text: str) -> Target:
     return Target(metric, value)
 
 
-def fit_threshold(truth: Array, scores: Array, target: Target | None = None) -> float | None:
+def fit_threshold(truth: Flags, scores: Floats, target: Target | None = None) -> float | None:
     """The threshold of a label of best F1; or of best recall with the target's precision, or the other way round.
 
     truth, scores: (N,). Halfway to the next lower score, so that near ones are treated alike. None where the label has
@@ -175,8 +178,7 @@ def fit_threshold(truth: Array, scores: Array, target: Target | None = None) -> 
         return None
     precision, recall, cuts = precision_recall_curve(truth, scores)
     precision, recall = precision[:-1], recall[:-1]  # the last point gives nothing
-    sums = np.maximum(precision + recall, np.finfo(float).tiny)
-    worth = 2 * precision * recall / sums
+    worth = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     if target:
         reached, other = (precision, recall) if target.metric == "precision" else (recall, precision)
         if not (reached >= target.value).any():
@@ -184,7 +186,3 @@ def fit_threshold(truth: Array, scores: Array, target: Target | None = None) -> 
         worth = np.where(reached >= target.value, other, -1.0)
     best = len(worth) - 1 - int(np.argmax(worth[::-1]))  # of equal ones the highest, which gives fewest
     return float((cuts[best] + (cuts[best - 1] if best else 0.0)) / 2)
-
-
-def _tuple(numbers: Array | Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(float(number), 6) for number in numbers)

@@ -1,34 +1,29 @@
 """Metrics of text classification: one label, several labels, or a number per record.
 
-Each function takes at least one record and returns plain Python values that JSON can hold, unrounded; what is not
-defined is None, never NaN. The definitions are scikit-learn's and SciPy's, imported where they are used: they take a
-second, which predict does not pay.
+Each family has two functions. The first scores N >= 1 records with scikit-learn's and SciPy's definitions and returns
+plain Python values that JSON can hold, unrounded; what is not defined is None, never NaN. The `weighted` one gives the
+same numbers for many weightings of the records at once, as metrics/bootstrap.py takes them. The libraries are imported
+where they are used: they take a second, which predict does not pay. Knows no model and no task.
 Try: python -c "from bertcli.metrics import classification as c; print(c.regression([1, 2, 3], [1, 2, 4]))"
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Array, Flags, Floats, Indices
 from bertcli.errors import BertcliError
+from bertcli.metrics.bootstrap import Metrics, Weights, f1_averages, mean_of_defined, ratio, weighted_means
 
 # The metrics that a --fail-under or an early stop may name. 1: higher is better and 1 is perfect; -1: lower is better
 # and 0 is perfect.
 SINGLE_LABEL = {"accuracy": 1, "macro_f1": 1, "micro_f1": 1, "weighted_f1": 1, "mcc": 1, "log_loss": -1}
 MULTI_LABEL = {
-    "micro_f1": 1,
-    "subset_accuracy": 1,
-    "macro_f1": 1,
-    "weighted_f1": 1,
-    "samples_f1": 1,
-    "map": 1,
-    "hamming_loss": -1,
-}
+    "micro_f1": 1, "subset_accuracy": 1, "macro_f1": 1, "weighted_f1": 1, "samples_f1": 1, "map": 1, "hamming_loss": -1,
+}  # fmt: skip
 REGRESSION = {"pearson": 1, "spearman": 1, "rmse": -1, "mae": -1}
-
-Array = np.ndarray[Any, Any]
 
 
 def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> dict[str, Any]:
@@ -43,21 +38,42 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
     """
     from sklearn import metrics
 
-    _demand_finite(scores)
-    truth, given, ids = np.asarray(gold), scores.argmax(1), [*range(len(labels))]
-    averages, per_class = _f1_report(truth, given, labels)
+    _require_finite(scores)
+    truth, predicted, ids = np.asarray(gold), scores.argmax(1), [*range(len(labels))]
+    averages, per_class = _f1_report(truth, predicted, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of one class only
-        correlation = metrics.matthews_corrcoef(truth, given)
-        counts = metrics.confusion_matrix(truth, given, labels=ids)
+        correlation = metrics.matthews_corrcoef(truth, predicted)
+        counts = metrics.confusion_matrix(truth, predicted, labels=ids)
     return {
-        "accuracy": float(metrics.accuracy_score(truth, given)),
+        "accuracy": float(metrics.accuracy_score(truth, predicted)),
         **averages,
         "mcc": float(correlation),
         "log_loss": float(metrics.log_loss(truth, scores, labels=ids)) if len(labels) > 1 else 0.0,
         "per_class": per_class,
         "confusion": {"labels": list(labels), "matrix": counts.tolist()},
     }
+
+
+def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats, labels: int) -> Metrics:
+    """gold, predicted: (N,) class indices under `labels`. losses: (N,), -ln p(gold)."""
+    is_right = gold == predicted
+    truth, guesses = _indicators(gold, labels), _indicators(predicted, labels)
+    both = _indicators(gold, labels, is_right)
+
+    def metrics(weights: Weights) -> dict[str, Array]:
+        total = weights.sum(1)
+        right, support, guessed = (weights @ columns for columns in (both, truth, guesses))  # (B, L)
+        covariance = right.sum(1) * total - (support * guessed).sum(1)
+        variances = (total**2 - (support**2).sum(1)) * (total**2 - (guessed**2).sum(1))
+        return {
+            "accuracy": ratio(weights @ is_right, total),
+            **f1_averages(right, support, guessed),
+            "mcc": np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0),
+            "log_loss": ratio(weights @ losses, total),
+        }
+
+    return metrics
 
 
 def multi_label(
@@ -76,28 +92,70 @@ def multi_label(
     """
     from sklearn import metrics
 
-    _demand_finite(scores)
+    _require_finite(scores)
     truth = np.zeros(scores.shape, dtype=int)  # (N, L)
     for row, indices in enumerate(gold):
         truth[row, list(indices)] = 1
-    given = (scores >= threshold).astype(int)
+    predicted = (scores >= threshold).astype(int)
     # One more label that never occurs: scikit-learn would take the sets of a single label for a class.
-    sets = [np.pad(indicators, ((0, 0), (0, 1))) for indicators in (truth, given)]
+    sets = [np.pad(indicators, ((0, 0), (0, 1))) for indicators in (truth, predicted)]
     averages, per_class = _f1_report(sets[0], sets[1], labels)
-    precisions = [_average_precision(truth[:, i], scores[:, i]) for i in range(len(labels))]
+    precisions = [
+        float(metrics.average_precision_score(truth[:, i], scores[:, i])) if truth[:, i].any() else None
+        for i in range(len(labels))
+    ]
     for label, precision in zip(labels, precisions, strict=True):
         per_class[label]["average_precision"] = precision
     defined = [precision for precision in precisions if precision is not None]
+    if isinstance(threshold, np.ndarray):
+        stated: dict[str, Any] = {"thresholds": dict(zip(labels, threshold.tolist(), strict=True))}
+    else:
+        stated = {"threshold": float(threshold)}
     return {
-        "subset_accuracy": float(metrics.accuracy_score(truth, given)),
+        "subset_accuracy": float(metrics.accuracy_score(truth, predicted)),
         **averages,
         "samples_f1": float(metrics.f1_score(*sets, average="samples", zero_division=1)),
         "map": float(np.mean(defined)) if defined else None,
         "map_labels": len(defined),
-        "hamming_loss": float(metrics.hamming_loss(truth, given)),
-        **_stated(threshold, labels),
+        "hamming_loss": float(metrics.hamming_loss(truth, predicted)),
+        **stated,
         "per_class": per_class,
     }
+
+
+def weighted_multi_label(truth: Flags, predicted: Flags, scores: Array | None) -> Metrics:
+    """truth, predicted: (N, L). scores: (N, L) for map, which is left out where they are not known."""
+    both = truth & predicted
+    sizes = truth.sum(1) + predicted.sum(1)
+    rows = {
+        "subset_accuracy": (truth == predicted).all(1),
+        "samples_f1": np.where(sizes, 2 * both.sum(1) / np.maximum(sizes, 1), 1.0),
+        "hamming_loss": (truth != predicted).mean(1),
+    }
+    precisions = [] if scores is None else list(map(_weighted_average_precision, truth.T, scores.T))
+
+    def metrics(weights: Weights) -> dict[str, Array]:
+        right, support, guessed = (weights @ flags.astype(np.float64) for flags in (both, truth, predicted))
+        result = weighted_means(rows)(weights) | f1_averages(right, support, guessed)
+        if precisions:
+            result["map"] = mean_of_defined(np.array([precision(weights) for precision in precisions]).T)
+        return result
+
+    return metrics
+
+
+def _weighted_average_precision(truth: Flags, scores: Array) -> Callable[[Weights], Floats]:
+    """Of one label, (N,) both: a sum over the scores that gold examples have; NaN where no such example was drawn."""
+    _, ranks = np.unique(-scores, return_inverse=True)  # best first; equal scores are one rank
+    gold = np.unique(ranks[truth])
+    steps = np.searchsorted(gold, ranks)  # the first rank of a gold example at or after each example's
+    above, right_above = _indicators(steps, len(gold) + 1), _indicators(steps, len(gold) + 1, truth)
+
+    def precision(weights: Weights) -> Floats:
+        right, guessed = weights @ right_above, (weights @ above).cumsum(1)  # (B, ranks of gold examples)
+        return ratio((right * right.cumsum(1) / np.maximum(guessed, 1)).sum(1), right.sum(1))
+
+    return precision
 
 
 def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dict[str, Any]:
@@ -111,7 +169,7 @@ def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dic
     from sklearn import metrics
 
     x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    _demand_finite(y)
+    _require_finite(y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant input, for which the correlation is NaN
         pearson, spearman = (f(x, y).statistic if len(x) > 1 else np.nan for f in (stats.pearsonr, stats.spearmanr))
@@ -123,13 +181,59 @@ def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dic
     }
 
 
-def _stated(threshold: float | Array, labels: Sequence[str]) -> dict[str, Any]:
-    if isinstance(threshold, np.ndarray):
-        return {"thresholds": dict(zip(labels, threshold.tolist(), strict=True))}
-    return {"threshold": float(threshold)}
+def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
+    """gold, predicted: (N,) numbers."""
+    x, y = gold - gold.mean(), predicted - predicted.mean()  # correlations stay, and sums of squares keep their digits
+    error = predicted - gold
+    gold_ranks, predicted_ranks = _weighted_ranks(gold), _weighted_ranks(predicted)
+
+    def metrics(weights: Weights) -> dict[str, Array]:
+        total = weights.sum(1)
+        return {
+            "pearson": _weighted_pearson(weights, x, y),
+            "spearman": _weighted_pearson(weights, gold_ranks(weights), predicted_ranks(weights)),
+            "rmse": np.sqrt(ratio(weights @ error**2, total)),
+            "mae": ratio(weights @ np.abs(error), total),
+        }
+
+    return metrics
 
 
-def _demand_finite(scores: Array) -> None:
+def _weighted_ranks(numbers: Floats) -> Callable[[Weights], Array]:
+    """The ranks (B, N) that numbers (N,) have among those that were drawn, equals sharing their mean rank."""
+    distinct, groups = np.unique(numbers, return_inverse=True)
+    members = _indicators(groups, len(distinct))
+
+    def ranks(weights: Weights) -> Array:
+        counts: Array = weights @ members  # (B, distinct numbers)
+        middle: Array = counts.cumsum(1) - (counts - 1) / 2
+        return middle[:, groups]
+
+    return ranks
+
+
+def _weighted_pearson(weights: Weights, x: Array, y: Array) -> Floats:
+    """(B,): of values (N,) or (B, N); NaN where either is constant."""
+    total = weights.sum(1, keepdims=True)
+    x = x - (weights * x).sum(1, keepdims=True) / total
+    y = y - (weights * y).sum(1, keepdims=True) / total
+    products = (weights * x * y).sum(1)
+    spread = (weights * x**2).sum(1) * (weights * y**2).sum(1)
+    return ratio(products, np.sqrt(np.where(spread > np.finfo(float).tiny, spread, 0)))
+
+
+def _indicators(ids: Indices, labels: int, values: Array | None = None) -> Any:
+    """A sparse (N, L): 1 (or the value) at each example's label."""
+    from scipy.sparse import csr_array
+
+    count, ids = len(ids), ids.copy()  # dropping zeros changes it
+    ones = np.ones(count) if values is None else values.astype(np.float64)
+    result = csr_array((ones, ids, np.arange(count + 1)), shape=(count, labels))
+    result.eliminate_zeros()
+    return result
+
+
+def _require_finite(scores: Array) -> None:
     # argmax takes NaN for the greatest: a broken model would get a plausible accuracy.
     bad = int((~np.isfinite(scores.reshape(len(scores), -1))).any(1).sum())
     if bad:
@@ -140,31 +244,27 @@ def _demand_finite(scores: Array) -> None:
 
 
 def _f1_report(
-    truth: Array, given: Array, labels: Sequence[str]
+    truth: Array, predicted: Array, labels: Sequence[str]
 ) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
     """Averages of F1 and the table per class, from class indices (N,) or indicators (N, L).
 
-    F1 = 2 hits / (given + support): macro is its plain mean over the classes that occur in gold or predictions,
+    F1 = 2 hits / (predicted + support): macro is its plain mean over the classes that occur in gold or predictions,
     weighted its mean by support, micro the F1 of the summed counts. Precision is None for a class never predicted,
     recall for one not in gold.
     """
-    from sklearn.metrics import precision_recall_fscore_support as report
+    from sklearn.metrics import precision_recall_fscore_support
 
-    def score(average: str | None) -> Any:
-        return report(truth, given, labels=[*range(len(labels))], average=average, zero_division=np.nan)
-
-    columns = [[_number(value) for value in column] for column in score(None)[:3]]
-    support = [int(count) for count in score(None)[3]]
-    names = "precision", "recall", "f1", "support"
-    rows = (dict(zip(names, values, strict=True)) for values in zip(*columns, support, strict=True))
-    averages = {f"{average}_f1": _number(score(average)[2]) for average in ("macro", "micro", "weighted")}
-    return averages, dict(zip(labels, rows, strict=True))
-
-
-def _average_precision(truth: Array, scores: Array) -> float | None:
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(truth, scores)) if truth.any() else None
+    options = {"labels": [*range(len(labels))], "zero_division": np.nan}
+    *columns, support = precision_recall_fscore_support(truth, predicted, average=None, **options)
+    rows = {
+        label: {"precision": _number(precision), "recall": _number(recall), "f1": _number(f1), "support": int(count)}
+        for label, precision, recall, f1, count in zip(labels, *columns, support, strict=True)
+    }
+    averages = {
+        f"{name}_f1": _number(precision_recall_fscore_support(truth, predicted, average=name, **options)[2])
+        for name in ("macro", "micro", "weighted")
+    }
+    return averages, rows
 
 
 def _number(value: float) -> float | None:

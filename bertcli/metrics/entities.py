@@ -7,11 +7,15 @@ Try: python -c "from bertcli.metrics.entities import spans; print(spans(['B-PER'
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from bertcli.arrays import Array
 from bertcli.errors import RecordError
+
+if TYPE_CHECKING:
+    from bertcli.metrics.bootstrap import Metrics, Weights
 
 Scheme = Literal["iob1", "iob2", "bioes", "io"]
 SCHEMES: tuple[Scheme, ...] = ("iob1", "iob2", "bioes", "io")
@@ -28,7 +32,7 @@ class Span(NamedTuple):
 
 
 def split(tag: str) -> tuple[str, str]:
-    """Prefix and type of a tag; RecordError for what is none."""
+    """Prefix and type of a tag, ("O", "") outside; RecordError for what is none."""
     if tag in OUTSIDE:
         return "O", ""
     if wrong := fault(tag):
@@ -49,31 +53,31 @@ def spans(tags: Sequence[str]) -> list[Span]:
     One begins at B and S, and at I and E where no entity of that type is open (conlleval's reading, so that a tagger's
     I after O is not lost). Raises RecordError for a tag that is none.
     """
-    found: list[Span] = []
-    start, kind = 0, ""
+    entities: list[Span] = []
+    start, open_type = 0, ""
     for i, tag in enumerate([*tags, "O"]):
-        prefix, own = split(tag)
-        if kind and (own != kind or prefix in "BS"):
-            found.append(Span(start, i, kind))
-            kind = ""
-        if own and not kind:
-            start, kind = i, own
+        prefix, tag_type = split(tag)
+        if open_type and (tag_type != open_type or prefix in "BS"):
+            entities.append(Span(start, i, open_type))
+            open_type = ""
+        if tag_type and not open_type:
+            start, open_type = i, tag_type
         if prefix in "ES":
-            found.append(Span(start, i + 1, kind))
-            kind = ""
-    return found
+            entities.append(Span(start, i + 1, open_type))
+            open_type = ""
+    return entities
 
 
 def tags(entities: Iterable[Span], count: int, scheme: Scheme = "iob2") -> list[str]:
     """The tags of `count` words; the inverse of `spans` in every scheme but IO, which cannot part neighbours."""
     result = ["O"] * count
     for span in sorted(entities):
-        begins = scheme in ("iob2", "bioes") or (
+        has_b = scheme in ("iob2", "bioes") or (
             scheme == "iob1" and span.start > 0 and result[span.start - 1].endswith(f"-{span.type}")
         )
         for i in range(span.start, span.end):
             result[i] = f"I-{span.type}"
-        if begins:
+        if has_b:
             result[span.start] = f"B-{span.type}"
         if scheme == "bioes":
             result[span.end - 1] = f"{'S' if span.end - span.start == 1 else 'E'}-{span.type}"
@@ -82,22 +86,12 @@ def tags(entities: Iterable[Span], count: int, scheme: Scheme = "iob2") -> list[
 
 def recognise(sentences: Iterable[Sequence[str]]) -> Scheme:
     """The scheme that tags sentences as they are tagged, the commonest first; IOB2 where several or none do."""
-    left = ["iob2", "bioes", "iob1", "io"]
-    for given in sentences:
-        own = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in given]
-        found = spans(own)
-        left = [scheme for scheme in left if tags(found, len(own), scheme) == own]  # type: ignore[arg-type]
-    return left[0] if left else "iob2"  # type: ignore[return-value]
-
-
-def counts(kinds: Sequence[Sequence[str]]) -> "np.ndarray[Any, Any]":
-    """How many of each type, sorted, each of N lists has: (N, types)."""
-    columns = {kind: i for i, kind in enumerate(sorted({kind for own in kinds for kind in own}))}
-    found = np.zeros((len(kinds), len(columns)))
-    for row, own in zip(found, kinds, strict=True):
-        for kind in own:
-            row[columns[kind]] += 1
-    return found
+    possible: list[Scheme] = ["iob2", "bioes", "iob1", "io"]
+    for sentence in sentences:
+        read = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in sentence]
+        entities = spans(read)
+        possible = [scheme for scheme in possible if tags(entities, len(read), scheme) == read]
+    return possible[0] if possible else "iob2"
 
 
 def score(
@@ -108,29 +102,61 @@ def score(
     gold, predicted: the tags of each sentence. missed: types of gold entities that no tags can show. micro over all
     types, macro_f1 the mean over the types; support: gold entities. What is not defined is None.
     """
-    right, given, support = Counter[str](), Counter[str](), Counter(missed)
-    for own, guess in zip(gold, predicted, strict=True):
-        wanted, found = set(spans(own)), set(spans(guess))
+    right, total, support = Counter[str](), Counter[str](), Counter(missed)
+    words = right_words = 0
+    for gold_tags, predicted_tags in zip(gold, predicted, strict=True):
+        wanted, guessed = set(spans(gold_tags)), set(spans(predicted_tags))
         support.update(span.type for span in wanted)
-        given.update(span.type for span in found)
-        right.update(span.type for span in wanted & found)
-    types = sorted(support.keys() | given.keys())
-    per_type = {kind: _ratios(right[kind], given[kind], support[kind]) for kind in types}
-    total = _ratios(right.total(), given.total(), support.total())
-    pairs = [pair for own, guess in zip(gold, predicted, strict=True) for pair in zip(own, guess, strict=True)]
+        total.update(span.type for span in guessed)
+        right.update(span.type for span in wanted & guessed)
+        right_words += sum(a == b for a, b in zip(gold_tags, predicted_tags, strict=True))
+        words += len(gold_tags)
+    types = sorted(support.keys() | total.keys())
+    per_type = {name: _ratios(right[name], total[name], support[name]) for name in types}
     f1 = [row["f1"] for row in per_type.values()]
     return {
-        **total,
+        **_ratios(right.total(), total.total(), support.total()),
         "macro_f1": sum(f1) / len(f1) if f1 else None,
-        "token_accuracy": sum(a == b for a, b in pairs) / len(pairs) if pairs else None,
+        "token_accuracy": right_words / words if words else None,
         "per_class": per_type,
     }
 
 
-def _ratios(right: int, given: int, support: int) -> dict[str, Any]:
+def _ratios(right: int, predicted: int, support: int) -> dict[str, Any]:
     return {
-        "precision": right / given if given else None,
+        "precision": right / predicted if predicted else None,
         "recall": right / support if support else None,
-        "f1": 2 * right / (given + support) if given + support else None,
+        "f1": 2 * right / (predicted + support) if predicted + support else None,
         "support": support,
     }
+
+
+def counts(types: Sequence[Sequence[str]]) -> Array:
+    """How many of each type, sorted, each of N lists has: (N, types) float64."""
+    columns = {name: i for i, name in enumerate(sorted({name for names in types for name in names}))}
+    result = np.zeros((len(types), len(columns)))
+    for row, names in zip(result, types, strict=True):
+        for name in names:
+            row[columns[name]] += 1
+    return result
+
+
+def weighted(right: Array, predicted: Array, support: Array, tokens: Array, right_tokens: Array) -> "Metrics":
+    """The metrics of `score` for many weightings of N sentences at once, as metrics/bootstrap.py takes them.
+
+    right, predicted, support: (N, types) counts of entities. tokens, right_tokens: (N,) counts of words.
+    """
+    from bertcli.metrics.bootstrap import f1_averages, ratio
+
+    def metrics(weights: "Weights") -> dict[str, Array]:
+        hits, guesses, wanted = (weights @ counts for counts in (right, predicted, support))  # (B, types)
+        averages = f1_averages(hits, wanted, guesses)
+        return {
+            "precision": ratio(hits.sum(1), guesses.sum(1)),
+            "recall": ratio(hits.sum(1), wanted.sum(1)),
+            "f1": averages["micro_f1"],
+            "macro_f1": averages["macro_f1"],
+            "token_accuracy": ratio(weights @ right_tokens, weights @ tokens),
+        }
+
+    return metrics

@@ -67,14 +67,14 @@ def pretrain(
     run.demand_usable(output, resume, overwrite)
     base = resolve(settings.model) if settings.model else None
     if base:
-        base.demand_weights()
+        base.require_weights()
     if settings.words:
         open_segmenter(settings.words)
     device = place.device
     precision, reason = run.choose_precision(settings.precision, device)
-    note = f"device: {device.kind}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
+    note = f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
     with run.open_accelerator(device, precision, place.track, output) as accelerator:
-        where = f"{device.kind} {precision}"
+        where = f"{device.type} {precision}"
         training = _Run(settings, options or settings.as_dict(), source, place, base, where, accelerator, resume, stop)
         for event in training.events(note):
             if accelerator.is_main_process:
@@ -103,7 +103,7 @@ class _Run:
         yield Note(note)
         folder = self._vocabulary()
         torch.manual_seed(self.settings.seed)
-        opened = open_module(self.settings, self.base, folder, self.place.device.kind)
+        opened = open_module(self.settings, self.base, folder, self.place.device.type)
         yield from map(Note, opened.notes)
         words = tokenizer.load(folder, {})
         recipe = Recipe(self.source, words.backend.to_str(), self.settings.words)

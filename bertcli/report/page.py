@@ -40,7 +40,7 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def demand_replaceable(path: str) -> None:
+def require_replaceable(path: str) -> None:
     """Raise UsageError for a file that is no page: asked before a run, at whose end it would be lost."""
     place = Path(path)
     if place.is_file() and not _begins_as_page(place):

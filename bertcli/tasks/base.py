@@ -6,7 +6,7 @@ A new task is one file beside this one with ALIASES, and a class `Task` that ext
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError
@@ -15,13 +15,17 @@ from bertcli.tokenizer import Features, Long, Tokenizer
 if TYPE_CHECKING:
     import numpy as np
 
-    from bertcli.metrics.bootstrap import Array, Metrics
+    from bertcli.arrays import Array
+    from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 Outputs = Sequence[Arrays]
 Encoded = Features | RecordError
+Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
+OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
+Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,14 @@ class Options:
     top_k: int | None = None
     all_scores: bool = False
     threshold: float | None = None
-    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
-    offset_unit: Literal["codepoint", "utf16", "utf8"] = "codepoint"
+    scheme: Scheme = "auto"
+    offset_unit: OffsetUnit = "codepoint"
     tags: bool = False
     normalize: bool | None = None
     mask: str | None = None
     question: str | None = None
     null_threshold: float | Literal["auto"] | None = None
-    language: Literal["auto", "en", "zh"] = "auto"
+    language: Language = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,10 @@ class BaseTask(ABC):
         """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
         field = self.options.label_field
         return {field: lookup(record.fields, field, "--label-field")}
+
+    def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
+        """This task with what the labelled data says is best, such as a threshold; itself where nothing is tuned."""
+        return self
 
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:

@@ -115,9 +115,9 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The correlations."""
-        from bertcli.metrics import resampled
+        from bertcli.metrics import classification
 
-        metrics = resampled.regression(np.array(gold, np.float64), np.array(columns["predicted"]))
+        metrics = classification.weighted_regression(np.array(gold, np.float64), np.array(columns["predicted"]))
         return lambda weights: {name: own for name, own in metrics(weights).items() if name in self.directions}
 
     @property

@@ -158,10 +158,10 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Sums over the masks of a text, of all texts by all masks."""
-        from bertcli.metrics import ranking, resampled
+        from bertcli.metrics import bootstrap, ranking
 
         gains = {name: [sum(map(gain, own)) for own in columns["ranks"]] for name, gain in ranking.GAINS.items()}
-        return resampled.means(gains, np.array([len(own) for own in columns["ranks"]], np.float64))
+        return bootstrap.weighted_means(gains, np.array([len(own) for own in columns["ranks"]], np.float64))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The first guess at each mask."""

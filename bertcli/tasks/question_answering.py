@@ -5,10 +5,11 @@ end logits less those of no answer (the first token) in the same window. That is
 puts the spans of all windows on one scale, whatever constant a window adds to its logits. No torch here.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -162,21 +163,37 @@ class Task(BaseTask):
             found.append(f"{lost:,} answers do not occur in their context; {unused:,} questions have no other")
         return found
 
+    def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
+        """With the threshold of greatest F1 where `null_threshold` is "auto"; none where all questions have answers."""
+        if not self.is_tuned:
+            return self
+        from bertcli.metrics import answers
+
+        task = copy.copy(self)
+        task.null_threshold = answers.threshold(*self._best(gold, predictions))
+        return task
+
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
         from bertcli.metrics import answers
 
-        pairs = list(zip(gold, predictions, strict=True))
-        scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
-        best = [answers.best(scorer, own.answers, self._text(own, spans)) for own, spans in pairs]
-        found = [spans[0].score if spans else -np.inf for spans in predictions]
-        if self.is_tuned:  # what is asked of this task afterwards is answered with it
-            self.null_threshold = answers.threshold(found, best, [bool(own.answers) for own in gold])
         threshold = self.null_threshold
-        scores = answers.score(found, best, [bool(own.answers) for own in gold], threshold)
+        scores = answers.score(*self._best(gold, predictions), threshold)
         misplaced = sum(own.moved + own.lost for own in gold)
         stated = {"misplaced_answers": misplaced} if misplaced else {}
         return scores | ({} if threshold is None else {"null_threshold": threshold}) | stated
+
+    def _best(
+        self, gold: Sequence[Gold], predictions: Sequence[list[Span]]
+    ) -> tuple[list[float], list[tuple[float, float]], list[bool]]:
+        """Of each question's best span: its score and what it is worth; and whether there is an answer."""
+        from bertcli.metrics import answers
+
+        scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
+        pairs = zip(gold, predictions, strict=True)
+        values = [answers.best(scorer, own.answers, self._text(own, spans)) for own, spans in pairs]
+        scores = [spans[0].score if spans else -np.inf for spans in predictions]
+        return scores, values, [bool(own.answers) for own in gold]
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
@@ -227,9 +244,9 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The means over the questions."""
-        from bertcli.metrics import resampled
+        from bertcli.metrics import bootstrap
 
-        return resampled.means(columns)
+        return bootstrap.weighted_means(columns)
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The answers, none included, with the scores that predict prints."""

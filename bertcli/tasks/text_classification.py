@@ -14,7 +14,8 @@ from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, lab
 from bertcli.tokenizer import Features, Text, Tokenizer
 
 if TYPE_CHECKING:
-    from bertcli.metrics.bootstrap import Array, Metrics
+    from bertcli.arrays import Array
+    from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
 ALIASES = ("classify", "sentiment")
@@ -194,18 +195,18 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The metrics of the problem's family."""
-        from bertcli.metrics import resampled
+        from bertcli.metrics import classification
 
         if self.problem == "regression":
-            return resampled.regression(np.array(gold, np.float64), np.array(columns["predicted"]))
+            return classification.weighted_regression(np.array(gold, np.float64), np.array(columns["predicted"]))
         named = columns["given"]
         found = named if not self._is_multi else [label for labels in named for label in labels]
         ids = {label: i for i, label in enumerate(dict.fromkeys([*self.labels, *found]))}  # another model has others
         if self._is_multi:
             given = indicators([[ids[label] for label in labels] for labels in named], len(ids))
-            return resampled.multi_label(indicators(gold, len(ids)), given, columns.get("scores"))
+            return classification.weighted_multi_label(indicators(gold, len(ids)), given, columns.get("scores"))
         given = np.array([ids[label] for label in named])
-        return resampled.single_label(np.array(gold), given, np.array(columns["loss"]), len(ids))
+        return classification.weighted_single_label(np.array(gold), given, np.array(columns["loss"]), len(ids))
 
     @property
     def classifies(self) -> Literal["one", "several"] | None:

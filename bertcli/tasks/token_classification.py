@@ -36,7 +36,8 @@ from bertcli.tasks.base import (
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
-    from bertcli.metrics.bootstrap import Array, Metrics
+    from bertcli.arrays import Array
+    from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
 ALIASES = ("ner",)
@@ -235,8 +236,6 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Of counts by type in each sentence."""
-        from bertcli.metrics import resampled
-
         wanted = [set(entities.spans(self._shown(own))) for own in gold]
         found = [{Span(*span) for span in own} for own in columns["entities"]]
         right = [own & guess for own, guess in zip(wanted, found, strict=True)]
@@ -244,7 +243,7 @@ class Task(BaseTask):
         lost = [list(own.lost) for own in gold]
         counts = entities.counts([*kinds, *lost]).reshape(4, len(gold), -1)
         words = np.array([len(own.tags) for own in gold])
-        return resampled.entities(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
+        return entities.weighted(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The entities that were found, with the scores that predict prints."""

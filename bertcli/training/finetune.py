@@ -55,14 +55,14 @@ def finetune(
     Interrupted after a checkpoint when `stop` returns a signal number.
     """
     base = resolve(settings.model)
-    base.demand_weights()
+    base.require_weights()
     output = Path(settings.output)
     run.demand_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)
-    note = f"device: {device.kind}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
+    note = f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
     with run.open_accelerator(device, precision, track, output) as accelerator:
         kept = settings.as_dict() if options is None else options
-        training = _Run(settings, kept, base, output, f"{device.kind} {precision}", accelerator, resume)
+        training = _Run(settings, kept, base, output, f"{device.type} {precision}", accelerator, resume)
         for event in training.events(note, train, dev, stop):
             if accelerator.is_main_process:
                 yield event

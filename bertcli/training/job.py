@@ -83,9 +83,10 @@ class FinetuneJob:
         if self.dev is None:
             return None
         predictions, loss = self.predict(model, self.dev)
-        metrics = {"loss": loss, **self.task.metrics(self.dev.gold, predictions)}
+        task = self.task.tuned(self.dev.gold, predictions)
+        metrics = {"loss": loss, **task.metrics(self.dev.gold, predictions)}
         if with_intervals:
-            metrics["intervals"] = intervals(self.task, self.dev.gold, predictions)
+            metrics["intervals"] = intervals(task, self.dev.gold, predictions)
         return metrics
 
     @torch.no_grad()

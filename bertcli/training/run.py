@@ -59,11 +59,11 @@ def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
     """bf16 or fp32, and why."""
     if wanted != "auto":
         return wanted, "asked for"
-    if device.kind == "cuda" and torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return "bf16", "the GPU has it"
-    if device.kind == "cpu" and has_fast_bf16():
+    if device.type == "cpu" and has_fast_bf16():
         return "bf16", "this CPU multiplies bf16 natively"
-    return "fp32", f"this {device.kind} has no fast bf16"
+    return "fp32", f"this {device.type} has no fast bf16"
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
     keep_freed_memory()
     _demand_tracker(track)
     mixed = "bf16" if precision == "bf16" else "no"
-    accelerator = Accelerator(cpu=device.kind == "cpu", mixed_precision=mixed, log_with=track, project_dir=output)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=output)
     try:
         yield accelerator
     finally:

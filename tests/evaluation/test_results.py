@@ -10,7 +10,7 @@ from bertcli.data.records import Record
 from bertcli.evaluation.evaluate import by_length, collect, digest, evaluate, scores
 from bertcli.evaluation.results import LengthBucket
 from bertcli.metrics import bootstrap
-from bertcli.metrics.resampled import means
+from bertcli.metrics.bootstrap import weighted_means as means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification
 from bertcli.tasks._answer_spans import Span
 from bertcli.tasks.base import Mark, Options
@@ -136,3 +136,14 @@ def test_scores_that_are_not_numbers_end_the_run():
     task, rows = CASES["labels"]
     with pytest.raises(BertcliError, match=r"not finite for 1 of 2 records"):
         scores(task, collect(task, [rows[0], Outcome(rows[1].record, np.array([np.nan, 1]))]))
+
+
+def test_scoring_tunes_a_copy_and_leaves_the_task_as_it_was():
+    _, plain, rows = next(own for own in other_tasks() if own[0] == "answers")
+    task = type(plain)(None, {}, Options(null_threshold="auto"))  # type: ignore[arg-type]
+    result = evaluate(task, rows)
+    assert result.metrics["null_threshold"] == 0.0
+    assert task.null_threshold is None and task.learned(result.metrics) == {"null_threshold": 0.0}
+    found = collect(task, rows)
+    assert "null_threshold" not in task.metrics(found.gold, found.predictions)
+    assert plain.tuned(found.gold, found.predictions) is plain

@@ -6,7 +6,9 @@ from scipy import stats
 
 from bertcli.metrics import bootstrap
 from bertcli.metrics.bootstrap import Interval
-from bertcli.metrics.resampled import means, regression, single_label
+from bertcli.metrics.bootstrap import weighted_means as means
+from bertcli.metrics.classification import weighted_regression as regression
+from bertcli.metrics.classification import weighted_single_label as single_label
 
 RNG = np.random.default_rng(7)
 N = 61

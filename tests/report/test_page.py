@@ -11,7 +11,7 @@ from bertcli.errors import UsageError
 from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
 from bertcli.report.charts import of_training
 from bertcli.report.examples import MOST, ROOM, chosen
-from bertcli.report.page import Report, demand_replaceable, render
+from bertcli.report.page import Report, render, require_replaceable
 from tests.report.conftest import example
 
 
@@ -79,12 +79,12 @@ def test_of_long_texts_as_many_stay_as_there_is_room_for() -> None:
 
 
 def test_only_a_page_is_replaced(classified: Evaluation, tmp_path: Path) -> None:
-    demand_replaceable(str(tmp_path / "report.html"))
+    require_replaceable(str(tmp_path / "report.html"))
     (tmp_path / "report.html").write_text(render(Report("m", classified)), encoding="utf-8")
-    demand_replaceable(str(tmp_path / "report.html"))
+    require_replaceable(str(tmp_path / "report.html"))
     (tmp_path / "precious.html").write_text("<!doctype html>mine", encoding="utf-8")
     with pytest.raises(UsageError, match="is not replaced"):
-        demand_replaceable(str(tmp_path / "precious.html"))
+        require_replaceable(str(tmp_path / "precious.html"))
 
 
 def test_a_comparison_without_right_and_wrong_counts_none(classified: Evaluation) -> None:

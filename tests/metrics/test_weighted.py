@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bertcli.metrics import bootstrap, classification, entities, resampled
+from bertcli.metrics import bootstrap, classification, entities
 
 RNG = np.random.default_rng(3)
 N, L = 40, 4
@@ -27,7 +27,7 @@ def test_single_label():
     gold = RNG.integers(0, L - 1, N)  # the last class is never gold
     losses = -np.log(scores[np.arange(N), gold])
     names = demand(
-        resampled.single_label(gold, scores.argmax(1), losses, L),
+        classification.weighted_single_label(gold, scores.argmax(1), losses, L),
         classification.single_label(gold, scores, LABELS),
         classification.single_label(gold[ROWS], scores[ROWS], LABELS),
     )
@@ -37,13 +37,13 @@ def test_single_label():
 def test_the_given_arrays_stay_as_they_are():
     gold, given = RNG.integers(0, L, N), RNG.integers(0, L, N)
     copies = gold.copy(), given.copy()
-    resampled.single_label(gold, given, np.ones(N), L)
+    classification.weighted_single_label(gold, given, np.ones(N), L)
     assert np.array_equal(gold, copies[0]) and np.array_equal(given, copies[1])
 
 
 def test_one_class_only():
     zeros = np.zeros(N, int)
-    found = bootstrap.values(resampled.single_label(zeros, zeros, np.zeros(N), 2), N)
+    found = bootstrap.values(classification.weighted_single_label(zeros, zeros, np.zeros(N), 2), N)
     assert found["mcc"] == 0.0 and found["accuracy"] == found["macro_f1"] == 1.0
 
 
@@ -53,17 +53,21 @@ def test_multi_label():
     truth[:, 3] = False
     gold = [np.flatnonzero(row).tolist() for row in truth]
     names = demand(
-        resampled.multi_label(truth, scores >= 0.5, scores),
+        classification.weighted_multi_label(truth, scores >= 0.5, scores),
         classification.multi_label(gold, scores, LABELS, 0.5),
         classification.multi_label([gold[i] for i in ROWS], scores[ROWS], LABELS, 0.5),
     )
     assert names == classification.MULTI_LABEL.keys()
-    assert "map" not in resampled.multi_label(truth, scores >= 0.5, None)(np.ones((1, N)))
+    assert "map" not in classification.weighted_multi_label(truth, scores >= 0.5, None)(np.ones((1, N)))
 
 
 def test_regression():
     x, y = RNG.integers(0, 5, N).astype(float), RNG.integers(0, 5, N) + 100.0
-    demand(resampled.regression(x, y), classification.regression(x, y), classification.regression(x[ROWS], y[ROWS]))
+    demand(
+        classification.weighted_regression(x, y),
+        classification.regression(x, y),
+        classification.regression(x[ROWS], y[ROWS]),
+    )
 
 
 def test_entities():
@@ -74,7 +78,7 @@ def test_entities():
     counts = entities.counts([[span.type for span in own] for group in (right, given, wanted) for own in group])
     words = [sum(map(str.__eq__, *pair)) for pair in zip(gold, found, strict=True)]
     names = demand(
-        resampled.entities(*counts.reshape(3, N, -1), np.full(N, 6), np.array(words)),
+        entities.weighted(*counts.reshape(3, N, -1), np.full(N, 6), np.array(words)),
         entities.score(gold, found),
         entities.score([gold[i] for i in ROWS], [found[i] for i in ROWS]),
     )
@@ -82,6 +86,6 @@ def test_entities():
 
 
 def test_sums_over_items():
-    metrics = resampled.means({"a": [2, 0]}, np.array([3.0, 1.0]))
+    metrics = bootstrap.weighted_means({"a": [2, 0]}, np.array([3.0, 1.0]))
     assert metrics(np.array([[1, 1], [0, 1.0]]))["a"].tolist() == [0.5, 0.0]
-    assert np.isnan(resampled.means({"a": [0]}, np.array([0.0]))(np.ones((1, 1)))["a"]).all()
+    assert np.isnan(bootstrap.weighted_means({"a": [0]}, np.array([0.0]))(np.ones((1, 1)))["a"]).all()
