@@ -20,19 +20,17 @@ NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # wher
 
 def pretrain(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train and publish; returns the exit code."""
-    from bertcli.pretraining.pretrain import Place
     from bertcli.pretraining.pretrain import pretrain as run
     from bertcli.training.run import Saved
 
     demand_usable(given)
     settings: PretrainSettings = select(PretrainSettings, given)
     chosen = device.choose(given["device"], given["threads"])
-    place = Place(chosen, cache_folder(given["cache"]), chosen.threads, given["track"])
-    flags = {"resume": given["resume"], "overwrite": given["overwrite"]}
+    cache, flags = cache_folder(given["cache"]), {name: given[name] for name in ("resume", "overwrite", "track")}
     options = {name: value for name, value in given.items() if name not in NOT_KEPT}
     options["lengths"] = settings.as_dict()["lengths"]
     with heed_signals() as stop, Show(voice, chosen) as show:
-        events = run(settings, source(given), place, stop=lambda: stop.signum, options=options, **flags)
+        events = run(settings, source(given), chosen, cache, stop=lambda: stop.signum, options=options, **flags)
         for event in events:
             if isinstance(event, Saved):
                 voice.note(f"model: {event.path} (weights of step {event.step})")

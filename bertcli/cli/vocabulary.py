@@ -13,7 +13,7 @@ from bertcli.errors import Exit
 def train(voice: Voice, given: Mapping[str, Any]) -> int:
     """Train a vocabulary and write its files; returns the exit code."""
     from bertcli.pretraining.source import Texts
-    from bertcli.pretraining.vocabulary_files import build
+    from bertcli.pretraining.vocabulary import build
 
     output, size = Path(given["output"]), given["vocab_size"]
     with heed_signals() as stop:

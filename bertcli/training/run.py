@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
@@ -24,6 +25,8 @@ from bertcli.training.plan import Eval, Step
 from bertcli.training.train import Trainer
 
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
+Arguments = ParamSpec("Arguments")
+Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class Saved:
     path: Path
     step: int
     metrics: dict[str, Any] | None
+
+
+def from_the_first_process(events: Callable[Arguments, Iterator[Event]]) -> Callable[Arguments, Iterator[Event]]:
+    """Decorate a run: in a distributed one only the first process yields its events."""
+
+    @wraps(events)
+    def filtered(*arguments: Arguments.args, **options: Arguments.kwargs) -> Iterator[Event]:
+        for event in events(*arguments, **options):
+            if PartialState().is_main_process:
+                yield event
+
+    return filtered
 
 
 def demand_usable(output: Path, resume: bool, overwrite: bool) -> None:
