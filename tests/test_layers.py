@@ -16,7 +16,7 @@ MAY_IMPORT = {
         "cli", "inference", "evaluation", "training", "pretraining", "export", "explain", "checking", "tasks", "data",
         "report",
     },
-    "report": {"arrays", "report", "evaluation", "tasks", "errors"},
+    "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "words"},
     "training": MODELS | {"training", "evaluation", "checking"},
     "evaluation": MODELS | {"evaluation"},
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "tasks": {"arrays", "tasks", "tokenizer", "metrics", "records", "errors"},
     "backends": {"arrays", "backends", "device", "model", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
-    "data": {"arrays", "data", "records", "errors"},
+    "data": {"data", "records", "registry", "errors"},
     "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
     "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: problem.D
         record = example.record
         if split.name == "dev" and (unknown := problem.unknown([record], decision, settings)):
             findings.add(
-                "unknown-label", record.place, f"{', '.join(map(repr, unknown))}; train has: {_few(decision.labels)}"
+                "unknown-label", record.location, f"{', '.join(map(repr, unknown))}; train has: {_few(decision.labels)}"
             )
             continue
         try:
@@ -96,7 +96,7 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: problem.D
             continue
         split.examples.append(example)
         for code, message in spans.doubts(task, record, example.gold):
-            findings.add(code, record.place, message)
+            findings.add(code, record.location, message)
 
 
 def _few(names: Sequence[str]) -> str:

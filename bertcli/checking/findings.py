@@ -71,7 +71,7 @@ class Findings:
 
     def add_all(self, code: str, record: Record, error: RecordError) -> None:
         """Note every fault of a record in its place."""
-        for place, message in record.placed(error):
+        for place, message in record.located(error):
             self.add(code, place, message)
 
     def count(self, severity: Severity) -> int:

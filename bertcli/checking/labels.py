@@ -62,10 +62,10 @@ def check(splits: Sequence[Split], decision: Decision, findings: Findings) -> No
         for name in dict.fromkeys(names(example.gold, decision)):
             if name in typos:
                 other = typos[name]
-                findings.add("label-typo", example.record.place, f"'{name}' {_times(found, name, other)}")
+                findings.add("label-typo", example.record.location, f"'{name}' {_times(found, name, other)}")
             elif name in rare:
                 rare.remove(name)  # its first place is enough
-                findings.add("rare-label", example.record.place, f"'{name}' has {found[name]} of {found.total():,}")
+                findings.add("rare-label", example.record.location, f"'{name}' has {found[name]} of {found.total():,}")
     _check_balance(train, found, findings)
     if dev and dev.examples:
         for name in sorted(found.keys() - typos.keys() - counts(dev, decision).keys()):
@@ -129,7 +129,7 @@ def check_kinds(examples: Sequence[Example], field: str, findings: Findings) -> 
             shown = f"{example.record.fields.get(field)!r:.60}"
             message = f"{shown} is a {kind}" if kind != "integer" else f"{shown} is an integer"
             findings.add(
-                "mixed-labels", example.record.place, f"{message}, {found[usual]:,} of {len(kinds):,} are a {usual}"
+                "mixed-labels", example.record.location, f"{message}, {found[usual]:,} of {len(kinds):,} are a {usual}"
             )
 
 

@@ -25,10 +25,10 @@ def _facts(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings) -
     unknown = np.array([example.unknown for example in split.examples])
     own = np.maximum(pieces - np.array([_special(example, tokenizer) for example in split.examples]), 1)
     for i in np.flatnonzero(pieces > limit):
-        findings.add("long-text", split.examples[i].record.place, f"{pieces[i]:,} tokens, the model takes {limit:,}")
+        findings.add("long-text", split.examples[i].record.location, f"{pieces[i]:,} tokens, the model takes {limit:,}")
     for i in np.flatnonzero(unknown > FOREIGN * own):
         message = f"{unknown[i]:,} of {own[i]:,} pieces are unknown: {split.examples[i].texts[0]:.40}"
-        findings.add("unknown-pieces", split.examples[i].record.place, message)
+        findings.add("unknown-pieces", split.examples[i].record.location, message)
     return {
         "median": int(np.median(pieces)),
         "longest": int(pieces.max()),

@@ -18,7 +18,7 @@ def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
         own: Seen = {}
         for example in split.examples:
             if not all(text.strip() for text in example.texts):
-                findings.add("empty-text", example.record.place, _told(example))
+                findings.add("empty-text", example.record.location, _told(example))
                 continue
             _compare(example, own, findings, "duplicate")
             _compare(example, seen, findings, "leak")
@@ -33,7 +33,7 @@ def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
 
 def _at(other: Example, example: Example) -> str:
     """Where a record is, as seen from another."""
-    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.place
+    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.location
 
 
 def _told(example: Example) -> str:
@@ -57,7 +57,7 @@ def _compare(example: Example, seen: Seen, findings: Findings, code: str) -> Non
     """Note that a text came before, and never with its label; of two in one split that says enough."""
     if not (others := seen.get(example.texts)):
         return
-    place = example.record.place
+    place = example.record.location
     same = next((other for other in others if _agree(example, other)), None)
     other = same or others[0]
     if same or code == "leak":
@@ -71,7 +71,7 @@ def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> 
     for i, j, similarity in near([example.texts for example in examples]):
         example, other = examples[i], examples[j]
         code = "near-leak" if j < train <= i else "near-duplicate"
-        findings.add(code, example.record.place, f"{similarity:.2f} like {_at(other, example)}: {_told(example)}")
+        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_told(example)}")
 
 
 def _check_contexts(train: Split, dev: Split, findings: Findings) -> None:
@@ -82,4 +82,4 @@ def _check_contexts(train: Split, dev: Split, findings: Findings) -> None:
         other = contexts.get(example.texts[1])
         if other and example.texts not in asked:
             message = f"the context of {_at(other, example)}: '{example.texts[0]:.60}'"
-            findings.add("leaked-context", example.record.place, message)
+            findings.add("leaked-context", example.record.location, message)

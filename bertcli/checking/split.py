@@ -127,7 +127,7 @@ def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findin
         findings.add_all(code, record, error)
         return None
     for doubt, message in doubts:
-        findings.add(doubt, record.place, message)
+        findings.add(doubt, record.location, message)
     pieces = [window.ids for window in encoded.windows]
     unknown = task.tokenizer.unknown
     count = 0 if unknown is None else sum(ids.count(unknown) for ids in pieces)

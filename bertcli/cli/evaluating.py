@@ -11,7 +11,7 @@ from bertcli.cli.console import Voice, stdout_console
 from bertcli.cli.reporting import demand_usable, report_evaluation
 from bertcli.cli.run import heed_signals, open_input, select
 from bertcli.data.records import Record
-from bertcli.data.sinks import demand_writable
+from bertcli.data.sinks import require_writable
 from bertcli.data.writers import open_writer
 from bertcli.errors import Exit, UsageError
 from bertcli.evaluation.compare import compare, read_outcomes
@@ -60,7 +60,7 @@ def _demand_errors_writable(given: Mapping[str, Any]) -> None:
     place = Path(given["errors"])
     if place.is_file() and any(name != "-" and Path(name).exists() and place.samefile(name) for name in given["files"]):
         raise UsageError(f"--errors {place}: it is the input, and is not replaced; name another.")
-    demand_writable(given["errors"])
+    require_writable(given["errors"])
 
 
 def _collect(session: Session, records: Iterable[Record], given: Mapping[str, Any], stop: Stop) -> Predicted:

@@ -29,14 +29,14 @@ def explain(voice: Voice, given: Mapping[str, Any]) -> int:
     failed = 0
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
-        page = stack.enter_context(_open_page(given["html"])) if given["html"] else None
+        add = stack.enter_context(_open_page(given["html"])) if given["html"] else None
         writer = None if _is_shown(given) else stack.enter_context(open_writer(None, "jsonl"))
         for record, result in _results(session, records, given):
             if isinstance(result, RecordError):
-                voice.warn(f"{record.place}: {result}")
+                voice.warn(f"{record.location}: {result}")
                 failed += 1
-            elif page:
-                page.add(result)
+            elif add:
+                add(result)
             _give(result, record, writer, keep_attention=given["attention"])
     return Exit.RECORDS if failed else Exit.OK
 
@@ -139,6 +139,6 @@ def _listed(window: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open_page(path: str) -> Any:
-    from bertcli.cli.page import Page
+    from bertcli.report.page import explain_page
 
-    return Page(path)
+    return explain_page(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.console import Voice
 from bertcli.cli.run import heed_signals, open_input, select
-from bertcli.data.sinks import demand_writable, write_file
+from bertcli.data.sinks import require_writable
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
@@ -24,7 +24,7 @@ def demand_usable(given: Mapping[str, Any]) -> None:
         require_replaceable(given["report"])
         place, output = Path(given["report"]), given.get("output")
         if place.parent.is_dir() or not output or place.parent != Path(output):  # the run makes its output
-            demand_writable(given["report"])
+            require_writable(given["report"])
 
 
 def report_evaluation(voice: Voice, given: Mapping[str, Any], evaluation: "Evaluation") -> None:
@@ -69,7 +69,7 @@ def _facts(given: Mapping[str, Any], step: int) -> dict[str, Any]:
 
 
 def _write(voice: Voice, path: str, report: Any) -> None:
-    from bertcli.report.page import render
+    from bertcli.report.page import render, write
 
-    write_file(path, render(report).encode("utf-8", "backslashreplace"))
+    write(path, render(report))
     voice.note(f"report: {path}")

@@ -13,9 +13,8 @@ from bertcli import __version__
 from bertcli.cli.console import Voice
 from bertcli.data import formats
 from bertcli.data.journal import Journal
-from bertcli.data.readers import count_before, read
+from bertcli.data.readers import Shard, count_before, parse_shard, read
 from bertcli.data.records import Record, lookup
-from bertcli.data.shards import Shard, parse
 from bertcli.data.writers import Writer, open_writer
 from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.inference.session import Request, Session, open_session
@@ -49,7 +48,7 @@ def _reading(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shard(given: Mapping[str, Any]) -> Shard | None:
-    return parse(given["shard"]) if given.get("shard") else None
+    return parse_shard(given["shard"]) if given.get("shard") else None
 
 
 def _first_index(given: Mapping[str, Any]) -> Callable[[], int] | None:
@@ -176,6 +175,6 @@ def _write(
     if found is not None:
         writer.write(found, record)
     elif given["on_error"] == "fail":
-        raise RecordError(f"{record.place}: {error}")
+        raise RecordError(f"{record.location}: {error}")
     elif given["on_error"] == "record":
         writer.write_error(str(error), record, record.source if len(given["files"]) > 1 else "")

@@ -1,1 +1,8 @@
-"""Streams of records: readers yield them, writers print them. Knows no task and no model."""
+"""Records in, results out, in any format, in constant memory. Knows no task and no model.
+
+Reading: readers.py opens each input as a Source (streams.py: bytes, decompressed, as lines of text), and the module of
+its format (input_formats/) makes records of it (records.py). Writing: a Writer (writers.py) gives each result to a
+formatter (output_formats/) and the bytes to a sink (sinks.py), and notes in a journal (journal.py) from where another
+run can go on. formats.py finds formats by name. documents.py reads raw text for pre-training; terminal.py makes text
+fit to be shown.
+"""

@@ -2,7 +2,7 @@
 
 Knows no task and no tokenizer. What cannot be read is left out, and a RecordError stands in its place.
 
-    python -c 'from bertcli.data.documents import expand, read; print(next(read(expand(["texts/"])[0])))'
+Try: python -c 'from bertcli.data.documents import expand, read; print(next(read(expand(["texts/"])[0])))'
 """
 
 import os
@@ -48,7 +48,10 @@ def expand(paths: Sequence[str]) -> list[str]:
     for path in paths:
         for match in _matches(path):
             for file in _below(match) if Path(match).is_dir() else [match]:
-                _check(file)
+                readers.check_path(file)
+                if not Path(file).is_file():
+                    reason = "is a pipe or a device, and a corpus is read more than once"
+                    raise UsageError(f"{file} {reason}; write it to a file.")
                 files.setdefault(os.path.realpath(file), file)
     return list(files.values())
 
@@ -92,12 +95,8 @@ def _documents(rows: Iterator[Row], source: str) -> Iterator[Document | RecordEr
 
 
 def _lines(source: Source, per: Per) -> Iterator[Row]:
-    for number, line in enumerate(source.lines(), 1):
-        try:
-            text = source.text(line).strip()
-        except RecordError as error:
-            yield number, error
-            continue
+    for number, line in source.texts():
+        text = line if isinstance(line, RecordError) else line.strip()
         if text:
             yield number, text
         if per == "line" or (per == "blank-line" and not text):
@@ -125,10 +124,10 @@ def _matches(path: str) -> list[str]:
         raise UsageError("a corpus is read more than once, which stdin cannot be; write it to a file and name that.")
     if os.path.lexists(path) or not any(mark in path for mark in "*?["):
         return [path]
-    found = sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob() takes no absolute pattern
-    if not found:
+    matches = sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob() takes no absolute pattern
+    if not matches:
         raise UsageError(f"no file matches '{path}'; name files, directories or quoted patterns.")
-    return found
+    return matches
 
 
 def _below(directory: str) -> list[str]:
@@ -142,9 +141,3 @@ def _below(directory: str) -> list[str]:
     if not files:
         raise UsageError(f"there is no file in {directory}; name files, directories or quoted patterns.")
     return sorted(files)
-
-
-def _check(file: str) -> None:
-    readers.check_path(file)
-    if not Path(file).is_file():
-        raise UsageError(f"{file} is a pipe or a device, and a corpus is read more than once; write it to a file.")

@@ -1,46 +1,70 @@
-"""Formats found by file name: a new one is one new file. Listing them imports none of them.
+"""Which format and which compression a file's name asks for. A new format is one new file, found here by its name.
 
-input_formats/NAME.py holds `read(source, columns)`, output_formats/NAME.py holds `formatter(...)`, see the protocols
-in readers.py and writers.py; either may name file extensions besides its own in EXTENSIONS.
+input_formats/NAME.py is an input format and output_formats/NAME.py an output format of that name; the heads of the two
+folders say what such a file holds. Its EXTENSIONS are those it has besides `.NAME`. Listing formats imports none.
+
+Try: python -c 'from bertcli.data.formats import by_extension; print(by_extension("input", "train.iob2.xz"))'
 """
 
-from importlib import import_module
-from pathlib import Path, PurePath
-from typing import Any, Literal
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple
 
+from bertcli import registry
 from bertcli.errors import UsageError
 
-Kind = Literal["input", "output"]
-COMPRESSIONS = (".gz", ".bz2", ".xz")
+Direction = Literal["input", "output"]
 
 
-def names(kind: Kind) -> list[str]:
-    """The names of the formats that can be read or written, sorted."""
-    return sorted(file.stem for file in Path(__file__).with_name(f"{kind}_formats").glob("[a-z]*.py"))
+class Compression(NamedTuple):
+    """open: a path to a stream of what is in it. error: what that raises for wrong bytes. compress: a whole member."""
+
+    open: Callable[[str], Any]
+    error: type[Exception]
+    compress: Callable[[bytes], bytes]
 
 
-def load(kind: Kind, name: str) -> Any:
+def load(direction: Direction, name: str) -> Any:
     """The module of one format; an unknown name is a UsageError."""
-    if name not in names(kind):
-        raise UsageError(f"no {kind} format '{name}'; there are: {', '.join(names(kind))}")
-    return import_module(f"bertcli.data.{kind}_formats.{name}")
+    folder = f"data/{direction}_formats"
+    names = registry.names(folder)
+    if name not in names:
+        raise UsageError(f"no {direction} format '{name}'; there are: {', '.join(names)}")
+    return registry.load(folder, name)
 
 
-def compression(path: str) -> str:
-    """`.gz`, `.bz2`, `.xz` or nothing."""
-    suffix = PurePath(path).suffix.lower()
-    return suffix if suffix in COMPRESSIONS else ""
+def by_extension(direction: Direction, path: str) -> str | None:
+    """The format that a file's name asks for, or None."""
+    suffix = extension(path)
+    if not suffix:
+        return None
+    names = registry.names(f"data/{direction}_formats")
+    if suffix[1:] in names:
+        return suffix[1:]
+    return next((name for name in names if suffix in load(direction, name).EXTENSIONS), None)
 
 
 def extension(path: str) -> str:
-    """The extension under the compression suffix: `.csv` for a.csv.gz."""
-    return PurePath(path.lower().removesuffix(compression(path))).suffix
+    """The extension under that of the compression: `.csv` for a.csv.gz."""
+    name = PurePath(path.lower())
+    return PurePath(name.stem).suffix if compression(path) else name.suffix
 
 
-def by_extension(kind: Kind, path: str) -> str | None:
-    """The format that a file's name asks for, or None."""
-    suffix = extension(path)
-    known = names(kind)
-    if suffix[1:] in known:
-        return suffix[1:]
-    return next((name for name in known if suffix in load(kind, name).EXTENSIONS), None)
+def compression(path: str) -> Compression | None:
+    """How a file of that name is compressed. Its module is imported only here: 1 to 2 ms, and a Python may lack it."""
+    match PurePath(path).suffix.lower():
+        case ".gz":
+            import gzip
+            import zlib
+
+            return Compression(gzip.open, zlib.error, lambda data: gzip.compress(data, mtime=0))
+        case ".bz2":
+            import bz2
+
+            return Compression(bz2.open, OSError, bz2.compress)
+        case ".xz":
+            import lzma
+
+            return Compression(lzma.open, lzma.LZMAError, lzma.compress)
+        case _:
+            return None

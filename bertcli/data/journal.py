@@ -4,6 +4,8 @@ FILE.resume holds one line of JSON that says what the run is, then a line for ea
 last line whose bytes are there tells where to go on: records before it are read again, compared by their digest and
 dropped. Output is on the disk before its line is written; lines themselves are not waited for, as a lost one costs only
 its window. Knows no task; `run` is whatever must be the same for the result to be the same.
+
+Try: bertcli predict corpus.txt -o out.jsonl & sleep 3; kill $!; bertcli predict corpus.txt -o out.jsonl --resume
 """
 
 import errno
@@ -14,10 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from bertcli.data.records import Record
-from bertcli.data.sinks import Sink, open_file, part_of
+from bertcli.data.sinks import Sink, open_sink, part_of, replace_file
 from bertcli.errors import BertcliError, UsageError
 
 
@@ -35,113 +37,84 @@ class Mark:
 
 
 class Journal:
-    """Counts of a run, and its first failure for the closing sentence. This one leaves no trace."""
+    """Counts of a run, and its first failure for the closing sentence; without a side file it leaves no trace.
 
-    def __init__(self, begin: Mark | None = None) -> None:
+    side: the side file. run: what tells this run apart from others. begin: where it goes on. stays: whether the side
+    file is kept after the end, as proof of what was done.
+    """
+
+    def __init__(
+        self,
+        side: Path | None = None,
+        run: Mapping[str, Any] | None = None,
+        begin: Mark | None = None,
+        stays: bool = False,
+    ) -> None:
         self.begin = begin or Mark()
         self.records, self.failed, self.first = self.begin.records, self.begin.failed, self.begin.first
+        self._side, self._stays = side, stays
+        self._has_marks = self.begin.records > 0
+        if side:
+            from hashlib import blake2b  # 8 ms, which a run without a side file need not take
+
+            self._digest = blake2b(digest_size=16)
+            lines = [run, *([asdict(self.begin)] if self._has_marks else [])]
+            replace_file(side, "".join(map(_line, lines)).encode())
+            self._file = side.open("ab", buffering=0)
 
     def rest(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records that are still to be dealt with."""
-        return iter(records)
-
-    def add(self, record: Record, error: str | None) -> None:
-        """Count a record whose result comes next."""
-        self.records += 1
-        if error is not None:
-            self.fail(f"{record.place}: {error}")
-
-    def fail(self, message: str) -> None:
-        """Count a failure."""
-        self.failed += 1
-        self.first = self.first or message
-
-    def mark(self, position: int, state: Any, complete: bool = False) -> bool:
-        """Note that the results of all records added are in the output; whether a run can go on from here."""
-        return False
-
-    def close(self) -> None:
-        """The output has its final name."""
-
-    def abandon(self) -> None:
-        """The run failed."""
-
-
-class SideFile(Journal):
-    """The journal of an output file. stays: whether the side file is kept after the end, as proof of what was done."""
-
-    def __init__(self, path: Path, run: Mapping[str, Any], begin: Mark, stays: bool) -> None:
-        from hashlib import blake2b
-
-        super().__init__(begin)
-        self._path, self._run, self._stays = path, run, stays
-        self._digest = blake2b(digest_size=16)
-        self._marks = bool(begin.records)
-
-    def start(self) -> Self:
-        """Begin the file anew with what is known, at once or not at all."""
-        lines = [self._run, *([asdict(self.begin)] if self._marks else [])]
-        draft = self._path.with_name(f"{self._path.name}.new")
-        with draft.open("w", encoding="utf-8") as file:
-            file.writelines(map(_line, lines))
-            file.flush()
-            os.fsync(file.fileno())  # else a loss of power may leave its name without its bytes
-        draft.replace(self._path)
-        self._file = self._path.open("ab", buffering=0)
-        return self
-
-    def rest(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Those after the mark; the others must be those that the earlier run read."""
+        """The records after the mark; those before must be those that the earlier run read."""
         left = iter(records)
         for _ in range(self.begin.records):
             record = next(left, None)
             if record is None:
                 break
             self._update(record)
-        if self.begin.records and self._digest.hexdigest() != self.begin.digest:
-            raise self._other_input()
-        if self.begin.complete and next(left, None) is not None:
-            raise self._other_input()
+        differs = self.begin.records and self._digest.hexdigest() != self.begin.digest
+        if self._side and (differs or (self.begin.complete and next(left, None) is not None)):
+            reason = f"the {self.begin.records:,} records that it has read are not those of this input"
+            raise _refusal(self._side, reason)
         yield from left
 
-    def _other_input(self) -> UsageError:
-        count = self.begin.records
-        return UsageError(_refusal(self._path, f"the {count:,} records that it has read are not those of this input"))
-
     def add(self, record: Record, error: str | None) -> None:
-        """Count a record, and take it into the digest."""
-        super().add(record, error)
-        self._update(record)
+        """Count a record whose result comes next."""
+        self.records += 1
+        if error is not None:
+            self.fail(f"{record.location}: {error}")
+        if self._side:
+            self._update(record)
+
+    def fail(self, message: str) -> None:
+        """Count a failure."""
+        self.failed += 1
+        self.first = self.first or message
 
     def _update(self, record: Record) -> None:
         self._digest.update(repr((record.line, record.fault, record.fields)).encode("utf-8", "backslashreplace"))
 
     def mark(self, position: int, state: Any, complete: bool = False) -> bool:
-        """Append a line; one that was cut by a kill does not count."""
+        """Note that the results of all records added are in the output; whether a run can go on from here."""
+        if not self._side:
+            return False
         point = Mark(self.records, self.failed, self.first, self._digest.hexdigest(), position, state, complete)
         line = _line(asdict(point)).encode()
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise BertcliError(f"cannot write to {self._path}: {error.strerror or error}") from error
-        self._marks = True
+            raise BertcliError(f"cannot write to {self._side}: {error.strerror or error}") from error
+        self._has_marks = True
         return True
 
-    def close(self) -> None:
-        """Done: keep the side file, or remove it."""
-        self._file.close()
-        if not self._stays:
-            self._path.unlink(missing_ok=True)
-
-    def abandon(self) -> None:
-        """Leave what another run can go on from, if there is any."""
-        self._file.close()
-        if not self._marks:
-            self._path.unlink(missing_ok=True)
+    def close(self, failed: bool = False) -> None:
+        """The run is over: remove the side file, unless it is to stay or, after a failure, tells where to go on."""
+        if self._side:
+            self._file.close()
+            if not (self._has_marks if failed else self._stays):
+                self._side.unlink(missing_ok=True)
 
 
-def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool) -> tuple[SideFile, Sink]:
+def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool) -> tuple[Journal, Sink]:
     """The journal of an output file, and the file opened where the journal says.
 
     Raises UsageError for a file that is there already unless `force`, or, with `resume`, for a run that is another one.
@@ -152,16 +125,15 @@ def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool
     if target.exists() and not force and not begin.records and not begin.complete:
         hint = "--force replaces it" + ("" if resume else ", --resume goes on with an unfinished one")
         raise UsageError(f"{path} exists; {hint}")
-    sink: Sink
     if begin.complete:
         if part_of(target).exists():  # killed just before it got its name
-            open_file(path, begin.position).commit()
+            open_sink(path, begin.position).commit()
         sink = Sink(path, io.BytesIO())
         sink.seekable = True
     else:
-        sink = open_file(path, begin.position)
+        sink = open_sink(path, begin.position)
         sink.keep = begin.records > 0
-    return SideFile(side, run, begin, resume).start(), sink
+    return Journal(side, run, begin, resume), sink
 
 
 def _read(side: Path, run: Mapping[str, Any], target: Path) -> Mark:
@@ -171,32 +143,32 @@ def _read(side: Path, run: Mapping[str, Any], target: Path) -> Mark:
     if header is None:
         return Mark()
     if header != _parsed(_line(run).encode()):
-        raise UsageError(_refusal(side, _differences(header, run)))
+        raise _refusal(side, _differences(header, run))
     points = [Mark(**mark) for mark in marks if mark]
     part = part_of(target)
     if points and points[-1].complete and target.exists() and not part.exists():
         return points[-1]
-    there = part.stat().st_size if part.exists() else -1
-    return next((point for point in reversed(points) if point.position <= there), Mark())
+    size = part.stat().st_size if part.exists() else -1
+    return next((point for point in reversed(points) if point.position <= size), Mark())
 
 
 def _parsed(line: bytes) -> Any:
+    """None for a line that a kill has cut."""
     with suppress(ValueError):
         return json.loads(line)
     return None
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    def shown(run: Mapping[str, Any], name: str) -> str:
+        return "not given" if run.get(name) is None else str(run[name])
+
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    return ", ".join(f"{name} was {_shown(then.get(name))} and is {_shown(now.get(name))}" for name in names)
+    return ", ".join(f"{name} was {shown(then, name)} and is {shown(now, name)}" for name in names)
 
 
-def _shown(value: Any) -> str:
-    return "not given" if value is None else str(value)
-
-
-def _refusal(side: Path, reason: str) -> str:
-    return f"cannot resume from {side}: {reason}. --force without --resume begins anew."
+def _refusal(side: Path, reason: str) -> UsageError:
+    return UsageError(f"cannot resume from {side}: {reason}. --force without --resume begins anew.")
 
 
 def _line(value: Any) -> str:

@@ -1,16 +1,24 @@
-"""Bytes out: stdout, a special file, or a regular file that appears complete or not at all."""
+"""Bytes out: stdout, a special file, or a regular file that appears complete or not at all.
 
+Whatever must be whole is written here: as a draft, forced to the disk, then renamed. `write_file` writes what a user
+names, `replace_file` and `new_directory` what the program keeps for itself. Knows no format.
+
+Try: python -c 'from bertcli.data.sinks import write_file; write_file("hello.txt.gz", b"hello")' && zcat hello.txt.gz
+"""
+
+import fcntl
 import os
+import select
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bertcli.data.formats import compression
 from bertcli.errors import BertcliError, UsageError
 
-BLOCK = 1 << 16  # bytes of results; under a window of 4,096 records as soon as a result has 16
+BLOCK = 1 << 16  # bytes of results in a member of an archive
 
 
 class Sink:
@@ -32,8 +40,6 @@ class Sink:
         while rest:
             size = self._raw.write(rest)
             if size is None:  # some parents make the pipe non-blocking
-                import select
-
                 select.select([], [self._raw], [])
             rest = rest[size or 0 :]
 
@@ -58,8 +64,9 @@ class Sink:
 class FileSink(Sink):
     """A file written as FILE.part and renamed when complete; an existing one is replaced only then.
 
-    keep: whether what was written stays in FILE.part when the run fails. block: an archive gets a member for so many
-    bytes, wherever windows end, so that the same results give the same bytes.
+    position: bytes of FILE.part that an earlier run has left. keep: whether what was written stays in FILE.part when
+    the run fails. block: an archive gets a member for so many bytes, wherever windows end, so that the same results
+    give the same bytes.
     """
 
     streams = False
@@ -69,21 +76,24 @@ class FileSink(Sink):
         self._part = part_of(self._target)
         raw = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
         try:
-            _lock(raw, path)
+            # Two writers would mix their results. The lock ends with the process.
+            fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
             raw.truncate(position)
             raw.seek(position)
-        except BaseException:
+        except BaseException as error:
             raw.close()
+            if isinstance(error, BlockingIOError):
+                raise UsageError(f"cannot write to {path}: another run is writing it; wait for its end") from None
             raise
         super().__init__(path, raw)
-        self._compress = _compressor(compression(path))
-        self.seekable = self._compress is None  # the bytes of an archive cannot be replaced
-        self.block = 0 if self._compress is None else BLOCK
+        self._compression = compression(path)
+        self.seekable = self._compression is None  # the bytes of an archive cannot be replaced
+        self.block = 0 if self._compression is None else BLOCK
         self.position = position
 
     def write(self, data: bytes) -> None:
         """Write all of it, as one more member of the archive where the file is one."""
-        data = self._compress(data) if self._compress else data
+        data = self._compression.compress(data) if self._compression else data
         super().write(data)
         self.position += len(data)
 
@@ -94,13 +104,13 @@ class FileSink(Sink):
     def commit(self) -> None:
         """Make the file durable and give it its name."""
         try:
-            if self._compress and not self.position:
-                super().write(self._compress(b""))  # an empty file is no archive
+            if self._compression and not self.position:
+                self.write(b"")  # an empty file is no archive
             os.fsync(self._raw.fileno())
             if self._target.exists():
                 self._part.chmod(self._target.stat().st_mode)
             self._part.replace(self._target)
-            sync_directory(self._target.parent)  # before the journal, which could make it anew, is removed
+            sync(self._target.parent)  # before the journal, which could make it anew, is removed
             self._raw.close()
         except BaseException:
             self.discard()
@@ -113,43 +123,35 @@ class FileSink(Sink):
         self._raw.close()
 
 
-def sync_directory(path: Path) -> None:
-    """Make sure that the names in a directory outlive a loss of power, where its file system can."""
-    descriptor = os.open(path, os.O_RDONLY)
-    with suppress(OSError):
-        os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def part_of(target: Path) -> Path:
-    """Where a file is while it is not complete."""
-    return target.with_name(f"{target.name}.part")
-
-
-def _lock(raw: Any, path: str) -> None:
-    """Keep a second run off the file: two writers would mix their results. The lock ends with the process."""
-    import fcntl
-
-    try:
-        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"cannot write to {path}: another run is writing it; wait for its end") from None
-
-
-AnySink = TypeVar("AnySink", bound=Sink)
-
-
-def open_sink(path: str | None) -> Sink:
-    """stdout for None. Raises UsageError for a place that cannot be written."""
+def open_sink(path: str | None, position: int = 0) -> Sink:
+    """stdout for None. position: see FileSink. Raises UsageError for what cannot be written."""
     if path is None:
         if sys.stdout is None:
             raise BertcliError("cannot write to stdout: it is closed")
         sys.stdout.flush()
         binary = sys.stdout.buffer
         return Sink("stdout", getattr(binary, "raw", binary))
-    return (
-        _opened(path, lambda: Sink(path, Path(path).open("ab", buffering=0))) if is_special(path) else open_file(path)
-    )
+    try:
+        return Sink(path, Path(path).open("ab", buffering=0)) if is_special(path) else FileSink(path, position)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write to {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def is_special(path: str) -> bool:
+    """Whether it is a device, a named pipe or a descriptor such as /dev/fd/3, which cannot be renamed into place."""
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise UsageError(f"cannot write to {path}: it is a directory; name a file in it")
+        return file.exists() and (not file.is_file() or path.startswith(("/dev/", "/proc/")))
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"cannot write to {path}: {error}") from error
+
+
+def require_writable(path: str) -> None:
+    """Raise UsageError where a file cannot be written: asked before a run that writes it at its end."""
+    if not is_special(path):
+        open_sink(path).discard()
 
 
 def write_file(path: str, data: bytes) -> None:
@@ -163,49 +165,48 @@ def write_file(path: str, data: bytes) -> None:
         raise BertcliError(f"cannot write to {path}: {error.strerror or error}") from error
 
 
-def open_file(path: str, position: int = 0) -> FileSink:
-    """A regular file. position: bytes of FILE.part to keep. Raises UsageError where it cannot be written."""
-    return _opened(path, lambda: FileSink(path, position))
+def replace_file(path: Path, data: bytes) -> None:
+    """A small file of the program's own, such as a journal, at once or not at all. Raises OSError."""
+    draft = part_of(path)
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # else a loss of power may leave its name without its bytes
+    draft.replace(path)
 
 
-def _opened(path: str, opening: Callable[[], AnySink]) -> AnySink:
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """A draft to be filled with files, which becomes `target`, in place of what is there, when the `with` ends.
+
+    After an exception the target is as it was, and the draft is left for the next attempt to remove. Raises OSError.
+    """
+    import shutil  # brings bz2 and lzma, which a run that only reads and writes lines has no use for
+
+    draft = target.with_name(f"draft-{target.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    yield draft
+    for path in (*draft.iterdir(), draft):
+        sync(path)
+    if target.exists():
+        shutil.rmtree(target)
+    draft.rename(target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file, or the names in a directory where its file system can, outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        return opening()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write to {path}: {getattr(error, 'strerror', None) or error}") from error
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
-def demand_writable(path: str) -> None:
-    """Raise UsageError where a file cannot be written: asked before a run that writes it at its end."""
-    if not is_special(path):
-        open_file(path).discard()
-
-
-def is_special(path: str) -> bool:
-    """Whether it is a device, a named pipe or a descriptor such as /dev/fd/3, which cannot be renamed into place."""
-    place = Path(path)
-    try:
-        if place.is_dir():
-            raise UsageError(f"cannot write to {path}: it is a directory; name a file in it")
-        return place.exists() and (not place.is_file() or path.startswith(("/dev/", "/proc/")))
-    except ValueError as error:  # a NUL in the name
-        raise UsageError(f"cannot write to {path}: {error}") from error
-
-
-def _compressor(suffix: str) -> Any:
-    """Each chunk is compressed by itself: an archive may have many members, and a chunk leaves when it is flushed."""
-    match suffix:
-        case ".gz":
-            import gzip
-
-            return lambda data: gzip.compress(data, mtime=0)
-        case ".bz2":
-            import bz2
-
-            return bz2.compress
-        case ".xz":
-            import lzma
-
-            return lzma.compress
-        case _:
-            return None
+def part_of(target: Path) -> Path:
+    """Where a file is while it is not complete."""
+    return target.with_name(f"{target.name}.part")

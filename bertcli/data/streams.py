@@ -1,8 +1,10 @@
 """Bytes in: files and stdin as lines, decompressed, of bounded length, each as soon as it is there.
 
-Knows no format. A fault (a line too long, a broken archive) is a RecordError yielded in the place of the line.
-Any encoding but UTF-8 is turned into UTF-8 on the way in, so that a line ends at byte 10 for every reader; a byte that
-does not decode becomes 0xFF, which no UTF-8 has, and is reported when its line is decoded.
+Knows no format. A fault (a line too long, a broken archive) is a RecordError in the place of the line. Any encoding but
+UTF-8 is turned into UTF-8 on the way in, so that a line ends at byte 10 for every reader; a byte that does not decode
+becomes 0xFF, which no UTF-8 has, and is reported when its line is decoded.
+
+Try: printf 'good\\n\\xff\\nbad' | python -c 'from bertcli.data.streams import Source; print(*Source("-").texts())'
 """
 
 import codecs
@@ -22,6 +24,7 @@ BOM = b"\xef\xbb\xbf"
 _MARK = "bertcli.mark"
 
 Line = bytes | RecordError
+Text = tuple[int, str | RecordError]  # 1-based number of a line, and its text or what is wrong with it
 
 
 def _mark(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -57,6 +60,30 @@ class Source:
         self.first_line = first_line
         self.encoding = encoding
         self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+        self._compression = compression(name)
+
+    def texts(self) -> Iterator[Text]:
+        r"""The number and text of each line, without its \n or \r\n; a lone \r, U+2028 and the like end no line."""
+        for number, line in enumerate(self.lines(), self.first_line):
+            try:
+                text = self.text(line)
+            except RecordError as error:
+                yield number, error
+            else:
+                yield number, text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+    def text(self, line: Line) -> str:
+        """The text of a line, its end included; RecordError with the place of the first byte that does not decode."""
+        if isinstance(line, RecordError):
+            raise line
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            position = f"byte {error.start + 1}"
+            if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
+                position = f"character {len(line[: error.start].decode()) + 1}"
+            name = "UTF-8" if self.is_utf8 else self.encoding
+            raise RecordError(f"invalid {name} at {position} of the line; --encoding names another encoding") from error
 
     def lines(self) -> Iterator[Line]:
         r"""The lines as UTF-8 bytes with their end: b"\n", b"\r\n", or none on the last; a byte order mark is dropped.
@@ -68,8 +95,16 @@ class Source:
                 if self.start > 0:
                     stream.seek(self.start - 1)
                     _skip_line(stream)
-                yield from _lines(stream, is_first=self.start <= 0)
-            except _broken(self.name) as error:
+                # readline(), not iteration or read(): it returns with the line, however slow the pipe, and has a bound
+                line = stream.readline(MAX_LINE + 1).removeprefix(b"" if self.start > 0 else BOM)
+                while line:
+                    if len(line) > MAX_LINE and not line.endswith(b"\n"):
+                        _skip_line(stream)
+                        yield RecordError(f"a line longer than {MAX_LINE >> 20} MiB")
+                    else:
+                        yield line
+                    line = stream.readline(MAX_LINE + 1)
+            except self._read_errors() as error:
                 reason = getattr(error, "strerror", None) or error
                 yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
 
@@ -78,54 +113,29 @@ class Source:
         with closing(self._open()) as stream:
             try:
                 start: bytes = stream.read(size)
-            except _broken(self.name):
+            except self._read_errors():
                 return b""
             return start
 
-    def text(self, line: Line) -> str:
-        """The text of a line; raises RecordError with the place of the first byte that does not decode."""
-        if isinstance(line, RecordError):
-            raise line
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            place = f"byte {error.start + 1}"
-            if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
-                place = f"character {len(line[: error.start].decode()) + 1}"
-            name = "UTF-8" if self.is_utf8 else self.encoding
-            raise RecordError(f"invalid {name} at {place} of the line; --encoding names another encoding") from error
+    def _read_errors(self) -> tuple[type[Exception], ...]:
+        """What reading raises when a disk fails, an archive is cut or wrong, or an encoding has no start."""
+        return (OSError, EOFError, UnicodeError, *([self._compression.error] if self._compression else []))
 
     def _open(self) -> Any:
         try:
-            stream = _stdin() if self.name == "-" else _file(self.name)
+            if self.name == "-":
+                stream = _stdin()
+            else:
+                stream = self._compression.open(self.name) if self._compression else _file(self.name)
         except OSError as error:
             raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
         return stream if self.is_utf8 else io.BufferedReader(_Transcoded(stream, self.encoding))
-
-
-def chomp(line: Line) -> Line:
-    r"""The line without its end; a lone \r, U+2028 and the like end no line."""
-    if isinstance(line, RecordError) or not line.endswith(b"\n"):
-        return line
-    return line[:-2] if line.endswith(b"\r\n") else line[:-1]
 
 
 def _skip_line(stream: IO[bytes]) -> None:
     line = stream.readline(READ_SIZE)
     while line and not line.endswith(b"\n"):
         line = stream.readline(READ_SIZE)
-
-
-def _lines(stream: IO[bytes], is_first: bool = True) -> Iterator[Line]:
-    # readline(), not iteration or read(): it returns with the line, however slow the pipe, and it takes a bound
-    line = stream.readline(MAX_LINE + 1).removeprefix(BOM if is_first else b"")
-    while line:
-        if len(line) > MAX_LINE and not line.endswith(b"\n"):
-            _skip_line(stream)
-            yield RecordError(f"a line longer than {MAX_LINE >> 20} MiB")
-        else:
-            yield line
-        line = stream.readline(MAX_LINE + 1)
 
 
 def _stdin() -> Any:
@@ -140,35 +150,7 @@ def _stdin() -> Any:
 
 
 def _file(path: str) -> Any:
-    match compression(path):
-        case ".gz":
-            import gzip
-
-            return gzip.open(path)
-        case ".bz2":
-            import bz2
-
-            return bz2.open(path)
-        case ".xz":
-            import lzma
-
-            return lzma.open(path)
-        case _:
-            return Path(path).open("rb", buffering=READ_SIZE)
-
-
-def _broken(path: str) -> tuple[type[Exception], ...]:
-    """What reading raises when the bytes of an archive are wrong, an encoding has no start, or a disk fails."""
-    errors: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError)
-    if compression(path) == ".gz":
-        import zlib
-
-        errors += (zlib.error,)
-    if compression(path) == ".xz":
-        import lzma
-
-        errors += (lzma.LZMAError,)
-    return errors
+    return Path(path).open("rb", buffering=READ_SIZE)
 
 
 class _Transcoded(io.RawIOBase):

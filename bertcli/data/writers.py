@@ -1,11 +1,8 @@
 r"""Results out: to stdout or a file, in any format of output_formats/.
 
-An output format is a module with EXTENSIONS and
-
-    def formatter(terminal: TextIO | None, optional: Sequence[str]) -> Formatter
-
-Bytes are kept here, not in a buffer of Python's, and leave in one write per flush: what a full disk refused is not
-tried again when the interpreter exits.
+Each result goes to the formatter, its bytes are kept here until a flush sends them to the sink in one write, and then
+the journal notes how far the output is. They are not in a buffer of Python's: what a full disk refused is not tried
+again when the interpreter exits. Knows no format.
 
     python -c 'from bertcli.data.writers import open_writer as o
     with o(None, "csv") as w: w.write({"text": "a, b", "label": "positive"})'
@@ -14,46 +11,14 @@ tried again when the interpreter exits.
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 from bertcli.data.formats import by_extension, load
 from bertcli.data.journal import Journal, open_journal
-from bertcli.data.records import Record
-from bertcli.data.results import error_result, is_error
+from bertcli.data.output_formats import BaseFormatter
+from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
 from bertcli.errors import BertcliError, RecordError, UsageError
-
-
-class Formatter(Protocol):
-    """Turns results into text, or into bytes. terminal: stdout where the text goes there; optional: see open_writer."""
-
-    def record(self, result: Mapping[str, Any]) -> str | bytes:
-        """The text of one result, its line end included; RecordError if the format cannot hold it."""
-
-    def end(self) -> str | bytes:
-        """The text that closes the stream."""
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """A formatter to which it matters what it wrote before; an output that is resumed gives it back its state."""
-
-    state: Any  # as JSON has it
-
-
-@runtime_checkable
-class Titled(Protocol):
-    """A formatter that begins with the names of its columns, unless it continues another output."""
-
-    continues: bool
-
-
-@runtime_checkable
-class Headed(Protocol):
-    """A formatter whose first bytes depend on all that follows; `record` has left room for them."""
-
-    def header(self) -> bytes:
-        """Those bytes."""
 
 
 def open_writer(
@@ -73,7 +38,7 @@ def open_writer(
     under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart
     from others; with it a file has a journal, from which `resume` goes on. force: an existing file is replaced.
     first_index: for an output that continues others, the index of the first record in the whole. Raises UsageError for
-    an unknown format or a place that cannot be written.
+    an unknown format or a path that cannot be written.
     """
     if path in ("-", "/dev/stdout"):
         path = None
@@ -81,24 +46,20 @@ def open_writer(
     if output_format is None:
         is_terminal = terminal is not None and terminal.isatty()
         output_format = "rich" if is_terminal else by_extension("output", path or "") or "jsonl"
-    formatter: Formatter = load("output", output_format).formatter(terminal, optional)
-    journal, sink = _place(path, run, resume, force)
-    if isinstance(formatter, Headed) and not sink.seekable:
+    formatter: BaseFormatter = load("output", output_format).Formatter(terminal, optional)
+    if path is not None and run is not None and not is_special(path):
+        journal, sink = open_journal(path, run, resume=resume, force=force)
+    elif resume:
+        raise UsageError("--resume needs a regular file to go on with: -o FILE")
+    else:
+        journal, sink = Journal(), open_sink(path)
+    if formatter.HEADER and not sink.seekable:
         sink.discard()
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
-    if isinstance(formatter, Stateful) and journal.begin.state is not None:
+    if journal.begin.state is not None:
         formatter.state = journal.begin.state
-    if isinstance(formatter, Titled):
-        formatter.continues = first_index is not None
+    formatter.continues = first_index is not None
     return Writer(formatter, sink, journal, first_index)
-
-
-def _place(path: str | None, run: Mapping[str, Any] | None, resume: bool, force: bool) -> tuple[Journal, Sink]:
-    if path is not None and run is not None and not is_special(path):
-        return open_journal(path, run, resume=resume, force=force)
-    if resume:
-        raise UsageError("--resume needs a regular file to go on with: -o FILE")
-    return Journal(), open_sink(path)
 
 
 class Writer:
@@ -108,13 +69,13 @@ class Writer:
     """
 
     def __init__(
-        self, formatter: Formatter, sink: Sink, journal: Journal, first_index: Callable[[], int] | None = None
+        self, formatter: BaseFormatter, sink: Sink, journal: Journal, first_index: Callable[[], int] | None = None
     ) -> None:
         self.failures = 0
-        self._first_index = first_index
         self.journal = journal
         self._formatter = formatter
         self._sink = sink
+        self._first_index = first_index
         self._pending: list[bytes] = []
         self._size = 0  # bytes that are pending
         self._count = 0  # results given to write()
@@ -128,66 +89,47 @@ class Writer:
             if is_error(result):
                 raise
             self.failures += 1
-            self.journal.fail(f"{record.place}: {error}" if record else str(error))
+            self.journal.fail(f"{record.location}: {error}" if record else str(error))
             text = self._formatter.record(self._failure(str(error), record))
         self._append(text)
         self._count += 1
         if self._sink.block and self._size >= self._sink.block:
             self._send()
 
-    def _append(self, text: str | bytes) -> None:
-        data = _bytes(text)
-        self._pending.append(data)
-        self._size += len(data)
-
     def write_many(self, results: Iterable[Mapping[str, Any]]) -> None:
-        """Add the results of a window."""
+        """Add several results."""
         for result in results:
             self.write(result)
+
+    def write_error(self, message: str, record: Record, file: str = "") -> None:
+        """Add the error that stands in the place of a record's result; `file` where there are several inputs."""
+        self.write(self._failure(message, record, file), record)
 
     def flush(self) -> None:
         """Send what was added, in one write. Raises BertcliError if it cannot be written, and drops it."""
         if not self._sink.block:
             self._send()
 
-    def _send(self, complete: bool = False) -> None:
-        data = b"".join(self._pending)
-        self._pending.clear()
-        self._size = 0
-        if data:
-            self._write(data)
-        self._written = self._count
-        if data or complete:
-            self._sync()
-            state = self._formatter.state if isinstance(self._formatter, Stateful) else None
-            self._sink.keep = self.journal.mark(self._sink.position, state, complete)
-
-    def _sync(self) -> None:
-        """The bytes reach the disk before the mark that counts on them."""
-        try:
-            self._sink.sync()
-        except OSError as error:
-            raise self._failed(error) from error
-
     def close(self) -> None:
         """Flush, and give a file its final name. Raises BertcliError if that fails; the file is then not made."""
         try:
             self._finish()
             self._sink.commit()
-        except OSError as error:
+        except BaseException as error:
             self._abandon()
-            raise error if isinstance(error, BrokenPipeError) else self._failed(error) from error
-        except BaseException:
-            self._abandon()
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                raise self._cannot_write(error) from error
             raise
         self.journal.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
         """Close. After an exception stdout gets what was finished, and a file is not made."""
-        if kind is None:
+        if error is None:
             self.close()
             return
         try:
@@ -196,43 +138,49 @@ class Writer:
         finally:
             self._abandon()
 
-    def _abandon(self) -> None:
-        self._sink.discard()
-        self.journal.abandon()
-
-    def _finish(self) -> None:
-        self._append(self._formatter.end())
-        if isinstance(self._formatter, Headed):
-            self._send()
-            self._sink.overwrite(self._formatter.header())
-        self._send(complete=True)
-
-    def write_error(self, message: str, record: Record, file: str = "") -> None:
-        """Add the error that stands in the place of a record's result; `file` where there are several inputs."""
-        self.write(self._failure(message, record, file), record)
-
     def _failure(self, message: str, record: Record | None, file: str = "") -> dict[str, Any]:
         if record is None:
             return error_result(self._count, self._count + 1, message)
         first = self._first_index() if self._first_index else 0
         return error_result(first + record.index, record.line, message, file=file)
 
-    def _write(self, data: bytes) -> None:
+    def _append(self, text: str | bytes) -> None:
+        # In JSON the \udc80 of backslashreplace is the escape for just that surrogate; elsewhere it is readable.
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
+        self._pending.append(data)
+        self._size += len(data)
+
+    def _send(self, complete: bool = False) -> None:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._size = 0
         try:
-            self._sink.write(data)
+            if data:
+                self._sink.write(data)
+            self._written = self._count
+            if data or complete:
+                self._sink.sync()  # the bytes reach the disk before the mark that counts on them
         except BrokenPipeError:
             raise  # the reader has left: no fault of this run
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._cannot_write(error) from error
+        if data or complete:
+            self._sink.keep = self.journal.mark(self._sink.position, self._formatter.state, complete)
 
-    def _failed(self, error: OSError) -> BertcliError:
+    def _finish(self) -> None:
+        self._append(self._formatter.end())
+        if self._formatter.HEADER:
+            self._send()
+            self._sink.overwrite(self._formatter.header())
+        self._send(complete=True)
+
+    def _abandon(self) -> None:
+        self._sink.discard()
+        self.journal.close(failed=True)
+
+    def _cannot_write(self, error: OSError) -> BertcliError:
         if self._sink.streams:
             rest = f"{self._written} records were written"
         else:
             rest = "--resume goes on with what is finished" if self._sink.keep else "the file was not made"
         return BertcliError(f"cannot write to {self._sink.name}: {error.strerror or error}; {rest}")
-
-
-def _bytes(text: str | bytes) -> bytes:
-    # in JSON the \udc80 of backslashreplace is the escape for just that surrogate; elsewhere it is readable
-    return text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")

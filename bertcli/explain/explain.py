@@ -19,7 +19,7 @@ from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.explain.targets import Target, demand, targets
-from bertcli.export.dequantize import dequantized
+from bertcli.export.int8 import dequantized
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.model import ONNX

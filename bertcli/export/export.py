@@ -3,9 +3,8 @@
 Knows no task and no tokenizer: it gets the head's name and arrays to run. Try: bertcli export DIR --calibrate texts.txt
 """
 
-import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
 from bertcli.device import Device
 from bertcli.errors import BertcliError
-from bertcli.export.first import take_first_early
-from bertcli.export.quantize import quantize
+from bertcli.export.graph import take_first_early
+from bertcli.export.int8 import quantize
 from bertcli.model import ONNX, Model, read
 
 OPSET = 17  # the first with LayerNormalization as one operator
 TOLERANCE = 1e-3  # of fp32 ONNX against torch: the same numbers but for rounding
-Array = np.ndarray[Any, Any]
-Feeds = Sequence[Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Row:
         )
 
 
-def export(directory: Path, head: str, feeds: Feeds) -> list[Row]:
+def export(directory: Path, head: str, feeds: Sequence[Batch]) -> list[Row]:
     """Write onnx/model.onnx and onnx/model_quantized.onnx and compare both with torch on the feeds.
 
     feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales.
@@ -54,16 +52,20 @@ def export(directory: Path, head: str, feeds: Feeds) -> list[Row]:
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    exact = take_first_early(_trace(module, feeds[0], directory / ONNX["fp32"]))
-    onnx.save(exact, directory / ONNX["fp32"])
-    _write_optimized(quantize(exact, feeds), directory / ONNX["int8"])
+    exact_file, int8_file = directory / ONNX["fp32"], directory / ONNX["int8"]
+    exact_file.parent.mkdir(parents=True, exist_ok=True)
+    draft = exact_file.with_suffix(".tmp")
+    exact = take_first_early(_trace(module, feeds[0], draft))
+    onnx.save(exact, draft)
+    draft.replace(exact_file)
+    _write_optimized(quantize(exact, feeds), int8_file)
     rows = _compare(model, module, head, feeds)
     if rows[0].largest > TOLERANCE:
-        raise BertcliError(f"{directory / ONNX['fp32']} differs from torch by {rows[0].largest:.2g}; do not use it.")
+        raise BertcliError(f"{exact_file} differs from torch by {rows[0].largest:.2g}; do not use it.")
     return rows
 
 
-class _Named(torch.nn.Module):
+class _ByPosition(torch.nn.Module):
     """Takes and gives a model's tensors by position, as the exporter wants them."""
 
     def __init__(self, module: Any, inputs: list[str]) -> None:
@@ -79,33 +81,27 @@ class _Named(torch.nn.Module):
         return tuple(output.values())
 
 
-def _trace(module: Any, feed: Mapping[str, Array], path: Path) -> onnx.ModelProto:
-    """Trace the model, with the batch and the sequence of any size, and write it as one file."""
+def _trace(module: Any, feed: Batch, path: Path) -> onnx.ModelProto:
+    """Trace the model, with the batch and the sequence of any size, into one file, and read it."""
     names = pytorch.inputs_of(module, feed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
     # No size is 1, and one position is masked: what is constant in the example is constant in the graph.
     example = tuple(torch.from_numpy(np.resize(feed[name], (2, 9))) for name in names)
     example[names.index("attention_mask")][1, 6:] = 0
-    named = _Named(module, names)
+    traced = _ByPosition(module, names)
     shorter = tuple(tensor[:, :-1].clone() for tensor in example)
     with torch.no_grad():
-        sizes = zip([*example, *named(*example)], [*shorter, *named(*shorter)], strict=True)
-    axes = dict(zip([*names, *named.outputs], itertools.starmap(_axes, sizes), strict=True))
+        pairs = list(zip([*example, *traced(*example)], [*shorter, *traced(*shorter)], strict=True))
+    axes: dict[str, dict[int, str]] = {}  # those of any size: the first, and those that a shorter example shortens
+    for name, (tensor, other) in zip([*names, *traced.outputs], pairs, strict=True):
+        lengths = [i for i in range(tensor.ndim) if tensor.shape[i] != other.shape[i]]
+        axes[name] = {0: "batch"} | dict.fromkeys(lengths, "sequence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
         torch.onnx.export(
-            named, example, str(draft), dynamo=False, opset_version=OPSET, input_names=names,
-            output_names=named.outputs, dynamic_axes=axes,
+            traced, example, str(path), dynamo=False, opset_version=OPSET, input_names=names,
+            output_names=traced.outputs, dynamic_axes=axes,
         )  # fmt: skip
-    draft.replace(path)
     return onnx.load(path)
-
-
-def _axes(tensor: torch.Tensor, shorter: torch.Tensor) -> dict[int, str]:
-    """The axes of any size: the first, and those that a shorter example shortens."""
-    sizes = enumerate(zip(tensor.shape, shorter.shape, strict=True))
-    return {0: "batch"} | {i: "sequence" for i, (size, other) in sizes if size != other}
 
 
 def _write_optimized(model: onnx.ModelProto, path: Path) -> None:
@@ -122,44 +118,42 @@ def _write_optimized(model: onnx.ModelProto, path: Path) -> None:
     draft.replace(path)
 
 
-def _reference(module: Any, feed: Mapping[str, Array]) -> dict[str, Array]:
-    tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}
-    with torch.inference_mode():
-        return {name: value.numpy() for name, value in module(**tensors).items()}
-
-
-def _compare(model: Model, module: Any, head: str, feeds: Feeds) -> list[Row]:
-    """Both files beside torch; a feed at a time, for the logits of a vocabulary are large."""
-    place = Device("cpu", 1, "checking")
-    tallies = {precision: _Tally(runtime.Backend(model, place, head, precision)) for precision in ("fp32", "int8")}
-    for feed in feeds:
-        expected = _reference(module, feed)
-        for tally in tallies.values():
-            tally.add(feed, expected)
-    return [tally.row(precision, model.path / ONNX[precision]) for precision, tally in tallies.items()]
-
-
 @dataclass
 class _Tally:
-    """How the outputs of one file differ from torch's so far."""
+    """How the outputs of one file differ from torch's so far. values: numbers compared; rows: their argmaxes."""
 
-    backend: runtime.Backend
     largest: float = 0.0
     total: float = 0.0
     values: int = 0
     same: int = 0
     rows: int = 0
 
-    def add(self, feed: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-        for name, value in self.backend.run(feed).items():
-            differences = np.abs(value - expected[name])
-            self.largest = max(self.largest, float(differences.max()))
-            self.total += float(differences.sum(dtype=np.float64))
-            self.values += differences.size
-            agrees = value.argmax(-1) == expected[name].argmax(-1)
-            self.same += int(agrees.sum())
-            self.rows += agrees.size
 
-    def row(self, precision: str, file: Path) -> Row:
-        size = file.stat().st_size / 1e6
-        return Row(ONNX[precision], size, self.largest, self.total / self.values, self.same / self.rows)
+def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch]) -> list[Row]:
+    """Both files beside torch, fp32 first; a feed at a time, for the logits of a vocabulary are large."""
+    device = Device("cpu", 1, "checking")
+    backends = {precision: runtime.Backend(model, device, head, precision) for precision in ("fp32", "int8")}
+    tallies = {precision: _Tally() for precision in backends}
+    for feed in feeds:
+        tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}
+        with torch.inference_mode():
+            expected = {name: value.numpy() for name, value in module(**tensors).items()}
+        for precision, tally in tallies.items():
+            for name, value in backends[precision].run(feed).items():
+                differences = np.abs(value - expected[name])
+                agrees = value.argmax(-1) == expected[name].argmax(-1)
+                tally.largest = max(tally.largest, float(differences.max()))
+                tally.total += float(differences.sum(dtype=np.float64))
+                tally.values += differences.size
+                tally.same += int(agrees.sum())
+                tally.rows += agrees.size
+    return [
+        Row(
+            ONNX[precision],
+            (model.path / ONNX[precision]).stat().st_size / 1e6,
+            tally.largest,
+            tally.total / tally.values,
+            tally.same / tally.rows,
+        )
+        for precision, tally in tallies.items()
+    ]

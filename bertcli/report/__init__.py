@@ -1,1 +1,1 @@
-"""The HTML page of --report: one file that holds everything, from an evaluation, a training log, or both."""
+"""HTML pages, each one file that holds everything: of an evaluation or a training run, and of explanations."""

@@ -1,18 +1,22 @@
-"""What is plotted: curves of an evaluation and of a training log, as plain numbers. page.js draws them with uPlot."""
+"""What is plotted: curves of an evaluation and of a training log, as plain numbers. page.js draws them with uPlot.
+
+Try: bertcli finetune --train train.tsv --dev dev.tsv -o DIR --report report.html
+"""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from bertcli.evaluation.results import Curve, Evaluation, Reliability
+from bertcli.evaluation.results import Evaluation
 
 MOST = 300  # points of a curve: more than a page is wide
 DIGITS = 4  # significant ones
 Number = float | None
-Kind = Literal["line", "dots", "dash", "bars"]
+Style = Literal["line", "dots", "dash", "bars"]
+Points = Sequence[tuple[int, Number]]  # (step, value)
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Line:
 
     label: str
     values: Sequence[Number]
-    kind: Kind = "line"
+    style: Style = "line"
 
 
 @dataclass(frozen=True)
@@ -37,78 +41,53 @@ class Chart:
 
 
 def of_evaluation(evaluation: Evaluation) -> list[Chart]:
-    """Those of its curves that there are."""
+    """The reliability of its scores and its thresholds, where it has them."""
     charts = []
-    if evaluation.reliability:
-        charts.append(_reliability(evaluation.reliability))
-    if evaluation.curve:
-        charts.append(_threshold(evaluation.curve))
+    if reliability := evaluation.reliability:
+        bins, total = reliability.bins, sum(part.count for part in reliability.bins)
+        confidences = _short(part.confidence for part in bins)
+        lines = [
+            Line("right", _short(part.accuracy for part in bins), "dots"),
+            Line("as the score says", confidences, "dash"),
+            Line(f"share of the {reliability.items}", _short(part.count / total for part in bins), "bars"),
+        ]
+        note = f"Expected calibration error {reliability.ece:.4f}. Under the dashed line the scores promise too much."
+        charts.append(Chart("Reliability", note, "score", confidences, lines, (0, 1)))
+    if curve := evaluation.curve:
+        series = {"precision": curve.precision, "recall": curve.recall, "F1": curve.f1}
+        lines = [Line(label, _short(values)) for label, values in series.items()]
+        note = f"What is right, and found, where only {curve.items} with at least this score count."
+        charts.append(Chart("Thresholds", note, "least score", _short(curve.thresholds), lines, (0, 1)))
     return charts
-
-
-def _reliability(found: Reliability) -> Chart:
-    total = sum(own.count for own in found.bins)
-    return Chart(
-        "Reliability",
-        f"Expected calibration error {found.ece:.4f}. Under the dashed line the scores promise too much.",
-        "score",
-        _short(own.confidence for own in found.bins),
-        [
-            Line("right", _short(own.accuracy for own in found.bins), "dots"),
-            Line("as the score says", _short(own.confidence for own in found.bins), "dash"),
-            Line(f"share of the {found.items}", _short(own.count / total for own in found.bins), "bars"),
-        ],
-        (0, 1),
-    )
-
-
-def _threshold(curve: Curve) -> Chart:
-    series = {"precision": curve.precision, "recall": curve.recall, "F1": curve.f1}
-    return Chart(
-        "Thresholds",
-        f"What is right, and found, where only {curve.items} with at least this score count.",
-        "least score",
-        _short(curve.thresholds),
-        [Line(label, _short(values)) for label, values in series.items()],
-        (0, 1),
-    )
 
 
 def of_training(log: Path) -> list[Chart]:
     """The losses, the metric that decided, and the learning rate, from a run's log.jsonl."""
-    steps, evals = _read(log)
-    dev = [(own["step"], own["metrics"].get("loss")) for own in evals]
-    charts = [_joined("Loss", "loss", _thinned([(own[0], own[1]) for own in steps]), dev)]
-    metric = evals[-1]["metric"] if evals else "loss"
-    if metric != "loss":
-        charts.append(
-            _joined(f"Dev {metric}", metric, [], [(own["step"], own["metrics"].get(metric)) for own in evals])
-        )
-    charts.append(_joined("Learning rate", "learning rate", _thinned([(own[0], own[2]) for own in steps]), []))
-    return charts
-
-
-def _read(log: Path) -> tuple[list[tuple[int, float, float]], list[Mapping[str, Any]]]:
-    """(step, loss, learning rate) of each step, and the evaluations."""
-    steps, evals = [], []
     with log.open(encoding="utf-8") as file:
-        for entry in map(json.loads, file):
-            if entry["event"] == "step":
-                steps.append((entry["step"], entry["loss"], entry["lr"]))
-            else:
-                evals.append(entry)
-    return steps, evals
+        entries = [json.loads(line) for line in file]
+    steps = [entry for entry in entries if entry["event"] == "step"]
+    evaluations = [entry for entry in entries if entry["event"] != "step"]
+
+    def measured(name: str) -> Points:
+        return [(entry["step"], entry["metrics"].get(name)) for entry in evaluations]
+
+    charts = [_chart("Loss", "loss", _thinned([(entry["step"], entry["loss"]) for entry in steps]), measured("loss"))]
+    metric = evaluations[-1]["metric"] if evaluations else "loss"
+    if metric != "loss":
+        charts.append(_chart(f"Dev {metric}", metric, [], measured(metric)))
+    rates = _thinned([(entry["step"], entry["lr"]) for entry in steps])
+    return [*charts, _chart("Learning rate", "learning rate", rates, [])]
 
 
-def _joined(title: str, name: str, train: Sequence[tuple[int, Number]], dev: Sequence[tuple[int, Number]]) -> Chart:
+def _chart(title: str, name: str, train: Points, dev: Points) -> Chart:
     """Two series with steps of their own over all of their steps."""
     xs = sorted({step for step, _ in (*train, *dev)})
-    series: list[tuple[str, Sequence[tuple[int, Number]], Kind]] = [(name, train, "line"), (f"dev {name}", dev, "dots")]
-    lines = [Line(label, _short(dict(points).get(x) for x in xs), kind) for label, points, kind in series if points]
+    series: list[tuple[str, Points, Style]] = [(name, train, "line"), (f"dev {name}", dev, "dots")]
+    lines = [Line(label, _short(dict(points).get(x) for x in xs), style) for label, points, style in series if points]
     return Chart(title, "", "step", xs, lines)
 
 
-def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, Number]]:
+def _thinned(points: Sequence[tuple[int, float]]) -> Points:
     """At most MOST points: means of stretches of equal length, each at its last step."""
     size = ceil(len(points) / MOST) or 1
     parts = [points[i : i + size] for i in range(0, len(points), size)]

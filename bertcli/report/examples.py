@@ -1,9 +1,13 @@
-"""The examples of a page: which are shown, by which classes they can be found, and what stands below each text."""
+"""The examples of a page: which are shown, by which classes they can be found, and their texts cut where marks end.
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+Knows no HTML: page.html asks these functions for what stands in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bertcli.evaluation.results import Evaluation, Example
 
@@ -14,12 +18,8 @@ ROOM = 1_200_000  # bytes of their texts: with what stands around them a page st
 def chosen(examples: Sequence[Example]) -> list[Example]:
     """Those that a page shows, in input order: all, or as many as it holds: the surest mistakes, then the others."""
     order = sorted(range(len(examples)), key=lambda i: (examples[i].right is not False, -examples[i].sure))[:MOST]
-    ends = accumulate(_size(examples[i]) for i in order)
-    return [examples[i] for i in sorted(i for i, end in zip(order, ends, strict=True) if end <= ROOM)]
-
-
-def _size(example: Example) -> int:
-    return len(f"{example.text}{example.pair or ''}".encode(errors="replace"))
+    sizes = (len(f"{examples[i].text}{examples[i].pair or ''}".encode(errors="replace")) for i in order)
+    return [examples[i] for i in sorted(i for i, end in zip(order, accumulate(sizes), strict=True) if end <= ROOM)]
 
 
 class Classes:
@@ -29,23 +29,63 @@ class Classes:
         self.names = list(map(str, evaluation.per_class))
         self.index = {name: i for i, name in enumerate(self.names)}
 
-    def of(self, example: Example, side: str) -> list[int]:
-        """Indices of those that an example has; side: gold or predicted."""
-        value = getattr(example, side)
-        named = [mark.type for mark in getattr(example, f"{side}_marks")]
-        given = value if isinstance(value, (list, tuple)) else [value]
-        names = dict.fromkeys([*named, *(own for own in given if isinstance(own, str))])
+    def of(self, example: Example, side: Literal["gold", "predicted"]) -> list[int]:
+        """Indices of those that an example has on one side."""
+        value, marks = getattr(example, side), getattr(example, f"{side}_marks")
+        values = value if isinstance(value, (list, tuple)) else [value]
+        names = dict.fromkeys([*(mark.type for mark in marks), *(name for name in values if isinstance(name, str))])
         return [self.index[name] for name in names if name in self.index]
 
 
-def facts(example: Example, in_text: bool) -> Iterator[tuple[str, Any]]:
-    """What stands below a text: gold, predicted, scores. in_text: gold and predicted are marked in it already."""
-    for name, value in example.shown.items():
-        if not (in_text and name in ("gold", "predicted")):
-            yield name, value
+@dataclass(frozen=True)
+class Tag:
+    """The name that stands where a mark ends. verdict: right, wrong (predicted, not gold) or missed (gold only)."""
+
+    verdict: str
+    name: str
 
 
-def place(example: Example) -> str:
+@dataclass(frozen=True)
+class Piece:
+    """Text under the same marks. gold: "", "found" or "missed"; predicted: "", "right" or "wrong"."""
+
+    text: str
+    gold: str
+    predicted: str
+    tags: tuple[Tag, ...]
+
+
+def pieces(example: Example) -> list[Piece]:
+    """The whole text of an example, in order. Marks may overlap in any way: a piece ends where one begins or ends."""
+    gold = [(mark.start, mark.end, mark.type) for mark in example.gold_marks]
+    predicted = [(mark.start, mark.end, mark.type) for mark in example.predicted_marks]
+    right = [span for span in predicted if span in gold]
+    wrong = [span for span in predicted if span not in gold]
+    missed = [span for span in gold if span not in predicted]
+    if example.right:
+        # One of several gold answers is enough, and the prediction may differ in case, articles or where it stands.
+        right, wrong, missed = [*right, *wrong], [], []
+    edges = sorted({0, len(example.text), *(edge for start, end, _ in [*gold, *predicted] for edge in (start, end))})
+
+    def covers(spans: Sequence[tuple[int, int, str]], position: int) -> bool:
+        return any(start <= position < end for start, end, _ in spans)
+
+    return [
+        Piece(
+            example.text[start:end],
+            "missed" if covers(missed, start) else "found" if covers(gold, start) else "",
+            "wrong" if covers(wrong, start) else "right" if covers(right, start) else "",
+            tuple(
+                Tag(verdict, name)
+                for verdict, spans in (("right", right), ("wrong", wrong), ("missed", missed))
+                for name in dict.fromkeys(type_ for _, last, type_ in spans if last == end)
+            ),
+        )
+        for start, end in pairwise(edges)
+    ]
+
+
+def where(example: Example) -> str:
     """`file:line`, without the directories of the machine that made the page."""
     source = example.record.source
     return example.place.replace(source, Path(source).name) if source else example.place
@@ -63,7 +103,7 @@ def readable(value: Any) -> str:
         case int():
             return f"{value:,}"
         case Mapping():
-            return ", ".join(f"{name} {readable(own)}" for name, own in value.items()) or "-"
+            return ", ".join(f"{name} {readable(entry)}" for name, entry in value.items()) or "-"
         case list() | tuple():
             return ", ".join(dict.fromkeys(map(readable, value))) or "-"
     return str(value)

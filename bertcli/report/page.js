@@ -56,16 +56,16 @@ function options(chart, width) {
   const colour = (name) => style.getPropertyValue(name).trim();
   const font = "12px system-ui, sans-serif";
   const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font };
-  const kinds = {
+  const styles = {
     line: { points: { show: false } },
     dots: { points: { show: true, size: 7 } },
     dash: { points: { show: false }, dash: [6, 4], width: 1 },
     bars: { points: { show: false }, paths: uPlot.paths.bars({ size: [0.8, 14, 4] }), width: 0 },
   };
   const series = chart.lines.map((line, i) => {
-    const stroke = colour(line.kind === "dash" ? "--dim" : `--series-${i % 4}`);
-    const fill = line.kind === "bars" ? `${stroke}66` : undefined;
-    return { label: line.label, stroke, fill, width: 2, spanGaps: true, value: shown, ...kinds[line.kind] };
+    const stroke = colour(line.style === "dash" ? "--dim" : `--series-${i % 4}`);
+    const fill = line.style === "bars" ? `${stroke}66` : undefined;
+    return { label: line.label, stroke, fill, width: 2, spanGaps: true, value: shown, ...styles[line.style] };
   });
   const y = chart.y_range ? { range: chart.y_range } : {};
   return {

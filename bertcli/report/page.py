@@ -1,24 +1,29 @@
-"""The page itself: what is known of a run, put into page.html with its style and scripts.
+"""The two HTML pages, of `--report` and of `explain --html`: a template that is filled in, and written whole.
 
-Nothing on it is fetched, and its content security policy forbids to: texts come from anywhere. jinja2 escapes them.
+Nothing on a page is fetched, and its content security policy forbids to: texts come from anywhere. So jinja2 escapes
+all that it puts into HTML, and what a script reads goes in as JSON without `<`, `>`, `&` and `'`.
+Knows neither where an evaluation or an explanation comes from, nor options.
 Try: bertcli evaluate dev.jsonl --report report.html
 """
 
+import zlib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bertcli import __version__
+from bertcli.data.sinks import require_writable, write_file
 from bertcli.errors import UsageError
 from bertcli.evaluation.results import Evaluation
 from bertcli.report import charts
-from bertcli.report.examples import Classes, chosen, facts, place, readable
-from bertcli.report.highlight import pieces
+from bertcli.report.examples import Classes, chosen, pieces, readable, where
 
 HERE = Path(__file__).parent
 BEGINNING = "<!doctype html><!-- bertcli report -->\n"  # by which a page is known as one of ours
@@ -28,7 +33,7 @@ WIDEST_MATRIX = 30  # classes; the eye finds nothing in a larger one
 
 @dataclass(frozen=True)
 class Report:
-    """What a page shows. title: the model's name. log: of the training, None where there was none.
+    """What the page of a run shows. title: the model's name. log: of the training, None where there was none.
 
     evaluation: None where there was no dev data. metrics: of a training without an evaluation. facts: of the run.
     """
@@ -42,59 +47,82 @@ class Report:
 
 def require_replaceable(path: str) -> None:
     """Raise UsageError for a file that is no page: asked before a run, at whose end it would be lost."""
-    place = Path(path)
-    if place.is_file() and not _begins_as_page(place):
-        raise UsageError(f"--report {path}: the file is no page of bertcli's, and is not replaced; name another.")
-
-
-def _begins_as_page(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(len(BEGINNING)) == BEGINNING.encode()
+    if not Path(path).is_file():
+        return
+    with Path(path).open("rb") as file:
+        if file.read(len(BEGINNING)) != BEGINNING.encode():
+            raise UsageError(f"--report {path}: the file is no page of bertcli's, and is not replaced; name another.")
 
 
 def render(report: Report) -> str:
-    """The page as HTML."""
-    found = report.evaluation
-    scripts = [_read(name) for name in SCRIPTS]
-    drawn = [*(charts.of_training(report.log) if report.log else []), *(charts.of_evaluation(found) if found else [])]
-    return BEGINNING + _environment().get_template("page.html").render(
+    """The page of a run as HTML."""
+    evaluation = report.evaluation
+    drawn = charts.of_training(report.log) if report.log else []
+    facts, metrics, tables = {}, report.metrics, {}
+    if evaluation:
+        drawn += charts.of_evaluation(evaluation)
+        facts = {"task": evaluation.task, "examples": evaluation.records}
+        facts |= {"faults in the data": len(evaluation.faults)} if evaluation.faults else {}
+        facts |= {"calibrated by": evaluation.calibration} if evaluation.calibration else {}
+        metrics, tables = evaluation.metrics, _tables(evaluation.metrics)
+    scripts = [_text(name) for name in SCRIPTS]
+    return BEGINNING + _filled(
+        "page.html",
         report=report,
         version=__version__,
-        facts={**(_facts(found) if found else {}), **report.facts},
-        metrics=_scalars(found.metrics if found else report.metrics),
+        facts={**facts, **report.facts},
+        metrics={name: value for name, value in metrics.items() if not isinstance(value, (Mapping, list))},
         charts=drawn,
         chart_data=[asdict(chart) for chart in drawn],
-        evaluation=found,
-        tables=_tables(found.metrics) if found else {},
-        confusion=_confusion(found.confusion) if found and found.confusion else None,
-        classes=Classes(found) if found else None,
-        examples=chosen(found.examples) if found else [],
-        styles=[_read(name) for name in STYLES],
+        evaluation=evaluation,
+        tables=tables,
+        confusion=_confusion(evaluation.confusion) if evaluation and evaluation.confusion else None,
+        classes=Classes(evaluation) if evaluation else None,
+        examples=chosen(evaluation.examples) if evaluation else [],
+        styles=[_text(name) for name in STYLES],
         scripts=scripts,
         hashes=[b64encode(sha256(script.encode()).digest()).decode() for script in scripts],
     )
 
 
-def _environment() -> Environment:
+@contextmanager
+def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """`with explain_page(path) as add: add(result)`: a page of explanations, written at the end unless the run failed.
+
+    result: as Explainer.explain gives it, with attention. Raises UsageError at once where the file cannot be written.
+    """
+    require_writable(path)
+    results: list[dict[str, Any]] = []
+
+    def add(result: Mapping[str, Any]) -> None:
+        explanations = [
+            {name: value for name, value in explanation.items() if name != "tokens"}
+            for explanation in result["explanations"]
+        ]
+        facts = {name: result[name] for name in ("baseline", "weights", "windows", "truncated") if name in result}
+        attention = [_packed(window) for window in result["attention"]]
+        results.append({**facts, "explanations": explanations, "attention": attention})
+
+    yield add
+    write(path, _filled("explain.html", results=results))
+
+
+def write(path: str, page: str) -> None:
+    """Write a page: all of it or, with a BertcliError, nothing. Halves of surrogate pairs are spelt as escapes."""
+    write_file(path, page.encode("utf-8", "backslashreplace"))
+
+
+def _filled(template: str, **values: Any) -> str:
+    """A template of this folder with its values. One that it names and does not get is an error."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"pieces": pieces, "readable": readable, "facts": facts, "place": place}
-    return environment
+    environment.filters |= {"pieces": pieces, "readable": readable, "where": where}
+    return environment.get_template(template).render(values)
 
 
-def _read(name: str) -> str:
+def _text(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8").strip()
-
-
-def _facts(found: Evaluation) -> dict[str, Any]:
-    lost = {"faults in the data": len(found.faults)} if found.faults else {}
-    corrected = {"calibrated by": found.calibration} if found.calibration else {}
-    return {"task": found.task, "examples": found.records, **lost, **corrected}
-
-
-def _scalars(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if not isinstance(value, (Mapping, list))}
 
 
 def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,4 +143,17 @@ def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
         return {"labels": labels, "rows": [[(count, count / max(sum(row), 1)) for count in row] for row in matrix]}
     size = range(len(labels))
     errors = [(matrix[i][j], labels[i], labels[j]) for i in size for j in size if i != j and matrix[i][j]]
-    return {"labels": labels, "errors": sorted(errors, key=lambda own: -own[0])[:WIDEST_MATRIX]}
+    return {"labels": labels, "errors": sorted(errors, key=lambda error: -error[0])[:WIDEST_MATRIX]}
+
+
+def _packed(window: Mapping[str, Any]) -> dict[str, Any]:
+    """A window's attention in few bytes, for it grows with the square of the text.
+
+    weights: all matrices (T, T), one after the other, in steps of 1/255, as zlib in base64.
+    """
+    steps = (np.rint(matrix["weights"] * 255).astype(np.uint8) for matrix in window["matrices"])
+    return {
+        "tokens": window["tokens"],
+        "heads": [[matrix["layer"], matrix["head"]] for matrix in window["matrices"]],
+        "weights": b64encode(zlib.compress(b"".join(map(bytes, steps)), 9)).decode(),
+    }

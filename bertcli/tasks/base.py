@@ -91,7 +91,7 @@ class Example:
     @property
     def place(self) -> str:
         """`file:line`."""
-        return self.record.place
+        return self.record.location
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The model card of a training run: the Hub's front matter and a page of text, from the facts of the run alone.
 
-Language and licence of a model are its maker's to state, so they are left out. A card that its reader has changed is
-never replaced: bertcli.yaml keeps the digest of what was written here.
+The pages are the templates under cards/, which huggingface_hub fills in. Language and licence of a model are its
+maker's to state, so they are left out. A card that its reader has changed is never replaced: bertcli.yaml keeps the
+digest of what was written here.
+Try: bertcli finetune --train train.tsv -o DIR && cat DIR/README.md
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,10 +44,38 @@ class Facts:
 
 
 def write(draft: Path, template: str, facts: Facts) -> str:
-    """Write README.md into a directory; returns the digest of its bytes."""
-    text = f"---\n{_front(facts)}---\n\n{_body(template, facts)}"
-    (draft / CARD).write_bytes(text.encode())
-    return sha256(text.encode()).hexdigest()
+    """Write README.md into a directory; returns the digest of its bytes. template: finetuned or pretrained."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    metrics = facts.metrics or {}
+    # Those that are measures: counts, tables and what is not defined are none.
+    scores = {name: value for name, value in metrics.items() if isinstance(value, float) and isfinite(value)}
+    results = [
+        EvalResult(
+            task_type=facts.task, dataset_type="custom", dataset_name=facts.tested, dataset_split="dev",
+            metric_type=name, metric_value=value,
+        )
+        for name, value in scores.items()
+    ]  # fmt: skip
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=facts.task,
+        base_model=facts.hub_base,
+        tags=["bertcli"],
+        metrics=list(scores) or None,
+        model_name=facts.title if results else None,
+        eval_results=results or None,
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATES / f"{template}.md"),
+        facts=facts,
+        scores=table(scores, metrics.get("intervals")) if scores else "",
+        settings=table({name: value for name, value in facts.settings.items() if value is not None}),
+    )
+    content = f"{card}\n".encode()
+    (draft / CARD).write_bytes(content)
+    return sha256(content).hexdigest()
 
 
 def is_edited(directory: Path) -> bool:
@@ -54,8 +84,7 @@ def is_edited(directory: Path) -> bool:
     if not card.is_file():
         return False
     try:
-        document = yaml.safe_load(settings.read_text(encoding="utf-8"))
-        stated = document["provenance"]["card"]
+        stated = yaml.safe_load(settings.read_text(encoding="utf-8"))["provenance"]["card"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return True
     return bool(stated != sha256(card.read_bytes()).hexdigest())
@@ -63,11 +92,15 @@ def is_edited(directory: Path) -> bool:
 
 def table(values: Mapping[str, Any], intervals: Mapping[str, Sequence[float]] | None = None) -> str:
     """Names and values as a Markdown table, with the 95 % intervals that there are."""
-    head = ["| | | 95 % interval |", "|---|---|---|"] if intervals else ["| | |", "|---|---|"]
-    rows = [f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items()]
-    if intervals:
-        rows = [f"{row} {_interval(intervals.get(name))} |" for name, row in zip(values, rows, strict=True)]
-    return "\n".join([*head, *rows])
+    rows = ["| | | 95 % interval |", "|---|---|---|"] if intervals else ["| | |", "|---|---|"]
+    for name, value in values.items():
+        shown = f"{value:.4f}" if isinstance(value, float) and value >= 0.01 else str(value)
+        cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in (name, shown)]
+        if intervals:
+            bounds = intervals.get(name)
+            cells.append(f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "")
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def sources(data: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
@@ -86,64 +119,3 @@ def balance(counts: Mapping[str, int]) -> str:
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {count:,} ({count / total:.1%})" for name, count in ranked[:SHOWN])
     return shown + (f", and {len(ranked) - SHOWN:,} rarer ones" if len(ranked) > SHOWN else "")
-
-
-def _front(facts: Facts) -> str:
-    from huggingface_hub import EvalResult, ModelCardData
-
-    scores = _scores(facts.metrics)
-    results = [
-        EvalResult(
-            task_type=facts.task, dataset_type="custom", dataset_name=facts.tested, dataset_split="dev",
-            metric_type=name, metric_value=value,
-        )
-        for name, value in scores.items()
-    ]  # fmt: skip
-    data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag=facts.task,
-        base_model=facts.hub_base,
-        tags=["bertcli"],
-        metrics=list(scores) or None,
-        model_name=facts.title if results else None,
-        eval_results=results or None,
-    )
-    return data.to_yaml().rstrip("\n") + "\n"
-
-
-def _scores(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    """The metrics that are measures: counts, tables and what is not defined are none."""
-    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, float)}
-    return {name: value for name, value in numbers.items() if isfinite(value)}
-
-
-def _body(template: str, facts: Facts) -> str:
-    scores = _scores(facts.metrics)
-    shown = table(scores, (facts.metrics or {}).get("intervals"))
-    return (
-        (TEMPLATES / f"{template}.md")
-        .read_text(encoding="utf-8")
-        .format(
-            title=facts.title,
-            base=facts.base,
-            problem=facts.problem.replace("_", " "),
-            labels=f" Labels, by id: {', '.join(facts.labels)}." if facts.labels else "",
-            use=facts.use,
-            device=facts.device,
-            scores=f"Of the saved weights, computed in fp32, on {facts.tested}.\n\n{shown}"
-            if scores
-            else "None was measured.",
-            data=facts.data,
-            limits="\n".join(f"* {sentence}" for sentence in facts.limits),
-            settings=table({name: value for name, value in facts.settings.items() if value is not None}),
-        )
-    )
-
-
-def _cell(value: Any) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) and value >= 0.01 else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if bounds is None else f"{bounds[0]:.4f} to {bounds[1]:.4f}"

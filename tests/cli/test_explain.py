@@ -12,8 +12,8 @@ import torch
 import transformers
 from click.testing import CliRunner
 
-from bertcli.cli import page
 from bertcli.cli.main import cli, run
+from bertcli.report.page import explain_page
 
 SINGLE = {"id2label": {0: "neg", 1: "neutral", 2: "pos"}, "problem_type": "single_label_classification"}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -293,7 +293,7 @@ def test_a_failed_run_leaves_no_page(explain: Explain, tmp_path: Path) -> None:
 
 
 def test_a_page_without_records(tmp_path: Path) -> None:
-    with page.Page(str(tmp_path / "page.html")):
+    with explain_page(str(tmp_path / "page.html")):
         pass
     assert '<script type="application/json" id="data">[]</script>' in (tmp_path / "page.html").read_text()
 

@@ -114,7 +114,7 @@ def test_real_files_have_their_published_counts(file: str, sentences: int, found
 
     path = next(path for path in (DATA / file, DATA / f"{file}.xz") if path.is_file())
     records = list(read([str(path)], input_format="conll"))
-    assert not [record.place for record in records if record.fault]
+    assert not [record.location for record in records if record.fault]
     assert len(records) == sentences
     if found is not None:
         assert sum(len(spans(record.fields["tags"])) for record in records) == found

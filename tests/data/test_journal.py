@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from bertcli.data.journal import Journal
-from bertcli.data.records import Record
-from bertcli.data.results import error_result
+from bertcli.data.records import Record, error_result
 from bertcli.data.writers import Writer, open_writer
 from bertcli.errors import BertcliError, UsageError
 
@@ -84,7 +83,7 @@ def test_a_run_killed_many_times_gives_the_same_bytes(tmp_path: Path, name: str)
             writer.close()
         else:
             writer._sink._raw.close()  # as the kernel does
-            writer.journal._file.close()  # type: ignore[attr-defined]
+            writer.journal._file.close()
             kill(tmp_path, chance)
             kills += 1
     assert (tmp_path / name).read_bytes() == expected

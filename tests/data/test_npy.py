@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertcli.data.results import error_result
+from bertcli.data.records import error_result
 from bertcli.data.writers import open_writer
 from bertcli.errors import UsageError
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from bertcli.data import tables
-from bertcli.data.output_formats.rich import RichFormatter
-from bertcli.data.records import Record
-from bertcli.data.results import describe, error_result, is_error
+from bertcli.data.output_formats import csv
+from bertcli.data.output_formats.rich import Formatter as RichFormatter
+from bertcli.data.records import Record, describe, error_result, is_error
 from bertcli.data.writers import open_writer
 from bertcli.errors import BertcliError
 
@@ -89,7 +88,7 @@ def test_errors_before_the_columns_are_known(written: Any, name: str) -> None:
 
 
 def test_a_table_that_never_begins_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_HELD", 3)
+    monkeypatch.setattr(csv, "MAX_HELD", 3)
     with pytest.raises(BertcliError, match=r"the first 3 records all failed \(line 2: no field 'text'\)"):  # noqa: SIM117
         with open_writer(str(tmp_path / "out.csv")) as writer:
             writer.write_many([BAD] * 5)

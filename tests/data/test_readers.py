@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertcli import registry
 from bertcli.data import formats, streams
 from bertcli.data.readers import read
 from bertcli.data.records import Record
@@ -145,7 +146,7 @@ def test_formats_by_extension() -> None:
     names = ["a.jsonl", "a.NDJSON.gz", "a.json", "a.csv.xz", "a.tab", "a.txt.bz2", "a", "a.gz", "-"]
     found = [formats.by_extension("input", name) for name in names]
     assert found == ["jsonl", "jsonl", "jsonl", "csv", "tsv", "lines", None, None, None]
-    assert formats.names("output") == ["conll", "csv", "jsonl", "npy", "rich", "tsv"]
+    assert registry.names("data/output_formats") == ["conll", "csv", "jsonl", "npy", "rich", "tsv"]
 
 
 @pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli.data.readers import count_before, read
+from bertcli.data.readers import Shard, count_before, parse_shard, read
 from bertcli.data.records import Record
-from bertcli.data.shards import Shard, parse
 from bertcli.data.writers import open_writer
 from bertcli.errors import UsageError
 
@@ -98,7 +97,7 @@ class Checked(io.BufferedReader):
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", ""])
 def test_a_shard_that_is_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"write I/N with I from 1 to N, as in 1/8"):
-        parse(text)
+        parse_shard(text)
 
 
 def test_stdin_has_no_shards() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertcli.data.readers import read
-from bertcli.data.results import error_result
+from bertcli.data.records import error_result
 from bertcli.data.writers import open_writer
 from bertcli.errors import BertcliError, RecordError, UsageError
 

@@ -17,8 +17,8 @@ from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
-from bertcli.export.dequantize import dequantized
 from bertcli.export.export import export
+from bertcli.export.int8 import dequantized
 from bertcli.model import ONNX, read
 
 SIZES = {

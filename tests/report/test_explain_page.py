@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bertcli.cli.page import Page
+from bertcli.report.page import explain_page
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -37,9 +37,9 @@ def result(text: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def browser(chromium: "Chrome", tmp_path_factory: pytest.TempPathFactory) -> "Chrome":
     path = tmp_path_factory.mktemp("page") / "page.html"
-    with Page(str(path)) as page:
-        page.add(result("not"))
-        page.add(result(HARD))
+    with explain_page(str(path)) as add:
+        add(result("not"))
+        add(result(HARD))
     chromium.get_log("browser"), chromium.get_log("performance")  # those of other pages
     phone = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)

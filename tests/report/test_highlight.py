@@ -1,6 +1,6 @@
 """Texts cut where marks begin and end."""
 
-from bertcli.report.highlight import Piece, Tag, pieces
+from bertcli.report.examples import Piece, Tag, pieces
 from bertcli.tasks.base import Mark
 from tests.report.conftest import example
 

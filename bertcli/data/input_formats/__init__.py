@@ -1,1 +1,11 @@
-"""One file per format that can be read; its name is the format's name."""
+"""One file per format that can be read; its name is the format's name. It holds
+
+    EXTENSIONS = (".tab",)    # that name it besides its own
+    WHOLE = True              # only where a file is one piece, of which no process reads a part
+    BY_LINE = True            # only where reading may begin at any line
+
+    def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]
+
+which sets `fields` and `line`, or `line` and `fault` for what cannot be read; index and source are set by readers.py.
+Only what makes the whole input unusable is a UsageError. columns: names given by the user, where the format has any.
+"""

@@ -1,22 +1,66 @@
-"""CSV as in RFC 4180: quoted fields may hold commas, doubled quotes and line breaks."""
+r"""CSV as in RFC 4180: quoted fields may hold commas, doubled quotes and line breaks. Also what tsv.py does with rows.
+
+Try: printf 'id,text\n7,"long, ""good"" film"\n' | bertcli predict --input-format csv
+"""
 
 from collections.abc import Iterator, Sequence
 
 from bertcli.data import streams
 from bertcli.data.records import Record
-from bertcli.data.tables import Row, records
-from bertcli.errors import RecordError
+from bertcli.errors import RecordError, UsageError
 
 EXTENSIONS = ()
+Row = tuple[int, list[str] | RecordError]  # line number, cells; no cells for a blank line
 
 
 def read(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
-    """Records with the columns of the header, or `columns`; all values are text. See tables.records."""
+    """Records with the columns of the header, or `columns`; all values are text. See `records`."""
     return records(_rows(source), source.name, columns)
 
 
+def records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) -> Iterator[Record]:
+    """A record per row, named by the first row or, where that is data too, by `columns`.
+
+    A row of another length is a fault. A blank line is skipped, except in a table of one column, where it is an empty
+    value. Raises UsageError for a header that cannot be read, or that has an empty or a doubled name.
+    """
+    names = list(columns) if columns is not None else _header(rows, source)
+    for line, cells in rows:
+        if isinstance(cells, RecordError):
+            yield Record(line=line, fault=str(cells))
+        elif not cells and len(names) != 1:
+            continue
+        elif len(cells or [""]) != len(names):
+            yield Record(line=line, fault=f"{len(cells)} fields in a table of {len(names)} columns")
+        else:
+            yield Record(fields=dict(zip(names, cells or [""], strict=True)), line=line)
+
+
+def _header(rows: Iterator[Row], source: str) -> list[str]:
+    """The first row that is not blank; an empty file has no columns and no rows."""
+    for line, cells in rows:
+        where = f"{'stdin' if source == '-' else source}:{line}: the header"
+        if isinstance(cells, RecordError):
+            raise UsageError(f"{where} cannot be read: {cells}")
+        if cells:
+            check_names(cells, where)
+            return cells
+    return []
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Raise UsageError, which begins with `where`, unless every column has a name of its own."""
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise UsageError(f"{where}: column {number} has no name; give it one")
+        if name in names[: number - 1]:
+            raise UsageError(f"{where}: two columns are called '{name}'; rename one")
+    if not names:
+        raise UsageError(f"{where}: no column is named")
+
+
 def _rows(source: streams.Source) -> Iterator[Row]:
-    import csv
+    import csv  # here, for this file is imported for its EXTENSIONS and by tsv.py too
 
     csv.field_size_limit(streams.MAX_LINE)  # the default is 128 KiB; _Feed bounds the whole row
     feed = _Feed(source)
@@ -30,16 +74,12 @@ def _rows(source: streams.Source) -> Iterator[Row]:
         except RecordError as error:
             yield line, error
         except csv.Error as error:
-            yield line, RecordError(f"not CSV ({_reason(error, feed)})")
+            # for a lone carriage return the csv module has advice for Python programmers
+            reason = "a carriage return outside quotes" if "new-line" in str(error) else str(error)
+            reason = "a quote is opened and never closed" if feed.ended else reason
+            yield line, RecordError(f"not CSV ({reason})")
         else:
             yield line, feed.fault or cells
-
-
-def _reason(error: Exception, feed: "_Feed") -> str:
-    if feed.ended:
-        return "a quote is opened and never closed"
-    # the csv module advises Python programmers here
-    return "a carriage return outside quotes" if "new-line" in str(error) else str(error)
 
 
 class _Feed:

@@ -1,4 +1,7 @@
-"""A file as one record, whatever its lines: {"text": all of it}."""
+"""A file as one record, whatever its lines: {"text": all of it}.
+
+Try: bertcli predict --input-format document review.txt
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,17 +9,17 @@ from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError
 
-WHOLE = True  # a file is one piece
+WHOLE = True
 EXTENSIONS = ()
 
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """One record; line ends stay as they are. A line that cannot be read is the fault of the whole."""
-    parts = []
+    texts = []
     for number, line in enumerate(source.lines(), 1):
         try:
-            parts.append(source.text(line))
+            texts.append(source.text(line))
         except RecordError as error:
-            yield Record(0, line=number, fault=str(error))
+            yield Record(line=number, fault=str(error))
             return
-    yield Record(0, {"text": "".join(parts)}, 1)
+    yield Record(fields={"text": "".join(texts)}, line=1)

@@ -1,1 +1,49 @@
-"""One file per format that can be written; its name is the format's name."""
+"""One file per format that can be written; its name is the format's name. It holds
+
+EXTENSIONS = (".tab",)    # that name it besides its own
+
+class Formatter(BaseFormatter): ...
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TextIO
+
+
+class BaseFormatter(ABC):
+    """Turns results into text, or into bytes, one after the other.
+
+    terminal: stdout where the text goes there, else None. optional: result fields that only some records have.
+    """
+
+    # Names of the attributes to which it matters what was written before, as JSON has them: an output that is resumed
+    # gets them back.
+    REMEMBERED: ClassVar[tuple[str, ...]] = ()
+    HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
+
+    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
+        self.terminal = terminal
+        self.optional = optional
+        self.continues = False  # whether another output, with the names of columns, comes before this one
+
+    @property
+    def state(self) -> Any:
+        """The attributes of REMEMBERED, None without any."""
+        return [getattr(self, name) for name in self.REMEMBERED] or None
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        for name, value in zip(self.REMEMBERED, state, strict=True):
+            setattr(self, name, value)
+
+    @abstractmethod
+    def record(self, result: Mapping[str, Any]) -> str | bytes:
+        """The text of one result, its line end included; RecordError if the format cannot hold it."""
+
+    def end(self) -> str | bytes:
+        """The text that closes the stream."""
+        return ""
+
+    def header(self) -> bytes:
+        """The first bytes, once all else is written; see HEADER."""
+        return b""

@@ -1,15 +1,19 @@
-"""CoNLL columns: a token and its tag a line, a blank line after each sentence; an error is a comment in its place."""
+"""CoNLL columns: a token and its tag a line, a blank line after each sentence; an error is a comment in its place.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+Try: echo "Ada Lovelace lived in London" | bertcli predict -t ner --format conll
+"""
 
-from bertcli.data.results import describe, is_error
+from collections.abc import Mapping
+from typing import Any
+
+from bertcli.data.output_formats import BaseFormatter
+from bertcli.data.records import describe, is_error
 from bertcli.errors import RecordError
 
 EXTENSIONS = (".iob2",)
 
 
-class ConllFormatter:
+class Formatter(BaseFormatter):
     """Sentences, parted by tabs."""
 
     def record(self, result: Mapping[str, Any]) -> str:
@@ -23,12 +27,3 @@ class ConllFormatter:
         if bad is not None:
             raise RecordError(f"the token {bad!r} cannot be in a column; use --format jsonl")
         return "".join(f"{token}\t{tag}\n" for token, tag in zip(tokens, tags, strict=True)) + "\n"
-
-    def end(self) -> str:
-        """Nothing closes the file."""
-        return ""
-
-
-def formatter(terminal: TextIO | None, optional: Sequence[str]) -> ConllFormatter:
-    """See writers.Formatter."""
-    return ConllFormatter()

@@ -1,6 +1,8 @@
 """NumPy's .npy: a row of float32 for each result's embedding, NaN for a record that failed; read it with numpy.load.
 
 Written while streaming: the header, of fixed size, gets the number of rows at the end. So it needs a regular file.
+
+Try: echo "a gripping film" | bertcli predict -t embed -o vectors.npy
 """
 
 import sys
@@ -8,29 +10,29 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from bertcli.data.results import is_error
+from bertcli.data.output_formats import BaseFormatter
+from bertcli.data.records import is_error
 from bertcli.errors import RecordError, UsageError
 
 EXTENSIONS = ()
-HEADER = 128  # bytes; version 1.0 wants a multiple of 64
+SIZE = 128  # bytes of the header; version 1.0 wants a multiple of 64
 
 
-class NpyFormatter:
+class Formatter(BaseFormatter):
     """Rows of one width, that of the first embedding."""
 
-    def __init__(self) -> None:
+    REMEMBERED = ("_rows", "_width", "_missing")
+    HEADER = True
+
+    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
+        if terminal is not None:
+            raise UsageError(
+                "npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy"
+            )
+        super().__init__(terminal, optional)
         self._rows = 0
         self._width = 0  # until the first embedding
         self._missing = 0  # rows before it
-
-    @property
-    def state(self) -> Any:
-        """See writers.Stateful."""
-        return [self._rows, self._width, self._missing]
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        self._rows, self._width, self._missing = state
 
     def record(self, result: Mapping[str, Any]) -> bytes:
         """A row, after the header and the rows of NaN that waited for its width."""
@@ -45,19 +47,19 @@ class NpyFormatter:
         start = b""
         if not self._width:
             self._width = len(embedding)
-            start = bytes(HEADER) + self._nan(self._missing)
+            start = bytes(SIZE) + self._nan(self._missing)
         return start + _little(array("f", embedding))
 
     def end(self) -> bytes:
         """Nothing closes the rows; without any there is still a header to fill."""
-        return b"" if self._width else bytes(HEADER)
+        return b"" if self._width else bytes(SIZE)
 
     def header(self) -> bytes:
         """What the first bytes of the file are to be, now that the rows are counted."""
         rows = self._rows if self._width else 0
         text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self._width}), }}"
-        start = b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little")
-        return start + text.ljust(HEADER - 11).encode() + b"\n"
+        start = b"\x93NUMPY\x01\x00" + (SIZE - 10).to_bytes(2, "little")
+        return start + text.ljust(SIZE - 11).encode() + b"\n"
 
     def _nan(self, rows: int) -> bytes:
         return _little(array("f", [float("nan")]) * (rows * self._width))
@@ -67,10 +69,3 @@ def _little(values: "array[float]") -> bytes:
     if sys.byteorder == "big":
         values.byteswap()
     return values.tobytes()
-
-
-def formatter(terminal: TextIO | None, optional: Sequence[str]) -> NpyFormatter:
-    """See writers.Formatter."""
-    if terminal is not None:
-        raise UsageError("npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy")
-    return NpyFormatter()

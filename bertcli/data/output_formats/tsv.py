@@ -1,20 +1,22 @@
 r"""TSV without quoting. A tab or line break inside a value is written as \t, \r or \n, for people and for cut; a
 program that needs the value back exactly takes csv or jsonl.
+
+Try: echo "a gripping film" | bertcli predict --format tsv | cut -f 2
 """
 
 from collections.abc import Sequence
-from typing import TextIO
 
-from bertcli.data.tables import TableFormatter
+from bertcli.data.output_formats.csv import TableFormatter
 
 EXTENSIONS = (".tab",)
 _ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
 
 
-def formatter(terminal: TextIO | None, optional: Sequence[str]) -> TableFormatter:
-    """See writers.Formatter and tables.TableFormatter."""
-    return TableFormatter("tsv", _join, optional)
+class Formatter(TableFormatter):
+    """Tabs between cells."""
 
+    NAME = "tsv"
 
-def _join(cells: Sequence[str]) -> str:
-    return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
+    def join(self, cells: Sequence[str]) -> str:
+        """The line of a row."""
+        return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper
 
-from bertcli.export.first import take_first_early
+from bertcli.export.graph import take_first_early
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.normal(size=(4, 4)).astype(np.float32)
