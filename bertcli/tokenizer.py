@@ -1,6 +1,9 @@
 """Text to token ids: a thin face on the `tokenizers` library, for single texts and pairs, long ones in windows.
 
+Four ways in, by what a task wants to know of each token: `encode` (nothing more, of texts and pairs), `encode_words`
+(the word that it begins), `encode_marked` (the mask that it is), `encode_contexts` (where in the context it is).
 Knows no task and no model weights. Nothing is padded here and nothing is cut unless `long="truncate"` asks for it.
+Try: python -c "from pathlib import Path; from bertcli.tokenizer import load; print(load(Path('DIR'), {}).encode(['']))"
 """
 
 import itertools
@@ -72,25 +75,35 @@ class Tokenizer:
     def mask(self) -> tuple[str, int]:
         """The mask token and its id. Raises ModelError where there is none."""
         for token in MASKS:
-            if (found := self.backend.token_to_id(token)) is not None:
-                return token, found
+            if (id_ := self.backend.token_to_id(token)) is not None:
+                return token, id_
         raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}).")
 
     @property
     def pad(self) -> int:
         """The id of the padding token; 0 where there is none, for it is never looked at."""
-        found = (self.backend.token_to_id(token) for token in PADS)
-        return next((token for token in found if token is not None), 0)
+        ids = map(self.backend.token_to_id, PADS)
+        return next((id_ for id_ in ids if id_ is not None), 0)
 
     @property
     def unknown(self) -> int | None:
         """The id of the piece that stands for all that the vocabulary lacks; None where it lacks nothing."""
-        found = (self.backend.token_to_id(token) for token in UNKNOWN)
-        return next((token for token in found if token is not None), None)
+        ids = map(self.backend.token_to_id, UNKNOWN)
+        return next((id_ for id_ in ids if id_ is not None), None)
+
+    def tells_spaces(self) -> bool:
+        """Whether a word after a space has other pieces, as RoBERTa's; transformers wants add_prefix_space there."""
+        import tokenizers
+
+        return isinstance(self.backend.pre_tokenizer, tokenizers.pre_tokenizers.ByteLevel)
 
     def encode(self, texts: Sequence[Text], long: Long = "window") -> list[Features | RecordError]:
-        """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place."""
-        known = [self._known_ids(text) for text in texts]
+        """Encode texts or pairs; a text that cannot be encoded gives a RecordError in its place.
+
+        Single texts of words that were all seen before skip the library, unless its encodings are to be traced.
+        """
+        words = None if self.traced else self._words
+        known = [words.encode(text) if words is not None and isinstance(text, str) else None for text in texts]
         encode = self.backend.encode_batch if self.traced else self.backend.encode_batch_fast
         rest = iter(encode([text for text, ids in zip(texts, known, strict=True) if ids is None]))
         windows = [
@@ -102,11 +115,6 @@ class Tokenizer:
             for window, text in zip(windows, texts, strict=True)
         ]
 
-    def _known_ids(self, text: Text) -> list[int] | None:
-        if self._words is None or self.traced or not isinstance(text, str):
-            return None
-        return self._words.encode(text)
-
     @cached_property
     def _words(self) -> "KnownWords | None":
         from bertcli.words import KnownWords  # and NumPy, which --help does without
@@ -116,41 +124,63 @@ class Tokenizer:
         except ValueError:  # the library alone knows its ways
             return None
 
+    def _window(self, encoding: "tokenizers.Encoding", text: Text) -> Window:
+        type_ids = None if isinstance(text, str) else encoding.type_ids
+        return Window(encoding.ids, type_ids, encoding=encoding if self.traced else None)
+
+    def _long(self, text: Text, long: Long) -> Features | RecordError:
+        """Windows that together hold every token of the text, or of both texts of a pair."""
+        if long == "error":
+            return self._too_long("text")
+        parts = [text] if isinstance(text, str) else list(text)
+        bare = [self.backend.encode(part, add_special_tokens=False) for part in parts]
+        size = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
+        pieces = [_cut(encoding, share) for encoding, share in zip(bare, _shares(bare, size), strict=True)]
+        count = max(map(len, pieces))
+        rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
+        whole = [self.backend.post_process(row[0], row[1] if len(row) == 2 else None) for row in rows]
+        windows = [self._window(encoding, text) for encoding in whole]
+        return Features(windows[:1], truncated=True) if long == "truncate" else Features(windows)
+
+    def _too_long(self, what: str) -> RecordError:
+        return RecordError(f"the {what} is longer than the model's {self.max_length} tokens (--long error).")
+
     def encode_words(self, sentences: Sequence[Sequence[str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode sentences that are words already; each window says which token begins which word.
 
         The edge of a window may cut a word of many pieces; a word without any (a zero-width space) begins nowhere.
         """
-        options = {"is_pretokenized": True, "add_special_tokens": False}
         space = " " if self.tells_spaces() else ""
-        bare = self.backend.encode_batch([[space + word for word in words] for words in sentences], **options)
-        return [self._marked(encoding, _beginnings(encoding.word_ids), long) for encoding in bare]
-
-    def tells_spaces(self) -> bool:
-        """Whether a word after a space has other pieces, as RoBERTa's; transformers wants add_prefix_space there."""
-        import tokenizers
-
-        return isinstance(self.backend.pre_tokenizer, tokenizers.pre_tokenizers.ByteLevel)
+        spaced = [[space + word for word in words] for words in sentences]
+        features = []
+        for encoding in self.backend.encode_batch(spaced, is_pretokenized=True, add_special_tokens=False):
+            words = encoding.word_ids
+            pairs = zip(words, [None, *words], strict=False)
+            beginnings = [-1 if word is None or word == before else word for word, before in pairs]
+            features.append(self._marked(encoding, beginnings, long))
+        return features
 
     def encode_marked(self, texts: Sequence[str], mark: int, long: Long = "window") -> list[Features | RecordError]:
         """Encode texts in which a token, such as a mask, is of interest: the words of a window count these, from 0."""
-        bare = self.backend.encode_batch(list(texts), add_special_tokens=False)
-        return [self._marked(encoding, _ordinals(encoding.ids, mark), long) for encoding in bare]
+        features = []
+        for encoding in self.backend.encode_batch(list(texts), add_special_tokens=False):
+            number = itertools.count()
+            ordinals = [next(number) if token == mark else -1 for token in encoding.ids]
+            features.append(self._marked(encoding, ordinals, long))
+        return features
 
     def _marked(self, encoding: "tokenizers.Encoding", words: list[int], long: Long) -> Features | RecordError:
-        room = self.max_length - self.backend.num_special_tokens_to_add(False)
-        if len(encoding) > room and long == "error":
-            return RecordError(f"the text is longer than the model's {self.max_length} tokens (--long error).")
-        pieces, step = _cut(encoding, room), room - room // 4
-        windows = [self._with_words(piece, words[i * step :]) for i, piece in enumerate(pieces)]
-        if len(windows) > 1 and long == "truncate":
-            return Features(windows[:1], truncated=True)
-        return Features(windows)
-
-    def _with_words(self, piece: "tokenizers.Encoding", words: list[int]) -> Window:
-        whole, rest = self.backend.post_process(piece), iter(words)
-        marks = [-1 if special else next(rest) for special in whole.special_tokens_mask]
-        return Window(whole.ids, words=marks, encoding=self._kept(whole))
+        """Windows of a text that has no special tokens yet; words: as `Window.words`, of the whole text."""
+        size = self.max_length - self.backend.num_special_tokens_to_add(False)
+        if len(encoding) > size and long == "error":
+            return self._too_long("text")
+        pieces, step = _cut(encoding, size), size - size // 4
+        windows = []
+        for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
+            whole, rest = self.backend.post_process(piece), iter(words[i * step :])
+            marks = [-1 if is_special else next(rest) for is_special in whole.special_tokens_mask]
+            windows.append(Window(whole.ids, words=marks, encoding=whole if self.traced else None))
+        return Features(windows, truncated=len(windows) < len(pieces))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
@@ -160,72 +190,34 @@ class Tokenizer:
     def _context(
         self, question: "tokenizers.Encoding", context: "tokenizers.Encoding", long: Long
     ) -> Features | RecordError:
-        room = self.max_length - self.backend.num_special_tokens_to_add(True)
-        is_cut = len(question) > room // 2
+        size = self.max_length - self.backend.num_special_tokens_to_add(True)
+        is_cut = len(question) > size // 2
         if is_cut and long != "truncate":
-            return RecordError(f"the question has {len(question)} tokens; {room // 2} leave room for its context.")
-        question.truncate(room // 2)
-        pieces = _cut(context, room - len(question))
+            return RecordError(f"the question has {len(question)} tokens; {size // 2} leave room for its context.")
+        question.truncate(size // 2)
+        pieces = _cut(context, size - len(question))
         if len(pieces) > 1 and long == "error":
-            return RecordError(f"the context is longer than the model's {self.max_length} tokens (--long error).")
-        kept = pieces[:1] if long == "truncate" else pieces
-        windows = [self._with_places(self.backend.post_process(question, piece)) for piece in kept]
-        return Features(windows, truncated=is_cut or len(kept) < len(pieces))
-
-    def _with_places(self, whole: "tokenizers.Encoding") -> Window:
-        sides = zip(whole.sequence_ids, whole.offsets, strict=True)
-        places = [offset if side == 1 else (-1, -1) for side, offset in sides]
-        return Window(whole.ids, whole.type_ids, places=places, encoding=self._kept(whole))
-
-    def _window(self, encoding: "tokenizers.Encoding", text: Text) -> Window:
-        type_ids = None if isinstance(text, str) else encoding.type_ids
-        return Window(encoding.ids, type_ids, encoding=self._kept(encoding))
-
-    def _kept(self, encoding: "tokenizers.Encoding") -> "tokenizers.Encoding | None":
-        return encoding if self.traced else None
-
-    def _long(self, text: Text, long: Long) -> Features | RecordError:
-        windows = self._split(text)
-        if long == "error":
-            return RecordError(f"the text is longer than the model's {self.max_length} tokens (--long error).")
-        if long == "truncate":
-            return Features(windows[:1], truncated=True)
-        return Features(windows)
-
-    def _split(self, text: Text) -> list[Window]:
-        """Windows that together hold every token of the text (or of both texts of a pair)."""
-        parts = [text] if isinstance(text, str) else list(text)
-        bare = [self.backend.encode(part, add_special_tokens=False) for part in parts]
-        room = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
-        pieces = [_cut(encoding, size) for encoding, size in zip(bare, _share(bare, room), strict=True)]
-        count = max(map(len, pieces))
-        rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
-        whole = [self.backend.post_process(row[0], row[1] if len(row) == 2 else None) for row in rows]
-        return [self._window(encoding, text) for encoding in whole]
+            return self._too_long("context")
+        windows = []
+        for piece in pieces[:1] if long == "truncate" else pieces:
+            whole = self.backend.post_process(question, piece)
+            sides = zip(whole.sequence_ids, whole.offsets, strict=True)
+            places = [offset if side == 1 else (-1, -1) for side, offset in sides]
+            windows.append(Window(whole.ids, whole.type_ids, None, places, whole if self.traced else None))
+        return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 
-def _beginnings(words: Sequence[int | None]) -> list[int]:
-    """The word that a token begins, -1 for others."""
-    return [-1 if word is None or word == before else word for word, before in zip(words, [None, *words], strict=False)]
-
-
-def _ordinals(ids: Sequence[int], mark: int) -> list[int]:
-    """0, 1, … at the marks, -1 elsewhere."""
-    count = itertools.count()
-    return [next(count) if token == mark else -1 for token in ids]
-
-
-def _share(encodings: "list[tokenizers.Encoding]", room: int) -> list[int]:
-    """Split the room of a window among one or two texts: the shorter of a pair stays whole up to half of it."""
+def _shares(encodings: "list[tokenizers.Encoding]", size: int) -> list[int]:
+    """Split the tokens of a window among one or two texts: the shorter of a pair stays whole up to half of it."""
     if len(encodings) == 1:
-        return [room]
+        return [size]
     first, second = map(len, encodings)
-    half = room // 2
+    half = size // 2
     if first <= half:
-        return [max(first, 1), room - first]
+        return [max(first, 1), size - first]
     if second <= half:
-        return [room - second, max(second, 1)]
-    return [half, room - half]
+        return [size - second, max(second, 1)]
+    return [half, size - half]
 
 
 def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encoding]":
@@ -237,42 +229,37 @@ def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encodin
 def load(directory: Path, config: dict[str, Any]) -> Tokenizer:
     """Open the tokenizer of a model directory: tokenizer.json, else vocab.txt, else what transformers reads.
 
-    Raises ModelError where there is none.
+    config: of the model. Raises ModelError where there is no tokenizer.
     """
-    settings = _read_json(directory / "tokenizer_config.json")
-    return Tokenizer(_open(directory, settings), _max_length(config, settings))
+    file = directory / "tokenizer_config.json"
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    positions = int(config.get("max_position_embeddings") or 512)
+    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
+        positions -= int(config.get("pad_token_id") or 0) + 1  # RoBERTa counts positions from the padding id + 1
+    # The tokenizer may say that there are fewer; transformers writes 1e30 for "no limit".
+    return Tokenizer(_open(directory, settings), min(positions, int(settings.get("model_max_length") or positions)))
 
 
 def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
+    """The library's tokenizer. settings: what tokenizer_config.json says, which a vocab.txt needs."""
     import tokenizers
 
-    file = directory / "tokenizer.json"
+    file, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
     if file.is_file():
         try:
             return tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
-    if (directory / "vocab.txt").is_file():
-        return _word_piece(directory / "vocab.txt", settings)
-    return _converted(directory)
+    if vocabulary.is_file():  # BERT's own, which splits text as google-research/bert `tokenization.py` does
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-
-def _word_piece(vocabulary: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
-    """BERT's tokenizer from its word list, as google-research/bert `tokenization.py` splits text."""
-    from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
-
-    wrapper = BertWordPieceTokenizer(
-        str(vocabulary),
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
-    return wrapper._tokenizer
-
-
-def _converted(directory: Path) -> "tokenizers.Tokenizer":
-    """Formats that only transformers converts, such as RoBERTa's vocab.json with merges.txt."""
-    from transformers import AutoTokenizer
+        return BertWordPieceTokenizer(
+            str(vocabulary),
+            lowercase=settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        )._tokenizer
+    from transformers import AutoTokenizer  # converts the others, such as RoBERTa's vocab.json with merges.txt
 
     try:
         backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(
@@ -281,18 +268,3 @@ def _converted(directory: Path) -> "tokenizers.Tokenizer":
     except Exception as error:
         raise ModelError(f"{directory}: no tokenizer.json or vocab.txt, and transformers finds no other.") from error
     return backend
-
-
-def _max_length(config: dict[str, Any], settings: dict[str, Any]) -> int:
-    """Positions the model has, or fewer where its tokenizer says so (transformers writes 1e30 for "no limit")."""
-    positions = int(config.get("max_position_embeddings") or 512)
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        positions -= int(config.get("pad_token_id") or 0) + 1  # RoBERTa counts positions from the padding id + 1
-    return min(positions, int(settings.get("model_max_length") or positions))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return settings

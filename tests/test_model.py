@@ -8,7 +8,7 @@ import pytest
 
 from bertcli import device, model, registry
 from bertcli.errors import ModelError, UsageError
-from bertcli.inference.session import Request, _choose, task_of
+from bertcli.inference.session import Request, choose_backend, task_of
 from bertcli.model import Model
 
 
@@ -91,7 +91,7 @@ def test_choice_of_the_backend_on_a_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], request_: Request, backend: str, kind: str
 ) -> None:
     monkeypatch.setattr(device, "_may_have_gpu", lambda: False)
-    name, _, place = _choose(make(tmp_path, *files), request_, "")
+    name, _, place = choose_backend(make(tmp_path, *files), request_, "")
     assert (name, place.type) == (backend, kind)
 
 
@@ -101,12 +101,12 @@ def test_a_gpu_takes_torch_where_the_model_has_weights_and_onnx_where_it_has_not
     monkeypatch.setattr(device, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(device, "_works", lambda kind: kind == "cuda")
     (tmp_path / "a").mkdir()
-    assert _choose(make(tmp_path / "a", ONNX, WEIGHTS), Request(), "")[0::2] == (
+    assert choose_backend(make(tmp_path / "a", ONNX, WEIGHTS), Request(), "")[0::2] == (
         "pytorch",
         device.Device("cuda", device.cores(), "cuda is available"),
     )
     (tmp_path / "b").mkdir()
-    name, why, place = _choose(make(tmp_path / "b", ONNX), Request(), "")
+    name, why, place = choose_backend(make(tmp_path / "b", ONNX), Request(), "")
     assert (name, why, place.type) == ("onnx", "the model has only ONNX files", "cpu")
 
 

@@ -30,8 +30,8 @@ def info(voice: Voice, given: Mapping[str, Any]) -> int:
         _show_lines([facts])
     if not found.passed:
         raise BertcliError(
-            f"{session.place.type} differs from the CPU by {found.batched:.2g} in a batch and {found.single:.2g} alone "
-            f"(at most {BOUND}); use --device cpu."
+            f"{session.device.type} differs from the CPU by {found.batched:.2g} in a batch and "
+            f"{found.single:.2g} alone (at most {BOUND}); use --device cpu."
         )
     return Exit.OK
 

@@ -79,8 +79,7 @@ def uncalibrated(model: Model) -> Model:
 def demand_calibratable(task: BaseTask, target: calibration.Target | None) -> None:
     """Raise UsageError for a task without class probabilities, and for a target that has no thresholds to choose."""
     if task.classifies is None:
-        what = "this model predicts a number, which" if task.name == "text-classification" else task.name
-        raise UsageError(f"{what} has no probabilities of classes to calibrate.")
+        raise UsageError(f"{task.subject} has no probabilities of classes to calibrate.")
     if target and task.classifies == "one":
         raise UsageError("--target chooses thresholds, which only a model with several labels a text has.")
 

@@ -19,7 +19,8 @@ from bertcli.errors import GateError, RecordError, UsageError
 from bertcli.evaluation.results import Evaluation, LengthBucket, Outcomes
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
-from bertcli.tasks.base import BaseTask, Example
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.scored import Example
 
 SHORTEST = 16  # tokens of the first bucket of lengths
 SCORES = "scores"  # the column that is too large to keep: a number for each label of each example

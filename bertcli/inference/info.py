@@ -15,7 +15,7 @@ from bertcli.arrays import Batch
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.inference.settings import Request
-from bertcli.tokenizer import Tokenizer, Window
+from bertcli.tokenizer import Window
 
 PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")
 BOUND = 1e-3  # the most by which an output may differ from the CPU's
@@ -38,9 +38,15 @@ class Check:
 
 def describe(session: Session) -> dict[str, Any]:
     """Versions, devices, the choice and its reason, and what is known of the model."""
+    versions = {"bertcli": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
     model, backend = session.model, session.backend
     return {
-        "versions": {"bertcli": __version__, "python": platform.python_version(), **_versions()},
+        "versions": versions,
         "devices": device.available(),
         "choice": {"backend": backend.name, "precision": backend.precision, "reason": session.reason},
         "model": {
@@ -61,34 +67,21 @@ def check(session: Session, request: Request) -> Check:
 
     The bound is for the device, not for a precision, which may differ by more.
     """
-    kind, head = session.place.type, session.task.head
-    backend = registry.load("backends", session.backend.name).Backend
-    precision = session.backend.precision if kind == "cpu" else "fp32"
-    tested = session.backend if kind == "cpu" else backend(session.model, session.place, head, precision)
-    reference = backend(session.model, device.cpu(request.threads, "reference"), head, precision)
-    windows = _windows(session.task.tokenizer)
+    open_backend, head = registry.load("backends", session.backend.name).Backend, session.task.head
+    is_cpu = session.device.type == "cpu"
+    precision = session.backend.precision if is_cpu else "fp32"
+    tested = session.backend if is_cpu else open_backend(session.model, session.device, head, precision)
+    reference = open_backend(session.model, device.cpu(request.threads, "reference"), head, precision)
+    # Different windows of one length: the words of a sentence, turned.
+    tokenizer = session.task.tokenizer
+    first, *middle, last = tokenizer.backend.encode(TEXT).ids[: tokenizer.max_length]
+    windows = [Window([first, *middle[i:], *middle[:i], last]) for i in range(ROWS)]
     expected = [reference.run(collate([window])) for window in windows]
     together = tested.run(collate(windows))
     rows = [{name: value[i : i + 1] for name, value in together.items()} for i in range(len(windows))]
-    batched = max(_difference(row, own) for row, own in zip(rows, expected, strict=True))
+    batched = max(_difference(row, alone) for row, alone in zip(rows, expected, strict=True))
     return Check(batched, _difference(tested.run(collate(windows[:1])), expected[0]))
-
-
-def _windows(tokenizer: Tokenizer) -> list[Window]:
-    """Different windows of one length: the words of a sentence, turned."""
-    first, *middle, last = tokenizer.backend.encode(TEXT).ids[: tokenizer.max_length]
-    return [Window([first, *middle[i:], *middle[:i], last]) for i in range(ROWS)]
 
 
 def _difference(ours: Batch, theirs: Batch) -> float:
     return max(float(np.abs(ours[name] - theirs[name]).max()) for name in theirs)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -3,6 +3,7 @@
 The input is cut into pieces that each actor reads by itself, so files must be where every node finds them. Ray gives
 the pieces back in order, and repeats a piece whose worker died; an actor answers a piece as a whole, so that nothing is
 lost or doubled. Knows no format: `read` is a function from the number of a piece, from 1, to its records.
+Try: bertcli predict big.txt -o big.jsonl --engine ray
 """
 
 import logging
@@ -20,7 +21,7 @@ from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import Stop, result, stream
 from bertcli.tasks.base import Options
 
-Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, what was found, or the error in its place
+Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, its results, or the error in their place
 Read = Callable[[int], Iterable[Record]]
 
 
@@ -33,18 +34,16 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer one piece; an error that is the user's travels as a value, for Ray would wrap it."""
+        task = self.session.task
         try:
-            answers: list[Answer] | BertcliError = list(self._answers(int(batch["id"][0])))
+            windows = stream(task, self.session.backend, self.read(int(batch["id"][0])), self.settings)
+            answers: list[Answer] | BertcliError = [
+                (outcome.record, None if outcome.error else result(task, outcome), outcome.error)
+                for outcome in chain.from_iterable(windows)
+            ]
         except BertcliError as error:
             answers = error
         return {"answers": [pickle.dumps(answers)]}
-
-    def _answers(self, number: int) -> Iterator[Answer]:
-        session = self.session
-        windows = stream(session.task, session.backend, self.read(number), self.settings)
-        for outcome in chain.from_iterable(windows):
-            found = None if outcome.error else result(session.task, outcome)
-            yield outcome.record, found, outcome.error
 
 
 def answers(
@@ -77,7 +76,10 @@ def answers(
         for row in dataset.iter_rows():
             if stop.signum is not None:
                 raise Interrupted(stop.signum)
-            yield _unpacked(row["answers"])
+            piece: list[Answer] | BertcliError = pickle.loads(row["answers"])
+            if isinstance(piece, BertcliError):
+                raise piece
+            yield piece
     finally:
         ray.shutdown()
 
@@ -99,10 +101,3 @@ def _connected(address: str | None) -> Any:
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
-
-
-def _unpacked(data: bytes) -> list[Answer]:
-    found: list[Answer] | BertcliError = pickle.loads(data)
-    if isinstance(found, BertcliError):
-        raise found
-    return found

@@ -1,6 +1,7 @@
 """From what the user asked for to an opened task and backend, with the reason for each choice.
 
 Knows how to choose; what a task, a backend or a device is, the registry and their files say.
+Try: bertcli info
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -8,84 +9,86 @@ from dataclasses import dataclass
 
 from bertcli import device, registry, tokenizer
 from bertcli.backends.base import BaseBackend
+from bertcli.device import Device
 from bertcli.errors import ModelError
 from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
+from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask, Options
 
 
 @dataclass(frozen=True)
 class Session:
-    """An opened model. reason: one line that names task, engine, precision and device, and says why."""
+    """An opened model. reason: one line that names task, backend, precision and device, and says why."""
 
     model: Model
     task: BaseTask
     backend: BaseBackend
-    place: device.Device
+    device: Device
     reason: str
 
 
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
     model, task_class = open_task_class(request)
-    name, why, place = _choose(model, request, task_class.head)
+    name, why, chosen = choose_backend(model, request, task_class.head)
     open_backend = registry.load("backends", name).Backend
     with ThreadPoolExecutor(1) as opening:  # ONNX Runtime opens a file without the GIL: 30 ms of work beside its 40
-        opened = opening.submit(open_backend, model, place, task_class.head, request.precision)
+        opened = opening.submit(open_backend, model, chosen, task_class.head, request.precision)
         task = open_task(task_class, model, options)
     backend = opened.result()
     reason = (
-        f"{task.name} with {model.path.name}: {name} {backend.precision} on {place.type}, {place.threads} threads "
-        f"({why}; {place.reason}){_calibration(model)}"
+        f"{task.name} with {model.path.name}: {name} {backend.precision} on {chosen.type}, {chosen.threads} threads "
+        f"({why}; {chosen.reason})"
     )
-    return Session(model, task, backend, place, reason)
+    if "records" in (calibration := model.config.get("calibration") or {}):
+        reason += f"; scores calibrated on {calibration['records']:,} records"
+    return Session(model, task, backend, chosen, reason)
 
 
-def _calibration(model: Model) -> str:
-    stated = model.config.get("calibration") or {}
-    return f"; scores calibrated on {stated['records']:,} records" if "records" in stated else ""
+def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str, Device]:
+    """The backend, why, and the device; by the first of these rules that applies.
+
+    To choose a device may mean to import torch, which takes seconds, and look for a GPU. So a run that ONNX Runtime or
+    OpenVINO will do on the CPU anyhow chooses none.
+    """
+    has_onnx = model.head == head and any(model.onnx_file(precision) for precision in ("int8", "fp32"))
+    is_any_device = request.device == "auto"
+    cpu = device.cpu(request.threads, "they run on the CPU")
+    if request.backend in ("onnx", "openvino") and is_any_device:
+        return request.backend, "asked for", cpu
+    if request.backend != "auto":
+        return request.backend, "asked for", device.choose(request.device, request.threads)
+    if request.precision == "bf16" or not has_onnx:
+        why = "bf16 was asked for" if has_onnx else "the model has no ONNX files of this task"
+        return "pytorch", why, device.choose(request.device, request.threads)
+    if not model.has_weights and is_any_device:
+        return "onnx", "the model has only ONNX files", cpu
+    chosen = device.choose(request.device, request.threads)
+    if chosen.type == "cpu" or not model.has_weights:
+        return "onnx", "the model has ONNX files", chosen
+    return "pytorch", "ONNX files run on the CPU only", chosen
 
 
 def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
     """The model and its task, neither opened yet."""
     wanted = registry.load("tasks", request.task).Task.name if request.task else None
-    model = resolve(request.model, wanted or "text-classification")
+    model = resolve(request.model, wanted or DEFAULT)
     return model, registry.load("tasks", wanted or task_of(model)).Task
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
-    """A task bound to a model's tokenizer, config and, for embeddings, pooling."""
-    config = {**model.config, "sentence": {} if task_class.head else model.sentence}
-    return task_class(tokenizer.load(model.path, model.config), config, options)
+    """A task bound to a model's tokenizer and config."""
+    return task_class(tokenizer.load(model.path, model.config), task_class.config_of(model), options)
 
 
 def task_of(model: Model) -> str:
     """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
-    heads = {registry.load("tasks", name).Task.head: name for name in registry.names("tasks")}
-    heads["PreTraining"] = heads["MaskedLM"]  # BERT's own head for pre-training: that one, and one for pairs
+    tasks: list[type[BaseTask]] = [registry.load("tasks", name).Task for name in registry.names("tasks")]
+    heads = {head: task.name for task in tasks for head in (task.head, *task.more_heads)}
     if model.head in heads:
         return heads[model.head]
     architectures = ", ".join(model.config.get("architectures") or ["none"])
     raise ModelError(
         f"{model.path}: no task fits its architecture ({architectures}); finetune it first, or name one with -t."
     )
-
-
-def _choose(model: Model, request: Request, head: str) -> tuple[str, str, device.Device]:
-    """Backend, why, and device. A model that only ONNX Runtime can open never waits for torch to look for a GPU."""
-    has_onnx = model.head == head and any(model.onnx_file(precision) for precision in ("int8", "fp32"))
-    is_free = request.device == "auto"
-    only_cpu = device.cpu(request.threads, "they run on the CPU")
-    if request.backend in ("onnx", "openvino") and is_free:
-        return request.backend, "asked for", only_cpu
-    if request.backend != "auto":
-        return request.backend, "asked for", device.choose(request.device, request.threads)
-    if request.precision == "bf16" or not has_onnx:
-        why = "bf16 was asked for" if has_onnx else "the model has no ONNX files of this task"
-        return "pytorch", why, device.choose(request.device, request.threads)
-    if not model.has_weights and is_free:
-        return "onnx", "the model has only ONNX files", only_cpu
-    place = device.choose(request.device, request.threads)
-    if place.type == "cpu" or not model.has_weights:
-        return "onnx", "the model has ONNX files", place
-    return "pytorch", "ONNX files run on the CPU only", place

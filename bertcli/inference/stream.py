@@ -1,8 +1,10 @@
-"""The streaming engine: records in, one outcome out for each, in order, before the input ends, in constant memory.
+"""The stream: records in, one outcome out for each, in order, before the input ends, in constant memory.
 
-A reader thread feeds records; this thread tokenises a window of them and cuts it into batches; a backend's streams
-run the batches. While one window computes the next is read and tokenised. What fills no batch goes with the next
-window, or as soon as a stream is idle. Knows no task, format or command.
+The methods of `_Stream` tell what happens to a record in the order in which it happens: it is read, taken into a window
+of records, tokenised, cut into batches, run, and finished; `run` is the loop that calls them. Three kinds of threads
+meet there. A reader feeds records; the caller's thread tokenises and finishes; a backend's streams run the batches. So
+while one window computes, the next is read and tokenised. What fills no batch goes with the next window, or as soon as
+a stream is idle. Knows no task, format or command.
 Try: (echo good; sleep 3; echo bad) | bertcli predict
 """
 
@@ -19,7 +21,6 @@ from bertcli.backends.base import BaseBackend
 from bertcli.data.records import Record
 from bertcli.errors import Interrupted, RecordError
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
-from bertcli.inference.room import Room
 from bertcli.inference.settings import Settings
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Features
@@ -68,28 +69,32 @@ def stream(
 
     Raises Interrupted after a stop request, once what was finished has been yielded, and whatever `records` raises.
     """
-    pipeline = _Stream(task, backend, settings or Settings(), stop or Stop())
+    work = _Stream(task, backend, settings or Settings(), stop or Stop())
     try:
-        pipeline.start(records)
-        yield from pipeline.run()
+        # A read that blocks must hold up neither results nor signals, hence a thread of its own.
+        threading.Thread(target=work.read, args=(records,), daemon=True, name="bertcli-reader").start()
+        yield from work.run()
     finally:
-        pipeline.close()
+        work.close()
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A window in flight. Each different text is in `outputs` or in `faults` when it has been computed."""
+    """A window of records in flight. Each of its `different` texts is in `outputs` or in `faults` once it was run.
+
+    features: by position of the record, of those that could be encoded. same: which slot computes for which.
+    """
 
     outcomes: list[Outcome]
+    features: dict[int, Features]
+    same: dict[Slot, Slot]
+    different: int
     began: float
-    features: dict[int, Features] = field(default_factory=dict)
-    same: dict[Slot, Slot] = field(default_factory=dict)
-    different: int = 0
-    faults: dict[Slot, str] = field(default_factory=dict)
     outputs: dict[Slot, Any] = field(default_factory=dict)
+    faults: dict[Slot, str] = field(default_factory=dict)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return len(self.outputs) + len(self.faults) == self.different
 
 
@@ -97,50 +102,38 @@ _Group = list[Row[tuple[_Job, Slot]]]
 
 
 class _Stream:
-    """The state of one run. `events` wakes its thread: with a batch that ended, or with None to look again."""
+    """The state of one run. `events` wakes the caller's thread: with a batch that ended, or with None to look again."""
 
     def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
         self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
         self.events = stop.events
-        self.room = Room(2 * settings.window, 2 * settings.characters)
-        self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
+        # Between the reader and the caller's thread: the records that wait, each with its characters, and under `room`
+        # how many more of both the reader may take, so that memory stays constant.
+        self.waiting: deque[tuple[Record, int]] = deque()
+        self.room = threading.Condition()
+        self.free_records, self.free_characters = 2 * settings.window, 2 * settings.characters
+        self.closed = False
+        self.ended = False  # the input, by itself or by `failure`
+        self.failure: BaseException | None = None
+        # Of the caller's thread alone.
+        self.size = min(FIRST_WINDOW, settings.window)  # records of the next window
+        self.since: float | None = None  # when the wait for the next window to fill began
+        self.finished = 0.0  # when the last window was
         self.jobs: deque[_Job] = deque()
         self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(settings.batch_tokens)
+        self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
         self.running = 0  # batches that the pool has
-        self.waiting: deque[Record] = deque()  # read, and in no window yet
-        self.since: float | None = None  # when the first of them was seen
-        self.size = min(FIRST_WINDOW, settings.window)
-        self.finished = 0.0  # when the last window was
-        self.ended = False
-        self.failure: BaseException | None = None  # that ended the input
-
-    def start(self, records: Iterable[Record]) -> None:
-        """Read on a thread of its own: a read that blocks must hold up neither results nor signals."""
-        threading.Thread(target=self._read, args=(records,), daemon=True, name="bertcli-reader").start()
-
-    def _read(self, records: Iterable[Record]) -> None:
-        try:
-            for record in records:
-                if not self.room.take(_weight(record)):
-                    return
-                self.waiting.append(record)
-                if len(self.waiting) in (1, self.size) or self.room.characters <= self.settings.characters:
-                    self.events.put(None)
-        except BaseException as error:  # raised by the consumer, after the results of what was read
-            self.failure = error
-        self.ended = True
-        self.events.put(None)
 
     def run(self) -> Iterator[list[Outcome]]:
-        """The event loop."""
+        """The event loop: in each turn the first of these things that there is to do."""
         while True:
-            while self.jobs and self.jobs[0].done:
+            while self.jobs and self.jobs[0].is_done:
                 yield self._finish(self.jobs.popleft())
             if self.stop.signum is not None:
                 raise Interrupted(self.stop.signum)
             if self.cutter.held and self.running < self.backend.streams:
                 self._start(self.cutter.rest())
-            elif len(self.jobs) < IN_FLIGHT and self._due():
+            elif self.waiting and len(self.jobs) < IN_FLIGHT and self._time_left() <= 0:
                 self._submit()
             elif self.ended and not self.waiting and not self.jobs:
                 break
@@ -149,24 +142,39 @@ class _Stream:
         if self.failure:
             raise self.failure
 
-    def _due(self) -> bool:
-        """Close the window when it is full, the input has ended, or its oldest record has waited long enough."""
-        if not self.waiting:
-            return False
-        self.since = self.since or monotonic()
-        return self._is_full() or self.ended or self._time_left() <= 0
-
-    def _is_full(self) -> bool:
-        return len(self.waiting) >= self.size or self.room.characters <= self.settings.characters
+    def read(self, records: Iterable[Record]) -> None:
+        """Feed the records, on the reader's thread, never further ahead than there is room."""
+        try:
+            for record in records:
+                characters = sum(len(value) for value in record.fields.values() if isinstance(value, str))
+                with self.room:
+                    self.room.wait_for(lambda: self.closed or (self.free_records > 0 and self.free_characters > 0))
+                    self.free_records -= 1
+                    self.free_characters -= characters
+                if self.closed:
+                    return
+                self.waiting.append((record, characters))
+                if len(self.waiting) in (1, self.size) or self.free_characters <= self.settings.characters:
+                    self.events.put(None)
+        except BaseException as error:  # raised by the caller's thread, after the results of what was read
+            self.failure = error
+        self.ended = True
+        self.events.put(None)
 
     def _time_left(self) -> float:
-        return (self.since or 0.0) + self.settings.max_wait_ms / 1000 - monotonic()
+        """Seconds until the waiting records become a window; 0 where they fill one or the input has ended."""
+        is_full = len(self.waiting) >= self.size or self.free_characters <= self.settings.characters
+        if is_full or self.ended:
+            return 0.0
+        if self.since is None:
+            self.since = monotonic()
+        return self.since + self.settings.max_wait_ms / 1000 - monotonic()
 
     def _wait(self) -> None:
-        """Wait for the next event, but not past the moment at which the waiting records are due."""
-        is_due = self.waiting and len(self.jobs) < IN_FLIGHT
+        """Wait for the next event, but not past the moment at which the waiting records become a window."""
+        timeout = max(0.0, self._time_left()) if self.waiting and len(self.jobs) < IN_FLIGHT else None
         try:
-            event = self.events.get(timeout=max(0.0, self._time_left()) if is_due else None)
+            event = self.events.get(timeout=timeout)
         except Empty:
             return
         if event is not None:
@@ -174,44 +182,44 @@ class _Stream:
             event.result()
 
     def _submit(self) -> None:
-        """Tokenise a window of the waiting records and hand its batches to the streams."""
-        records = self._window()
-        job = _Job([Outcome(record, error=record.fault) for record in records], monotonic())
-        self._encode(job)
-        windows, job.same = distinct(job.features.items())
-        job.different = len(windows)
+        """Take a window of the waiting records, tokenise it, and hand its batches to the streams."""
+        records: list[Record] = []
+        taken = 0
+        while self.waiting and len(records) < self.size and taken < self.settings.characters:
+            record, characters = self.waiting.popleft()
+            records.append(record)
+            taken += characters
+        self.since = None
+        with self.room:
+            self.free_records += len(records)
+            self.free_characters += taken
+            self.room.notify()
+
+        began = monotonic()
+        outcomes = [Outcome(record, error=record.fault) for record in records]
+        good = [(i, outcome) for i, outcome in enumerate(outcomes) if outcome.error is None]
+        features: dict[int, Features] = {}
+        for (i, outcome), encoded in zip(good, self.task.encode([outcome.record for _, outcome in good]), strict=True):
+            if isinstance(encoded, RecordError):
+                outcome.error = str(encoded)
+                continue
+            features[i] = encoded
+            outcome.windows = len(encoded.windows) - (encoded.second is not None)
+            outcome.truncated = encoded.truncated
+            outcome.tokens = sum(len(window.ids) for window in encoded.windows)
+
+        windows, same = distinct(features.items())
+        job = _Job(outcomes, features, same, len(windows), began)
         self.jobs.append(job)
         self._start(self.cutter.add(((job, slot), window) for slot, window in windows))
-
-    def _window(self) -> list[Record]:
-        records: list[Record] = []
-        weight = 0
-        while self.waiting and len(records) < self.size and weight < self.settings.characters:
-            records.append(self.waiting.popleft())
-            weight += _weight(records[-1])
-        self.since = None
-        self.room.give(len(records), weight)
-        return records
 
     def _start(self, groups: list[_Group]) -> None:
         for group in groups:
             self.running += 1
             self.pool.submit(self._run, group).add_done_callback(self.events.put)
 
-    def _encode(self, job: _Job) -> None:
-        good = [(i, outcome) for i, outcome in enumerate(job.outcomes) if outcome.error is None]
-        encoded = self.task.encode([outcome.record for _, outcome in good])
-        for (i, outcome), features in zip(good, encoded, strict=True):
-            if isinstance(features, RecordError):
-                outcome.error = str(features)
-            else:
-                job.features[i] = features
-                outcome.windows = len(features.windows) - (features.second is not None)
-                outcome.truncated = features.truncated
-                outcome.tokens = sum(len(window.ids) for window in features.windows)
-
     def _run(self, group: _Group) -> None:
-        """Run a batch on a stream's thread. One that fails is halved until the record at fault is alone."""
+        """Run a batch, on a stream's thread. One that fails is halved until the record at fault is alone."""
         try:
             batch = collate([window for _, window in group])
             outputs = self.task.reduce(batch, self.backend.run(batch))
@@ -228,6 +236,7 @@ class _Stream:
             job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
 
     def _finish(self, job: _Job) -> list[Outcome]:
+        """Combine what the windows of each record gave, and let the time that it took decide on the next size."""
         began, self.finished = max(job.began, self.finished), monotonic()  # it may have waited for the window before
         fits = int(len(job.outcomes) * QUICK / max(self.finished - began, 1e-3))
         self.size = min(max(fits, FIRST_WINDOW), self.settings.window)
@@ -241,12 +250,10 @@ class _Stream:
 
     def close(self) -> None:
         """Let the reader thread go and drop the batches that have not begun."""
-        self.room.close()
+        with self.room:
+            self.closed = True
+            self.room.notify()
         self.pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _weight(record: Record) -> int:
-    return sum(len(value) for value in record.fields.values() if isinstance(value, str))
 
 
 def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
@@ -254,10 +261,10 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
 
     An input field that has the name of a result is kept as `input_NAME`.
     """
-    found = task.decode(outcome.record, outcome.prediction)
+    results = task.decode(outcome.record, outcome.prediction)
     if outcome.windows > 1:
-        found["windows"] = outcome.windows
+        results["windows"] = outcome.windows
     if outcome.truncated:
-        found["truncated"] = True
+        results["truncated"] = True
     fields = outcome.record.fields
-    return {(f"input_{name}" if name in found else name): value for name, value in fields.items()} | found
+    return {(f"input_{name}" if name in results else name): value for name, value in fields.items()} | results

@@ -19,7 +19,7 @@ from bertcli.pretraining.blocks import Inputs
 from bertcli.pretraining.data import CorpusData, Key, Phase
 from bertcli.pretraining.masking import IGNORED
 from bertcli.training import sampler
-from bertcli.training.plan import Batch, Metrics
+from bertcli.training.loop import Batch, Metrics
 
 Tensors = dict[str, torch.Tensor]  # what a model takes, by name: (B, T) each
 

@@ -24,7 +24,7 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 from bertcli.tokenizer import Tokenizer
-from bertcli.training.finetune import DROPOUTS
+from bertcli.training.base_model import DROPOUTS
 
 HEADS = {"mlm": "MaskedLM", "mlm+nsp": "PreTraining", "mlm+sop": "PreTraining", "causal": "CausalLM"}
 

@@ -22,12 +22,19 @@ from bertcli.pretraining.encoding import open_segmenter
 from bertcli.pretraining.job import PretrainJob, peak
 from bertcli.pretraining.new_model import open_module
 from bertcli.pretraining.settings import VOCABULARY, PretrainSettings
+<<<<<<< HEAD
 from bertcli.pretraining.source import Source, Stop
 from bertcli.pretraining.vocabulary import cached_vocabulary
 from bertcli.training import artifacts, card, optim, run
 from bertcli.training.plan import Eval, Metrics, Plan, Step
+=======
+from bertcli.pretraining.source import Source
+from bertcli.pretraining.vocabulary_files import cached_vocabulary
+from bertcli.pretraining.words import open_segmenter
+from bertcli.training import artifacts, optim, run
+from bertcli.training.loop import Eval, Plan, Step, Stop, Trainer
+>>>>>>> main
 from bertcli.training.run import Note, Saved
-from bertcli.training.train import Trainer
 
 Event = Note | Reading | Step | Eval | Saved
 
@@ -55,7 +62,7 @@ def pretrain(
     model, Interrupted after a checkpoint when `stop` returns a signal number.
     """
     output = Path(settings.output)
-    run.demand_usable(output, resume, overwrite)
+    run.require_usable(output, resume, overwrite)
     base = resolve(settings.model) if settings.model else None
     if base:
         base.require_weights()

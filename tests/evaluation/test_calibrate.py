@@ -11,8 +11,8 @@ from bertcli.evaluation.evaluate import collect, scores
 from bertcli.metrics.calibration import Target
 from bertcli.model import BUILTIN, read
 from bertcli.tasks.question_answering import Task as Questions
-from bertcli.tasks.token_classification import Gold
 from bertcli.tasks.token_classification import Task as Tokens
+from bertcli.tasks.token_classification.labels import Gold
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Options, outcomes, task_for
 
 RNG = np.random.default_rng(2)
