@@ -17,13 +17,8 @@ MAY_IMPORT = {
         "report",
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
-<<<<<<< HEAD
     "pretraining": MODELS | {"pretraining", "training", "words"},
-    "training": MODELS | {"training", "evaluation", "checking"},
-=======
-    "pretraining": MODELS | {"pretraining", "training", "known_words"},
-    "training": MODELS | {"training", "evaluation", "pretraining"},
->>>>>>> main
+    "training": MODELS | {"training", "evaluation"},
     "evaluation": MODELS | {"evaluation"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"export"},

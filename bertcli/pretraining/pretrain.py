@@ -22,24 +22,16 @@ from bertcli.pretraining.encoding import open_segmenter
 from bertcli.pretraining.job import PretrainJob, peak
 from bertcli.pretraining.new_model import open_module
 from bertcli.pretraining.settings import VOCABULARY, PretrainSettings
-<<<<<<< HEAD
 from bertcli.pretraining.source import Source, Stop
 from bertcli.pretraining.vocabulary import cached_vocabulary
 from bertcli.training import artifacts, card, optim, run
-from bertcli.training.plan import Eval, Metrics, Plan, Step
-=======
-from bertcli.pretraining.source import Source
-from bertcli.pretraining.vocabulary_files import cached_vocabulary
-from bertcli.pretraining.words import open_segmenter
-from bertcli.training import artifacts, optim, run
-from bertcli.training.loop import Eval, Plan, Step, Stop, Trainer
->>>>>>> main
+from bertcli.training.loop import Eval, Metrics, Plan, Step, Trainer
 from bertcli.training.run import Note, Saved
 
 Event = Note | Reading | Step | Eval | Saved
 
 
-@run.from_the_first_process
+@run.first_process_only
 def pretrain(
     settings: PretrainSettings,
     source: Source,
@@ -89,7 +81,8 @@ def pretrain(
         module = opened.module.to(accelerator.device).train()
         phases = data.phases()
         job = PretrainJob(data, phases, module, accelerator)
-        trainer = _trainer(settings, phases, module, accelerator, recipe.identity | {"device": hardware})
+        identity = run.identity(settings.as_dict(), recipe.identity, hardware, accelerator.num_processes)
+        trainer = _trainer(settings, phases, module, accelerator, identity)
         yield from run.start(trainer, output, resume)
         with run.event_log(accelerator, output, trainer.step) as log:
             for event in trainer.run(job, stop):
@@ -136,12 +129,10 @@ def _counts(corpus: Corpus) -> dict[str, Any]:
 
 
 def _trainer(
-    settings: PretrainSettings, phases: list[Phase], module: Any, accelerator: Accelerator, origin: Mapping[str, str]
+    settings: PretrainSettings, phases: list[Phase], module: Any, accelerator: Accelerator, identity: dict[str, Any]
 ) -> Trainer:
-    """The loop of this run. origin: what besides the settings must be the same where a run is resumed."""
+    """The loop of this run. identity: what must be the same where a run is resumed."""
     total = phases[-1].stop
-    options = {f"--{name.replace('_', '-')}": value for name, value in settings.as_dict().items()}
-    del options["--output"]  # a run may be moved
     speed = peak(torch.cuda.get_device_name()) if accelerator.device.type == "cuda" else None
     optimizer = optim.adamw(module, settings.lr, settings.weight_decay)
     model, optimizer = run.prepare(accelerator, module, optimizer)
@@ -155,7 +146,7 @@ def _trainer(
         direction=-1,
         patience=None,
         folder=Path(settings.output) / run.CHECKPOINTS,
-        identity=options | dict(origin) | {"processes": accelerator.num_processes},
+        identity=identity,
         peak=speed and speed * accelerator.num_processes,
     )
     return Trainer(accelerator, model, optimizer, None, plan)
