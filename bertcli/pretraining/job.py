@@ -116,7 +116,12 @@ class PretrainJob:
             if targets.relation is not None:
                 sums[3:] += _scores(relations, targets.relation)
         model.train()
-        return _metrics(*self.accelerator.reduce(sums, "sum").tolist())
+        loss, right, guesses, pair_loss, pairs_right, pairs = self.accelerator.reduce(sums, "sum").tolist()
+        mean, accuracy = loss / max(guesses, 1), right / max(guesses, 1)
+        metrics = {"loss": mean, "perplexity": math.exp(min(mean, 700)), "accuracy": accuracy}
+        if pairs:
+            metrics |= {"loss": mean + pair_loss / pairs, "relation_accuracy": pairs_right / pairs}
+        return metrics
 
 
 def _scores(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -124,14 +129,6 @@ def _scores(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     loss = functional.cross_entropy(logits, right, reduction="sum")
     sums = float(loss), float((logits.argmax(-1) == right).sum()), float(len(right))
     return torch.tensor(sums, dtype=torch.float64, device=logits.device)
-
-
-def _metrics(loss: float, right: float, guesses: float, pair_loss: float, pairs_right: float, pairs: float) -> Metrics:
-    mean = loss / max(guesses, 1)
-    metrics = {"loss": mean, "perplexity": math.exp(min(mean, 700)), "accuracy": right / max(guesses, 1)}
-    if not pairs:
-        return metrics
-    return metrics | {"loss": mean + pair_loss / pairs, "relation_accuracy": pairs_right / pairs}
 
 
 # The head over a vocabulary: where it looks, its loss, and what a step costs.
