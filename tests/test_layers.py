@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
-PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "errors"}
+PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
     "cli": PLAIN | {
@@ -18,18 +18,18 @@ MAY_IMPORT = {
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "words"},
-    "training": MODELS | {"training", "evaluation"},
+    "training": MODELS | {"training", "evaluation", "inference"},
     "evaluation": MODELS | {"evaluation"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"export"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
-    "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "errors"},
+    "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option", "errors"},
     "backends": {"arrays", "backends", "device", "model", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
     "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
-    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(),
+    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from bertcli import registry
 from bertcli.arrays import Array, Arrays
 from bertcli.data.records import Record, lookup
-from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
+from bertcli.option import option
 from bertcli.tasks.scored import Example
 from bertcli.tokenizer import Features, Long, Tokenizer
 
@@ -41,28 +42,40 @@ Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 class Options:
     """What the user may set of a task, for all tasks together; each reads what it needs.
 
-    scheme: of the tags read. offset_unit: in which start and end count. tags: show each word's tag beside the entities.
-    normalize: embeddings of length 1; None: as the model says. mask: another name for the mask token. question: for
-    all contexts. null_threshold: what an answer must score more than none; None: as the model says; auto: what is best
-    on the labelled data. language: whose way of comparing answers.
+    tags: show each word's tag beside the entities. normalize, null_threshold: None is what the model says; the latter
+    is what an answer must score more than none, and auto what is best on the labelled data.
     """
 
-    text_field: str = "text"
-    pair_field: str | None = None
-    label_field: str = "label"
-    label_separator: str = ","
-    long: Long = "window"
-    top_k: int | None = None
-    all_scores: bool = False
-    threshold: float | None = None
-    scheme: Scheme = "auto"
-    offset_unit: OffsetUnit = "codepoint"
+    text_field: str = option("text", "Field or column with the text; a.b goes inside.", "NAME")
+    pair_field: str | None = option(None, "Field with the second text of a pair.", "NAME")
+    label_field: str = option("label", "Field with the label or labels.", "NAME")
+    label_separator: str = option(",", "Between several labels in one CSV or TSV cell.", "TEXT")
+    long: Long = option(
+        "window", "Texts over the model's length: overlapping windows, a cut that is reported, or an error record."
+    )
+    top_k: int | None = option(None, "Also list the K best labels with their scores.", "K", least=1)
+    all_scores: bool = option(False, "Also give every label's score.")
+    threshold: float | None = option(
+        None, "Least score for a label to be given.  [default: 0.5 for multi-label]", least=0, most=1
+    )
+    scheme: Scheme = option(
+        "auto", "How the data's entity tags are written; auto reads all of these, the others refuse what differs."
+    )
+    offset_unit: OffsetUnit = option("codepoint", "In what start and end of an entity count.")
     tags: bool = False
-    normalize: bool | None = None
-    mask: str | None = None
-    question: str | None = None
-    null_threshold: float | Literal["auto"] | None = None
-    language: Language = "auto"
+    normalize: bool | None = option(
+        None,
+        "Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",
+        flags="--normalize/--no-normalize",
+    )
+    mask: str | None = option(None, "Accept this for the model's own mask token.", "TOKEN")
+    question: str | None = option(None, "Ask this of every record; its text is the context.", "TEXT")
+    null_threshold: float | Literal["auto"] | None = option(
+        None,
+        "Log-odds under which a question has no answer.  [default: the model's, if it has one]",
+        "NUMBER",
+    )
+    language: Language = option("auto", "Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.")
 
 
 class BaseTask(ABC):
@@ -122,9 +135,25 @@ class BaseTask(ABC):
 
     # From records to predictions and results.
 
-    @abstractmethod
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
+        inputs: list[Any] = []
+        for record in records:
+            try:
+                inputs.append(self.read(record))
+            except RecordError as error:
+                inputs.append(error)
+        encoded = iter(self.tokenize([item for item in inputs if not isinstance(item, RecordError)]))
+        return [item if isinstance(item, RecordError) else next(encoded) for item in inputs]
+
+    def read(self, record: Record) -> Any:
+        """What `tokenize` takes of a record; by default its text, or two as a pair. Raises RecordError."""
+        first, *second = self.texts(record).values()
+        return (first, *second) if second else first
+
+    def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
+        """Token ids of what was read, or the RecordError that takes its place."""
+        return self.tokenizer.encode(inputs, self.options.long)
 
     def texts(self, record: Record) -> dict[str, str]:
         """What is read of a record, by name: its text, or both of a pair, in this order. Raises RecordError."""
@@ -255,12 +284,6 @@ class BaseTask(ABC):
         return ()
 
 
-def labels_of(config: Mapping[str, Any]) -> list[str]:
-    """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
-    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return [str(names[key]) for key in sorted(names, key=int)]
-
-
 def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
     value = lookup(record.fields, name, option)
@@ -278,13 +301,3 @@ def offset(text: str, position: int, unit: str) -> int:
             return len(text[:position].encode())
         case _:
             return position
-
-
-def temperature_of(config: Mapping[str, Any]) -> float:
-    """What logits are divided by before they become probabilities: as `bertcli calibrate` stored it, else 1."""
-    stated = (config.get("calibration") or {}).get("temperature", 1.0)
-    if isinstance(stated, int | float) and 0 < stated < float("inf"):
-        return float(stated)
-    raise ModelError(
-        f"config.json: the calibration's temperature {stated!r} is not a positive number; calibrate again."
-    )
