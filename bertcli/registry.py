@@ -41,7 +41,7 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def _modules(kind: str) -> dict[str, str]:
-    """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}: the only place where the two meet.
+    """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}.
 
     Where a package has folders, they are its choices, and the files beside them are what they share.
     """
@@ -50,4 +50,9 @@ def _modules(kind: str) -> dict[str, str]:
     files = [entry.stem for entry in entries if entry.suffix == ".py"]
     choices = [name for name in folders or files if not name.startswith("_") and name not in SHARED]
     package = f"bertcli.{kind}".replace("/", ".")
-    return {name.replace("_", "-"): f"{package}.{name}" for name in choices}
+    return {choice_of(name): f"{package}.{name}" for name in choices}
+
+
+def choice_of(module: str) -> str:
+    """The choice that a module is: `fill-mask` of `bertcli.tasks.fill_mask`."""
+    return module.rpartition(".")[2].replace("_", "-")

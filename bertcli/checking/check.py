@@ -1,6 +1,7 @@
 """All checks of labelled data, in the order of fine-tuning: read, accept, decide, label; then what it would not see.
 
-Imports neither torch nor transformers. Try: bertcli check train.jsonl --dev dev.jsonl
+Imports neither torch nor transformers, and knows no task: each says itself what it doubts.
+Try: bertcli check train.jsonl --dev dev.jsonl
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,16 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertcli import registry, tokenizer
-from bertcli.checking import labels, lengths, repeats, spans
+from bertcli.checking import labels, repeats
 from bertcli.checking.findings import Findings
 from bertcli.checking.split import ENDLESS, NoTokenizer, Split, read
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
+from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
-from bertcli.training import problem
+from bertcli.tasks.labels import Decision, decide
+from bertcli.tokenizer import Tokenizer
 from bertcli.training.settings import Settings
+
+FOREIGN = 0.2  # share of a text's pieces that the tokenizer may not know
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,8 @@ class Report:
 
 def guess_task(record: Record | None) -> str:
     """The task that a first record is made for."""
-    fields = record.fields if record else {}
-    if "tokens" in fields or "entities" in fields:
-        return "token-classification"
-    return "question-answering" if {"context", "answers"} <= fields.keys() else "text-classification"
+    tasks = (registry.load("tasks", name).Task for name in registry.names("tasks"))
+    return next((task.name for task in tasks if record and task.fits(record)), DEFAULT)
 
 
 def check(settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None) -> Report:
@@ -42,52 +47,54 @@ def check(settings: Settings, model: Model | None, train: Iterable[Record], dev:
     tokens = tokenizer.load(model.path, model.config) if model else NoTokenizer()
     limit, tokens.max_length = tokens.max_length, ENDLESS
     base = model or Model(Path(), {})
-    kind = registry.load("tasks", settings.task).Task
-    reader = kind(tokens, base.config, settings.options)
-    given = {"train": train} | ({} if dev is None else {"dev": dev})
-    splits = [read(name, records, reader, findings) for name, records in given.items()]
+    task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
+    reader = task_class(tokens, base.config, settings.options)
+    sources = {"train": train} | ({} if dev is None else {"dev": dev})
+    splits = [read(name, records, reader, findings) for name, records in sources.items()]
     facts: dict[str, Any] = {"task": settings.task, "records": {split.name: split.read for split in splits}}
-    if decision := _decide(settings, base, splits, findings):
-        task = kind(tokens, {**base.config, **decision.config}, settings.options)
+    if decision := _decide(task_class, settings, base, splits, findings):
+        task = task_class(tokens, {**base.config, **decision.config}, settings.options)
         for split in splits:
             _label(split, task, settings, decision, findings)
-        facts |= {"problem": decision.problem, "labels": labels.table(splits, decision)}
-        labels.check(splits, decision, findings)
+        facts |= {"problem": decision.problem, "labels": labels.table(splits, task, decision)}
+        if decision.has_classes:
+            labels.check(splits, task, findings)
     if model:
-        limit = min(limit, (model.sentence if not kind.head else {}).get("max_length") or limit)
-        facts["tokens"] = lengths.check(splits, tokens, limit, findings)
-    repeats.check(splits, settings.task, findings)
+        stated = task_class.config_of(model).get("sentence") or {}  # embeddings may be made of shorter texts
+        limit = min(limit, stated.get("max_length") or limit)
+        facts["tokens"] = {s.name: _lengths(s, tokens, limit, findings) for s in splits if s.examples}
+    repeats.check(splits, reader, findings)
     return Report(facts, findings)
 
 
-def _decide(settings: Settings, base: Model, splits: Sequence[Split], findings: Findings) -> problem.Decision | None:
+def _decide(
+    task_class: type[BaseTask], settings: Settings, base: Model, splits: Sequence[Split], findings: Findings
+) -> Decision | None:
     """What fine-tuning would decide; None where it would refuse."""
     for split in splits[1:]:
         if not split.examples:
-            findings.add(
-                "nothing-to-learn", split.place, "the dev data has no usable record; mend it, or leave it away."
-            )
-    if settings.task == "text-classification" and settings.problem == "auto":
-        labels.check_kinds(splits[0].examples, settings.label_field, findings)
+            message = "the dev data has no usable record; mend it, or leave it away."
+            findings.add("nothing-to-learn", split.files, message)
+    for split in splits:
+        for record, code, error in task_class.split_doubts(settings, split.records, split is splits[0]):
+            findings.add_all(code, record, error)
     try:
-        return problem.decide(settings, base, splits[0].records)
+        return decide(task_class, settings, base, splits[0].records)
     except UsageError as error:
-        findings.add("nothing-to-learn", splits[0].place, str(error))
+        findings.add("nothing-to-learn", splits[0].files, str(error))
         return None
 
 
-def _label(split: Split, task: BaseTask, settings: Settings, decision: problem.Decision, findings: Findings) -> None:
+def _label(split: Split, task: BaseTask, settings: Settings, decision: Decision, findings: Findings) -> None:
     """Give the examples their targets, and leave out those that have none."""
-    if settings.task == "token-classification":
-        tagged = [record for record in split.records if "tokens" in record.fields]
-        spans.check_scheme(tagged, settings.label_field, findings)
     examples, split.examples = split.examples, []
     for example in examples:
         record = example.record
-        if split.name == "dev" and (unknown := problem.unknown([record], decision, settings)):
-            findings.add(
-                "unknown-label", record.location, f"{', '.join(map(repr, unknown))}; train has: {_few(decision.labels)}"
-            )
+        if split.name == "dev" and (unknown := task.unknown_labels(settings, decision, [record])):
+            names = decision.labels
+            more = f", … ({len(names):,} in all)" if len(names) > 10 else ""
+            message = f"{', '.join(map(repr, unknown))}; train has: {', '.join(names[:10])}{more}"
+            findings.add("unknown-label", record.location, message)
             continue
         try:
             example.gold = task.label(record)
@@ -95,10 +102,28 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: problem.D
             findings.add_all("bad-label", record, error)
             continue
         split.examples.append(example)
-        for code, message in spans.doubts(task, record, example.gold):
+        for code, message in task.doubts(record, example.gold):
             findings.add(code, record.location, message)
 
 
-def _few(names: Sequence[str]) -> str:
-    more = f", … ({len(names):,} in all)" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
+def _lengths(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings) -> dict[str, Any]:
+    """Note the texts of over `limit` tokens and those in a foreign script; returns the facts of the split.
+
+    median, longest: tokens of a text. over: share of the texts over the limit. unknown: share of all pieces.
+    """
+    pieces = np.array([example.pieces for example in split.examples])
+    unknown = np.array([example.unknown for example in split.examples])
+    special = [tokenizer.backend.num_special_tokens_to_add(len(example.texts) == 2) for example in split.examples]
+    words = np.maximum(pieces - np.array(special), 1)  # pieces of the text itself
+    for i in np.flatnonzero(pieces > limit):
+        findings.add("long-text", split.examples[i].record.location, f"{pieces[i]:,} tokens, the model takes {limit:,}")
+    for i in np.flatnonzero(unknown > FOREIGN * words):
+        message = f"{unknown[i]:,} of {words[i]:,} pieces are unknown: {split.examples[i].texts[0]:.40}"
+        findings.add("unknown-pieces", split.examples[i].record.location, message)
+    return {
+        "median": int(np.median(pieces)),
+        "longest": int(pieces.max()),
+        "limit": limit,
+        "over": float((pieces > limit).mean()),
+        "unknown": float(unknown.sum() / words.sum()),
+    }

@@ -7,13 +7,13 @@ Try: python -c "from bertcli.checking.duplicates import near; print(list(near([(
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Array
+
 Parts = tuple[str, ...]
 Match = tuple[int, int, float]  # a text, an earlier one, their similarity
-Array = np.ndarray[Any, Any]
 SIMILAR = 0.8  # least share of the n-grams of two texts that both have
 # 12 bands of 5: of two texts at that similarity 99.2 % share a band, at 0.85 99.9 %, at 0.5 32 %, at 0.3 3 %.
 BANDS, ROWS = 12, 5
@@ -53,13 +53,13 @@ def _size(text: str) -> int:
 
 def _similar(letters: Sequence[str], index: Sequence[int]) -> Iterator[tuple[int, tuple[int, float]]]:
     """The texts that are similar to an earlier one, by their `index`."""
-    found = -1
+    last = -1  # the latest text that is known to be similar to one before it
     for i, j in _candidates(_sketches(letters)) if len(letters) > 1 else ():
-        if i == found:
+        if i == last:
             continue
         similarity = min(map(_jaccard, letters[i].split("\n"), letters[j].split("\n")))
         if similarity >= SIMILAR:
-            found = i
+            last = i
             yield index[i], (index[j], similarity)
 
 
@@ -72,9 +72,9 @@ def _sketches(letters: Sequence[str]) -> Array:
     for size in (2, 4):
         rows = np.flatnonzero(sizes == size)
         for start in range(0, len(rows), CHUNK):
-            own = rows[start : start + CHUNK]
-            hashes, offsets = _hashes([letters[i] for i in own], size)
-            sketches[own] = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, SKETCH, 1).to_rows()
+            chunk = rows[start : start + CHUNK]
+            hashes, offsets = _hashes([letters[i] for i in chunk], size)
+            sketches[chunk] = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, SKETCH, 1).to_rows()
     return sketches
 
 
@@ -99,7 +99,7 @@ def _candidates(sketches: Array) -> Iterator[tuple[int, int]]:
     """Each text with earlier ones that may be similar, in order.
 
     Of those with which it shares a band these are the first and the last before it, so that a thousand texts from one
-    template make some thousand pairs and not a million.
+    template make some thousand pairs and not a million. The library's own LSH index gives all of them.
     """
     bands = [_linked(sketches[:, band * ROWS : (band + 1) * ROWS]) for band in range(BANDS)]
     pairs = np.unique(np.concatenate(bands), axis=0)  # (P, 2) later and earlier, sorted

@@ -1,7 +1,7 @@
 """What can be wrong with data, by stable names, and where it is. Knows no task and no format."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bertcli.data.records import Record
@@ -11,43 +11,43 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of fault: what it is, and what to do about it."""
+class Meaning:
+    """What a code says: what is wrong, and what to do about it."""
 
     severity: Severity
     what: str
 
 
-KINDS: Mapping[str, Kind] = {  # in the order in which they are shown
-    "unreadable": Kind("error", "no record of the file's format; mend or delete it, or name the format"),
-    "bad-text": Kind("error", "the text is missing or is no text; mend it, or name its field with --text-field"),
-    "bad-label": Kind("error", "the label is missing or is none; mend it, or name its field with --label-field"),
-    "unknown-label": Kind("error", "a dev label that train lacks; mend it, or add training records of it"),
-    "nothing-to-learn": Kind("error", "no model can be trained or scored on this; add records"),
-    "leak": Kind("warning", "a dev text that is in train too; take it out of one, or dev scores are too good"),
-    "near-leak": Kind("warning", "a dev text that is nearly in train; look at both, and take one out"),
-    "leaked-context": Kind("warning", "a dev question asked of a training context; part the splits by context"),
-    "conflicting-label": Kind("warning", "a text that has another label elsewhere; decide for one of them"),
-    "duplicate": Kind("warning", "a text that came before in its split; keep one"),
-    "near-duplicate": Kind("warning", "nearly a text that came before in its split; look at both"),
-    "mixed-labels": Kind(
+MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
+    "unreadable": Meaning("error", "no record of the file's format; mend or delete it, or name the format"),
+    "bad-text": Meaning("error", "the text is missing or is no text; mend it, or name its field with --text-field"),
+    "bad-label": Meaning("error", "the label is missing or is none; mend it, or name its field with --label-field"),
+    "unknown-label": Meaning("error", "a dev label that train lacks; mend it, or add training records of it"),
+    "nothing-to-learn": Meaning("error", "no model can be trained or scored on this; add records"),
+    "leak": Meaning("warning", "a dev text that is in train too; take it out of one, or dev scores are too good"),
+    "near-leak": Meaning("warning", "a dev text that is nearly in train; look at both, and take one out"),
+    "leaked-context": Meaning("warning", "a dev question asked of a training context; part the splits by context"),
+    "conflicting-label": Meaning("warning", "a text that has another label elsewhere; decide for one of them"),
+    "duplicate": Meaning("warning", "a text that came before in its split; keep one"),
+    "near-duplicate": Meaning("warning", "nearly a text that came before in its split; look at both"),
+    "mixed-labels": Meaning(
         "warning", "a label of another kind than most, so that all are taken for classes; mend it, or say --problem"
     ),
-    "label-typo": Kind("warning", "a label much like a more frequent one; rename it if it is a typo"),
-    "rare-label": Kind("warning", "a label with too few training records to be learnt; add some, or merge it"),
-    "imbalance": Kind("warning", "labels of very different frequency; --class-weights balanced evens them"),
-    "label-not-in-dev": Kind("warning", "a label of train that dev never has, so no score tells of it; add some"),
-    "empty-text": Kind("warning", "there is nothing to read; delete the record"),
-    "long-text": Kind("warning", "more tokens than the model takes; --long window reads the rest of it too"),
-    "unknown-pieces": Kind(
+    "label-typo": Meaning("warning", "a label much like a more frequent one; rename it if it is a typo"),
+    "rare-label": Meaning("warning", "a label with too few training records to be learnt; add some, or merge it"),
+    "imbalance": Meaning("warning", "labels of very different frequency; --class-weights balanced evens them"),
+    "label-not-in-dev": Meaning("warning", "a label of train that dev never has, so no score tells of it; add some"),
+    "empty-text": Meaning("warning", "there is nothing to read; delete the record"),
+    "long-text": Meaning("warning", "more tokens than the model takes; --long window reads the rest of it too"),
+    "unknown-pieces": Meaning(
         "warning", "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model"
     ),
-    "misplaced-entity": Kind("warning", "an entity that begins or ends inside a word and teaches nothing; mend it"),
-    "overlapping-entity": Kind("warning", "an entity that overlaps another and teaches nothing; keep one of them"),
-    "tag-scheme": Kind("warning", "a tag that breaks the scheme of the other sentences; mend it"),
-    "misplaced-answer": Kind("warning", "an answer that is not at its answer_start, but elsewhere; mend the offset"),
-    "lost-answer": Kind("warning", "an answer that its context does not have, which teaches nothing; mend its text"),
-    "answer-border": Kind("warning", "an answer that begins or ends inside a token: the model gives the whole one"),
+    "misplaced-entity": Meaning("warning", "an entity that begins or ends inside a word and teaches nothing; mend it"),
+    "overlapping-entity": Meaning("warning", "an entity that overlaps another and teaches nothing; keep one of them"),
+    "tag-scheme": Meaning("warning", "a tag that breaks the scheme of the other sentences; mend it"),
+    "misplaced-answer": Meaning("warning", "an answer that is not at its answer_start, but elsewhere; mend the offset"),
+    "lost-answer": Meaning("warning", "an answer that its context does not have, which teaches nothing; mend its text"),
+    "answer-border": Meaning("warning", "an answer that begins or ends inside a token: the model gives the whole one"),
 }
 
 
@@ -65,29 +65,29 @@ class Findings:
 
     places: dict[str, list[Place]] = field(default_factory=dict)
 
-    def add(self, code: str, place: str, message: str) -> None:
-        """Note a fault. code: one of KINDS."""
-        self.places.setdefault(code, []).append(Place(place, message))
+    def add(self, code: str, where: str, message: str) -> None:
+        """Note a fault. code: one of MEANINGS; where: `file:line`, or the files of a split."""
+        self.places.setdefault(code, []).append(Place(where, message))
 
     def add_all(self, code: str, record: Record, error: RecordError) -> None:
         """Note every fault of a record in its place."""
-        for place, message in record.located(error):
-            self.add(code, place, message)
+        for where, message in record.located(error):
+            self.add(code, where, message)
 
     def count(self, severity: Severity) -> int:
         """How many faults of that severity there are."""
-        return sum(len(places) for code, places in self.places.items() if KINDS[code].severity == severity)
+        return sum(len(places) for code, places in self.places.items() if MEANINGS[code].severity == severity)
 
     def listed(self) -> list[dict[str, Any]]:
         """Code, severity, message, count and places of each kind that was found."""
         return [
             {
                 "code": code,
-                "severity": kind.severity,
-                "message": kind.what,
+                "severity": meaning.severity,
+                "message": meaning.what,
                 "count": len(self.places[code]),
-                "places": [{"place": own.place, "message": own.message} for own in self.places[code]],
+                "places": [asdict(place) for place in self.places[code]],
             }
-            for code, kind in KINDS.items()
+            for code, meaning in MEANINGS.items()
             if code in self.places
         ]

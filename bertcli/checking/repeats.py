@@ -5,30 +5,30 @@ from collections.abc import Sequence
 from bertcli.checking.duplicates import Parts, near
 from bertcli.checking.findings import Findings
 from bertcli.checking.split import Example, Split
-from bertcli.tasks.question_answering import Gold
+from bertcli.tasks.base import BaseTask
 
 Seen = dict[Parts, list[Example]]  # of each text the first record with each label
 
 
-def check(splits: Sequence[Split], task: str, findings: Findings) -> None:
+def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
     """Note empty texts, and equal and nearly equal ones within and across splits, train before dev."""
     seen: Seen = {}
     train = 0
     for split in splits:
-        own: Seen = {}
+        in_split: Seen = {}
         for example in split.examples:
             if not all(text.strip() for text in example.texts):
-                findings.add("empty-text", example.record.location, _told(example))
+                findings.add("empty-text", example.record.location, _quoted(example))
                 continue
-            _compare(example, own, findings, "duplicate")
-            _compare(example, seen, findings, "leak")
-            _remember(example, own)
-        for example in (example for same in own.values() for example in same):
-            _remember(example, seen)
+            _compare(example, in_split, task, findings, "duplicate")
+            _compare(example, seen, task, findings, "leak")
+            _remember(example, in_split, task)
+        for example in (example for same in in_split.values() for example in same):
+            _remember(example, seen, task)
         train = len(seen) if split is splits[0] else train
     _check_near([same[0] for same in seen.values()], train, findings)
-    if task == "question-answering" and len(splits) > 1:
-        _check_contexts(splits[0], splits[1], findings)
+    if task.shared_text and len(splits) > 1:
+        _check_shared(splits[0], splits[1], findings)
 
 
 def _at(other: Example, example: Example) -> str:
@@ -36,34 +36,27 @@ def _at(other: Example, example: Example) -> str:
     return f"line {other.record.line}" if other.record.source == example.record.source else other.record.location
 
 
-def _told(example: Example) -> str:
+def _quoted(example: Example) -> str:
     return " / ".join(f"'{text:.40}'" for text in example.texts)
 
 
-def _agree(one: Example, other: Example) -> bool:
-    """Whether two labels of a text go together: two annotators may give two of several right answers."""
-    if isinstance(one.gold, Gold):
-        return not (one.gold.answers or other.gold.answers) or not set(one.gold.answers).isdisjoint(other.gold.answers)
-    return bool(one.gold == other.gold)
-
-
-def _remember(example: Example, seen: Seen) -> None:
+def _remember(example: Example, seen: Seen, task: BaseTask) -> None:
     same = seen.setdefault(example.texts, [])
-    if all(not _agree(example, other) for other in same):
+    if all(not task.agree(example.gold, other.gold) for other in same):
         same.append(example)
 
 
-def _compare(example: Example, seen: Seen, findings: Findings, code: str) -> None:
+def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, code: str) -> None:
     """Note that a text came before, and never with its label; of two in one split that says enough."""
     if not (others := seen.get(example.texts)):
         return
-    place = example.record.location
-    same = next((other for other in others if _agree(example, other)), None)
+    same = next((other for other in others if task.agree(example.gold, other.gold)), None)
     other = same or others[0]
+    message = f"{_at(other, example)}: {_quoted(example)}"
     if same or code == "leak":
-        findings.add(code, place, f"as {_at(other, example)}: {_told(example)}")
+        findings.add(code, example.record.location, f"as {message}")
     if not same:
-        findings.add("conflicting-label", place, f"another label than {_at(other, example)}: {_told(example)}")
+        findings.add("conflicting-label", example.record.location, f"another label than {message}")
 
 
 def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> None:
@@ -71,15 +64,15 @@ def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> 
     for i, j, similarity in near([example.texts for example in examples]):
         example, other = examples[i], examples[j]
         code = "near-leak" if j < train <= i else "near-duplicate"
-        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_told(example)}")
+        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
 
 
-def _check_contexts(train: Split, dev: Split, findings: Findings) -> None:
-    """Questions that share a context with train, though not the question."""
+def _check_shared(train: Split, dev: Split, findings: Findings) -> None:
+    """Records that share their second text with train, such as a context, though not the first, such as a question."""
     contexts = {example.texts[1]: example for example in reversed(train.examples)}
-    asked = {example.texts for example in train.examples}
+    pairs = {example.texts for example in train.examples}
     for example in dev.examples:
         other = contexts.get(example.texts[1])
-        if other and example.texts not in asked:
+        if other and example.texts not in pairs:
             message = f"the context of {_at(other, example)}: '{example.texts[0]:.60}'"
             findings.add("leaked-context", example.record.location, message)

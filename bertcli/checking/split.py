@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from bertcli.checking import spans
 from bertcli.checking.findings import Findings
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
@@ -45,7 +44,7 @@ class Split:
     sources: dict[str, int] = field(default_factory=dict)
 
     @property
-    def place(self) -> str:
+    def files(self) -> str:
         """Its files, for what concerns all of it."""
         return ", ".join("stdin" if source == "-" else source for source in self.sources) or self.name
 
@@ -106,12 +105,12 @@ def _readable(name: str, records: Iterable[Record], findings: Findings) -> Itera
     try:
         yield from records
     except UsageError as error:
-        place, colon, message = str(error).partition(": ")
-        findings.add("unreadable", place if colon else name, message if colon else str(error))
+        file, colon, message = str(error).partition(": ")
+        findings.add("unreadable", file if colon else name, message if colon else str(error))
 
 
 def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findings) -> Example | None:
-    """As training/examples.py accepts a record."""
+    """As tasks/examples.py accepts a record."""
     code = "unreadable"
     try:
         if record.fault is not None:
@@ -122,7 +121,7 @@ def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findin
         texts = tuple(task.texts(record).values())
         code = "bad-label"
         kept = Record(record.index, task.kept(record), record.line, record.source, step=record.step)
-        doubts = list(spans.borders(task, record, encoded))
+        doubts = list(task.token_doubts(record, encoded))
     except RecordError as error:
         findings.add_all(code, record, error)
         return None

@@ -23,8 +23,8 @@ def calibrate(voice: Voice, given: Mapping[str, Any]) -> int:
     output = Path(given["output"]) if given["output"] else None
     records = open_input(given)
     session = open_session(select(Request, given), select(Options, given))
-    engine.demand_calibratable(session.task, target)
-    engine.demand_writable(session.model, given["model"], output)
+    engine.require_calibratable(session.task, target)
+    engine.require_writable(session.model, given["model"], output)
     voice.note(session.reason)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), select(Options, given))
     with heed_signals() as stop:

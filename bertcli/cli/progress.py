@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from bertcli.pretraining.build import Reading
-    from bertcli.training.plan import Eval, Step
+    from bertcli.training.loop import Eval, Step
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 WIDEST, NARROWEST = 60, 8  # cells of a curve

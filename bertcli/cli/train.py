@@ -49,7 +49,7 @@ def finetune(voice: Voice, given: Mapping[str, Any]) -> int:
 def show_event(event: Any, voice: Voice, show: Show) -> None:
     """Show what a training run tells."""
     from bertcli.pretraining.build import Reading
-    from bertcli.training.plan import Eval, Step
+    from bertcli.training.loop import Eval, Step
 
     if isinstance(event, Step):
         show.step(event)

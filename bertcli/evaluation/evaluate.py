@@ -1,7 +1,8 @@
 """Score a task's predictions against the labels of their records, and hold metrics to bounds.
 
 `collect` labels the outcomes of inference/stream.py and keeps them in memory, `scores` says all that is known of them,
-`check_gates` holds that to bounds. Knows no backend, format or command. Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
+`check_gates` holds that to bounds. Knows no backend, format or command.
+Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 """
 
 import json
@@ -21,7 +22,8 @@ from bertcli.evaluation.results import Evaluation, LengthBucket, Outcomes
 from bertcli.inference.stream import Outcome
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
-from bertcli.tasks.base import BaseTask, Example
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.scored import Example
 
 SHORTEST = 16  # tokens of the first bucket of lengths
 SCORES = "scores"  # the column that is too large to keep: a number for each label of each example

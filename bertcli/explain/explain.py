@@ -18,12 +18,11 @@ from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.explain.gradients import Attribution, attribute
-from bertcli.explain.targets import Target, demand, targets
 from bertcli.export.int8 import dequantized
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.model import ONNX
-from bertcli.tasks.token_classification import Task as Tagging
+from bertcli.tasks.explaining import Target
 from bertcli.tokenizer import Features, Window
 
 DIGITS = 6  # of a printed number: what fp32 carries
@@ -56,7 +55,8 @@ class Explainer:
     """A session with its model in torch. origin: which weights these are. Raises UsageError and ModelError."""
 
     def __init__(self, session: Session, wanted: str | None, view: View) -> None:
-        demand(session.task, wanted)
+        self.explaining = session.task.explaining()
+        self.explaining.require(wanted)
         self.task, self.backend, self.wanted, self.view = session.task, session.backend, wanted, view
         self.task.tokenizer.traced = True
         torch.set_num_threads(session.device.threads)
@@ -73,7 +73,7 @@ class Explainer:
         if isinstance(features, RecordError):
             raise features
         outputs = [self._predicted(window) for window in features.windows]
-        chosen = targets(self.task, record, features, outputs, self.wanted)
+        chosen = self.explaining.targets(record, features, outputs, self.wanted)
         texts = self.task.texts(record)
         pieces = [list(self._pieces(record, window, list(texts))) for window in features.windows]
         found = self.task.decode(record, self.task.combine(features, outputs))
@@ -167,11 +167,10 @@ class Explainer:
             # the library forgets the side of a first text that was encoded by itself
             yield Piece(token, names[side or 0], i if word is None else word, start, end)
 
-    def _word_places(self, record: Record) -> tuple[list[tuple[int, int]] | None, int]:
+    def _word_places(self, record: Record) -> tuple[Sequence[tuple[int, int]] | None, int]:
         """Where the words are that were tokenised one by one, and how many spaces were put before each."""
-        if not isinstance(self.task, Tagging):
-            return None, 0
-        return self.task.words(record)[1], int(self.task.tokenizer.tells_spaces())
+        words = self.task.word_offsets(record)
+        return words, 0 if words is None else int(self.task.tokenizer.tells_spaces())
 
     def _attention(self, features: Features, pieces: Sequence[Sequence[Piece]]) -> list[dict[str, Any]]:
         """For each window its tokens and, by layer and head, softmax(QK^T / sqrt(d_k)): (T, T), a row per query.

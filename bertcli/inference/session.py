@@ -13,6 +13,7 @@ from bertcli.device import Device
 from bertcli.errors import ModelError
 from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
+from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask, Options
 
 
@@ -72,20 +73,19 @@ def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str,
 def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
     """The model and its task, neither opened yet."""
     wanted = registry.load("tasks", request.task).Task.name if request.task else None
-    model = resolve(request.model, wanted or "text-classification")
+    model = resolve(request.model, wanted or DEFAULT)
     return model, registry.load("tasks", wanted or task_of(model)).Task
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
-    """A task bound to a model's tokenizer, config and, for embeddings, pooling."""
-    config = {**model.config, "sentence": {} if task_class.head else model.sentence}
-    return task_class(tokenizer.load(model.path, model.config), config, options)
+    """A task bound to a model's tokenizer and config."""
+    return task_class(tokenizer.load(model.path, model.config), task_class.config_of(model), options)
 
 
 def task_of(model: Model) -> str:
     """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
-    heads = {registry.load("tasks", name).Task.head: name for name in registry.names("tasks")}
-    heads["PreTraining"] = heads["MaskedLM"]  # BERT's own head for pre-training: that one, and one for pairs
+    tasks: list[type[BaseTask]] = [registry.load("tasks", name).Task for name in registry.names("tasks")]
+    heads = {head: task.name for task in tasks for head in (task.head, *task.more_heads)}
     if model.head in heads:
         return heads[model.head]
     architectures = ", ".join(model.config.get("architectures") or ["none"])

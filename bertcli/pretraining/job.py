@@ -19,7 +19,7 @@ from bertcli.pretraining.cross_entropy import cross_entropy
 from bertcli.pretraining.masking import IGNORED
 from bertcli.pretraining.settings import PretrainSettings
 from bertcli.training import sampler
-from bertcli.training.plan import Batch, Metrics
+from bertcli.training.loop import Batch, Metrics
 
 NEEDED = ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")  # to count operations
 MakeTable = Callable[[str, int, np.random.Generator], Table | None]  # of a split, for a length; None where it is empty

@@ -15,7 +15,7 @@ from bertcli.model import Model
 from bertcli.pretraining import vectors
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 from bertcli.tokenizer import Tokenizer
-from bertcli.training.finetune import DROPOUTS
+from bertcli.training.base_model import DROPOUTS
 
 HEADS = {"mlm": "MaskedLM", "mlm+nsp": "PreTraining", "mlm+sop": "PreTraining", "causal": "CausalLM"}
 

@@ -26,9 +26,8 @@ from bertcli.pretraining.source import Source
 from bertcli.pretraining.vocabulary_files import cached_vocabulary
 from bertcli.pretraining.words import open_segmenter
 from bertcli.training import artifacts, optim, run
-from bertcli.training.plan import Eval, Plan, Step, Stop
+from bertcli.training.loop import Eval, Plan, Step, Stop, Trainer
 from bertcli.training.run import Note, Saved
-from bertcli.training.train import Trainer
 
 Event = Note | Reading | Step | Eval | Saved
 
@@ -64,7 +63,7 @@ def pretrain(
     model, Interrupted after a checkpoint when `stop` returns a signal number.
     """
     output = Path(settings.output)
-    run.demand_usable(output, resume, overwrite)
+    run.require_usable(output, resume, overwrite)
     base = resolve(settings.model) if settings.model else None
     if base:
         base.require_weights()

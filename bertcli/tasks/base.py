@@ -1,27 +1,36 @@
-"""What a task is. The engine streams records through `encode`, a backend, and `decode`; it knows no more of a task.
+"""What a task is: records to token ids, a model's outputs to results, labels to scores. No torch, no backend.
 
-A new task is one file beside this one with ALIASES, and a class `Task` that extends this one.
+A new task is one folder beside this file, whose __init__.py has ALIASES and a class `Task` that extends BaseTask. What
+is learnt stands in its training.py (class `Training`), what `explain` attributes in its explain.py (class
+`Explaining`); the rest of the package calls these and never asks which task it is.
+Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from bertcli import registry
+from bertcli.arrays import Array, Arrays
 from bertcli.data.records import Record, lookup
-from bertcli.errors import ModelError, RecordError
+from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.model import Model
+from bertcli.tasks.scored import Example
 from bertcli.tokenizer import Features, Long, Tokenizer
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from bertcli.arrays import Array
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
+    from bertcli.tasks.explaining import BaseExplaining
+    from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+    from bertcli.tasks.training import BaseTraining
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
-Arrays = Mapping[str, "np.ndarray[Any, Any]"]
-Outputs = Sequence[Arrays]
+Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
 Encoded = Features | RecordError
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
 OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
@@ -56,61 +65,62 @@ class Options:
     language: Language = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A part of an example's text, in code points: an entity or an answer."""
-
-    start: int
-    end: int
-    type: str
-    score: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A record that was scored, as people read it.
-
-    text: what was read; pair: its second text, or the question. gold, predicted: what JSON can hold. right: None where
-    a task knows no right and wrong. score: of the prediction, as predict prints it, if it has one. sure: by how much
-    the model preferred it, or how far a number is off; mistakes are sorted by it. more: what else shows the mistake.
-    marks: of `text`.
-    """
-
-    record: Record
-    text: str
-    gold: Any
-    predicted: Any
-    right: bool | None = None
-    score: float | None = None
-    sure: float = 0.0
-    pair: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
-    gold_marks: tuple[Mark, ...] = ()
-    predicted_marks: tuple[Mark, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """`file:line`."""
-        return self.record.location
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """gold, predicted and what else shows how it went."""
-        score = {} if self.score is None else {"score": self.score}
-        return {"gold": self.gold, "predicted": self.predicted, **score, **self.more}
-
-
 class BaseTask(ABC):
-    """A task bound to a model's tokenizer and config. head: the transformers class suffix (`AutoModelFor…`)."""
+    """A task bound to a model's tokenizer and config.
+
+    name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
+    encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
+    record may have besides its text, as options of `explain` name it. shared_text: which of `texts` many records share.
+    """
 
     name: ClassVar[str]
     head: ClassVar[str]
-    has_mistakes: ClassVar[bool] = True  # whether a prediction is right or wrong
+    more_heads: ClassVar[tuple[str, ...]] = ()
+    has_mistakes: ClassVar[bool] = True
+    inputs: ClassVar[tuple[str, ...]] = ()
+    shared_text: ClassVar[str | None] = None
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in cls.__dict__:
+            cls.name = registry.choice_of(cls.__module__)
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         self.tokenizer = tokenizer
         self.config = config
         self.options = options
+
+    # Before there is a task: which records and labels it is for. `check` and `finetune` ask.
+
+    @classmethod
+    def fits(cls, record: Record) -> bool:
+        """Whether a record looks as if it were labelled for this task, from its fields alone."""
+        return False
+
+    @classmethod
+    def config_of(cls, model: Model) -> dict[str, Any]:
+        """What the task wants to know of a model."""
+        return model.config
+
+    @classmethod
+    def decide(cls, settings: "LabelSettings", base: Model, records: Sequence[Record]) -> "Decision":
+        """What labelled records ask of a model's head. Raises UsageError where there is nothing to learn."""
+        raise UsageError(f"{cls.name} cannot be trained.")
+
+    @classmethod
+    def unknown_labels(
+        cls, settings: "LabelSettings", decision: "Decision", records: Sequence[Record]
+    ) -> Sequence[str]:
+        """The labels of these records that a decision does not have, sorted."""
+        return []
+
+    @classmethod
+    def split_doubts(
+        cls, settings: "LabelSettings", records: Sequence[Record], is_train: bool
+    ) -> "Iterator[tuple[Record, str, RecordError]]":
+        """What is odd about the labels of a whole split: the record, a code of checking/findings.py, and why."""
+        yield from ()
+
+    # From records to predictions and results.
 
     @abstractmethod
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
@@ -123,6 +133,10 @@ class BaseTask(ABC):
             texts["text_pair"] = text_of(record, self.options.pair_field, "--pair-field")
         return texts
 
+    def word_offsets(self, record: Record) -> Sequence[tuple[int, int]] | None:
+        """Where its words are in the text, for a task that encodes word by word; else None."""
+        return None
+
     def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
         """What `combine` needs of a batch's outputs, first axis B; runs on a stream's thread. By default all of them.
 
@@ -132,24 +146,44 @@ class BaseTask(ABC):
 
     @abstractmethod
     def combine(self, features: Features, outputs: Outputs) -> Any:
-        """The raw prediction of one record. outputs: for each window, output name -> array without the batch axis."""
+        """The raw prediction of one record, from the outputs of its windows."""
 
     @abstractmethod
     def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
         """The result of one record as the user sees it, from what `combine` returned."""
 
+    # Labelled records.
+
     @abstractmethod
     def label(self, record: Record) -> Any:
-        """The target of a labelled record, in the form the head's loss takes. Raises RecordError."""
-
-    def word_targets(self, gold: Any) -> Sequence[int]:
-        """For a task whose windows have words: the target of each, from what `label` gave; by default that itself."""
-        return gold  # type: ignore[no-any-return]
+        """The target of a labelled record, as `metrics` and the task's Training take it. Raises RecordError."""
 
     def kept(self, record: Record) -> dict[str, Any]:
         """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
-        field = self.options.label_field
-        return {field: lookup(record.fields, field, "--label-field")}
+        name = self.options.label_field
+        return {name: lookup(record.fields, name, "--label-field")}
+
+    def label_names(self, gold: Any) -> Sequence[str]:
+        """The labels of a target by name, as often as it has them, to be counted."""
+        return []
+
+    def agree(self, gold: Any, other: Any) -> bool:
+        """Whether two targets of one text go together."""
+        return bool(gold == other)
+
+    def doubts(self, record: Record, gold: Any) -> "Iterator[Doubt]":
+        """What is odd about the label of a record, gold its target."""
+        yield from ()
+
+    def token_doubts(self, record: Record, features: Features) -> "Iterator[Doubt]":
+        """What tokens cannot make up of a label. features: all of the text in one window. Raises RecordError."""
+        yield from ()
+
+    def warnings(self, gold: Sequence[Any]) -> list[str]:
+        """What about these targets the user should know."""
+        return []
+
+    # Scores.
 
     def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
         """This task with what the labelled data says is best, such as a threshold; itself where nothing is tuned."""
@@ -162,10 +196,6 @@ class BaseTask(ABC):
     def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """What an evaluation on dev data found that belongs into the model's config.json."""
         return {}
-
-    def warnings(self, gold: Sequence[Any]) -> list[str]:
-        """What about these targets the user should know."""
-        return []
 
     @property
     def directions(self) -> Mapping[str, int]:
@@ -196,9 +226,33 @@ class BaseTask(ABC):
         """How many classes apply to each item that has probabilities of them; None: none has any."""
         return None
 
-    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
+    @property
+    def subject(self) -> str:
+        """The task as the subject of a sentence about what it does not have."""
+        return self.name
+
+    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool; if it classifies."""
-        raise NotImplementedError
+        raise UsageError(f"{self.subject} has no probabilities of classes to calibrate.")
+
+    # The other parts of a task, in its folder: imported when asked for, since they need torch.
+
+    def training(self, decision: "Decision", settings: "LabelSettings") -> "BaseTraining":
+        """How this task, which knows the labels of the decision, is learnt."""
+        training: BaseTraining = import_module(f"{type(self).__module__}.training").Training(self, decision, settings)
+        return training
+
+    def explaining(self) -> "BaseExplaining":
+        """What `explain` attributes. Raises UsageError for a task without."""
+        module = f"{type(self).__module__}.explain"
+        if find_spec(module) is None:
+            raise UsageError(f"explain shows what decided a class, an entity or an answer; {self.name} has none.")
+        explaining: BaseExplaining = import_module(module).Explaining(self)
+        return explaining
+
+    def model_files(self, base: Model) -> Sequence[Path]:
+        """Files of a base model, relative to it, that a model trained from it needs too."""
+        return ()
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:
@@ -215,15 +269,15 @@ def text_of(record: Record, name: str, option: str) -> str:
     return value
 
 
-def offset(text: str, place: int, unit: str) -> int:
-    """A place counted in code points, in another unit."""
+def offset(text: str, position: int, unit: str) -> int:
+    """A position counted in code points, in another unit."""
     match unit:
         case "utf16":
-            return len(text[:place].encode("utf-16-le")) // 2
+            return len(text[:position].encode("utf-16-le")) // 2
         case "utf8":
-            return len(text[:place].encode())
+            return len(text[:position].encode())
         case _:
-            return place
+            return position
 
 
 def temperature_of(config: Mapping[str, Any]) -> float:

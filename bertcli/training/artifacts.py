@@ -13,11 +13,12 @@ import numpy as np
 import yaml
 
 from bertcli import __version__
-from bertcli.checking import labels
 from bertcli.model import Model
 from bertcli.pretraining.settings import PretrainSettings
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.labels import Decision
+from bertcli.tasks.training import Labelled
 from bertcli.training import card
-from bertcli.training.labelled import Data
 from bertcli.training.settings import Settings
 
 PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
@@ -28,30 +29,34 @@ SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field",
 class Result:
     """A finished run. options: of the command, as bertcli.yaml keeps them for `--config`.
 
-    metrics: on dev, None without; history: those of every evaluation.
+    splits: train, and dev where there is one. where: device and precision. metrics: on dev, None without; history:
+    those of every evaluation.
     """
 
     settings: Settings
     options: Mapping[str, Any]
     base: Model
-    data: Data
-    device: str
+    task: BaseTask
+    decision: Decision
+    splits: Mapping[str, Labelled]
+    where: str
     step: int
     metrics: dict[str, Any] | None
     history: list[dict[str, Any]]
 
     def write(self, draft: Path) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
-        write_tokenizer(self.base.path, draft, self.data.max_length)
-        if self.data.decision.problem == "similarity":
-            _copy_sentence_files(self.base, draft)
-        sources = {name: split.examples.provenance() for name, split in self.data.splits.items()}
+        write_tokenizer(self.base.path, draft, self.task.tokenizer.max_length)
+        for file in self.task.model_files(self.base):
+            (draft / file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.base.path / file, draft / file)
+        sources = {name: split.examples.provenance() for name, split in self.splits.items()}
         digest = card.write(draft, "finetuned", self._facts(sources))
-        write_settings(draft, "finetune", self.options, {"device": self.device, "data": sources, "card": digest})
+        write_settings(draft, "finetune", self.options, {"device": self.where, "data": sources, "card": digest})
         write_metrics(draft, self.metrics, self.step, self.history)
 
     def _facts(self, sources: dict[str, Any]) -> card.Facts:
-        settings, decision = self.settings, self.data.decision
+        settings, decision = self.settings, self.decision
         return card.Facts(
             task=settings.task,
             title=title_of(settings.output),
@@ -59,7 +64,7 @@ class Result:
             hub_base=hub_name(settings.model),
             problem=decision.problem,
             labels=decision.labels,
-            device=self.device,
+            device=self.where,
             settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
             metrics=self.metrics,
             tested=", ".join(Path(name).name for name in sources.get("dev", {})),
@@ -69,14 +74,14 @@ class Result:
 
     def _limits(self) -> Iterator[str]:
         """What is known of the training data, and what was not looked at."""
-        train, decision = self.data.train, self.data.decision
+        train = self.splits["train"]
         lengths = train.examples.lengths
         yield (
             f"It has seen {len(train.examples):,} training records and nothing else of its task: half of its windows "
             f"have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it takes "
-            f"{self.data.max_length:,}; {train.examples.truncated:,} training texts were cut there."
+            f"{self.task.tokenizer.max_length:,}; {train.examples.truncated:,} training texts were cut there."
         )
-        if counts := Counter(name for gold in train.gold for name in labels.names(gold, decision)):
+        if counts := Counter(name for gold in train.gold for name in self.task.label_names(gold)):
             yield f"Labels in the training data: {card.balance(counts)}."
         if self.metrics is None:
             yield "There was no dev data: how good it is was not measured."
@@ -168,16 +173,3 @@ def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
     tokenizer.save_pretrained(draft)
     if (source / "vocab.txt").is_file():
         shutil.copyfile(source / "vocab.txt", draft / "vocab.txt")
-
-
-def _copy_sentence_files(base: Model, draft: Path) -> None:
-    """What sentence-transformers reads of pooling and length."""
-    modules = base.path / "modules.json"
-    if not modules.is_file():
-        return
-    folders = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
-    for folder in folders:
-        (draft / folder).mkdir(exist_ok=True)
-    files = [file for pattern in ("*sentence*.json", "modules.json") for file in base.path.glob(pattern)]
-    for file in [*files, *(file for folder in folders for file in (base.path / folder).glob("config.json"))]:
-        shutil.copyfile(file, draft / file.relative_to(base.path))

@@ -1,11 +1,11 @@
 """The optimiser and what goes with it: decay exclusions, the learning rate by step, an average of the weights."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 AVERAGE_EVERY = 8  # steps; an average of 22.7M weights at each step of 1024 tokens would cost 5 % of the time
 
@@ -44,37 +44,10 @@ def learning_rate(peak: float, warmup: float, total: int, schedule: str) -> Call
     return rate
 
 
-class Average:
+def average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of a model's weights (Tarvainen & Valpola, arXiv 1703.01780, section 3).
 
-    weights: None until the warm-up (`start` steps) is over; then the average, in the order of model.parameters().
+    decay: a step; one update stands for AVERAGE_EVERY of them.
     """
-
-    def __init__(self, model: nn.Module, decay: float, start: int) -> None:
-        self.model = model
-        self.share = 1 - decay**AVERAGE_EVERY
-        self.start = start
-        self.weights: list[torch.Tensor] | None = None
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights as they are after `step` steps."""
-        if step < self.start or step % AVERAGE_EVERY:
-            return
-        if self.weights is None:
-            self.weights = [weight.clone() for weight in self.model.parameters()]
-        else:
-            torch._foreach_lerp_(self.weights, [*self.model.parameters()], self.share)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The model with the averaged weights, inside a `with`."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for i, weight in enumerate(self.model.parameters() if self.weights else ()):
-            weight.data, self.weights[i] = self.weights[i], weight.data  # type: ignore[index]
+    update = get_ema_multi_avg_fn(decay**AVERAGE_EVERY)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=update)

@@ -1,17 +1,18 @@
 """What every training run does around its loop: check the output, choose precision, start or resume, log, publish.
 
-Knows no task and no data. finetune.py and pretrain.py say what is trained; train.py is the loop.
+Knows no task and no data. finetune.py and pretraining/pretrain.py say what is trained; loop.py is the loop.
 """
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -20,10 +21,11 @@ from accelerate.state import AcceleratorState
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
 from bertcli.errors import UsageError
 from bertcli.training import card, checkpoint
-from bertcli.training.plan import Eval, Step
-from bertcli.training.train import Trainer
+from bertcli.training.loop import Eval, Step, Trainer
 
 CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
+Arguments = ParamSpec("Arguments")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,22 @@ class Saved:
     metrics: dict[str, Any] | None
 
 
-def demand_usable(output: Path, resume: bool, overwrite: bool) -> None:
+def first_process_only(events: Callable[Arguments, Iterator[Item]]) -> Callable[Arguments, Iterator[Item]]:
+    """Let a generator yield in the first process of a distributed run alone; the others work in silence.
+
+    torchrun says in RANK which process this is.
+    """
+
+    @wraps(events)
+    def filtered(*arguments: Arguments.args, **named: Arguments.kwargs) -> Iterator[Item]:
+        for event in events(*arguments, **named):
+            if os.environ.get("RANK", "0") == "0":
+                yield event
+
+    return filtered
+
+
+def require_usable(output: Path, resume: bool, overwrite: bool) -> None:
     """Raise UsageError unless the directory is empty, or what is in it is to be resumed or replaced."""
     last = checkpoint.latest(output / CHECKPOINTS, "last")
     if resume and last is None:
@@ -72,7 +89,7 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
     _bound_caches()
     torch.set_num_threads(device.threads)
     keep_freed_memory()
-    _demand_tracker(track)
+    _require_tracker(track)
     mixed = "bf16" if precision == "bf16" else "no"
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=output)
     try:
@@ -104,7 +121,7 @@ def _bound_caches() -> None:
         os.environ.setdefault(name, "16")
 
 
-def _demand_tracker(track: str | None) -> None:
+def _require_tracker(track: str | None) -> None:
     from accelerate.utils import is_tensorboard_available
 
     if track == "tensorboard" and not is_tensorboard_available():
@@ -126,6 +143,12 @@ def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
         output.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(trainer.plan.folder, ignore_errors=True)
         (output / LOG).unlink(missing_ok=True)
+
+
+def identity(settings: Mapping[str, object], data: Mapping[str, Any], where: str, processes: int) -> dict[str, Any]:
+    """What must be the same for a run to be resumed, by the names that a user knows. where: device and precision."""
+    options = {f"--{name.replace('_', '-')}": value for name, value in settings.items() if name != "output"}
+    return {**options, **data, "device": where, "processes": processes}  # a run may be moved, so output is left out
 
 
 @contextmanager

@@ -180,15 +180,15 @@ def test_what_anyone_may_give_it(check: Check, content: bytes, expect: int, code
 def test_finetune_refuses_what_check_calls_an_error_and_nothing_else(
     check: Check, tiny_model: Path, content: bytes, expect: int, codes: set[str]
 ) -> None:
-    from bertcli.training.labelled import prepare
+    from bertcli.training.finetune import read_data
 
     check.write("a.jsonl", content)
     settings = Settings(model=str(tiny_model), output="out")
     if expect == 0:
-        prepare(settings, resolve(str(tiny_model)), read(["a.jsonl"]), None)
+        read_data(settings, resolve(str(tiny_model)), read(["a.jsonl"]), None)
         return
     with pytest.raises(UsageError):
-        prepare(settings, resolve(str(tiny_model)), read(["a.jsonl"]), None)
+        read_data(settings, resolve(str(tiny_model)), read(["a.jsonl"]), None)
 
 
 def test_a_table_that_cannot_be_read_is_a_finding_and_a_missing_file_a_usage_error(

@@ -10,7 +10,7 @@ from bertcli.cli.console import Voice
 from bertcli.cli.progress import Show, wrapped
 from bertcli.cli.sparkline import MOST, Series
 from bertcli.device import Device
-from bertcli.training.plan import Eval, Step
+from bertcli.training.loop import Eval, Step
 
 CPU = Device("cpu", 2, "no GPU on this machine")
 STEP = Step(1, 1200, 0.01, 0.6931, 2e-5, 1.0, 8, 100, 231.4, 4912.3, None, 3725.0)

@@ -11,7 +11,7 @@ from bertcli.data.records import Record
 from bertcli.evaluation.compare import compare
 from bertcli.evaluation.evaluate import collect, scores
 from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
-from bertcli.tasks.base import Example, Mark
+from bertcli.tasks.scored import Example, Mark
 from tests.evaluation.test_evaluate import SENTIMENT, outcomes, task_for
 
 DIFFERENCE = Difference(0.1, Interval(0.0, 0.2), 0.05)

@@ -26,7 +26,7 @@ from bertcli.pretraining.pretrain import Event, Place, pretrain
 from bertcli.pretraining.settings import PretrainSettings
 from bertcli.pretraining.source import Source
 from bertcli.training.finetune import open_base
-from bertcli.training.plan import Eval, Step
+from bertcli.training.loop import Eval, Step
 from bertcli.training.run import Note, Saved
 
 DEVICE = Device("cpu", 1, "in a test")

@@ -1,7 +1,7 @@
 """Texts cut where marks begin and end."""
 
 from bertcli.report.examples import Piece, Tag, pieces
-from bertcli.tasks.base import Mark
+from bertcli.tasks.scored import Mark
 from tests.report.conftest import example
 
 

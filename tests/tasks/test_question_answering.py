@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.tasks._answer_spans import LONGEST
 from bertcli.tasks.base import Options
 from bertcli.tasks.question_answering import NO_ANSWER, Task
+from bertcli.tasks.question_answering.spans import LONGEST
 from bertcli.tokenizer import Features
 from tests.tasks.test_token_classification import texts
 

@@ -19,9 +19,13 @@ from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, UsageError
 from bertcli.model import read
-from bertcli.training import job, problem
-from bertcli.training.finetune import Event, Note, Saved, finetune, open_base
-from bertcli.training.plan import Eval, Step
+from bertcli.tasks.labels import Decision
+from bertcli.tasks.text_classification import Task, labels
+from bertcli.tasks.text_classification.training import Training
+from bertcli.tasks.training import class_weights
+from bertcli.training.base_model import open_base
+from bertcli.training.finetune import Event, Note, Saved, finetune
+from bertcli.training.loop import Eval, Step
 from bertcli.training.settings import Settings
 
 DEVICE = Device("cpu", 1, "in a test")
@@ -262,7 +266,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
 )
 def test_the_problem_is_told_from_the_labels(tiny_model: Path, values: list[Any], kind: str) -> None:
     settings = Settings(model="m", output="o")
-    assert problem.decide(settings, read(tiny_model), records([("", value) for value in values])).problem == kind
+    assert labels.decide(settings, read(tiny_model), records([("", value) for value in values])).problem == kind
 
 
 # What is refused.
@@ -381,16 +385,24 @@ def test_early_stopping_saves_the_best(fit: Fit) -> None:
 
 def test_class_weights() -> None:
     targets = torch.tensor([0, 0, 0, 1])
-    labels = ["a", "b", "c"]
-    assert job.class_weights(None, targets, labels) is None
-    balanced = job.class_weights("balanced", targets, labels)
+    names = ["a", "b", "c"]
+    assert class_weights(None, targets, names) is None
+    balanced = class_weights("balanced", targets, names)
     assert balanced is not None and balanced.tolist() == pytest.approx([4 / 6, 2, 2])
-    given = job.class_weights({"b": 3.0}, targets, labels)
+    given = class_weights({"b": 3.0}, targets, names)
     assert given is not None and given.tolist() == [1, 3, 1]
-    hot = job.class_weights("balanced", torch.tensor([[1.0, 0], [1, 1], [1, 0], [0, 0]]), ["a", "b"])
+    hot = class_weights("balanced", torch.tensor([[1.0, 0], [1, 1], [1, 0], [0, 0]]), ["a", "b"])
     assert hot is not None and hot.tolist() == pytest.approx([1 / 3, 3])
     with pytest.raises(UsageError, match="this task has no classes"):
-        job.class_weights("balanced", torch.tensor([[0.5]]), ["score"])
+        class_weights("balanced", torch.tensor([[0.5]]), [])
+
+
+def loss_of(problem: str, weights: torch.Tensor | None = None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The loss of logits and targets for two labels."""
+    task = Task(tokenizer.Tokenizer.__new__(tokenizer.Tokenizer), {"problem_type": problem}, Settings("m", "o").options)
+    training = Training(task, Decision(problem, ["a", "b"], ""), Settings("m", "o"))
+    training.weights = weights
+    return lambda logits, targets: training.loss({"logits": logits}, targets)
 
 
 def test_each_loss_is_a_sum_over_examples() -> None:
@@ -400,11 +412,11 @@ def test_each_loss_is_a_sum_over_examples() -> None:
         ("multi_label_classification", torch.tensor([[1.0, 0], [1, 1]])),
         ("regression", torch.tensor([[1.0, 2], [3, 4]])),
     ):
-        loss = job.loss(kind, None, 0.0)
+        loss = loss_of(kind)
         parts = [loss(logits[i : i + 1], targets[i : i + 1]) for i in range(2)]
         torch.testing.assert_close(loss(logits, targets), torch.stack(parts).sum())
-    weighted = job.loss("single_label_classification", torch.tensor([1.0, 3.0]), 0.0)
-    plain = job.loss("single_label_classification", None, 0.0)
+    weighted = loss_of("single_label_classification", torch.tensor([1.0, 3.0]))
+    plain = loss_of("single_label_classification")
     torch.testing.assert_close(weighted(logits[1:], torch.tensor([1])), 3 * plain(logits[1:], torch.tensor([1])))
 
 
@@ -416,9 +428,9 @@ def test_balanced_weights_help_the_rare_class(fit: Fit) -> None:
 
 
 def test_batches_have_a_mask_only_where_lengths_differ(tiny_model: Path) -> None:
-    from bertcli.training.labelled import prepare
+    from bertcli.training.finetune import read_data
 
-    data = prepare(Settings(model="m", output="o"), read(tiny_model), sentiment(), None).train.examples
+    data = read_data(Settings(model="m", output="o"), read(tiny_model), sentiment(), None).splits["train"].examples
     same = np.flatnonzero(data.lengths == data.lengths[0])
     assert set(data.arrays(same, 0)) == {"input_ids"}
     mixed = data.arrays(np.array([data.lengths.argmin(), data.lengths.argmax()]), pad=0)

@@ -1,19 +1,17 @@
 """From logits to the likeliest sequence of tags."""
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from bertcli.arrays import Array, Flags, Logits
 
 
-def log_softmax(logits: Array) -> Array:
+def log_softmax(logits: Logits) -> Array:
     """Logits (N, L) to logarithms of probabilities."""
     below = logits - logits.max(1, keepdims=True)
     return below - np.log(np.exp(below).sum(1, keepdims=True))  # type: ignore[no-any-return]
 
 
-def viterbi(scores: Array, forbidden: Array) -> list[int]:
+def viterbi(scores: Array, forbidden: Flags) -> list[int]:
     """The path (N,) of greatest sum through (N, L) that makes no forbidden step (1 + L, L), its row 0 the start."""
     cost = np.where(forbidden, -np.inf, 0.0)
     if not len(scores):

@@ -4,14 +4,20 @@ Pooling, normalisation and length are those of the model's sentence-transformers
 (Reimers and Gurevych 2019, arXiv 1908.10084, section 3). No torch here.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertcli.arrays import Array, Batch, Vectors
 from bertcli.data.records import Record, lookup
-from bertcli.errors import ModelError, RecordError
-from bertcli.tasks.base import Arrays, BaseTask, Encoded, Example, Options, Outputs, text_of
+from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.scored import Example
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +31,6 @@ HIDDEN = ("last_hidden_state", "token_embeddings")  # what transformers and sent
 class Task(BaseTask):
     """Embeddings from any encoder; no head."""
 
-    name = "feature-extraction"
     head = ""
     has_mistakes = False
 
@@ -35,6 +40,18 @@ class Task(BaseTask):
         self.pooling = stated.get("pooling", "mean")
         self.normalize = stated.get("normalize", False) if options.normalize is None else options.normalize
         tokenizer.max_length = min(tokenizer.max_length, stated.get("max_length") or tokenizer.max_length)
+
+    @classmethod
+    def config_of(cls, model: Model) -> dict[str, Any]:
+        """With what its sentence-transformers files say of vectors."""
+        return {**model.config, "sentence": model.sentence}
+
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """A number for each pair."""
+        if settings.options.pair_field is None:
+            raise UsageError("embeddings are trained on scored pairs; --pair-field names the second text.")
+        return Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's text as windows of token ids; with --pair-field those of the second text after them."""
@@ -48,7 +65,7 @@ class Task(BaseTask):
         encoded = iter(self.tokenizer.encode([text for text in texts if isinstance(text, str)], self.options.long))
         return [next(encoded) if isinstance(text, str) else text for text in texts]
 
-    def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
+    def reduce(self, batch: Batch, outputs: Batch) -> Batch:
         """Hidden states (B, T, H) to pooled vectors (B, H)."""
         hidden = next((outputs[name] for name in HIDDEN if name in outputs), None)
         if hidden is None:
@@ -60,7 +77,7 @@ class Task(BaseTask):
             return {"pooled": np.where(mask, hidden, -np.inf).max(1)}
         return {"pooled": (hidden * mask.astype(hidden.dtype)).sum(1) / mask.sum(1)}
 
-    def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
+    def combine(self, features: Features, outputs: Outputs) -> Vectors:
         """Vectors (1, H), or (2, H) for a pair: of the windows of a text the mean by their tokens, or the maximum."""
         sizes = np.array([len(window.ids) for window in features.windows], np.float32)
         pooled = np.array([output["pooled"] for output in outputs], np.float32)
@@ -70,12 +87,12 @@ class Task(BaseTask):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.divide(vectors, np.maximum(lengths, 1e-12)) if self.normalize else vectors
 
-    def _one(self, pooled: "np.ndarray[Any, Any]", sizes: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    def _one(self, pooled: Vectors, sizes: Array) -> Array:
         if self.pooling == "max":
             return np.max(pooled, axis=0)  # type: ignore[no-any-return]
         return pooled[0] if len(pooled) == 1 else np.average(pooled, axis=0, weights=sizes)
 
-    def decode(self, record: Record, prediction: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    def decode(self, record: Record, prediction: Vectors) -> dict[str, Any]:
         """embedding, a list of H numbers; for a pair its similarity, the cosine."""
         if len(prediction) == 2:
             return {"similarity": round(cosine(prediction), DIGITS)}
@@ -103,10 +120,10 @@ class Task(BaseTask):
         first, second = self.options.text_field, str(self.options.pair_field)
         return [
             Example(
-                record, text_of(record, first, "--text-field"), own, round(cosine(vectors), DIGITS),
+                record, text_of(record, first, "--text-field"), label, round(cosine(vectors), DIGITS),
                 pair=text_of(record, second, "--pair-field"),
             )
-            for record, own, vectors in zip(records, gold, predictions, strict=True)
+            for record, label, vectors in zip(records, gold, predictions, strict=True)
         ]  # fmt: skip
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
@@ -118,15 +135,24 @@ class Task(BaseTask):
         from bertcli.metrics import classification
 
         metrics = classification.weighted_regression(np.array(gold, np.float64), np.array(columns["predicted"]))
-        return lambda weights: {name: own for name, own in metrics(weights).items() if name in self.directions}
+        return lambda weights: {name: value for name, value in metrics(weights).items() if name in self.directions}
 
     @property
     def directions(self) -> Mapping[str, int]:
         """What gates may name."""
         return {"spearman": 1, "pearson": 1}
 
+    def model_files(self, base: Model) -> list[Path]:
+        """What sentence-transformers reads of pooling and length."""
+        modules = base.path / "modules.json"
+        if not modules.is_file():
+            return []
+        folders = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
+        patterns = ("*sentence*.json", "modules.json", *(f"{folder}/config.json" for folder in folders))
+        return [file.relative_to(base.path) for pattern in patterns for file in base.path.glob(pattern)]
 
-def cosine(vectors: "np.ndarray[Any, Any]") -> float:
+
+def cosine(vectors: Vectors) -> float:
     """Of the angle between the rows of (2, H); 0 where one is null."""
     one, other = vectors.astype(np.float64)
     length = np.linalg.norm(one) * np.linalg.norm(other)

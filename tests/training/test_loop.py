@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.training import checkpoint, optim
-from bertcli.training.plan import Batch, Eval, Plan, Step
-from bertcli.training.train import Trainer, demand_same
+from bertcli.training.loop import Batch, Eval, Plan, Step, Trainer, require_same
 
 
 class Toy(torch.nn.Module):
@@ -65,7 +65,8 @@ def trainer(folder: Path, job: ToyJob, epochs: int = 2, dropout: float = 0.0, em
         "metric": "accuracy", "direction": 1, "patience": None, "folder": folder,
     }  # fmt: skip
     accelerator = Accelerator(cpu=True)
-    average = optim.Average(module, ema, 2) if ema else None
+    average = optim.average(module, ema) if ema else None
+    defaults["average_from"] = 2
     model, optimizer = accelerator.prepare(module, optim.adamw(module, 0.1, 0.01))
     return Trainer(accelerator, model, optimizer, average, Plan(epochs * steps, steps, **{**defaults, **plan}))
 
@@ -110,8 +111,9 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, stop_after: int) ->
 
     assert [event.loss for event in events] == [event.loss for event in expected[stop_after:]]
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
-    assert whole.average and second.average and whole.average.weights and second.average.weights
-    assert all(torch.equal(a, b) for a, b in zip(whole.average.weights, second.average.weights, strict=True))
+    assert whole.average and second.average and whole.average.n_averaged > 0
+    averages = (run.average.parameters() for run in (whole, second) if run.average)
+    assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
 
 
 def test_a_run_with_other_settings_is_not_resumed(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_run_with_other_settings_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"these differ:\n  --lr: was 0.1, is 0.2$"):
         other.resume(checkpoint.latest(tmp_path, "last") or tmp_path)
     assert other.step == 0
-    demand_same({"a": 1}, {"a": 1})
+    require_same({"a": 1}, {"a": 1})
 
 
 def test_the_best_weights_are_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
@@ -168,21 +170,27 @@ def test_steps_tell_where_the_run_is(tmp_path: Path) -> None:
     assert events[7].seconds_left == 0 and all(event.examples_per_s > 0 for event in events)
 
 
-def test_the_average_follows_the_weights_and_swaps_in_and_out() -> None:
-    module = Toy()
-    average = optim.Average(module, 0.5, start=8)
-    average.update(1)
-    assert average.weights is None
+def test_the_average_follows_the_weights_from_its_first_step_on(tmp_path: Path) -> None:
+    run = trainer(tmp_path, ToyJob(1), ema=0.5, average_from=8)
+    module, average = run.accelerator.unwrap_model(run.model), run.average
+    assert average is not None
+
+    def after(step: int) -> torch.Tensor:
+        run.step = step - 1
+        run._update()
+        return average.module.linear.weight.detach().clone()  # type: ignore[no-any-return]
+
+    for group in run.optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    run.plan = replace(run.plan, rate=lambda step: 0.0)
     start = module.linear.weight.detach().clone()
-    average.update(8)
+    after(1)
+    assert average.n_averaged == 0
+    assert torch.equal(after(8), start)
     with torch.no_grad():
         module.linear.weight += 1
-    average.update(9)
-    assert torch.equal(average.weights[0], start)  # type: ignore[index]
-    average.update(16)
-    share = 1 - 0.5**optim.AVERAGE_EVERY
-    with average.applied():
-        torch.testing.assert_close(module.linear.weight.detach(), start + share)
+    assert torch.equal(after(9), start)
+    torch.testing.assert_close(after(16), start + (1 - 0.5**optim.AVERAGE_EVERY))
     torch.testing.assert_close(module.linear.weight.detach(), start + 1)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Array, Flags, Indices
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
 from bertcli.tokenizer import Features, Window
-from bertcli.training.sampler import Indices
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
@@ -35,7 +35,7 @@ class Faults:
         self.count += len(listed)
         self.first.extend(listed[: SHOWN - len(self.first)])
 
-    def demand_none(self) -> None:
+    def require_none(self) -> None:
         """Raise UsageError with the first faults, if there are any."""
         if self.count:
             more = [f"and {self.count - SHOWN:,} more."] if self.count > SHOWN else []
@@ -107,17 +107,17 @@ class Examples:
         """The task's target of each record; faults are collected, and their targets are None."""
         return [_target(task, record, faults) for record in self.records]
 
-    def arrays(self, windows: Indices, pad: int) -> dict[str, np.ndarray[Any, Any]]:
+    def arrays(self, windows: Indices, pad: int) -> dict[str, Array]:
         """input_ids and, where there are any, token_type_ids, (B, T) int64; attention_mask only if lengths differ."""
-        places, mask = self.places(windows)
-        result = {"input_ids": np.where(mask, self.ids[places], pad).astype(np.int64)}
+        positions, mask = self.positions(windows)
+        result = {"input_ids": np.where(mask, self.ids[positions], pad).astype(np.int64)}
         if self.type_ids is not None:
-            result["token_type_ids"] = np.where(mask, self.type_ids[places], 0).astype(np.int64)
+            result["token_type_ids"] = np.where(mask, self.type_ids[positions], 0).astype(np.int64)
         # Without a mask, attention runs on the kernels for dense batches; nearly all training batches are.
         return result if mask.all() else result | {"attention_mask": mask.astype(np.int64)}
 
-    def places(self, windows: Indices) -> tuple[Indices, np.ndarray[Any, Any]]:
-        """Where the windows' tokens are in the flat arrays, and which of these (B, T) places are tokens at all."""
+    def positions(self, windows: Indices) -> tuple[Indices, Flags]:
+        """Where the windows' tokens are in the flat arrays, and which of these (B, T) positions are tokens at all."""
         lengths = self.lengths[windows]
         columns = np.arange(lengths.max())
         mask = columns < lengths[:, None]
@@ -128,19 +128,20 @@ class Examples:
         ends = np.searchsorted(self.owner, np.arange(len(self)), side="right")
         start = 0
         for row, end in enumerate(ends.tolist()):
-            own = range(start, end)
-            yield Features([self._bare(i) for i in own], second=self._second[row] if self._second else None), own
+            windows = range(start, end)
+            second = self._second[row] if self._second else None
+            yield Features([self._bare(i) for i in windows], second=second), windows
             start = end
 
-    def own(self, window: int) -> slice:
+    def tokens_of(self, window: int) -> slice:
         """Where a window's tokens are in the flat arrays."""
         return slice(self.offsets[window], self.offsets[window + 1])
 
     def _bare(self, window: int) -> Window:
-        own = self.own(window)
-        words = None if self.words is None else self.words[own].tolist()
-        spans = None if self.spans is None else self.spans[own].tolist()
-        return Window(self.ids[own].tolist(), words=words, places=spans)
+        tokens = self.tokens_of(window)
+        words = None if self.words is None else self.words[tokens].tolist()
+        spans = None if self.spans is None else self.spans[tokens].tolist()
+        return Window(self.ids[tokens].tolist(), words=words, places=spans)
 
     def sha256(self, targets: Sequence[Any]) -> str:
         """A hash of what the model is trained on: tokens, their segments and the targets."""

@@ -3,15 +3,19 @@
 A long text is windowed, and a mask is filled from the window that shows most around it. No torch here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertcli.arrays import Batch
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import Arrays, BaseTask, Encoded, Example, Options, Outputs, text_of
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, text_of
+from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.scored import Example
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -23,24 +27,36 @@ DIGITS = 6  # of a printed score: what fp32 carries
 SHOWN = 5  # guesses for a mask, unless --top-k says how many
 RANKED = 10  # guesses that `evaluate` looks at
 Guesses = list[list[tuple[int, float]]]  # of each mask: token id and probability, best first
+Rank = int | None  # from 1; None where the answer is not among the guesses
+GAINS: Mapping[str, Callable[[Rank], float]] = {  # what a rank adds to each metric, a mean over the answers
+    "accuracy": lambda rank: rank == 1,
+    "accuracy_at_5": lambda rank: rank is not None and rank <= 5,
+    "accuracy_at_10": lambda rank: rank is not None and rank <= 10,
+    "mrr": lambda rank: 1 / rank if rank else 0.0,
+}
 
 
 class Task(BaseTask):
     """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
 
-    name = "fill-mask"
     head = "MaskedLM"
+    more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.mask, self.mask_id = tokenizer.mask
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
 
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """The head that the model has."""
+        return Decision("fill_mask", [], "the token of each mask")
+
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's text as windows of token ids."""
         texts = [self._masked(record) for record in records]
-        good = [text for text in texts if isinstance(text, str)]
-        encoded = iter(self.tokenizer.encode_marked(good, self.mask_id, self.options.long))
+        readable = [text for text in texts if isinstance(text, str)]
+        encoded = iter(self.tokenizer.encode_marked(readable, self.mask_id, self.options.long))
         return [next(encoded) if isinstance(text, str) else text for text in texts]
 
     def _masked(self, record: Record) -> str | RecordError:
@@ -57,7 +73,7 @@ class Task(BaseTask):
         text = text_of(record, self.options.text_field, "--text-field")
         return text.replace(self.options.mask, self.mask) if self.options.mask else text
 
-    def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
+    def reduce(self, batch: Batch, outputs: Batch) -> Batch:
         """Logits (B, T, V) to ids and scores (B, M, K) of the best K tokens for at most M masks, from the left."""
         masked = batch["input_ids"] == self.mask_id
         logits = outputs["logits"][masked].astype(np.float64)  # (masks, V)
@@ -68,22 +84,22 @@ class Task(BaseTask):
         best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
         top = logits.max(-1, keepdims=True, initial=-np.inf)
         scores = np.exp(values - top) / np.exp(logits - top).sum(-1, keepdims=True)
-        rows, places = np.nonzero(masked)[0], (masked.cumsum(1) - 1)[masked]
+        rows, ordinals = np.nonzero(masked)[0], (masked.cumsum(1) - 1)[masked]
         shape = (len(masked), int(masked.sum(1).max()), count)
         result = {"ids": np.full(shape, -1), "scores": np.zeros(shape)}
-        result["ids"][rows, places], result["scores"][rows, places] = best, scores
+        result["ids"][rows, ordinals], result["scores"][rows, ordinals] = best, scores
         return result
 
     def combine(self, features: Features, outputs: Outputs) -> Guesses:
         """The guesses for each mask, in the order of the text."""
-        found: dict[int, tuple[int, list[tuple[int, float]]]] = {}
+        guesses: dict[int, tuple[int, list[tuple[int, float]]]] = {}
         for window, output in zip(features.windows, outputs, strict=True):
-            places = [i for i, token in enumerate(window.ids) if token == self.mask_id]
-            for place, ids, scores in zip(places, output["ids"].tolist(), output["scores"].tolist(), strict=False):
-                word, margin = (window.words or [])[place], min(place, len(window.ids) - 1 - place)
-                if word not in found or margin > found[word][0]:
-                    found[word] = margin, list(zip(ids, scores, strict=True))
-        return [found[word][1] for word in sorted(found)]
+            masks = [i for i, token in enumerate(window.ids) if token == self.mask_id]
+            for i, ids, scores in zip(masks, output["ids"].tolist(), output["scores"].tolist(), strict=False):
+                mask, margin = (window.words or [])[i], min(i, len(window.ids) - 1 - i)
+                if mask not in guesses or margin > guesses[mask][0]:
+                    guesses[mask] = margin, list(zip(ids, scores, strict=True))
+        return [guesses[mask][1] for mask in sorted(guesses)]
 
     def decode(self, record: Record, prediction: Guesses) -> dict[str, Any]:
         """masks: for each the likeliest tokens with their scores; filled: the text with the first of each."""
@@ -120,55 +136,50 @@ class Task(BaseTask):
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """How high the right token stands, over all masks."""
-        from bertcli.metrics import ranking
-
         ranked = [[token for token, _ in guesses] for guesses in chain.from_iterable(predictions)]
-        answers = chain.from_iterable(own[: len(guess)] for own, guess in zip(gold, predictions, strict=True))
-        return ranking.score(list(answers), ranked)
+        answers = chain.from_iterable(one[: len(guess)] for one, guess in zip(gold, predictions, strict=True))
+        return score(list(answers), ranked)
 
     @property
     def directions(self) -> Mapping[str, int]:
         """What gates may name."""
-        from bertcli.metrics import ranking
-
-        return ranking.DIRECTIONS
+        return dict.fromkeys(GAINS, 1)
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
         return list(map(self._example, records, gold, predictions))
 
     def _example(self, record: Record, gold: list[int], guesses: Guesses) -> Example:
-        first = [(own[0][0] == answer, own[0][1]) for answer, own in zip(gold, guesses, strict=False)]
+        first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(gold, guesses, strict=False)]
         wrong = [score for is_right, score in first if not is_right]
         sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
-        predicted = [self._token(own[0][0]) for own in guesses]
+        predicted = [self._token(guess[0][0]) for guess in guesses]
         named = [self._token(token) for token in gold]
         return Example(record, self._text(record), named, predicted, not wrong, round(sure, DIGITS), sure)
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The rank of the right token at each mask, None where it is not among the guesses."""
-        from bertcli.metrics import ranking
-
         return {
             "ranks": [
-                ranking.ranks(own[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
-                for own, guesses in zip(gold, predictions, strict=True)
+                ranks_of(one[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
+                for one, guesses in zip(gold, predictions, strict=True)
             ]
         }
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Sums over the masks of a text, of all texts by all masks."""
-        from bertcli.metrics import bootstrap, ranking
+        from bertcli.metrics import bootstrap
 
-        gains = {name: [sum(map(gain, own)) for own in columns["ranks"]] for name, gain in ranking.GAINS.items()}
-        return bootstrap.weighted_means(gains, np.array([len(own) for own in columns["ranks"]], np.float64))
+        ranks = columns["ranks"]
+        gains = {name: [sum(map(gain, masks)) for masks in ranks] for name, gain in GAINS.items()}
+        return bootstrap.weighted_means(gains, np.array([len(masks) for masks in ranks], np.float64))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The first guess at each mask."""
         from bertcli.metrics.calibration import Scored
 
-        pairs = [(guess[0][1], guess[0][0] == answer) for own, guesses in zip(gold, predictions, strict=True)
-                 for answer, guess in zip(own, guesses, strict=False)]  # fmt: skip
+        pairs = [(guess[0][1], guess[0][0] == answer) for one, guesses in zip(gold, predictions, strict=True)
+                 for answer, guess in zip(one, guesses, strict=False)]  # fmt: skip
         if not pairs:
             return None
         scores, right = zip(*pairs, strict=True)
@@ -180,3 +191,18 @@ def _filled(text: str, tokens: Sequence[str], rest: Sequence[str]) -> str:
     for token, part in zip(tokens, rest, strict=True):
         text = (text.rstrip() + token[2:] if token.startswith("##") else text + token) + part
     return text
+
+
+def score(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """How often the answer is first, among the first 5 and 10, and the mean of 1 / its rank (0 where it is not there).
+
+    ranked: at least 10 guesses for each answer, best first. What is not defined is None.
+    """
+    ranks = ranks_of(gold, ranked)
+    return {name: sum(map(gain, ranks)) / len(ranks) if ranks else None for name, gain in GAINS.items()}
+
+
+def ranks_of(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> list[Rank]:
+    """Where each answer is among its guesses, best first."""
+    pairs = zip(gold, ranked, strict=True)
+    return [list(guesses).index(answer) + 1 if answer in guesses else None for answer, guesses in pairs]

@@ -6,26 +6,23 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
-from bertcli.tasks._entity_labels import demand, gold_of_tags, gold_of_text
-from bertcli.tasks._tagging import log_softmax, viterbi
+from bertcli.model import Model
 from bertcli.tasks.base import (
     IGNORED,
     BaseTask,
     Encoded,
-    Example,
-    Mark,
     Options,
     Outputs,
     labels_of,
@@ -33,10 +30,14 @@ from bertcli.tasks.base import (
     temperature_of,
     text_of,
 )  # fmt: skip
+from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.token_classification import labels as entity_labels
+from bertcli.tasks.token_classification.labels import Gold, require_none, spans_of_tags, spans_of_text
+from bertcli.tasks.token_classification.tagging import log_softmax, viterbi
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
-    from bertcli.arrays import Array
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
@@ -49,23 +50,12 @@ SYMBOLS = (  # ASCII's, Latin-1's, punctuation (not the joiners), currency to di
 )
 LETTERS = rf"[^\s{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
 WORD = re.compile(rf"{LETTERS}(?:[-.'\u2019&]{LETTERS})*|\S")
-
-
-@dataclass(frozen=True)
-class Gold:
-    """A tag id for each word, IGNORED in training where no tag is right.
-
-    lost: the types of entities that no words make up, or that overlap another: none can be found.
-    """
-
-    tags: list[int]
-    lost: tuple[str, ...] = ()
+Offsets = list[tuple[int, int]]  # where each word begins and ends in the text, in code points
 
 
 class Task(BaseTask):
     """Token classification with any encoder that has a `…ForTokenClassification` head and IOB2 labels."""
 
-    name = "token-classification"
     head = "TokenClassification"
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
@@ -74,21 +64,44 @@ class Task(BaseTask):
         self.index = {label: i for i, label in enumerate(self.labels)}
         self.temperature = temperature_of(config)
 
+    @classmethod
+    def fits(cls, record: Record) -> bool:
+        """A record with entities, or with tokens that may have tags."""
+        return "tokens" in record.fields or "entities" in record.fields
+
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """IOB2 labels of the types in the data."""
+        return entity_labels.decide(settings, base, records)
+
+    @classmethod
+    def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
+        """Entity types that have no tags."""
+        known = {label[2:] for label in decision.labels if label != "O"}
+        return [label for label in entity_labels.types_in(records, settings) if label not in known]
+
+    @classmethod
+    def split_doubts(
+        cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
+    ) -> Iterator[tuple[Record, str, RecordError]]:
+        """Tags that break the scheme of the others."""
+        return entity_labels.breaks_of_scheme(records, settings.options.label_field)
+
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's words as windows of token ids."""
         sentences = [self._words_or_error(record) for record in records]
-        good = [words for words in sentences if not isinstance(words, RecordError)]
-        encoded = iter(self.tokenizer.encode_words(good, self.options.long))
+        readable = [words for words in sentences if not isinstance(words, RecordError)]
+        encoded = iter(self.tokenizer.encode_words(readable, self.options.long))
         return [words if isinstance(words, RecordError) else next(encoded) for words in sentences]
 
     def _words_or_error(self, record: Record) -> list[str] | RecordError:
         try:
-            text, places = self.words(record)
+            text, offsets = self.words(record)
         except RecordError as error:
             return error
-        return [text[start:end] for start, end in places]
+        return [text[start:end] for start, end in offsets]
 
-    def words(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
+    def words(self, record: Record) -> tuple[str, Offsets]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
         tokens = record.fields.get("tokens")
         if tokens is None:
@@ -96,51 +109,53 @@ class Task(BaseTask):
             return text, [match.span() for match in WORD.finditer(text)]
         if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
             raise RecordError("field 'tokens' is not a list of texts.")
-        places, start = [], 0
+        offsets, start = [], 0
         for token in tokens:
-            places.append((start, start + len(token)))
+            offsets.append((start, start + len(token)))
             start += len(token) + 1
-        return " ".join(tokens), places
+        return " ".join(tokens), offsets
+
+    def word_offsets(self, record: Record) -> Offsets:
+        """Of the words that are encoded one by one."""
+        return self.words(record)[1]
 
     def texts(self, record: Record) -> dict[str, str]:
         """The text, of given tokens joined by spaces. Raises RecordError."""
         return {"text": self.words(record)[0]}
 
-    def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
+    def combine(self, features: Features, outputs: Outputs) -> Logits:
         """Logits (words, L): each word's from the window that shows most around it; NaN for a word without pieces."""
         count = 1 + max((max(window.words or [-1]) for window in features.windows), default=-1)
         logits = np.full((count, len(self.labels)), np.nan, np.float32)
         margins = np.full(count, -1)
         for window, output in zip(features.windows, outputs, strict=True):
             words = np.asarray(window.words)
-            places = np.flatnonzero(words >= 0)
-            own, margin = words[places], np.minimum(places, len(words) - 1 - places)
-            better = margin > margins[own]
-            logits[own[better]], margins[own[better]] = output["logits"][places[better]], margin[better]
+            starts = np.flatnonzero(words >= 0)
+            shown, margin = words[starts], np.minimum(starts, len(words) - 1 - starts)
+            better = margin > margins[shown]
+            logits[shown[better]], margins[shown[better]] = output["logits"][starts[better]], margin[better]
         return logits
 
-    def decode(self, record: Record, prediction: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    def decode(self, record: Record, prediction: Logits) -> dict[str, Any]:
         """entities, each with type, text, start, end (code points) and score; tags too, for given tokens."""
-        text, places = self.words(record)
-        tags, scores = self.tag(prediction, len(places))
-        found = [self._entity(text, places, span, scores) for span in entities.spans(tags)]
+        text, offsets = self.words(record)
+        tags, scores = self.tag(prediction, len(offsets))
+        listed = [self._entity(text, offsets, span, scores) for span in entities.spans(tags)]
         if "tokens" in record.fields:
-            return {"text": text, "entities": found, "tags": tags}
+            return {"text": text, "entities": listed, "tags": tags}
         if self.options.tags:
-            return {"tokens": [text[start:end] for start, end in places], "entities": found, "tags": tags}
-        return {"entities": found}
+            return {"tokens": [text[start:end] for start, end in offsets], "entities": listed, "tags": tags}
+        return {"entities": listed}
 
-    def _entity(
-        self, text: str, places: list[tuple[int, int]], span: Span, scores: "np.ndarray[Any, Any]"
-    ) -> dict[str, Any]:
-        start, end = places[span.start][0], places[span.end - 1][1]
+    def _entity(self, text: str, offsets: Offsets, span: Span, scores: Array) -> dict[str, Any]:
+        start, end = offsets[span.start][0], offsets[span.end - 1][1]
         score = round(float(scores[span.start : span.end].mean()), DIGITS)
         unit = self.options.offset_unit
-        place = {"start": offset(text, start, unit), "end": offset(text, end, unit)}
-        return {"type": span.type, "text": text[start:end], **place, "score": score}
+        position = {"start": offset(text, start, unit), "end": offset(text, end, unit)}
+        return {"type": span.type, "text": text[start:end], **position, "score": score}
 
-    def tag(self, logits: "np.ndarray[Any, Any]", count: int) -> tuple[list[str], "np.ndarray[Any, Any]"]:
-        """The likeliest sequence of tags in which each I follows its own kind, and each tag's probability.
+    def tag(self, logits: Logits, count: int) -> tuple[list[str], Array]:
+        """The likeliest sequence of tags in which each I follows its own type, and each tag's probability.
 
         Viterbi (Forney 1973) with the allowed transitions of IOB2 and no other preference. A word that no window shows
         is O.
@@ -154,56 +169,64 @@ class Task(BaseTask):
         return [self.labels[i] for i in path], np.exp(calibrated[np.arange(count), path])
 
     @cached_property
-    def _forbidden(self) -> "np.ndarray[Any, Any]":
+    def _forbidden(self) -> Flags:
         """(1 + L, L): whether the second tag may not follow the first; row 0 is the start of a sentence."""
         before = [("O", ""), *map(entities.split, self.labels)]
         after = [entities.split(label) for label in self.labels]
-        return np.array([[prefix == "I" and kind != own for prefix, kind in after] for _, own in before])
+        return np.array([[prefix == "I" and label != last for prefix, label in after] for _, last in before])
 
     def kept(self, record: Record) -> dict[str, Any]:
         """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
         if "tokens" in record.fields:
-            gold_of_tags(record, self.options.label_field, self.options.scheme)
+            spans_of_tags(record, self.options.label_field, self.options.scheme)
         return record.fields
 
     def label(self, record: Record) -> Gold:
         """From `tags` of given tokens, or the `entities` of a text. Raises RecordError."""
-        text, places = self.words(record)
+        text, offsets = self.words(record)
         lost: list[Span] = []
         if "tokens" in record.fields:
-            found = gold_of_tags(record, self.options.label_field, self.options.scheme)
+            spans = spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
-            found, lost = gold_of_text(record, len(text), places)
-        tags = entities.tags(found, len(places))
+            spans, lost = spans_of_text(record, len(text), offsets)
         known = ", ".join(self.labels)
-        demand(
+        require_none(
             (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
-            for span in sorted([*found, *lost])
+            for span in sorted([*spans, *lost])
             if f"B-{span.type}" not in self.index or f"I-{span.type}" not in self.index
         )
+        tags = entities.tags(spans, len(offsets))
         ids = [self.index.get(tag, 0) for tag in tags]
         for i in chain.from_iterable(range(span.start, span.end) for span in lost):
             ids[i] = IGNORED if tags[i] == "O" else ids[i]
         return Gold(ids, tuple(span.type for span in lost))
 
-    def word_targets(self, gold: Gold) -> Sequence[int]:
-        """The tags."""
-        return gold.tags
+    def label_names(self, gold: Gold) -> list[str]:
+        """The types of the entities, of those that cannot be found too."""
+        return [self.labels[i][2:] for i in gold.tags if i >= 0 and self.labels[i][0] == "B"] + list(gold.lost)
 
-    def warnings(self, gold: Sequence[Any]) -> list[str]:
+    def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
+        """Entities of a text that its words do not make up."""
+        if gold.lost:
+            yield from entity_labels.misplaced(record, *self.words(record))
+
+    def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many entities cannot be found."""
-        lost = sum(len(own.lost) for own in gold)
+        lost = sum(len(target.lost) for target in gold)
         return [f"{lost:,} entities begin or end inside a word or overlap another; they teach nothing"] if lost else []
 
-    def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+    def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:
         """Entity precision, recall and F1, micro and per type, and token accuracy; what cannot be found is missed."""
-        found = [self.tag(logits, len(own.tags))[0] for logits, own in zip(predictions, gold, strict=True)]
-        lost = [kind for own in gold for kind in own.lost]
-        stated = {"misplaced_entities": len(lost)} if lost else {}
-        return entities.score([self._shown(own) for own in gold], found, lost) | stated
+        lost = [label for target in gold for label in target.lost]
+        misplaced = {"misplaced_entities": len(lost)} if lost else {}
+        right = [self._names(target) for target in gold]
+        return entities.score(right, self._tags(gold, predictions), lost) | misplaced
 
-    def _shown(self, gold: Gold) -> list[str]:
+    def _names(self, gold: Gold) -> list[str]:
         return ["O" if i == IGNORED else self.labels[i] for i in gold.tags]
+
+    def _tags(self, gold: Sequence[Gold], predictions: Sequence[Logits]) -> list[list[str]]:
+        return [self.tag(logits, len(target.tags))[0] for logits, target in zip(predictions, gold, strict=True)]
 
     @property
     def directions(self) -> Mapping[str, int]:
@@ -214,70 +237,68 @@ class Task(BaseTask):
         """The tags and the entities that they spell; of a wrong one its surest wrong tag's score, else the least."""
         return list(map(self._example, records, gold, predictions))
 
-    def _example(self, record: Record, gold: Gold, prediction: "np.ndarray[Any, Any]") -> Example:
-        text, places = self.words(record)
+    def _example(self, record: Record, gold: Gold, prediction: Logits) -> Example:
+        text, offsets = self.words(record)
         tags, scores = self.tag(prediction, len(gold.tags))
-        own = self._shown(gold)
-        wrong = [i for i, (a, b) in enumerate(zip(own, tags, strict=True)) if a != b]
+        right = self._names(gold)
+        wrong = [i for i, (a, b) in enumerate(zip(right, tags, strict=True)) if a != b]
         sure = float(scores[wrong].max() if wrong else scores.min(initial=1.0))
         return Example(
-            record, text, own, tags, not wrong, round(sure, DIGITS), sure,
-            gold_marks=_marks(places, own), predicted_marks=_marks(places, tags, scores),
+            record, text, right, tags, not wrong, round(sure, DIGITS), sure,
+            gold_marks=_marks(offsets, right), predicted_marks=_marks(offsets, tags, scores),
         )  # fmt: skip
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The entities, as first word, end and type, and how many words have the right tag."""
-        found = [self.tag(logits, len(own.tags))[0] for logits, own in zip(predictions, gold, strict=True)]
-        pairs = [zip(self._shown(own), tags, strict=True) for own, tags in zip(gold, found, strict=True)]
+        tagged = self._tags(gold, predictions)
+        pairs = [zip(self._names(target), tags, strict=True) for target, tags in zip(gold, tagged, strict=True)]
         return {
-            "entities": [[list(span) for span in entities.spans(tags)] for tags in found],
-            "right_words": [sum(a == b for a, b in own) for own in pairs],
+            "entities": [[list(span) for span in entities.spans(tags)] for tags in tagged],
+            "right_words": [sum(a == b for a, b in words) for words in pairs],
         }
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Of counts by type in each sentence."""
-        wanted = [set(entities.spans(self._shown(own))) for own in gold]
-        found = [{Span(*span) for span in own} for own in columns["entities"]]
-        right = [own & guess for own, guess in zip(wanted, found, strict=True)]
-        kinds = [[span.type for span in own] for group in (right, found, wanted) for own in group]
-        lost = [list(own.lost) for own in gold]
-        counts = entities.counts([*kinds, *lost]).reshape(4, len(gold), -1)
-        words = np.array([len(own.tags) for own in gold])
+        wanted = [set(entities.spans(self._names(target))) for target in gold]
+        predicted = [{Span(*span) for span in spans} for spans in columns["entities"]]
+        right = [one & other for one, other in zip(wanted, predicted, strict=True)]
+        types = [[span.type for span in spans] for group in (right, predicted, wanted) for spans in group]
+        lost = [list(target.lost) for target in gold]
+        counts = entities.counts([*types, *lost]).reshape(4, len(gold), -1)
+        words = np.array([len(target.tags) for target in gold])
         return entities.weighted(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The entities that were found, with the scores that predict prints."""
         from bertcli.metrics.calibration import Scored
 
-        wanted = [{(mark.start, mark.end, mark.type) for mark in own.gold_marks} for own in examples]
+        wanted = [{(mark.start, mark.end, mark.type) for mark in example.gold_marks} for example in examples]
         pairs = zip(wanted, examples, strict=True)
-        found = [(m.score, (m.start, m.end, m.type) in own) for own, shown in pairs for m in shown.predicted_marks]
-        if not found:
+        marks = [(m.score, (m.start, m.end, m.type) in right) for right, shown in pairs for m in shown.predicted_marks]
+        if not marks:
             return None
-        scores, right = zip(*found, strict=True)
-        support = sum(map(len, wanted)) + sum(len(own.lost) for own in gold)
-        return Scored("entities", np.array(scores), np.array(right), support)
+        scores, is_right = zip(*marks, strict=True)
+        support = sum(map(len, wanted)) + sum(len(target.lost) for target in gold)
+        return Scored("entities", np.array(scores), np.array(is_right), support)
 
     @property
     def classifies(self) -> Literal["one"]:
         """Each word has one tag."""
         return "one"
 
-    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
+    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """The logits of all words that have pieces and a right tag."""
-        targets = np.concatenate([own.tags[: len(logits)] for own, logits in zip(gold, predictions, strict=True)])
-        logits = np.concatenate([logits[: len(own.tags)] for own, logits in zip(gold, predictions, strict=True)])
+        targets = np.concatenate([one.tags[: len(logits)] for one, logits in zip(gold, predictions, strict=True)])
+        logits = np.concatenate([logits[: len(one.tags)] for one, logits in zip(gold, predictions, strict=True)])
         known = ~np.isnan(logits).any(1) & (targets != IGNORED)
         return logits[known].astype(np.float64), targets[known].astype(np.int64)
 
 
-def _marks(
-    places: Sequence[tuple[int, int]], tags: Sequence[str], scores: "np.ndarray[Any, Any] | None" = None
-) -> tuple[Mark, ...]:
+def _marks(offsets: Offsets, tags: Sequence[str], scores: Array | None = None) -> tuple[Mark, ...]:
     """The entities that tags spell, in code points; each scores the mean of its words."""
     return tuple(
         Mark(
-            places[span.start][0], places[span.end - 1][1], span.type,
+            offsets[span.start][0], offsets[span.end - 1][1], span.type,
             None if scores is None else round(float(scores[span.start : span.end].mean()), DIGITS),
         )
         for span in entities.spans(tags)

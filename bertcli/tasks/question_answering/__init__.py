@@ -5,18 +5,20 @@ end logits less those of no answer (the first token) in the same window. That is
 puts the spans of all windows on one scale, whatever constant a window adds to its logits. No torch here.
 """
 
-import copy
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks._answer_spans import Span, answers_of, best_spans, distinct, place_of, rank, whole
-from bertcli.tasks.base import BaseTask, Encoded, Example, Mark, Options, Outputs, offset, text_of
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.question_answering import spans as answer_spans
+from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank, whole
+from bertcli.tasks.scored import Example, Mark
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -26,28 +28,14 @@ if TYPE_CHECKING:
 ALIASES = ("qa",)
 DIGITS = 6  # of a printed score: what fp32 carries
 KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
-NO_ANSWER = (-1, -1)
-
-
-@dataclass(frozen=True)
-class Gold:
-    """What a labelled question allows. target: (start, end) to train on, NO_ANSWER, or None where no answer is found.
-
-    answers: none where there is no answer. moved, lost: answers that are not at their stated offset, or nowhere.
-    """
-
-    context: str
-    answers: tuple[str, ...]
-    target: tuple[int, int] | None
-    moved: int = 0
-    lost: int = 0
 
 
 class Task(BaseTask):
     """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
 
-    name = "question-answering"
     head = "QuestionAnswering"
+    inputs = ("context",)
+    shared_text = "context"
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
@@ -55,11 +43,21 @@ class Task(BaseTask):
         stated = config.get("null_threshold")
         self.null_threshold = options.null_threshold if isinstance(options.null_threshold, int | float) else stated
 
+    @classmethod
+    def fits(cls, record: Record) -> bool:
+        """A record with answers in a context."""
+        return {"context", "answers"} <= record.fields.keys()
+
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """Two outputs for each token."""
+        return Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
+
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's question and context as windows of token ids."""
         pairs = [self._pair_or_error(record) for record in records]
-        good = [pair for pair in pairs if not isinstance(pair, RecordError)]
-        encoded = iter(self.tokenizer.encode_contexts(good, self.options.long))
+        readable = [pair for pair in pairs if not isinstance(pair, RecordError)]
+        encoded = iter(self.tokenizer.encode_contexts(readable, self.options.long))
         return [pair if isinstance(pair, RecordError) else next(encoded) for pair in pairs]
 
     def _pair_or_error(self, record: Record) -> tuple[str, str] | RecordError:
@@ -90,27 +88,27 @@ class Task(BaseTask):
 
     def combine(self, features: Features, outputs: Outputs) -> list[Span]:
         """The best spans of all windows, best first; of equal ones the first in the text."""
-        kept = max(KEPT, self.options.top_k or 0)
+        count = max(KEPT, self.options.top_k or 0)
         best: dict[tuple[int, int], float] = {}
         for window, output in zip(features.windows, outputs, strict=True):
-            for score, start, end in best_spans(window, output, kept):
+            for score, start, end in best_spans(window, output, count):
                 best[start, end] = max(score, best.get((start, end), -np.inf))
-        return sorted((Span(score, *place) for place, score in best.items()), key=rank)[:kept]
+        return sorted((Span(score, *position) for position, score in best.items()), key=rank)[:count]
 
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
         context = self._context(record)
         spans = distinct(context, prediction)
         *shares, share = self._shares(spans)
-        found = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
+        answers = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
-        first = found[0] if self._is_answered(spans) else nothing
-        given = {} if self.options.question is None else {"question": self.options.question}
+        first = answers[0] if self._is_answered(spans) else nothing
+        question = {} if self.options.question is None else {"question": self.options.question}
         if self.options.top_k is None:
-            return given | first
-        candidates = [*found, nothing] if first is nothing or self.null_threshold is not None else found
+            return question | first
+        candidates = [*answers, nothing] if first is nothing or self.null_threshold is not None else answers
         others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
-        return given | first | {"answers": [first, *others][: self.options.top_k]}
+        return question | first | {"answers": [first, *others][: self.options.top_k]}
 
     def _shares(self, spans: list[Span]) -> list[float]:
         """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
@@ -122,7 +120,7 @@ class Task(BaseTask):
 
     def _shown(self, context: str, span: Span, share: float) -> dict[str, Any]:
         unit = self.options.offset_unit
-        start, end = (offset(context, place, unit) for place in (span.start, span.end))
+        start, end = (offset(context, position, unit) for position in (span.start, span.end))
         return {"answer": context[span.start : span.end], "start": start, "end": end, "score": round(share, DIGITS)}
 
     def _is_answered(self, spans: list[Span]) -> bool:
@@ -138,66 +136,74 @@ class Task(BaseTask):
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
             return Gold(context, (), NO_ANSWER)
-        answers = list(answers_of(lookup(record.fields, "answers", "--label-field")))
-        if not answers:
-            return Gold(context, (), NO_ANSWER)
-        places = [place_of(context, text, start) for text, start in answers]
-        found = [place for place in places if place is not None]
-        moved = sum(
-            place is not None and start is not None and place[0] != start
-            for place, (_, start) in zip(places, answers, strict=True)
-        )
-        target = Counter(found).most_common(1)[0][0] if found else None
-        return Gold(context, tuple(text for text, _ in answers), target, moved, len(places) - len(found))
+        return gold_of(context, lookup(record.fields, "answers", "--label-field"))
 
-    def warnings(self, gold: Sequence[Any]) -> list[str]:
+    def label_names(self, gold: Gold) -> list[str]:
+        """Whether there is an answer."""
+        return ["answer" if gold.answers else "no answer"]
+
+    def agree(self, gold: Gold, other: Gold) -> bool:
+        """Two annotators may give two of several right answers."""
+        return not (gold.answers or other.answers) or not set(gold.answers).isdisjoint(other.answers)
+
+    def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
+        """Answers that are not where they are said to be."""
+        return answer_spans.lost_answers(gold)
+
+    def token_doubts(self, record: Record, features: Features) -> Iterator[Doubt]:
+        """An answer that begins or ends inside a token. Raises RecordError."""
+        if offsets := features.windows[0].places:
+            yield from answer_spans.cut_tokens(self.label(record), offsets)
+
+    def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many answers are not where they are said to be."""
-        moved, lost = sum(own.moved for own in gold), sum(own.lost for own in gold)
-        unused = sum(own.target is None for own in gold)
-        found = []
+        moved, lost = sum(target.moved for target in gold), sum(target.lost for target in gold)
+        unused = sum(target.target is None for target in gold)
+        messages = []
         if moved:
-            found.append(
+            messages.append(
                 f"{moved:,} answers are not at their stated offset; the nearest place with their text is taken"
             )
         if lost:
-            found.append(f"{lost:,} answers do not occur in their context; {unused:,} questions have no other")
-        return found
+            messages.append(f"{lost:,} answers do not occur in their context; {unused:,} questions have no other")
+        return messages
 
-    def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
-        """With the threshold of greatest F1 where `null_threshold` is "auto"; none where all questions have answers."""
-        if not self.is_tuned:
-            return self
+    def tuned(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> Self:
+        """With the threshold that is best on this data, for --null-threshold auto."""
         from bertcli.metrics import answers
 
-        task = copy.copy(self)
-        task.null_threshold = answers.threshold(*self._best(gold, predictions))
-        return task
+        if not self.is_tuned:
+            return self
+        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
+        tuned = copy(self)
+        tuned.null_threshold = answers.threshold(_scores(predictions), values, [bool(one.answers) for one in gold])
+        return tuned
 
-    def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+    def metrics(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> dict[str, Any]:
         """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
         from bertcli.metrics import answers
 
+        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
         threshold = self.null_threshold
-        scores = answers.score(*self._best(gold, predictions), threshold)
-        misplaced = sum(own.moved + own.lost for own in gold)
-        stated = {"misplaced_answers": misplaced} if misplaced else {}
-        return scores | ({} if threshold is None else {"null_threshold": threshold}) | stated
+        scores = answers.score(_scores(predictions), values, [bool(one.answers) for one in gold], threshold)
+        misplaced = sum(one.moved + one.lost for one in gold)
+        stated = {} if threshold is None else {"null_threshold": threshold}
+        return scores | stated | ({"misplaced_answers": misplaced} if misplaced else {})
 
-    def _best(
-        self, gold: Sequence[Gold], predictions: Sequence[list[Span]]
-    ) -> tuple[list[float], list[tuple[float, float]], list[bool]]:
-        """Of each question's best span: its score and what it is worth; and whether there is an answer."""
+    def _values(self, gold: Sequence[Gold], texts: Sequence[str]) -> list[tuple[float, float]]:
+        """Exact match and F1 of a text as the answer to each question."""
         from bertcli.metrics import answers
 
-        scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
-        pairs = zip(gold, predictions, strict=True)
-        values = [answers.best(scorer, own.answers, self._text(own, spans)) for own, spans in pairs]
-        scores = [spans[0].score if spans else -np.inf for spans in predictions]
-        return scores, values, [bool(own.answers) for own in gold]
+        scorer = answers.scorer(self.options.language, [one.context for one in gold], [one.answers for one in gold])
+        return [answers.best(scorer, one.answers, text) for one, text in zip(gold, texts, strict=True)]
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
         return gold.context[spans[0].start : whole(gold.context, spans[0].end)] if spans else ""
+
+    def _answers(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[str]:
+        pairs = zip(gold, predictions, strict=True)
+        return [self._text(one, spans) if self._is_answered(spans) else "" for one, spans in pairs]
 
     def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """The threshold that was tuned."""
@@ -210,26 +216,14 @@ class Task(BaseTask):
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The answers beside the predicted one, "" for none, which is right if it is exactly one of them."""
-        values = self._values(gold, predictions)
-        return list(map(self._example, records, gold, predictions, values))
+        texts = self._answers(gold, predictions)
+        return list(map(self._example, records, gold, predictions, texts, self._values(gold, texts)))
 
-    def _values(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[tuple[float, float]]:
-        """Exact match and F1 of what is answered to each question."""
-        from bertcli.metrics import answers
-
-        scorer = answers.scorer(self.options.language, [own.context for own in gold], [own.answers for own in gold])
-        return [
-            answers.best(scorer, own.answers, self._answer(own, spans))
-            for own, spans in zip(gold, predictions, strict=True)
-        ]
-
-    def _answer(self, gold: Gold, spans: list[Span]) -> str:
-        return self._text(gold, spans) if self._is_answered(spans) else ""
-
-    def _example(self, record: Record, gold: Gold, spans: list[Span], value: tuple[float, float]) -> Example:
+    def _example(
+        self, record: Record, gold: Gold, spans: list[Span], predicted: str, value: tuple[float, float]
+    ) -> Example:
         shares = self._shares(spans)
         score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
-        predicted = self._answer(gold, spans)
         marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
         known = gold.target not in (None, NO_ANSWER)
         return Example(
@@ -239,7 +233,7 @@ class Task(BaseTask):
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """What each answer is worth."""
-        values = self._values(gold, predictions)
+        values = self._values(gold, self._answers(gold, predictions))
         return {"f1": [f1 for _, f1 in values], "exact_match": [match for match, _ in values]}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
@@ -252,5 +246,10 @@ class Task(BaseTask):
         """The answers, none included, with the scores that predict prints."""
         from bertcli.metrics.calibration import Scored
 
-        scores, right = ([own.score for own in examples], [bool(own.right) for own in examples])
+        scores, right = ([example.score for example in examples], [bool(example.right) for example in examples])
         return Scored("answers", np.array(scores), np.array(right), len(examples))
+
+
+def _scores(predictions: Sequence[list[Span]]) -> list[float]:
+    """Log-odds of the best span of each question."""
+    return [spans[0].score if spans else -np.inf for spans in predictions]

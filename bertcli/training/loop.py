@@ -1,33 +1,127 @@
 """The training loop: a generator of Step and Eval events. Others print them, log them and time them.
 
-Knows no task and no file format: a Job says what is in a batch, what its loss is and how the model is scored.
-Devices, processes and mixed precision are accelerate's. The loss of a step is the mean over its terms, whatever the
-number of batches accumulated and of processes (the fault in transformers#34191).
+Knows no task and no file format: a Job says what is in a batch, what its loss is and how the model is scored, a Plan
+how long to train. Devices, processes and mixed precision are accelerate's. The loss of a step is the mean over its
+terms, whatever the number of batches accumulated and of processes (the fault in transformers#34191).
 """
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from torch.optim.swa_utils import AveragedModel
 
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.training import checkpoint
-from bertcli.training.optim import Average
-from bertcli.training.plan import Batch, Eval, Event, Job, Metrics, Plan, Step, Stop
+from bertcli.training.optim import AVERAGE_EVERY
 
 SMOOTHING = 0.95  # of the speeds shown: the weight of what was before
+Metrics = dict[str, Any]
+Stop = Callable[[], int | None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step is done. step: how many are, of `total`; epoch: how many are, with a fraction.
+
+    loss: mean over the step. examples, tokens: in this step, over all processes; tokens without padding.
+    utilisation: of the GPUs' peak, counting the model's own operations (Chowdhery et al. 2022, arXiv 2204.02311,
+    appendix B); None where the job does not count them or the peak is not known.
+    """
+
+    step: int
+    total: int
+    epoch: float
+    loss: float
+    lr: float
+    grad_norm: float
+    examples: int
+    tokens: int
+    examples_per_s: float
+    tokens_per_s: float
+    utilisation: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Eval:
+    """The model was scored. best: whether these weights are the best so far, as `metric` decides."""
+
+    step: int
+    epoch: float
+    metrics: Metrics
+    best: bool
+    metric: str
+
+
+Event = Step | Eval
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a process feeds its model at once. count: terms of the loss (examples, masked tokens) it holds.
+
+    operations: floating-point ones of a forward and a backward pass, where the job counts them.
+    """
+
+    inputs: Mapping[str, torch.Tensor]
+    targets: Any
+    count: int
+    examples: int
+    tokens: int
+    operations: int = 0
+
+
+class Job(Protocol):
+    """What is trained on what."""
+
+    def schedule(self, step: int) -> Iterator[Sequence[Any]]:
+        """The keys of the batches of each optimiser step, from the one after `step` on, at least to the plan's end."""
+
+    def batch(self, key: Any) -> Batch:
+        """This process' part of a batch, on its device."""
+
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The SUM of the loss over the batch's terms: a scalar."""
+
+    def evaluate(self, model: Any) -> Metrics | None:
+        """Scores by name, the same in all processes; None where there is nothing to score on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and when to look. total: steps of the whole run; metric: what decides about best and patience.
+
+    direction: 1 where more of the metric is better, -1 where less is. peak: operations a second of the devices.
+    identity: settings and data, as plain values; a run can be resumed only under the same ones. average_from: the step
+    from which on the weights are averaged, if they are.
+    """
+
+    total: int
+    steps_per_epoch: int
+    rate: Callable[[int], float]
+    clip_norm: float
+    eval_every: int
+    metric: str
+    direction: int
+    patience: int | None
+    folder: Path
+    identity: dict[str, Any] = field(default_factory=dict)
+    peak: float | None = None
+    average_from: int = 0
 
 
 class Trainer:
     """The state of a run. model and optimizer: as accelerate prepared them; average: of the weights, or None."""
 
     def __init__(
-        self, accelerator: Accelerator, model: Any, optimizer: Any, average: Average | None, plan: Plan
+        self, accelerator: Accelerator, model: Any, optimizer: Any, average: AveragedModel | None, plan: Plan
     ) -> None:
         self.accelerator = accelerator
         self.model = model
@@ -63,10 +157,12 @@ class Trainer:
         loss = self._gradients(job, batches, count)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.plan.clip_norm or float("inf"))
         lr = self._update()
-        self._demand_finite(loss)
+        if not math.isfinite(loss):
+            raise BertcliError(f"the loss became {loss} at step {self.step}; try a lower --lr or --precision fp32.")
         seconds = time.perf_counter() - began
         used = operations / seconds / self.plan.peak if operations and self.plan.peak else None
-        self._time(examples, tokens, seconds)
+        self.examples_per_s = _smoothed(self.examples_per_s, examples / seconds)
+        self.tokens_per_s = _smoothed(self.tokens_per_s, tokens / seconds)
         left = (self.plan.total - self.step) * tokens / self.tokens_per_s
         return Step(
             self.step, self.plan.total, self._epoch(), loss, lr, float(norm), examples, tokens,
@@ -94,17 +190,9 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        if self.average:
-            self.average.update(self.step)
+        if self.average and self.step >= self.plan.average_from and self.step % AVERAGE_EVERY == 0:
+            self.average.update_parameters(self.accelerator.unwrap_model(self.model))
         return lr
-
-    def _demand_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise BertcliError(f"the loss became {loss} at step {self.step}; try a lower --lr or --precision fp32.")
-
-    def _time(self, examples: int, tokens: int, seconds: float) -> None:
-        self.examples_per_s = _smoothed(self.examples_per_s, examples / seconds)
-        self.tokens_per_s = _smoothed(self.tokens_per_s, tokens / seconds)
 
     def _epoch(self) -> float:
         return round(self.step / self.plan.steps_per_epoch, 4)
@@ -114,11 +202,13 @@ class Trainer:
 
     def _evaluate(self, job: Job) -> Iterator[Eval]:
         """Score, keep the weights if they are the best, and save the state of the run."""
-        with self.average.applied() if self.average else nullcontext():
-            metrics = job.evaluate(self.model)
-            is_best = self._is_best(metrics)
-            if is_best:
-                self._write("best", self._weights)
+        is_averaged = self.average is not None and self.average.n_averaged > 0
+        model = self.average.module if self.average is not None and is_averaged else self.model
+        with self.accelerator.autocast() if is_averaged else nullcontext():  # the model itself was prepared for it
+            metrics = job.evaluate(model)
+        is_best = self._is_best(metrics)
+        if is_best:
+            self._write("best", self.accelerator.unwrap_model(model).save_pretrained)
         if metrics is not None:
             numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
             self.history.append({"step": self.step, "epoch": self._epoch(), **numbers})
@@ -142,9 +232,6 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         return self.plan.patience is not None and self.evals_without_best >= self.plan.patience
 
-    def _weights(self, directory: Path) -> None:
-        self.accelerator.unwrap_model(self.model).save_pretrained(directory)
-
     # The state of the run, in full: what comes after depends on nothing else.
 
     def save(self) -> None:
@@ -166,54 +253,50 @@ class Trainer:
             "history": self.history,
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.weights if self.average else None,
+            "average": self.average.state_dict() if self.average else None,
             "generators": generators,
         }
 
     def _generators(self) -> list[torch.Tensor]:
         """The state of each process' random generator (dropout), as (P, bytes)."""
         cuda = self.accelerator.device.type == "cuda"
-        own = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
-        return list(self.accelerator.gather(own[None].to(self.accelerator.device)).cpu())
+        state = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
+        return list(self.accelerator.gather(state[None].to(self.accelerator.device)).cpu())
 
     def resume(self, directory: Path) -> None:
         """Continue from a checkpoint. Raises UsageError where settings or data differ from its own."""
         state = checkpoint.load_state(directory)
-        demand_same(state["identity"], self.plan.identity)
+        require_same(state["identity"], self.plan.identity)
         for name in ("step", "best", "evals_without_best", "history"):
             setattr(self, name, state[name])
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average:
-            self.average.weights = state["average"]
-        self._set_generator(state["generators"])
-
-    def _set_generator(self, states: list[torch.Tensor]) -> None:
-        own = states[self.accelerator.process_index].contiguous()
-        cuda = self.accelerator.device.type == "cuda"
-        (torch.cuda if cuda else torch).set_rng_state(own)
+            self.average.load_state_dict(state["average"])
+        generator = state["generators"][self.accelerator.process_index].contiguous()
+        (torch.cuda if self.accelerator.device.type == "cuda" else torch).set_rng_state(generator)
 
     def _sums(self, values: list[int]) -> list[int]:
         if self.accelerator.num_processes == 1:
             return values
-        own = torch.tensor(values, device=self.accelerator.device)
-        return [int(value) for value in self.accelerator.reduce(own, "sum")]
+        sums = self.accelerator.reduce(torch.tensor(values, device=self.accelerator.device), "sum")
+        return [int(value) for value in sums]
 
     def _agree(self, signum: int | None) -> int:
         """The signal that any process got: all must stop at the same step, or the others wait for ever."""
         if self.accelerator.num_processes == 1:
             return signum or 0
-        own = torch.tensor([signum or 0], device=self.accelerator.device)
-        return int(self.accelerator.gather(own).max())
+        signals = self.accelerator.gather(torch.tensor([signum or 0], device=self.accelerator.device))
+        return int(signals.max())
 
 
 def _smoothed(before: float, now: float) -> float:
     return SMOOTHING * before + (1 - SMOOTHING) * now if before else now
 
 
-def demand_same(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def require_same(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raise UsageError that lists what differs between a checkpoint's identity and this run's."""
-    names = sorted(name for name in saved.keys() | given.keys() if saved.get(name) != given.get(name))
+    names = sorted(name for name in saved.keys() | current.keys() if saved.get(name) != current.get(name))
     if names:
-        lines = [f"  {name}: was {saved.get(name)!r}, is {given.get(name)!r}" for name in names]
+        lines = [f"  {name}: was {saved.get(name)!r}, is {current.get(name)!r}" for name in names]
         raise UsageError("\n".join(["this run cannot be resumed, because these differ:", *lines]))

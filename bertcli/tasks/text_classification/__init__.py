@@ -3,52 +3,71 @@
 The model's config.json says which of the three, and the names and order of the labels. No torch here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-from bertcli.tasks.base import BaseTask, Encoded, Example, Options, Outputs, labels_of, temperature_of, text_of
+from bertcli.model import Model
+from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, labels_of, temperature_of, text_of
+from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.scored import Example
+from bertcli.tasks.text_classification import labels as text_labels
+from bertcli.tasks.text_classification.labels import ids_by_name, label_name, label_names, problem_of
 from bertcli.tokenizer import Features, Text, Tokenizer
 
 if TYPE_CHECKING:
-    from bertcli.arrays import Array
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
 
 ALIASES = ("classify", "sentiment")
-Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 DIGITS = 6  # of a printed score: what fp32 carries
-
-
-def problem_of(config: Mapping[str, Any]) -> Problem:
-    """The kind of problem a Hugging Face config describes; a single output without more is a regression."""
-    stated: Problem | None = config.get("problem_type")
-    if stated:
-        return stated
-    return "regression" if len(config.get("id2label") or "12") == 1 else "single_label_classification"
 
 
 class Task(BaseTask):
     """Sequence classification with any encoder that has a `…ForSequenceClassification` head."""
 
-    name = "text-classification"
     head = "SequenceClassification"
+    inputs = ("pair",)
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.labels = labels_of(config)
         self.index = ids_by_name(self.labels)
         self.problem = problem_of(config)
+        self.is_regression = self.problem == "regression"
+        self.is_multi = self.problem == "multi_label_classification"
         self.temperature = temperature_of(config)
+
+    @classmethod
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+        """One label, several, or a number, as the labels look; and the labels' order."""
+        return text_labels.decide(settings, base, records)
+
+    @classmethod
+    def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
+        """Those that the decision has neither by name nor by id; a number is never unknown."""
+        if not decision.has_classes:
+            return []
+        known = ids_by_name(decision.labels)
+        return [name for name in text_labels.names_in(records, decision.problem, settings) if name not in known]
+
+    @classmethod
+    def split_doubts(
+        cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
+    ) -> Iterator[tuple[Record, str, RecordError]]:
+        """Labels of another sort than most, where the sort decides what is learnt."""
+        if is_train and settings.problem == "auto":
+            yield from text_labels.mixed(records, settings.options.label_field)
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Each record's text (or pair) as windows of token ids."""
         texts = [self._text(record) for record in records]
-        good = [text for text in texts if not isinstance(text, RecordError)]
-        encoded = iter(self.tokenizer.encode(good, self.options.long))
+        readable = [text for text in texts if not isinstance(text, RecordError)]
+        encoded = iter(self.tokenizer.encode(readable, self.options.long))
         return [text if isinstance(text, RecordError) else next(encoded) for text in texts]
 
     def _text(self, record: Record) -> Text | RecordError:
@@ -60,54 +79,48 @@ class Task(BaseTask):
         except RecordError as error:
             return error
 
-    def combine(self, features: Features, outputs: Outputs) -> "np.ndarray[Any, Any]":
+    def combine(self, features: Features, outputs: Outputs) -> Array:
         """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""
         if len(outputs) == 1:
             return outputs[0]["logits"]
         weights = [len(window.ids) for window in features.windows]
         return np.average([output["logits"] for output in outputs], axis=0, weights=weights).astype(np.float32)
 
-    def decode(self, record: Record, prediction: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    def decode(self, record: Record, prediction: Array) -> dict[str, Any]:
         """label and score; labels (all over the threshold) for multi-label; score alone for regression."""
-        if self.problem == "regression":
+        if self.is_regression:
             return {"score": round(float(prediction[0]), DIGITS)}
         scores = self.probabilities(prediction)
-        result = self._multi(scores) if self._is_multi else self._single(scores)
+        order = np.argsort(-scores, kind="stable")
+        if self.is_multi:
+            enough = scores >= self.threshold
+            above = [i for i in order if enough[i]]
+            result: dict[str, Any] = {"labels": [self.labels[i] for i in above]}
+            result["label_scores"] = [_score(scores[i]) for i in above]
+        else:
+            best = int(scores.argmax())
+            is_sure = scores[best] >= self.threshold
+            result = {"label": self.labels[best] if is_sure else None, "score": _score(scores[best])}
         if self.options.top_k:
-            order = np.argsort(-scores, kind="stable")
             result["top"] = [{"label": self.labels[i], "score": _score(scores[i])} for i in order[: self.options.top_k]]
         if self.options.all_scores:
             result["scores"] = {label: _score(score) for label, score in zip(self.labels, scores, strict=True)}
         return result
 
     @property
-    def _is_multi(self) -> bool:
-        return self.problem == "multi_label_classification"
-
-    @property
-    def threshold(self) -> "float | np.ndarray[Any, Any]":
+    def threshold(self) -> float | Array:
         """The least score for a label to be given, unless set: 0 where one is; else 0.5, or of each label, (L,)."""
         if self.options.threshold is not None:
             return self.options.threshold
         stated = (self.config.get("calibration") or {}).get("thresholds")
-        if self._is_multi and stated:
+        if self.is_multi and stated:
             return np.array([stated.get(label, 0.5) for label in self.labels])
-        return 0.5 if self._is_multi else 0.0
+        return 0.5 if self.is_multi else 0.0
 
-    def _single(self, scores: "np.ndarray[Any, Any]") -> dict[str, Any]:
-        best = int(scores.argmax())
-        is_sure = scores[best] >= self.threshold
-        return {"label": self.labels[best] if is_sure else None, "score": _score(scores[best])}
-
-    def _multi(self, scores: "np.ndarray[Any, Any]") -> dict[str, Any]:
-        enough = scores >= self.threshold
-        given = [i for i in np.argsort(-scores, kind="stable") if enough[i]]
-        return {"labels": [self.labels[i] for i in given], "label_scores": [_score(scores[i]) for i in given]}
-
-    def probabilities(self, logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    def probabilities(self, logits: Logits) -> Array:
         """Logits (..., L) to calibrated probabilities: softmax, or a sigmoid per label for multi-label. In float64."""
         logits = logits.astype(np.float64) / self.temperature
-        if self._is_multi:
+        if self.is_multi:
             return 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, without overflow
         exponents = np.exp(logits - logits.max(-1, keepdims=True))
         return exponents / exponents.sum(-1, keepdims=True)  # type: ignore[no-any-return]
@@ -115,9 +128,9 @@ class Task(BaseTask):
     def label(self, record: Record) -> Any:
         """A label's index, the list of indices for multi-label, or the number for regression."""
         value = lookup(record.fields, self.options.label_field, "--label-field")
-        if self.problem == "regression":
+        if self.is_regression:
             return _number(value)
-        if self._is_multi:
+        if self.is_multi:
             return sorted({self._index(name) for name in label_names(value, self.options.label_separator)})
         return self._index(label_name(value))
 
@@ -126,15 +139,21 @@ class Task(BaseTask):
             raise RecordError(f"unknown label '{name}'; the model's labels are: {', '.join(self.labels)}.")
         return self.index[name]
 
+    def label_names(self, gold: Any) -> list[str]:
+        """The label, or all of them; none of a number."""
+        if self.is_regression:
+            return []
+        return [self.labels[i] for i in gold] if self.is_multi else [self.labels[gold]]
+
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """Metrics of the problem's family, over logits (N, L)."""
         from bertcli.metrics import classification
 
         logits = np.asarray(predictions)
-        if self.problem == "regression":
+        if self.is_regression:
             return classification.regression(gold, logits[:, 0])
         scores = self.probabilities(logits)
-        if self._is_multi:
+        if self.is_multi:
             return classification.multi_label(gold, scores, self.labels, self.threshold)
         return classification.single_label(gold, scores, self.labels)
 
@@ -143,40 +162,40 @@ class Task(BaseTask):
         """The metrics of the problem's family that gates and early stopping may name."""
         from bertcli.metrics import classification
 
-        if self.problem == "regression":
+        if self.is_regression:
             return classification.REGRESSION
-        return classification.MULTI_LABEL if self._is_multi else classification.SINGLE_LABEL
+        return classification.MULTI_LABEL if self.is_multi else classification.SINGLE_LABEL
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The wrong label with its score; the labels wrongly given or missed; or a number's absolute error."""
         logits = np.asarray(predictions)
-        if self.problem == "regression":
+        if self.is_regression:
             return list(map(self._number_example, records, gold, logits[:, 0].tolist()))
-        judge = self._set_example if self._is_multi else self._label_example
+        judge = self._set_example if self.is_multi else self._label_example
         return list(map(judge, records, gold, self.probabilities(logits)))
 
-    def _example(self, record: Record, **found: Any) -> Example:
-        text, pair = text_of(record, self.options.text_field, "--text-field"), self.options.pair_field
-        return Example(record, text, pair=text_of(record, pair, "--pair-field") if pair else None, **found)
+    def _example(self, record: Record, **values: Any) -> Example:
+        texts = [*self.texts(record).values(), None]
+        return Example(record, str(texts[0]), pair=texts[1], **values)
 
     def _number_example(self, record: Record, gold: float, predicted: float) -> Example:
         error = abs(predicted - gold)
         more = {"error": _score(error)}
         return self._example(record, gold=gold, predicted=_score(predicted), sure=error, more=more)
 
-    def _label_example(self, record: Record, gold: int, scores: "np.ndarray[Any, Any]") -> Example:
+    def _label_example(self, record: Record, gold: int, scores: Array) -> Example:
         best = int(scores.argmax())
         return self._example(
             record, gold=self.labels[gold], predicted=self.labels[best], right=best == gold,
             score=_score(scores[best]), sure=float(scores[best]), more={"gold_score": _score(scores[gold])},
         )  # fmt: skip
 
-    def _set_example(self, record: Record, gold: list[int], scores: "np.ndarray[Any, Any]") -> Example:
-        given = [int(i) for i in np.flatnonzero(scores >= self.threshold)]
+    def _set_example(self, record: Record, gold: list[int], scores: Array) -> Example:
+        above = [int(i) for i in np.flatnonzero(scores >= self.threshold)]
         margins = np.abs(scores - self.threshold)
-        wrong = sorted(set(gold) ^ set(given), key=lambda i: -margins[i])
+        wrong = sorted(set(gold) ^ set(above), key=lambda i: -margins[i])
         return self._example(
-            record, gold=[self.labels[i] for i in gold], predicted=[self.labels[i] for i in given], right=not wrong,
+            record, gold=[self.labels[i] for i in gold], predicted=[self.labels[i] for i in above], right=not wrong,
             sure=float(margins[wrong[0]] if wrong else margins.min()),
             more={"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}},
         )  # fmt: skip
@@ -184,10 +203,10 @@ class Task(BaseTask):
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The label and what it cost; the labels, and in memory all scores; or the number."""
         logits = np.asarray(predictions)
-        if self.problem == "regression":
+        if self.is_regression:
             return {"predicted": logits[:, 0].astype(np.float64).tolist()}
         scores = self.probabilities(logits)
-        if self._is_multi:
+        if self.is_multi:
             sets = [[self.labels[i] for i in np.flatnonzero(row)] for row in scores >= self.threshold]
             return {"given": sets, "scores": scores}
         losses = -np.log(np.maximum(scores[np.arange(len(gold)), list(gold)], np.finfo(np.float64).eps))
@@ -197,75 +216,54 @@ class Task(BaseTask):
         """The metrics of the problem's family."""
         from bertcli.metrics import classification
 
-        if self.problem == "regression":
+        if self.is_regression:
             return classification.weighted_regression(np.array(gold, np.float64), np.array(columns["predicted"]))
         named = columns["given"]
-        found = named if not self._is_multi else [label for labels in named for label in labels]
-        ids = {label: i for i, label in enumerate(dict.fromkeys([*self.labels, *found]))}  # another model has others
-        if self._is_multi:
-            given = indicators([[ids[label] for label in labels] for labels in named], len(ids))
-            return classification.weighted_multi_label(indicators(gold, len(ids)), given, columns.get("scores"))
-        given = np.array([ids[label] for label in named])
-        return classification.weighted_single_label(np.array(gold), given, np.array(columns["loss"]), len(ids))
+        names = named if not self.is_multi else [label for labels in named for label in labels]
+        ids = {label: i for i, label in enumerate(dict.fromkeys([*self.labels, *names]))}  # another model has others
+        if self.is_multi:
+            predicted = indicators([[ids[label] for label in labels] for labels in named], len(ids))
+            return classification.weighted_multi_label(indicators(gold, len(ids)), predicted, columns.get("scores"))
+        classes = np.array([ids[label] for label in named])
+        return classification.weighted_single_label(np.array(gold), classes, np.array(columns["loss"]), len(ids))
 
     @property
     def classifies(self) -> Literal["one", "several"] | None:
         """As many labels as a text may have; a number has no probability."""
-        if self.problem == "regression":
+        if self.is_regression:
             return None
-        return "several" if self._is_multi else "one"
+        return "several" if self.is_multi else "one"
 
-    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> "tuple[Array, Array]":
+    @property
+    def subject(self) -> str:
+        """A regression by what it does."""
+        return "this model predicts a number, which" if self.is_regression else self.name
+
+    def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """The logits with the class, or for multi-label the classes, of each text."""
         logits = np.asarray(predictions, np.float64)
-        return logits, indicators(gold, len(self.labels)) if self._is_multi else np.array(gold)
+        return logits, indicators(gold, len(self.labels)) if self.is_multi else np.array(gold)
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The label of each example; for multi-label each label, to be given or not."""
         from bertcli.metrics.calibration import Scored
 
-        if self.problem == "regression":
+        if self.is_regression:
             return None
         scores = self.probabilities(np.asarray(predictions))
-        if self._is_multi:
+        if self.is_multi:
             truth = indicators(gold, len(self.labels))
             return Scored("labels", scores.ravel(), truth.ravel(), int(truth.sum()))
-        right = np.array([bool(own.right) for own in examples])
+        right = np.array([bool(example.right) for example in examples])
         return Scored("texts", scores.max(1), right, len(examples))
 
 
-def indicators(sets: Sequence[Sequence[int]], labels: int) -> "np.ndarray[Any, Any]":
+def indicators(sets: Sequence[Sequence[int]], labels: int) -> Flags:
     """(N, L) of bool, from the label indices of each example."""
-    found = np.zeros((len(sets), labels), bool)
-    for row, ids in zip(found, sets, strict=True):
+    flags = np.zeros((len(sets), labels), bool)
+    for row, ids in zip(flags, sets, strict=True):
         row[list(ids)] = True
-    return found
-
-
-def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
-    """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
-    by_name = {label: i for i, label in enumerate(labels)}
-    if any(label.isdecimal() for label in labels):
-        return by_name
-    return {str(i): i for i in range(len(labels))} | by_name
-
-
-def label_name(value: Any) -> str:
-    """A label as a string, as config.json stores it: 1 and "1" are the same label, true is "true"."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (str, int)) and str(value).strip():
-        return str(value).strip()
-    raise RecordError(f"the label {value!r} is neither text nor an integer.")
-
-
-def label_names(value: Any, separator: str) -> list[str]:
-    """The labels of a multi-label record: a JSON list, or text with a separator; none at all is allowed."""
-    if isinstance(value, str):
-        value = [part for part in value.split(separator) if part.strip()]
-    if not isinstance(value, list):
-        raise RecordError(f"the labels {value!r} are neither a list nor text.")
-    return [label_name(item) for item in value]
+    return flags
 
 
 def _number(value: Any) -> float:

@@ -1,0 +1,97 @@
+"""What there is to explain of a record: the numbers in a model's outputs that made a decision.
+
+A target says where its numbers are, so that the same target scores the outputs of ONNX Runtime and, with gradients,
+those of torch. A number is the log-odds of a class: its logit less the log of the others' exponentials; for multi-label
+this is the logit itself, and a regression's number is taken as it is. Each task whose decisions can be explained has a
+class `Explaining` in its folder's explain.py.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bertcli.data.records import Record
+from bertcli.tasks.base import BaseTask, Outputs
+from bertcli.tokenizer import Features
+
+Source = tuple[int, int | None, float]  # window, token (None: of the whole), weight
+
+
+@dataclass(frozen=True)
+class Row:
+    """One choice of the model: the logits of an output, averaged over windows, of which `index` is the one chosen."""
+
+    output: str
+    index: int
+    sources: tuple[Source, ...]
+
+    def logits(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        """(S, L) of outputs (S, L), or (S, T, L) where the sources name tokens."""
+        parts = [
+            weight * (outputs[window][self.output] if token is None else outputs[window][self.output][:, token])
+            for window, token, weight in self.sources
+        ]
+        return torch.stack(parts).sum(0)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A decision: its name, and the rows that made it. shown: what else the user should see of it.
+
+    link: softmax where one of the logits is chosen, sigmoid where each stands alone, identity for a quantity.
+    temperature: what predict divides the logits by.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    link: Literal["softmax", "sigmoid", "identity"] = "softmax"
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
+
+    def score(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        """(S,): the mean log-odds of its rows, or the quantity."""
+        return torch.stack([self._score(row, outputs) for row in self.rows]).mean(0)
+
+    def share(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> float:
+        """The mean probability of its rows for the first of S, or the quantity."""
+        scores = [float(self._score(row, outputs)[0]) for row in self.rows]
+        shares = scores if self.link == "identity" else [0.5 * (1 + math.tanh(0.5 * score)) for score in scores]
+        return float(np.mean(shares))
+
+    def _score(self, row: Row, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        logits = row.logits(outputs) / self.temperature
+        chosen = logits[:, row.index]
+        if self.link != "softmax":
+            return chosen
+        others = torch.cat([logits[:, : row.index], logits[:, row.index + 1 :]], 1)
+        return chosen - others.logsumexp(1) if others.shape[1] else chosen
+
+    @property
+    def windows(self) -> set[int]:
+        """The windows that its rows look at."""
+        return {window for row in self.rows for window, _, _ in row.sources}
+
+
+class BaseExplaining(ABC):
+    """The decisions of a task that can be explained."""
+
+    def __init__(self, task: BaseTask) -> None:
+        self.task = task
+
+    @abstractmethod
+    def require(self, target: str | None) -> None:
+        """Raise UsageError where no record could have the target that a user asks for."""
+
+    @abstractmethod
+    def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
+        """The decisions of a record: those that `outputs` made, or the one that is asked for. Raises RecordError."""
+
+
+def shown_part(text: str, start: int, end: int) -> dict[str, Any]:
+    """A part of a text, as a target shows it; start and end in code points."""
+    return {"text": text[start:end], "start": start, "end": end}

@@ -1,0 +1,60 @@
+"""What decides an answer: where it starts and where it ends; no answer is at the first token."""
+
+import re
+from collections.abc import Sequence
+from itertools import product
+
+from bertcli.arrays import Arrays
+from bertcli.data.records import Record
+from bertcli.errors import RecordError
+from bertcli.tasks.base import Outputs
+from bertcli.tasks.explaining import BaseExplaining, Row, Target, shown_part
+from bertcli.tasks.question_answering import Task
+from bertcli.tokenizer import Features
+
+
+class Explaining(BaseExplaining):
+    """Two targets, start and end. The target that a user asks for is an answer in its words."""
+
+    task: Task
+
+    def require(self, target: str | None) -> None:
+        """Any text may be in a context."""
+
+    def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
+        """Of the predicted answer, or of the likeliest place of the one that is asked for."""
+        task, context, target = self.task, self.task.texts(record)["context"], target and target.strip()
+        spans = task.combine(features, outputs)
+        result = task.decode(record, spans)
+        if target is not None:
+            wishes = [match.span() for match in re.finditer(re.escape(target), context) if target]
+        else:
+            wishes = [(spans[0].start, spans[0].end)] if result["answer"] else []
+        candidates = [
+            (_odds(outputs[k], *pair), k, pair, wish)
+            for wish, (k, window) in product(wishes, enumerate(features.windows))
+            if (pair := _tokens(window.places or (), *wish))
+        ]
+        if target is not None and not candidates:
+            raise RecordError(f"'{target}' (--target) is not in the context.")
+        _, k, pair, wish = max(candidates) if candidates else (0.0, 0, (0, 0), None)
+        shown = shown_part(context, *wish) if wish else {"text": ""}
+        if wish and target is None:  # with the accents after its last token, as predict gives it
+            shown = {"text": result["answer"], "start": result["start"], "end": result["end"]}
+        return [
+            Target(side, (Row(f"{side}_logits", token, ((k, None, 1.0),)),), shown=shown)
+            for side, token in zip(("start", "end"), pair, strict=True)
+        ]
+
+
+def _tokens(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
+    """The first and the last token of a window that reach into a part of the context; None unless it is all there."""
+    inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start and last > first]
+    if not inside or offsets[inside[0]][0] > start or offsets[inside[-1]][1] < end:
+        return None
+    return inside[0], inside[-1]
+
+
+def _odds(output: Arrays, start: int, end: int) -> float:
+    starts, ends = output["start_logits"], output["end_logits"]
+    return float(starts[start] - starts[0] + ends[end] - ends[0])

@@ -1,0 +1,149 @@
+"""The spans of a context: the best by a window's logits, and those of labelled answers with what is odd about them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import combining
+
+import numpy as np
+
+from bertcli.arrays import Arrays
+from bertcli.errors import RecordError
+from bertcli.tokenizer import Window
+
+LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
+ZERO_WIDTH = "\u200d\ufe0f"  # what joins emoji, and asks for their colours
+NO_ANSWER = (-1, -1)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a context, in code points. score: log-odds against no answer in its window."""
+
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What a labelled question allows. target: (start, end) to train on, NO_ANSWER, or None where no answer is found.
+
+    answers: none where there is no answer. moved, lost: answers that are not at their stated offset, or nowhere.
+    """
+
+    context: str
+    answers: tuple[str, ...]
+    target: tuple[int, int] | None
+    moved: int = 0
+    lost: int = 0
+
+
+def rank(span: Span) -> tuple[float, int, int]:
+    """By score, of equal ones the first in the text."""
+    return -span.score, span.start, span.end
+
+
+def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, int, int]]:
+    """The best spans of a window: of tokens of the context only, at most LONGEST, with some letter at each end."""
+    offsets = np.asarray(window.places)  # (T, 2)
+    tokens = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
+    if not len(tokens):
+        return []
+    starts, ends = (output[name].astype(np.float64) for name in ("start_logits", "end_logits"))
+    padded = np.concatenate([(ends - ends[0])[tokens], np.full(LONGEST - 1, -np.inf)])
+    scores = (starts - starts[0])[tokens][:, None] + np.lib.stride_tricks.sliding_window_view(padded, LONGEST)
+    flat = scores.ravel()  # of token i and the k-th after it at i * LONGEST + k
+    best = np.argpartition(-flat, min(count, len(flat)) - 1)[:count]
+    best = best[np.isfinite(flat[best])]
+    first, last = tokens[best // LONGEST], tokens[best // LONGEST + best % LONGEST]
+    return list(zip(flat[best].tolist(), offsets[first, 0].tolist(), offsets[last, 1].tolist(), strict=True))
+
+
+def distinct(context: str, spans: Sequence[Span]) -> list[Span]:
+    """The spans with whole characters at their end, the best of those that are then the same."""
+    best: dict[tuple[int, int], float] = {}
+    for span in spans:
+        best.setdefault((span.start, whole(context, span.end)), span.score)
+    return [Span(score, *position) for position, score in best.items()]
+
+
+def whole(text: str, end: int) -> int:
+    """The end of the character that a person sees: accents and joiners after it belong to it."""
+    while end < len(text) and (combining(text[end]) or text[end] in ZERO_WIDTH):
+        end += 1
+    return end
+
+
+def gold_of(context: str, value: Any) -> Gold:
+    """The answers of a question: texts with stated offsets, as SQuAD or Hugging Face's data sets write them, or bare
+    texts.
+
+    Raises RecordError for what is no answer.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+        texts, starts = value["text"], value.get("answer_start") or [None] * len(value["text"])
+        if not isinstance(starts, list) or len(starts) != len(texts):
+            raise RecordError(f"{value!r}: as many answer_start as text are needed.")
+        value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    answers = [_answer(item) for item in (value if isinstance(value, list) else [value])]
+    if not answers:
+        return Gold(context, (), NO_ANSWER)
+    positions = [position_of(context, text, start) for text, start in answers]
+    known = [position for position in positions if position is not None]
+    moved = sum(
+        position is not None and start is not None and position[0] != start
+        for position, (_, start) in zip(positions, answers, strict=True)
+    )
+    target = Counter(known).most_common(1)[0][0] if known else None
+    return Gold(context, tuple(text for text, _ in answers), target, moved, len(positions) - len(known))
+
+
+def _answer(item: Any) -> tuple[str, int | None]:
+    if isinstance(item, str):
+        return item, None
+    fields = item if isinstance(item, Mapping) else {}
+    text, start = fields.get("text"), fields.get("answer_start", fields.get("start"))
+    if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
+        raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
+    return text, start
+
+
+def position_of(context: str, text: str, start: int | None) -> tuple[int, int] | None:
+    """Where the text is in the context, nearest to its stated offset; None where it is not."""
+    stated = start or 0
+    if not text.strip():
+        return None
+    if context.startswith(text, stated) and stated >= 0:
+        return stated, stated + len(text)
+    before, after = context.rfind(text, 0, max(stated, 0) + len(text)), context.find(text, max(stated, 0))
+    starts = [i for i in (before, after) if i >= 0]
+    if not starts:
+        return None
+    nearest = min(starts, key=lambda i: abs(i - stated))
+    return nearest, nearest + len(text)
+
+
+# What `check` doubts.
+
+
+def lost_answers(gold: Gold) -> Iterator[tuple[str, str]]:
+    """Answers that are not where they are said to be, or nowhere."""
+    shown = ", ".join(f"'{answer:.40}'" for answer in dict.fromkeys(gold.answers))
+    if gold.lost:
+        yield "lost-answer", f"{gold.lost} of {len(gold.answers)}: {shown}"
+    if gold.moved:
+        nearest = f"; the nearest is at {gold.target[0]}" if gold.target and len(gold.answers) == 1 else ""
+        yield "misplaced-answer", f"{gold.moved} of {len(gold.answers)}: {shown}{nearest}"
+
+
+def cut_tokens(gold: Gold, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    """An answer that begins or ends inside a token. offsets: of all tokens of its context."""
+    if gold.target is None or gold.target == NO_ANSWER:
+        return
+    start, end = gold.target
+    touched = [offset for offset in offsets if offset[0] < end and offset[1] > start]
+    if touched and (touched[0][0] < start or touched[-1][1] > end):
+        around = gold.context[touched[0][0] : touched[-1][1]]
+        yield "answer-border", f"'{gold.context[start:end]:.40}' in '{around:.60}'"

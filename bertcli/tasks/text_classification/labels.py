@@ -1,0 +1,134 @@
+"""The labels of texts: names, lists of names or numbers; which of the three data has; what is odd among them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError, UsageError
+from bertcli.model import Model
+from bertcli.tasks.labels import Decision, LabelSettings, label_config
+
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
+PROBLEMS: Mapping[str, Problem] = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
+INTEGER = re.compile(r"[+-]?\d+")
+DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
+NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
+
+
+def problem_of(config: Mapping[str, Any]) -> Problem:
+    """The kind of problem a Hugging Face config describes; a single output without more is a regression."""
+    stated: Problem | None = config.get("problem_type")
+    if stated:
+        return stated
+    return "regression" if len(config.get("id2label") or "12") == 1 else "single_label_classification"
+
+
+def label_name(value: Any) -> str:
+    """A label as a string, as config.json stores it: 1 and "1" are the same label, true is "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int)) and str(value).strip():
+        return str(value).strip()
+    raise RecordError(f"the label {value!r} is neither text nor an integer.")
+
+
+def label_names(value: Any, separator: str) -> list[str]:
+    """The labels of a multi-label record: a JSON list, or text with a separator; none at all is allowed."""
+    if isinstance(value, str):
+        value = [part for part in value.split(separator) if part.strip()]
+    if not isinstance(value, list):
+        raise RecordError(f"the labels {value!r} are neither a list nor text.")
+    return [label_name(item) for item in value]
+
+
+def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
+    """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
+    by_name = {label: i for i, label in enumerate(labels)}
+    if any(label.isdecimal() for label in labels):
+        return by_name
+    return {str(i): i for i in range(len(labels))} | by_name
+
+
+def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+    """One label, several, or a number, and the order of the labels: given, else the base model's, else sorted.
+
+    Raises UsageError where there is nothing to learn.
+    """
+    problem, reason = _problem(settings, records)
+    if problem == "regression":
+        return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
+    names = names_in(records, problem, settings)
+    if len(names) < 2 and problem == "single_label_classification":
+        raise UsageError(f"all {len(records):,} training records have the label '{names[0]}'; two classes are needed.")
+    if not names:
+        raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
+    is_same_problem = base.head == "SequenceClassification" and problem_of(base.config) == problem
+    labels, why = names, "sorted, from the training data"
+    if settings.labels:
+        labels, why = list(settings.labels), "as given by --labels"
+    elif is_same_problem and set(names) <= set(base.labels):
+        labels, why = base.labels, "those of the base model"
+    return Decision(problem, labels, reason, why, config=label_config(labels, problem))
+
+
+def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Problem, str]:
+    values = [_value(record, settings) for record in records]
+    if settings.problem != "auto":
+        return PROBLEMS[settings.problem], "asked for"
+    if all(isinstance(value, list) for value in values):
+        return "multi_label_classification", "every label is a list"
+    if all(_is_decimal(value) for value in values):
+        return "regression", "every label is a number with a decimal point"
+    return "single_label_classification", "the labels are neither lists nor all decimal numbers"
+
+
+def _value(record: Record, settings: LabelSettings) -> Any:
+    return lookup(record.fields, settings.options.label_field, "--label-field")
+
+
+def _is_decimal(value: Any) -> bool:
+    """Whether a label is a number with a decimal point, in JSON or as text."""
+    return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
+
+
+def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -> list[str]:
+    """The distinct label names, sorted; integers by their value. Labels that are no names are left to Task.label."""
+    names: set[str] = set()
+    for record in records:
+        try:
+            value = _value(record, settings)
+            is_set = problem == "multi_label_classification"
+            names.update(label_names(value, settings.options.label_separator) if is_set else [label_name(value)])
+        except RecordError:
+            continue
+    return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
+
+
+def mixed(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
+    """A label that is no list, or has no decimal point, among labels that are or have: it makes classes of them all."""
+    sorts = [(record, _sort(record.fields.get(field))) for record in records]
+    counts = Counter(sort for _, sort in sorts)
+    usual = max(("list", "decimal number"), key=lambda sort: counts[sort])
+    least = max(NEARLY_ALL * (len(sorts) - counts["integer"]), len(sorts) / 2)  # 4 among 3.5 and 2.25 is not rare
+    if not least <= counts[usual] < len(sorts):
+        return
+    for record, sort in sorts:
+        if sort != usual:
+            article = "an" if sort == "integer" else "a"
+            shown = f"{record.fields.get(field)!r:.60} is {article} {sort}"
+            message = f"{shown}, {counts[usual]:,} of {len(sorts):,} are a {usual}"
+            yield record, "mixed-labels", RecordError(message)
+
+
+def _sort(value: Any) -> str:
+    if isinstance(value, list):
+        return "list"
+    if _is_decimal(value):
+        return "decimal number"
+    return "integer" if INTEGER.fullmatch(str(value)) else "name"

@@ -1,0 +1,62 @@
+"""What decides an entity: the tags of its words, each at its first piece."""
+
+import numpy as np
+
+from bertcli.data.records import Record
+from bertcli.errors import UsageError
+from bertcli.metrics import entities
+from bertcli.tasks.base import Outputs
+from bertcli.tasks.explaining import BaseExplaining, Row, Source, Target, shown_part
+from bertcli.tasks.token_classification import Task
+from bertcli.tokenizer import Features
+
+
+class Explaining(BaseExplaining):
+    """A target for each entity."""
+
+    task: Task
+
+    def require(self, target: str | None) -> None:
+        """Raise UsageError for what is no type of the model."""
+        types = sorted({label.removeprefix("B-") for label in self.task.labels if label.startswith("B-")})
+        if target is not None and target not in types:
+            raise UsageError(f"unknown type '{target}'; the model's types are: {', '.join(types)}.")
+
+    def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
+        """Each entity by the tags of its words; of the type asked for, or else the word that is nearest to one."""
+        task = self.task
+        text, offsets = task.words(record)
+        sources = _sources(features)
+        logits = task.combine(features, outputs)
+        tags, _ = task.tag(logits, len(offsets))
+        spans = [span for span in entities.spans(tags) if target in (None, span.type)]
+        if target and not spans and sources:
+            index = task.index[f"B-{target}"]
+            best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
+            tags[best] = f"B-{target}"
+            spans = [entities.Span(best, best + 1, target)]
+        return [
+            Target(
+                span.type,
+                tuple(
+                    Row("logits", task.index[tags[i]], (sources[i],))
+                    for i in range(span.start, span.end)
+                    if i in sources
+                ),
+                shown=shown_part(text, offsets[span.start][0], offsets[span.end - 1][1]),
+                temperature=task.temperature,
+            )
+            for span in spans
+        ]
+
+
+def _sources(features: Features) -> dict[int, Source]:
+    """Where each word's first piece is, in the window that shows most around it, as Task.combine takes it."""
+    margins: dict[int, int] = {}
+    sources: dict[int, Source] = {}
+    for k, window in enumerate(features.windows):
+        for token, word in enumerate(window.words or ()):
+            margin = min(token, len(window.ids) - 1 - token)
+            if word >= 0 and margin > margins.get(word, -1):
+                margins[word], sources[word] = margin, (k, token, 1.0)
+    return sources

@@ -1,0 +1,189 @@
+"""The entities of labelled records: `tokens` with `tags` in any scheme, or a text with `entities`.
+
+Also decides which labels a model of them has, and says what is odd about them. Imports no torch.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError, UsageError
+from bertcli.metrics import entities
+from bertcli.metrics.entities import OUTSIDE, SCHEMES, Scheme, Span
+from bertcli.model import Model
+from bertcli.tasks.labels import Decision, LabelSettings, label_config
+
+Entity = tuple[int, int, str]  # start and end in code points, and the type
+
+
+@dataclass(frozen=True)
+class Gold:
+    """A tag id for each word, IGNORED in training where no tag is right.
+
+    lost: the types of entities that no words make up, or that overlap another: none can be found.
+    """
+
+    tags: list[int]
+    lost: tuple[str, ...] = ()
+
+
+def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:
+    """The entities of a record with tokens and tags, one tag for each token. Raises RecordError.
+
+    scheme: any but auto refuses tags that it would not write so.
+    """
+    tags = tags_of(record, field)
+    require_none((i, fault) for i, tag in enumerate(tags) if (fault := entities.fault(tag)))
+    spans = entities.spans(tags)
+    if scheme == "auto":
+        return spans
+    expected = entities.tags(spans, len(tags), scheme)  # type: ignore[arg-type]
+    require_none(
+        (i, f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
+        for i, (tag, other) in enumerate(zip(tags, expected, strict=True))
+        if tag != other
+    )
+    return spans
+
+
+def require_none(faults: Iterable[tuple[int, str]]) -> None:
+    """Raise RecordError with all of the faults, each at its token, unless there are none."""
+    if listed := list(faults):
+        raise RecordError(listed[0][1], listed)
+
+
+def tags_of(record: Record, field: str) -> list[str]:
+    """The tags of a record with tokens. Raises RecordError unless there is one for each token."""
+    name = field if field in record.fields else "tags"
+    tags = lookup(record.fields, name, "--label-field")
+    if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+        raise RecordError(f"field '{name}' is not a list of tags.")
+    if len(tags) != len(record.fields["tokens"]):
+        raise RecordError(f"{len(tags)} tags for {len(record.fields['tokens'])} tokens.")
+    return tags
+
+
+def spans_of_text(record: Record, length: int, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Span]]:
+    """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
+
+    The latter, over all words that they touch, begin or end inside a word, or overlap one that begins before or is
+    longer. Raises RecordError for what is no entity of a text of that length.
+    """
+    whole: list[Span] = []
+    lost: list[Span] = []
+    for start, end, label in in_text_order(record):
+        if not 0 <= start < end <= length:
+            raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
+        touched = [i for i, (begins, ends) in enumerate(words) if begins < end and ends > start]
+        span = Span(touched[0], touched[-1] + 1, label) if touched else Span(0, 0, label)
+        is_whole = touched and (words[touched[0]][0], words[touched[-1]][1]) == (start, end)
+        is_free = not whole or span.start >= whole[-1].end
+        (whole if is_whole and is_free else lost).append(span)
+    return whole, lost
+
+
+def in_text_order(record: Record) -> list[Entity]:
+    """The `entities` of a record, of those that begin together the longer one first. Raises RecordError."""
+    return sorted(entities_of(record), key=lambda entity: (entity[0], -entity[1]))
+
+
+def entities_of(record: Record) -> list[Entity]:
+    """The `entities` of a record as start, end and type. Raises RecordError."""
+    if "entities" not in record.fields:
+        there = ", ".join(record.fields) or "nothing"
+        raise RecordError(
+            f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); --input-format conll reads columns."
+        )
+    items = record.fields["entities"]
+    if not isinstance(items, list):
+        raise RecordError("field 'entities' is not a list.")
+    return [_entity(item) for item in items]
+
+
+def _entity(item: Any) -> Entity:
+    try:
+        values = [item["start"], item["end"], item.get("type") or item["label"]] if isinstance(item, Mapping) else item
+        start, end, label = values
+    except (KeyError, TypeError, ValueError):
+        raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
+        raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
+    return start, end, label
+
+
+def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
+    """IOB2 labels of the entity types given, of the base model's where they cover the data, else of the data's.
+
+    Raises UsageError where there is no entity to learn.
+    """
+    types = types_in(records, settings)
+    if not types:
+        raise UsageError("no training record has an entity; at least one type is needed.")
+    why = "as given by --labels" if settings.labels else "sorted types of the data"
+    labels = ["O", *(f"{prefix}-{label}" for label in settings.labels or types for prefix in "BI")]
+    if not settings.labels and base.head == "TokenClassification" and set(labels) <= set(base.labels):
+        labels, why = base.labels, "those of the base model"
+    scheme = settings.options.scheme if settings.options.scheme != "auto" else _usual_scheme(records, settings)
+    return Decision("token_classification", labels, f"tags in {scheme.upper()}", why, config=label_config(labels))
+
+
+def _usual_scheme(records: Iterable[Record], settings: LabelSettings) -> str:
+    tagged = (record for record in records if "tokens" in record.fields)
+    with suppress(RecordError):  # Task.label says where
+        return entities.recognise(tags_of(record, settings.options.label_field) for record in tagged)
+    return "iob2"
+
+
+def types_in(records: Iterable[Record], settings: LabelSettings) -> list[str]:
+    """The entity types, sorted, whatever the words are. Records whose tags are none are left to Task.label."""
+    types: set[str] = set()
+    for record in records:
+        with suppress(RecordError):
+            if "tokens" in record.fields:
+                types.update(span.type for span in spans_of_tags(record, settings.options.label_field))
+            else:
+                types.update(label for _, _, label in entities_of(record))
+    return sorted(types)
+
+
+# What `check` doubts.
+
+
+def misplaced(record: Record, text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    """The entities of a text that `spans_of_text` gives up, each with its reason."""
+    begins, ends = {start for start, _ in words}, {end for _, end in words}
+    covered = 0
+    for start, end, label in in_text_order(record):
+        shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
+        if start not in begins or end not in ends:
+            touched = [word for word in words if word[0] < end and word[1] > start]
+            around = text[touched[0][0] : touched[-1][1]] if touched else ""
+            yield "misplaced-entity", f"{shown}, in '{around:.60}'"
+        elif start < covered:
+            yield "overlapping-entity", shown
+        else:
+            covered = end
+
+
+def breaks_of_scheme(records: Iterable[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
+    """The records with tokens whose tags break the scheme which most of them keep."""
+    tagged = [record for record in records if "tokens" in record.fields]
+    schemes = [_schemes(tags_of(record, field)) for record in tagged]
+    votes = Counter(scheme for possible in schemes for scheme in possible)
+    usual = max(SCHEMES, key=lambda scheme: votes[scheme])
+    for record, possible in zip(tagged, schemes, strict=True):
+        if usual not in possible:
+            try:
+                spans_of_tags(record, field, usual)
+            except RecordError as error:
+                yield record, "tag-scheme", error
+
+
+def _schemes(tags: Sequence[str]) -> list[Scheme]:
+    """Those in which these tags could be written."""
+    plain = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in tags]
+    spans = entities.spans(plain)
+    return [scheme for scheme in SCHEMES if entities.tags(spans, len(plain), scheme) == plain]
