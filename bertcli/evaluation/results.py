@@ -69,20 +69,16 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """Differences with intervals and p-values, and the places of what changed."""
         differences = {
-            name: {"value": change.value, "interval": [change.interval.low, change.interval.high],
-                   "p_value": change.p_value}
-            for name, change in self.differences.items()
-        }  # fmt: skip
+            name: {"value": one.value, "interval": [one.interval.low, one.interval.high], "p_value": one.p_value}
+            for name, one in self.differences.items()
+        }
         if self.mcnemar_p is None:
             return {"other": self.other, "differences": differences}
-        fixed, broken = (
-            [{"place": change.example.place, **change.example.shown, "before": change.before} for change in changes]
-            for changes in (self.fixed, self.broken)
-        )
-        return {
-            "other": self.other, "differences": differences, "mcnemar_p": self.mcnemar_p,
-            "fixed": fixed, "broken": broken,
-        }  # fmt: skip
+        turned = {
+            name: [{"place": one.example.place, **one.example.shown, "before": one.before} for one in changes]
+            for name, changes in (("fixed", self.fixed), ("broken", self.broken))
+        }
+        return {"other": self.other, "differences": differences, "mcnemar_p": self.mcnemar_p, **turned}
 
 
 @dataclass(frozen=True)
