@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
-PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "errors"}
+PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
     "cli": PLAIN | {
@@ -18,18 +18,18 @@ MAY_IMPORT = {
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "known_words"},
-    "training": MODELS | {"training", "evaluation", "pretraining"},
+    "training": MODELS | {"training", "evaluation", "inference", "pretraining"},
     "evaluation": MODELS | {"evaluation", "inference"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"export"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
-    "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "errors"},
+    "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option", "errors"},
     "backends": {"arrays", "backends", "device", "model", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
     "tokenizer": {"arrays", "known_words", "errors"}, "known_words": set(),
-    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(),
+    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

@@ -30,7 +30,7 @@ class Commands(click.Group):
         """Import one command; None for an unknown name, which click turns into its "did you mean"."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = registry.load("cli/commands", cmd_name).command
+        command: click.Command = getattr(registry.load("cli/commands", cmd_name), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

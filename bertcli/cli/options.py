@@ -1,18 +1,32 @@
-"""Options that several commands share, each defined once, and the Command class that reads BERTCLI_… variables."""
+"""Commands from dataclasses: a field is an option, its type says how it is read, and the body gets an object of them.
 
-from collections.abc import Callable
-from typing import Any
+    @dataclass(frozen=True, kw_only=True)
+    class Predict(Reading, Request):
+        force: bool = option(False, "Replace an existing --output.")
+
+    @command("files model text_field force", EXAMPLES)
+    def predict(voice: Voice, options: Predict) -> int:
+
+The classes of the library that the command extends bring their options along, each with its default and its help.
+Knows click and no command. Try: bertcli predict --help
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
 from bertcli import registry
-from bertcli.cli import config
-from bertcli.cli.console import Voice
-from bertcli.device import KINDS
-from bertcli.inference.batching import BATCH_TOKENS
+from bertcli.cli.terminal import Voice
+from bertcli.errors import UsageError
+from bertcli.option import Option, option
 
-Function = Callable[..., Any]
-Decorator = Callable[[Function], Function]
+NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(click.Command):
@@ -22,12 +36,12 @@ class Command(click.Command):
     """
 
     def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
-        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 100})
+        kwargs.setdefault("context_settings", {**HELP, "max_content_width": 100})
         super().__init__(*args, **kwargs)
-        for option in self.params:
-            if isinstance(option, click.Option) and option.envvar is None and option.name != "help":
-                name = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
-                option.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
+        for parameter in self.params:
+            if isinstance(parameter, click.Option) and parameter.envvar is None and parameter.name != "help":
+                name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
+                parameter.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples as they stand, not re-wrapped."""
@@ -37,215 +51,142 @@ class Command(click.Command):
                     formatter.write(f"  {line.strip()}\n")
 
 
-def choose_task(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def command(
+    names: str, examples: str, extra: Sequence[click.Option] = (), **attributes: Any
+) -> Callable[[Callable[[Voice, Any], int]], click.Command]:
+    """Make a command of a function, of its name, with its docstring for --help.
+
+    names: the fields of its options class that are offered, in the order of --help. extra: more options, after them.
+    """
+
+    def decorate(body: Callable[[Voice, Any], int]) -> click.Command:
+        options = body.__annotations__["options"]
+
+        def run(verbose: bool, quiet: bool, **values: Any) -> int:
+            return body(Voice(verbose, quiet), options(**values))
+
+        common = parameters(Common, "config verbose quiet")
+        params = [*parameters(options, names), *extra, *common]
+        return Command(body.__name__, callback=run, params=params, help=body.__doc__, epilog=examples, **attributes)
+
+    return decorate
+
+
+def parameters(options: type, names: str) -> list[click.Parameter]:
+    """Click's view of the named fields of a dataclass."""
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    return [_parameter(fields[name]) for name in names.split()]
+
+
+def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
+    """A bool is a flag, a Literal a choice, and a `tuple[str, ...]` may be repeated."""
+    option: Option = field.metadata["option"]
+    union = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
+    (kind, *_) = [part for part in union if part is not NoneType]
+    is_flag, many = kind is bool, field.type == tuple[str, ...]
+    attributes: dict[str, Any] = {"type": option.type or _type(kind, option)}
+    if option.is_argument:
+        attributes |= {"nargs": -1 if many else 1, "required": field.default is dataclasses.MISSING}
+        return click.Argument([field.name], metavar=option.metavar, **attributes)
+    if is_flag:
+        attributes = {"is_flag": True}
+    if field.default is dataclasses.MISSING:
+        attributes["required"] = True
+    elif is_flag or field.default not in (None, ()):
+        attributes |= {"default": field.default, "show_default": not is_flag}
+    text = option.text
+    if option.room == "tasks":
+        text = text.format(choices=", ".join(registry.names("tasks")))
+        attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
+    flags = option.flags.split()
+    if not any(flag.startswith("--") for flag in flags):
+        flags.append(f"--{field.name.replace('_', '-')}")
+    attributes |= {"multiple": many, "metavar": option.metavar, "help": text, **option.more}
+    return click.Option([field.name, *flags], **attributes)
+
+
+def _type(kind: Any, option: Option) -> Any:
+    """How the text of an option is read, as its field's type and bounds say; None for text as it is."""
+    if option.choices or get_origin(kind) is Literal:
+        return click.Choice(option.choices or get_args(kind))
+    if option.room and option.room != "tasks":
+        auto = ["auto"] if option.room == "backends" else []
+        return click.Choice([*auto, *registry.names(option.room)])
+    lowest = option.least if option.above is None else option.above
+    highest = option.most if option.below is None else option.below
+    if lowest is None:
+        return kind if kind in (int, float) else None
+    number: Any = click.IntRange if kind is int else click.FloatRange
+    return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
+
+
+def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Turn a task's alias into its name."""
-    if value is None:
-        return None
-    name: str = registry.load("tasks", value).Task.name
-    return name
+    return value if value is None else str(registry.load("tasks", value).Task.name)
 
 
-def group(*decorators: Decorator) -> Decorator:
-    """Several option decorators as one, listed in --help in the order given."""
-
-    def apply(function: Function) -> Function:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
+def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in registry.names("tasks") if name.startswith(incomplete)]
 
 
-def setting_of(settings: type[Any]) -> Callable[..., Decorator]:
-    """setting(flag, kind, help): an option for one field of a settings class, with its default, which --help shows."""
-
-    def setting(flag: str, values: Any, text: str, **more: Any) -> Decorator:
-        value = settings.__dataclass_fields__[flag.lstrip("-").replace("-", "_")].default
-        shown = more.pop("show_default", value is not None)
-        return click.option(flag, type=values, default=value, show_default=shown, help=text, **more)
-
-    return setting
+def spelt(options: Any) -> dict[str, object]:
+    """The options of the running command by name; those of the command line first, as click has them."""
+    names = click.get_current_context().params
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 
-def voice(function: Function) -> Function:
-    """-v, -q and --config; the command gets one `voice` argument for the first two."""
-    from functools import wraps
+def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
+    """Callback of --config: the values of a YAML file become the defaults of the command's options.
 
-    @wraps(function)
-    def with_voice(*args: Any, verbose: bool, quiet: bool, **kwargs: Any) -> Any:
-        return function(*args, voice=Voice(verbose, quiet), **kwargs)
-
-    return group(
-        click.option(
-            "--config",
-            expose_value=False,
-            is_eager=True,
-            callback=config.apply,
-            metavar="FILE",
-            help="YAML file with defaults for these options.",
-        ),
-        click.option(
-            "-v", "--verbose", is_flag=True, help="Say what is chosen and why, also when stderr is no terminal."
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    )(with_voice)
-
-
-model = click.option(
-    "-m", "--model", metavar="MODEL", help="Model directory or Hub name.  [default: the embedded model]"
-)
-task = click.option(
-    "-t",
-    "--task",
-    metavar="TASK",
-    callback=choose_task,
-    help=f"One of {', '.join(registry.names('tasks'))}; needed only where the model does not say.",
-    shell_complete=lambda ctx, param, incomplete: [n for n in registry.names("tasks") if n.startswith(incomplete)],
-)
-device = group(
-    click.option("--device", type=click.Choice(KINDS), default="auto", show_default=True, help="Where to compute."),
-    click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]"),
-)
-track = click.option(
-    "--track",
-    type=click.Choice(["tensorboard"]),
-    help="Send losses and metrics there too; DIR/log.jsonl has them anyway.",
-)
-page = click.option(
-    "--report",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write an HTML page that needs no network: curves, tables, and examples to search.",
-)
-engine = group(
-    click.option(
-        "--backend",
-        type=click.Choice(["auto", *registry.names("backends")]),
-        default="auto",
-        show_default=True,
-        help="Inference engine; auto takes onnx on a CPU when the model has ONNX files.",
-    ),
-    device,
-    click.option(
-        "--precision",
-        type=click.Choice(["auto", "int8", "bf16", "fp32"]),
-        default="auto",
-        show_default=True,
-        help="auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32.",
-    ),
-    click.option(
-        "--batch-tokens",
-        type=click.IntRange(1),
-        default=BATCH_TOKENS,
-        show_default=True,
-        help="Most tokens in a batch.",
-    ),
-)
-report = click.option(
-    "-f",
-    "--format",
-    "output_format",
-    type=click.Choice(["rich", "json"]),
-    help="[default: rich on a terminal, else json]",
-)
-reading = group(
-    click.option(
-        "--input-format",
-        type=click.Choice(registry.names("data/input_formats")),
-        help="[default: by file extension, else lines]",
-    ),
-    click.option("--columns", metavar="NAMES", help="Comma-separated names for a CSV or TSV file without a header."),
-    click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the input."),
-)
-fields = group(
-    click.option(
-        "--text-field",
-        default="text",
-        show_default=True,
-        metavar="NAME",
-        help="Field or column with the text; a.b goes inside.",
-    ),
-    click.option("--pair-field", metavar="NAME", help="Field with the second text of a pair."),
-)
-scheme = click.option(
-    "--scheme",
-    type=click.Choice(["auto", "iob1", "iob2", "bioes", "io"]),
-    default="auto",
-    show_default=True,
-    help="How the data's entity tags are written; auto reads all of these, the others refuse what differs.",
-)
-labels = group(
-    click.option(
-        "--label-field", default="label", show_default=True, metavar="NAME", help="Field with the label or labels."
-    ),
-    click.option(
-        "--label-separator",
-        default=",",
-        show_default=True,
-        metavar="TEXT",
-        help="Between several labels in one CSV or TSV cell.",
-    ),
-    scheme,
-)
+    Keys are option names; a key that names a command holds options for that command alone, so the `bertcli.yaml` of a
+    trained model is itself a config file. Flags and BERTCLI_… variables win over it.
+    """
+    if path is None:
+        return
+    values = _read(path)
+    commands = registry.names("cli/commands")
+    name = ctx.command_path.split()[1]  # of `bertcli tokenizer train` its group
+    special = values.get(name) or {}
+    if not isinstance(special, Mapping):
+        raise UsageError(f"{path}: '{name}' holds no options.")
+    shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
+    known = {_key(flag): p.name for p in ctx.command.params for flag in [*p.opts, p.name or ""]}
+    ctx.default_map = {}
+    for key, value in {**shared, **special}.items():
+        if _key(str(key)) not in known:
+            close = get_close_matches(_key(str(key)), known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else f". The options are: {', '.join(sorted(known))}."
+            raise UsageError(f"{path}: unknown key '{key}'{hint}")
+        ctx.default_map[known[_key(str(key))]] = value
 
 
-class Threshold(click.ParamType[Any]):
-    """A number, or `auto`."""
-
-    name = "NUMBER|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse it."""
-        try:
-            return value if value == "auto" else float(value)
-        except ValueError:
-            self.fail(f"'{value}' is neither a number nor `auto`.", param, ctx)
+def _key(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
 
 
-question = click.option("--question", metavar="TEXT", help="Ask this of every record; its text is the context.")
-language = click.option(
-    "--language",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    show_default=True,
-    help="Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.",
-)
-mask = click.option("--mask", metavar="TOKEN", help="Accept this for the model's own mask token.")
-long = click.option(
-    "--long",
-    type=click.Choice(["window", "truncate", "error"]),
-    default="window",
-    show_default=True,
-    help="Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
-)
-cased = click.option(
-    "--uncased/--cased",
-    "lowercase",
-    default=True,
-    help="Whether a vocabulary that is trained drops case and accents as BERT's does.  [default: uncased]",
-)
-corpus = group(
-    click.argument("corpus", nargs=-1, required=True, type=click.Path()),
-    click.option(
-        "--text-field",
-        default="text",
-        show_default=True,
-        metavar="NAME",
-        help="Field or column with the text of JSONL, CSV and TSV, where a record is a document; a.b goes inside.",
-    ),
-    click.option(
-        "--document-per",
-        type=click.Choice(["blank-line", "file", "line"]),
-        default="blank-line",
-        show_default=True,
-        help="What parts the documents of plain text.",
-    ),
-    click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text."),
-    click.option(
-        "--on-error",
-        type=click.Choice(["skip", "fail"]),
-        default="skip",
-        show_default=True,
-        help="A line or record that cannot be read: left out and counted, or the end of the run.",
-    ),
-)
+def _read(path: str) -> Mapping[Any, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(values, dict | None):
+        raise UsageError(f"{path}: the file must hold `option: value` lines.")
+    return values or {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """What every command has besides its own options."""
+
+    config: str | None = option(
+        None,
+        "YAML file with defaults for these options.",
+        "FILE",
+        more={"expose_value": False, "is_eager": True, "callback": apply_config},
+    )
+    verbose: bool = option(False, "Say what is chosen and why, also when stderr is no terminal.", flags="-v")
+    quiet: bool = option(False, "Say nothing but errors.", flags="-q")

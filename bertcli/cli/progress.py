@@ -5,10 +5,10 @@ Now and then a step has a line too where there is no terminal. Try: bertcli fine
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from bertcli.cli.console import Voice
-from bertcli.cli.sparkline import ASCII, BLOCKS, Series
+from bertcli.cli.terminal import Voice
 from bertcli.device import Device
 
 if TYPE_CHECKING:
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     from bertcli.pretraining.build import Reading
     from bertcli.training.loop import Eval, Step
+    from bertcli.training.run import Note
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 WIDEST, NARROWEST = 60, 8  # cells of a curve
 GAP = "  "
+MOST = 256  # stretches of a curve that are kept: more than a terminal is wide
+BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 
 
 def figures(step: "Step") -> list[str]:
@@ -40,6 +43,37 @@ def left(step: "Step") -> str:
 def scalars(metrics: Mapping[str, Any]) -> str:
     """The numbers of a metrics dict on one line."""
     return GAP.join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
+
+
+class Series:
+    """Numbers as they come, kept as the means of at most MOST stretches of equal length."""
+
+    def __init__(self) -> None:
+        self.means: list[float] = []
+        self.stretch = 1  # numbers in a mean
+        self.rest: list[float] = []  # of the stretch that is not full
+
+    def add(self, value: float) -> None:
+        """Take the next number."""
+        self.rest.append(value)
+        if len(self.rest) == self.stretch:
+            self.means.append(_mean(self.rest))
+            self.rest = []
+        if len(self.means) == MOST:
+            self.means = [_mean(self.means[i : i + 2]) for i in range(0, MOST, 2)]
+            self.stretch *= 2
+
+    def draw(self, width: int, blocks: str = BLOCKS) -> str:
+        """At most `width` characters, the last one the latest; the lowest is the least of what is shown."""
+        values = [*self.means, *([_mean(self.rest)] if self.rest else [])]
+        shown = min(width, len(values))
+        if not shown:
+            return ""
+        edges = [len(values) * i // shown for i in range(shown + 1)]
+        points = [_mean(values[a:b]) for a, b in pairwise(edges)]
+        low, high = min(points), max(points)
+        scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
+        return "".join(blocks[round((point - low) * scale)] for point in points)
 
 
 class Curve:
@@ -145,6 +179,22 @@ class Show:
         live.start()
         return live
 
+    def event(self, event: "Note | Reading | Step | Eval") -> None:
+        """Show what a training run tells."""
+        from bertcli.pretraining.build import Reading
+        from bertcli.training.loop import Eval, Step
+
+        if isinstance(event, Step):
+            self.step(event)
+        elif isinstance(event, Eval):
+            self.evaluation(event)
+        elif isinstance(event, Reading):
+            self.reading(event)
+        elif event.warning:
+            self.voice.warn(event.message)
+        else:
+            self.voice.note(event.message)
+
     def step(self, step: "Step") -> None:
         """Move the board, or write a line when the last is a while ago."""
         self.board.time = left(step)
@@ -188,3 +238,7 @@ class Show:
             self.live.console.print(line, highlight=False, markup=False)
         else:
             self.voice.line(line)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -7,6 +7,8 @@ predicted; any other mapping is a table of its own. rich is imported inside the 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bertcli.data.terminal import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -121,5 +123,4 @@ def plain(text: str, style: str = "") -> "Text":
     """One line of text as it is: neither rich's markup nor a terminal's control codes in a label are obeyed."""
     from rich.text import Text
 
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return Text(shown, style, no_wrap=True, overflow="ellipsis")
+    return Text(visible(text, mask=True), style, no_wrap=True, overflow="ellipsis")

@@ -1,11 +1,12 @@
 """Which tokens made a decision, and what each attention head looked at, for one record at a time.
 
 Runs what `predict` would run, and explains its decision with the same weights in torch, where gradients are to be had.
-The baseline has the mask token (or padding) in place of each piece; special tokens and positions stay.
+The baseline has the mask token (or padding) in place of each piece; special tokens and positions stay. What decisions a
+task makes, the task says.
 Try: bertcli explain "a gripping film"
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from bertcli.arrays import Arrays
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
@@ -23,14 +25,17 @@ from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.model import ONNX
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Features, Window
+from bertcli.tokenizer import Tokenizer, Window
 
 DIGITS = 6  # of a printed number: what fp32 carries
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A token of a window. field: the text it is of, "" for special tokens; word: its number there."""
+    """A token of a window. field: the text it is of, "" for special tokens; word: its number there.
+
+    start, end: where it is in its text, in code points; None for special tokens.
+    """
 
     token: str
     field: str = ""
@@ -52,18 +57,28 @@ class View:
 
 
 class Explainer:
-    """A session with its model in torch. origin: which weights these are. Raises UsageError and ModelError."""
+    """A session with its model in torch, opened once for many records.
 
-    def __init__(self, session: Session, wanted: str | None, view: View) -> None:
+    target: a label, an entity type or an answer to explain in place of what was predicted. Raises UsageError for one
+    that no record could have, and ModelError where the model has no weights that torch can open.
+    """
+
+    def __init__(self, session: Session, target: str | None, view: View) -> None:
         self.explaining = session.task.explaining()
-        self.explaining.require(wanted)
-        self.task, self.backend, self.wanted, self.view = session.task, session.backend, wanted, view
+        self.explaining.require(target)
+        self.task, self.backend, self.target, self.view = session.task, session.backend, target, view
         self.task.tokenizer.traced = True
-        torch.set_num_threads(session.device.threads)
-        self.module, self.origin = _open(session)
         self.device = session.device.type
+        torch.set_num_threads(session.device.threads)
+        # Eager attention shows its weights. `origin` says which weights of the model these are.
+        model, head = session.model, session.task.head
+        if model.has_weights:
+            module, self.origin = pytorch.load(model, head, attn_implementation="eager"), "model.safetensors"
+        else:
+            module, self.origin = dequantized(model, head, attn_implementation="eager"), f"{ONNX['int8']}, dequantised"
+        self.module = module.float().to(self.device).eval().requires_grad_(False)
         self.baseline = _baseline(self.task.tokenizer)
-        self.matrices = _chosen(self.module.config, view)
+        self.matrices = _matrices(self.module.config, view)
 
     def explain(self, record: Record) -> dict[str, Any]:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
@@ -72,178 +87,154 @@ class Explainer:
         (features,) = self.task.encode([record])
         if isinstance(features, RecordError):
             raise features
-        outputs = [self._predicted(window) for window in features.windows]
-        chosen = self.explaining.targets(record, features, outputs, self.wanted)
+        windows = features.windows
+        outputs = [
+            {name: array[0] for name, array in self.backend.run(collate([window])).items()} for window in windows
+        ]
+        targets = self.explaining.targets(record, features, outputs, self.target)
         texts = self.task.texts(record)
-        pieces = [list(self._pieces(record, window, list(texts))) for window in features.windows]
-        found = self.task.decode(record, self.task.combine(features, outputs))
-        found |= {"windows": len(features.windows)} if len(features.windows) > 1 else {}
-        found |= {"truncated": True} if features.truncated else {}
-        found |= {"baseline": self.baseline[0], "weights": self.origin}
-        found["explanations"] = self._explanations(chosen, features, outputs, pieces, texts) if chosen else []
+        pieces = [self._pieces(record, window, list(texts)) for window in windows]
+        result = self.task.decode(record, self.task.combine(features, outputs))
+        result |= {"windows": len(windows)} if len(windows) > 1 else {}
+        result |= {"truncated": True} if features.truncated else {}
+        result |= {"baseline": self.baseline[0], "weights": self.origin}
+        result["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
         if self.view.attention:
-            found["attention"] = self._attention(features, pieces)
-        fields = record.fields
-        return {(f"input_{name}" if name in found else name): value for name, value in fields.items()} | found
-
-    def _predicted(self, window: Window) -> Mapping[str, Any]:
-        return {name: array[0] for name, array in self.backend.run(collate([window])).items()}
+            result["attention"] = [self._attention(*pair) for pair in zip(windows, pieces, strict=True)]
+        return {(f"input_{name}" if name in result else name): value for name, value in record.fields.items()} | result
 
     def _explanations(
         self,
-        chosen: Sequence[Target],
-        features: Features,
-        outputs: Sequence[Mapping[str, Any]],
+        targets: Sequence[Target],
+        windows: Sequence[Window],
+        outputs: Sequence[Arrays],
         pieces: Sequence[Sequence[Piece]],
         texts: Mapping[str, str],
     ) -> list[dict[str, Any]]:
-        used = sorted(set().union(*(target.windows for target in chosen)))
+        """For each target its score, the sum of the attributions, and the attribution of each word and token."""
+        used = sorted(set().union(*(target.windows for target in targets)))
+        exact, attributions = self._attribute(targets, windows, used)
         predicted = [{name: torch.from_numpy(array)[None] for name, array in output.items()} for output in outputs]
-        exact, attributions = self._attribute(chosen, features, used)
-        found = []
-        for target, attribution in zip(chosen, attributions, strict=True):
-            pairs = zip([pieces[k] for k in used], attribution.values, strict=True)
-            rows = [list(zip(own, values.tolist(), strict=True)) for own, values in pairs]
-            figures = _figures(target, attribution, target.share(exact), target.share(predicted))
-            windows = used if len(pieces) > 1 else None
-            tables = {"words": _words(rows, texts), "tokens": _tokens(rows, windows, len(texts) > 1)}
-            found.append({"target": target.name, **target.shown, **figures, **tables})
-        return found
+        explanations = []
+        for target, attribution in zip(targets, attributions, strict=True):
+            parts = zip([pieces[k] for k in used], attribution.values, strict=True)
+            rows = [list(zip(part, values.tolist(), strict=True)) for part, values in parts]
+            explanations.append({
+                "target": target.name,
+                **target.shown,
+                "score": round(target.share(exact), DIGITS),
+                "predict_score": round(target.share(predicted), DIGITS),
+                "unit": "value" if target.link == "identity" else "log-odds",
+                "value": round(attribution.score, DIGITS),
+                "baseline_value": round(attribution.baseline, DIGITS),
+                "sum": round(attribution.total, DIGITS),
+                "error": round(attribution.error, DIGITS),
+                "complete": attribution.is_complete,
+                "steps": attribution.steps,
+                "words": _words(rows, texts),
+                "tokens": _tokens(rows, used if len(windows) > 1 else None, len(texts) > 1),
+            })  # fmt: skip
+        return explanations
 
     def _attribute(
-        self, chosen: Sequence[Target], features: Features, used: Sequence[int]
+        self, targets: Sequence[Target], windows: Sequence[Window], used: Sequence[int]
     ) -> tuple[list[Any], list[Attribution]]:
-        """The outputs of all windows, empty for those that no target looks at, and an attribution for each target."""
+        """The outputs of all windows, empty for those that no target looks at, and an attribution for each target.
+
+        used: indices of the windows that targets look at.
+        """
         embed = self.module.get_input_embeddings()
-        batches = [self._tensors(features.windows[k]) for k in used]
+        batches = [self._tensors(windows[k]) for k in used]
+        inputs, baselines = [], []  # (T, C) each
         with torch.no_grad():
-            inputs = [embed(batch["input_ids"])[0] for batch in batches]  # (T, C) each
-            windows = [features.windows[k] for k in used]
-            baselines = [
-                embed(self._masked(window, batch["input_ids"]))[0]
-                for window, batch in zip(windows, batches, strict=True)
-            ]
+            for k, batch in zip(used, batches, strict=True):
+                ids, encoding = batch["input_ids"], windows[k].encoding
+                assert encoding is not None  # the tokenizer is traced
+                special = torch.tensor([encoding.special_tokens_mask], dtype=torch.bool, device=ids.device)
+                inputs.append(embed(ids)[0])
+                baselines.append(embed(torch.where(special, ids, self.baseline[1]))[0])
 
         def run(points: Sequence[torch.Tensor]) -> list[Any]:
-            found: list[Any] = [{} for _ in features.windows]
-            for k, batch, own in zip(used, batches, points, strict=True):
-                rest = {name: tensor.expand(len(own), -1) for name, tensor in batch.items() if name != "input_ids"}
-                # with several windows only one's activations are kept, and computed again for its gradients
+            outputs: list[Any] = [{} for _ in windows]
+            for k, batch, vectors in zip(used, batches, points, strict=True):
+                rest = {name: tensor.expand(len(vectors), -1) for name, tensor in batch.items() if name != "input_ids"}
+                # With several windows only one's activations are kept, and computed again for its gradients.
                 call: Any = partial(checkpoint, self.module, use_reentrant=False) if len(used) > 1 else self.module
-                found[k] = call(inputs_embeds=own, **rest)
-            return found
+                outputs[k] = call(inputs_embeds=vectors, **rest)
+            return outputs
 
         def score(points: Sequence[torch.Tensor]) -> torch.Tensor:
-            found = run(points)
-            return torch.stack([target.score(found) for target in chosen], 1)
+            outputs = run(points)
+            return torch.stack([target.score(outputs) for target in targets], 1)
 
         with torch.no_grad():
-            exact = run([own[None] for own in inputs])
+            exact = run([vectors[None] for vectors in inputs])
         return exact, attribute(score, inputs, baselines)
 
     def _tensors(self, window: Window) -> dict[str, torch.Tensor]:
+        """What the module takes of a window, (1, T) each."""
         batch = collate([window])
         names = pytorch.inputs_of(self.module, batch)
         return {name: torch.from_numpy(batch[name]).to(self.device) for name in names}
 
-    def _masked(self, window: Window, ids: torch.Tensor) -> torch.Tensor:
-        assert window.encoding is not None  # the tokenizer is traced
-        special = torch.tensor([window.encoding.special_tokens_mask], dtype=torch.bool, device=ids.device)
-        return torch.where(special, ids, self.baseline[1])
-
-    def _pieces(self, record: Record, window: Window, names: Sequence[str]) -> Iterator[Piece]:
-        """Each token with where it is in its text, in code points."""
+    def _pieces(self, record: Record, window: Window, names: Sequence[str]) -> list[Piece]:
+        """Each token with where it is in its text. names: of the texts, the first and the second of a pair."""
         encoding = window.encoding
         assert encoding is not None  # the tokenizer is traced
-        places, shift = self._word_places(record)
+        words = self.task.word_offsets(record)  # of words that were tokenised one by one
+        spaces = 0 if words is None else int(self.task.tokenizer.tells_spaces())  # that were put before each
+        pieces = []
         special = encoding.special_tokens_mask
         rows = zip(encoding.tokens, special, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
         for i, (token, is_special, side, word, (start, end)) in enumerate(rows):
             if is_special:
-                yield Piece(token)
+                pieces.append(Piece(token))
                 continue
-            if places is not None and word is not None:  # offsets count from the word's beginning
-                start, end = (places[word][0] + max(place - shift, 0) for place in (start, end))
-            # the library forgets the side of a first text that was encoded by itself
-            yield Piece(token, names[side or 0], i if word is None else word, start, end)
+            if words is not None and word is not None:  # offsets count from the word's beginning
+                start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
+            # The library forgets the side of a first text that was encoded by itself.
+            pieces.append(Piece(token, names[side or 0], i if word is None else word, start, end))
+        return pieces
 
-    def _word_places(self, record: Record) -> tuple[Sequence[tuple[int, int]] | None, int]:
-        """Where the words are that were tokenised one by one, and how many spaces were put before each."""
-        words = self.task.word_offsets(record)
-        return words, 0 if words is None else int(self.task.tokenizer.tells_spaces())
-
-    def _attention(self, features: Features, pieces: Sequence[Sequence[Piece]]) -> list[dict[str, Any]]:
-        """For each window its tokens and, by layer and head, softmax(QK^T / sqrt(d_k)): (T, T), a row per query.
+    def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
+        """The tokens of a window and, by layer and head, softmax(QK^T / sqrt(d_k)): (T, T), a row per query.
 
         Arrays, for they grow with the square of the text: as lists those of 512 tokens would take 600 MB in 6 layers.
         """
-        found = []
-        for window, own in zip(features.windows, pieces, strict=True):
-            with torch.no_grad():
-                layers = self.module(**self._tensors(window), output_attentions=True).attentions
-            matrices = [
-                {"layer": layer, "head": head, "weights": layers[layer - 1][0, head - 1].cpu().numpy()}
-                for layer, head in self.matrices
-            ]
-            found.append({"tokens": [piece.token for piece in own], "matrices": matrices})
-        return found
+        with torch.no_grad():
+            layers = self.module(**self._tensors(window), output_attentions=True).attentions
+        matrices = [
+            {"layer": layer, "head": head, "weights": layers[layer - 1][0, head - 1].cpu().numpy()}
+            for layer, head in self.matrices
+        ]
+        return {"tokens": [piece.token for piece in pieces], "matrices": matrices}
 
 
-def _open(session: Session) -> tuple[Any, str]:
-    """The model in fp32 with eager attention, which shows its weights, and where they come from."""
-    model, head = session.model, session.task.head
-    if model.has_weights:
-        module, origin = pytorch.load(model, head, attn_implementation="eager"), "model.safetensors"
-    else:
-        module, origin = dequantized(model, head, attn_implementation="eager"), f"{ONNX['int8']}, dequantised"
-    return module.float().to(session.device.type).eval().requires_grad_(False), origin
-
-
-def _baseline(tokenizer: Any) -> tuple[str, int]:
+def _baseline(tokenizer: Tokenizer) -> tuple[str, int]:
     """The token that stands for "no information", and its id: the mask, on which the encoder was trained."""
     try:
-        token, found = tokenizer.mask
+        return tokenizer.mask
     except ModelError:
-        found = tokenizer.pad
-        token = tokenizer.backend.id_to_token(found)
-    return str(token), int(found)
+        return str(tokenizer.backend.id_to_token(tokenizer.pad)), tokenizer.pad
 
 
-def _chosen(config: Any, view: View) -> list[tuple[int, int]]:
+def _matrices(config: Any, view: View) -> list[tuple[int, int]]:
     """The layers and heads that are asked for, from 1. Raises UsageError for one that the model has not."""
-    sizes = {"layer": config.num_hidden_layers, "head": config.num_attention_heads}
-    for name, size in sizes.items():
+    numbers = []
+    for name, size in (("layer", config.num_hidden_layers), ("head", config.num_attention_heads)):
         asked = getattr(view, name)
         if asked is not None and asked > size:
             raise UsageError(f"the model has {size} {name}s, counted from 1; --{name} {asked} is none of them.")
-    layers, heads = (
-        [getattr(view, name)] if getattr(view, name) is not None else range(1, size + 1) for name, size in sizes.items()
-    )
-    return [(layer, head) for layer in layers for head in heads]
+        numbers.append(range(1, size + 1) if asked is None else [asked])
+    return [(layer, head) for layer in numbers[0] for head in numbers[1]]
 
 
-def _figures(target: Target, attribution: Attribution, share: float, predicted: float) -> dict[str, Any]:
-    """score: of this model; predict_score: what predict finds for the same; the rest is about the sum."""
-    unit = "value" if target.link == "identity" else "log-odds"
-    return {
-        "score": round(share, DIGITS),
-        "predict_score": round(predicted, DIGITS),
-        "unit": unit,
-        "value": round(attribution.score, DIGITS),
-        "baseline_value": round(attribution.baseline, DIGITS),
-        "sum": round(attribution.total, DIGITS),
-        "error": round(attribution.error, DIGITS),
-        "complete": attribution.is_complete,
-        "steps": attribution.steps,
-    }
-
-
-def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_many: bool) -> list[dict[str, Any]]:
+def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:
     """As the model sees them, with their window, from 1, and the text they are of, where there are several."""
     return [
         {
             "token": piece.token,
-            **({"field": piece.field} if is_many and piece.field else {}),
+            **({"field": piece.field} if is_pair and piece.field else {}),
             **({} if windows is None else {"window": windows[k] + 1}),
             "start": piece.start,
             "end": piece.end,

@@ -6,29 +6,36 @@ Try: python -c "from bertcli.inference.settings import Request, Settings; print(
 
 from dataclasses import dataclass
 
+from bertcli.device import KINDS
 from bertcli.inference.batching import BATCH_TOKENS
+from bertcli.option import option
 
 
 @dataclass(frozen=True)
 class Request:
     """What is asked of model and machine; None and "auto" leave the choice to `open_session`."""
 
-    model: str | None = None
-    task: str | None = None
-    backend: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
+    model: str | None = option(None, "Model directory or Hub name.  [default: the embedded model]", "MODEL", flags="-m")
+    task: str | None = option(
+        None, "One of {choices}; needed only where the model does not say.", "TASK", flags="-t", room="tasks"
+    )
+    backend: str = option(
+        "auto", "Inference engine; auto takes onnx on a CPU when the model has ONNX files.", room="backends"
+    )
+    device: str = option("auto", "Where to compute.", choices=KINDS)
+    precision: str = option(
+        "auto",
+        "auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32.",
+        choices=("auto", "int8", "bf16", "fp32"),
+    )
+    threads: int | None = option(None, "CPU threads.  [default: all cores]", "N", least=1)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """window: most records sorted together; characters: most text held in one.
-
-    batch_tokens: most tokens in a batch, padding included. max_wait_ms: how long a record may wait for others, in ms.
-    """
+    """How records are batched. window: most records sorted together; characters: most text held in one."""
 
     window: int = 4096
     characters: int = 1_000_000
-    batch_tokens: int = BATCH_TOKENS
-    max_wait_ms: float = 50
+    batch_tokens: int = option(BATCH_TOKENS, "Most tokens in a batch.", least=1)
+    max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0)

@@ -1,14 +1,14 @@
 """The settings of a pre-training run, by the names of the command line's options. Imports nothing heavy."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bertcli.errors import UsageError
-from bertcli.training.settings import Schedule, demand
+from bertcli.option import like, option
+from bertcli.training.settings import Precision, Schedule, Settings, require_range
 
 Objective = Literal["mlm", "mlm+nsp", "mlm+sop", "causal"]
-OBJECTIVES = ("mlm", "mlm+nsp", "mlm+sop", "causal")
-MASKS = ("token", "word", "span")
+Mask = Literal["token", "word", "span"]
 # layers and width of google-research/bert's published models (Turc et al. 2019, arXiv 1908.08962); 64 to a head
 SIZES = {
     "tiny": (2, 128),
@@ -22,70 +22,68 @@ SIZE, VOCABULARY = "mini", 30_522  # where nothing says otherwise; the second as
 LEAST = 8  # tokens in a block: below this there is nothing to learn from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
     """All that decides the result of a run, besides the corpus. Raises UsageError for what does not go together.
 
-    model: a checkpoint to go on from; else size or model_config gives the shape of a new one, and tokenizer (a
-    directory) or vocab_size with lowercase (one to be trained) its vocabulary. lengths: tokens of a block and the share
-    of all steps with it. batch_tokens: in a batch, over all processes; a step takes `accumulate` times as many.
-    epochs: passes over the corpus, unless steps says how many steps. dropout: None keeps the model's own in training;
-    what a saved config.json says of dropout, for fine-tuning, is always the model's own. eval_steps: None for ten
-    evaluations.
+    lengths: tokens of a block and the share of all steps with it. batch_tokens: in a batch, over all processes; a step
+    takes `accumulate` times as many. dropout: None keeps the model's own in training; what a saved config.json says of
+    dropout, for fine-tuning, is always the model's own. eval_steps: None for ten evaluations.
     """
 
     output: str
-    model: str | None = None
+    model: str | None = option(None, "Or go on with a checkpoint: a directory or a Hub name.", "MODEL", flags="-m")
     size: str | None = None
     model_config: str | None = None
     init_embeddings: str | None = None
-    tokenizer: str | None = None
-    vocab_size: int | None = None
-    lowercase: bool = True
-    objective: Objective = "mlm"
-    mask: Literal["token", "word", "span"] = "token"
-    mask_rate: float = 0.15
-    words: str | None = None
+    tokenizer: str | None = option(None, "Take the vocabulary of this directory or Hub name.", "DIR")
+    vocab_size: int | None = option(
+        None, f"Or train one of N pieces on the corpus.  [default: {VOCABULARY}]", "N", least=1
+    )
+    lowercase: bool = option(
+        True,
+        "Whether a vocabulary that is trained drops case and accents as BERT's does.  [default: uncased]",
+        flags="--uncased/--cased",
+    )
+    objective: Objective = option("mlm", "Masked words; with next sentence or sentence order; or next word.")
+    mask: Mask = option("token", "What is masked at once: tokens, whole words, or spans of words.")
+    mask_rate: float = option(0.15, "Share of the tokens that is masked.", above=0, below=1)
+    words: str | None = option(None, "What finds the words of Chinese: jieba, or a file of words.", "jieba|FILE")
     lengths: tuple[tuple[int, float], ...] = ((128, 1.0),)
-    pack: Literal["document", "across"] = "document"
-    dev_tokens: int = 200_000
-    epochs: int = 1
-    steps: int | None = None
-    batch_tokens: int = 4096
-    accumulate: int = 1
-    lr: float = 5e-4
-    schedule: Schedule = "linear"
-    warmup: float = 0.06
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    dropout: float | None = 0.0
-    eval_steps: int | None = None
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 0
+    pack: Literal["document", "across"] = option("document", "Whether a block keeps to one document.")
+    dev_tokens: int = option(200_000, "Held out to score on, in whole documents; at most a fiftieth.", least=0)
+    epochs: int = option(1, "Passes over the corpus.", least=1)
+    steps: int | None = option(None, "Steps of the optimiser, instead of --epochs.", "N", least=1)
+    batch_tokens: int = like(Settings, "batch_tokens", 4096)
+    accumulate: int = like(Settings, "accumulate")
+    lr: float = like(Settings, "lr", 5e-4)
+    schedule: Schedule = like(Settings, "schedule")
+    warmup: float = like(Settings, "warmup")
+    weight_decay: float = like(Settings, "weight_decay")
+    clip_norm: float = like(Settings, "clip_norm")
+    dropout: float | None = option(
+        0.0, "Dropout while pre-training; fine-tuning keeps the model's own.", least=0, most=1
+    )
+    eval_steps: int | None = option(
+        None, "Steps between evaluations, each with a checkpoint.  [default: a tenth]", "N", least=1
+    )
+    gradient_checkpointing: bool = option(False, "Compute activations twice instead of keeping them.")
+    compile: bool = option(False, "Compile the layers with torch.compile, which pays on a GPU.")
+    precision: Precision = option("auto", "auto: bf16 where CPU or GPU multiply it natively.")
+    seed: int = like(Settings, "seed")
 
     def __post_init__(self) -> None:
-        demand(self, ("epochs", "steps", "batch_tokens", "accumulate", "eval_steps", "vocab_size"), 1)
-        demand(self, ("mask_rate", "warmup", "dropout"), 0, below=1)
-        demand(self, ("lr", "weight_decay", "clip_norm", "seed", "dev_tokens"), 0)
-        self._demand_one_model()
-        self._demand_lengths()
-        if self.objective == "causal" and self.mask != "token":
-            raise UsageError(f"--mask {self.mask}: the causal objective masks nothing; leave it out.")
-        if self.objective in ("mlm+nsp", "mlm+sop") and self.pack == "across":
-            raise UsageError(f"--pack across: {self.objective} pairs sentences of one document; leave it out.")
-
-    def _demand_one_model(self) -> None:
-        shapes = {"--model": self.model, "--size": self.size, "--model-config": self.model_config}
-        _demand_at_most_one(shapes, "each says what the model is")
-        words = {"--model": self.model, "--tokenizer": self.tokenizer, "--vocab-size": self.vocab_size}
-        _demand_at_most_one(words, "each says what the vocabulary is")
-        _demand_at_most_one(
-            {"--model": self.model, "--init-embeddings": self.init_embeddings}, "each says where embeddings start"
-        )
-
-    def _demand_lengths(self) -> None:
+        require_range(self, ("epochs", "steps", "batch_tokens", "accumulate", "eval_steps", "vocab_size"), 1)
+        require_range(self, ("mask_rate", "warmup", "dropout"), 0, below=1)
+        require_range(self, ("lr", "weight_decay", "clip_norm", "seed", "dev_tokens"), 0)
+        for rivals, why in (
+            (("model", "size", "model_config"), "each says what the model is"),
+            (("model", "tokenizer", "vocab_size"), "each says what the vocabulary is"),
+            (("model", "init_embeddings"), "each says where embeddings start"),
+        ):
+            named = [f"--{name.replace('_', '-')}" for name in rivals if getattr(self, name) is not None]
+            if len(named) > 1:
+                raise UsageError(f"{' and '.join(named)}: {why}; give one of them.")
         for length, share in self.lengths:
             if length < LEAST or share <= 0:
                 raise UsageError(f"--lengths {length}:{share:g}: a length is at least {LEAST}, a share above 0.")
@@ -93,6 +91,10 @@ class PretrainSettings:
             raise UsageError("--lengths: the shares must add up to 1, as in 128:0.9,512:0.1.")
         if self.batch_tokens < self.longest:
             raise UsageError(f"--batch-tokens {self.batch_tokens}: a batch must hold a block of {self.longest} tokens.")
+        if self.objective == "causal" and self.mask != "token":
+            raise UsageError(f"--mask {self.mask}: the causal objective masks nothing; leave it out.")
+        if self.objective in ("mlm+nsp", "mlm+sop") and self.pack == "across":
+            raise UsageError(f"--pack across: {self.objective} pairs sentences of one document; leave it out.")
 
     @property
     def longest(self) -> int:
@@ -100,11 +102,6 @@ class PretrainSettings:
         return max(length for length, _ in self.lengths)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by option name, as YAML and checkpoints keep them."""
-        return asdict(self) | {"lengths": ",".join(f"{length}:{share:g}" for length, share in self.lengths)}
-
-
-def _demand_at_most_one(options: dict[str, Any], why: str) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)}: {why}; give one of them.")
+        """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
+        values = {field.name: getattr(self, field.name) for field in fields(PretrainSettings)}
+        return values | {"lengths": ",".join(f"{length}:{share:g}" for length, share in self.lengths)}

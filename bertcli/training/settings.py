@@ -5,18 +5,22 @@ python -c "from bertcli.training.settings import Settings; print(Settings(model=
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bertcli.errors import UsageError
-from bertcli.tasks.base import Options
+from bertcli.inference.settings import Request
+from bertcli.option import REQUIRED, like, option
+from bertcli.tasks.base import Options, Scheme
 from bertcli.tokenizer import Long
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
+Problem = Literal["auto", "single", "multi", "regression"]
+Precision = Literal["auto", "bf16", "fp32"]
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 
 
-def demand(settings: object, names: Sequence[str], least: float, below: float | None = None) -> None:
+def require_range(settings: object, names: Sequence[str], least: float, below: float | None = None) -> None:
     """Raise UsageError for the first of these settings that is out of range; None is in any."""
     for name in names:
         value = getattr(settings, name)
@@ -26,50 +30,54 @@ def demand(settings: object, names: Sequence[str], least: float, below: float | 
         raise UsageError(f"--{name.replace('_', '-')} {value}: must be {bounds}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All that decides the result of a run, besides the data. Raises UsageError for values out of range.
 
     batch_tokens: padded tokens in a batch, over all processes together; a step takes `accumulate` batches.
-    warmup: share of all steps. ema: decay a step of the averaged weights, 0 for none. dropout: None keeps the
-    base model's. eval_steps: steps between evaluations, None for once an epoch. patience: evaluations without a better
-    `metric` before the run stops, None for never.
+    dropout: None keeps the base model's. eval_steps: None for once an epoch. patience: None to run to the end.
     """
 
-    model: str
+    model: str = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
     output: str
-    task: str = "text-classification"
-    problem: Literal["auto", "single", "multi", "regression"] = "auto"
-    text_field: str = "text"
-    pair_field: str | None = None
-    label_field: str = "label"
-    label_separator: str = ","
+    task: str = like(Request, "task", "text-classification")
+    problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")
+    text_field: str = like(Options, "text_field")
+    pair_field: str | None = like(Options, "pair_field")
+    label_field: str = like(Options, "label_field")
+    label_separator: str = like(Options, "label_separator")
     labels: tuple[str, ...] | None = None
-    scheme: Literal["auto", "iob1", "iob2", "bioes", "io"] = "auto"
-    long: Long = "truncate"
-    max_length: int | None = None
-    epochs: int = 3
-    batch_tokens: int = 1024
-    accumulate: int = 1
-    lr: float = 1e-4
-    schedule: Schedule = "linear"
-    warmup: float = 0.06
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    dropout: float | None = None
-    label_smoothing: float = 0.0
+    scheme: Scheme = like(Options, "scheme")
+    long: Long = option(
+        "truncate",
+        "Texts over --max-length: overlapping windows, or a cut that is reported.",
+        choices=("window", "truncate"),
+    )
+    max_length: int | None = option(None, "Most tokens in a window.  [default: what the model has]", "N", least=3)
+    epochs: int = option(3, "Passes over the training data.", least=1)
+    batch_tokens: int = option(1024, "Most tokens in a batch.", least=1)
+    accumulate: int = option(1, "Batches in a step of the optimiser.", least=1)
+    lr: float = option(1e-4, "Highest learning rate.", above=0)
+    schedule: Schedule = option("linear", "How the learning rate falls to 0.")
+    warmup: float = option(0.06, "Share of the steps in which the learning rate rises.", least=0, most=1)
+    weight_decay: float = option(0.01, "AdamW's weight decay, not on biases and LayerNorm.", least=0)
+    clip_norm: float = option(1.0, "Largest norm of the gradients.", least=0)
+    dropout: float | None = option(None, "Dropout.  [default: the model's own]", least=0, most=1)
+    label_smoothing: float = option(0.0, "Share of a label's weight given to the others.", least=0, most=1)
     class_weights: ClassWeights = None
-    ema: float = 0.0
-    eval_steps: int | None = None
-    metric: str | None = None
-    patience: int | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 0
+    ema: float = option(
+        0.0, "Decay of the average of the weights that is kept; 0: the weights themselves.", least=0, most=1
+    )
+    eval_steps: int | None = option(None, "Steps between evaluations.  [default: once an epoch]", "N", least=1)
+    metric: str | None = option(None, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]")
+    patience: int | None = option(None, "Stop after so many evaluations without a better --metric.", "N", least=1)
+    precision: Precision = option("auto", "auto: bf16 where the CPU or GPU multiplies it natively.")
+    seed: int = option(0, "Seed of everything random.", least=0)
 
     def __post_init__(self) -> None:
-        demand(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)
-        demand(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
-        demand(self, ("lr", "weight_decay", "clip_norm", "seed"), 0)
+        require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)
+        require_range(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
+        require_range(self, ("lr", "weight_decay", "clip_norm", "seed"), 0)
 
     @property
     def options(self) -> Options:
@@ -78,6 +86,6 @@ class Settings:
         return Options(*fields, scheme=self.scheme, null_threshold="auto")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by option name, as YAML and checkpoints keep them."""
-        values = asdict(self)
+        """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
+        values = {field.name: getattr(self, field.name) for field in fields(Settings)}
         return values | {"labels": list(self.labels) if self.labels else None}

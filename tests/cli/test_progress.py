@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bertcli.cli.console import Voice
-from bertcli.cli.progress import Show, wrapped
-from bertcli.cli.sparkline import MOST, Series
+from bertcli.cli.progress import MOST, Series, Show, wrapped
+from bertcli.cli.terminal import Voice
 from bertcli.device import Device
 from bertcli.training.loop import Eval, Step
 

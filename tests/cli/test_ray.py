@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_costs_nothing(address: str, bertcli: Run, tmp_p
     lines = [" ".join(chance.choices(WORDS, k=chance.randint(1, 9))).encode() for _ in range(2000)]
     lines[1500] = b"\xff"
     (tmp_path / "in.txt").write_bytes(b"\n".join(lines))
-    code = "import bertcli.cli.cluster as c; c.PIECE = 1 << 12; from bertcli.cli.main import main; main()"
+    code = "import bertcli.cli.commands.predict as c; c.PIECE = 1 << 12; from bertcli.cli.main import main; main()"
     command = [sys.executable, "-c", code, "predict", "in.txt", "--engine", "ray", "--address", address]
     with subprocess.Popen(
         [*command, "-o", "ray.jsonl"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -1,12 +1,16 @@
 """bertcli bench: how fast a model is here, by backend, precision and length of text."""
 
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
 
-import click
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.errors import Exit
+from bertcli.inference.settings import Request, Settings
+from bertcli.tasks.base import Options
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
-
+MOST = 10_000  # records that are taken of the input
 EXAMPLES = """
 bertcli bench
 bertcli bench -m DIR texts.txt --threads 1
@@ -14,23 +18,44 @@ bertcli bench -m DIR --backend onnx --format json | jq -s 'max_by(.texts_per_s)'
 """
 
 
-@click.command("bench", cls=options.Command, epilog=EXAMPLES)
-@click.argument("files", nargs=-1, type=click.Path())
-@options.model
-@options.task
-@options.fields
-@options.question
-@options.long
-@options.reading
-@options.report
-@options.engine
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Bench(shared.Files, shared.Reading, shared.Formatted, Options, Request, Settings):
+    """The options of `bertcli bench`."""
+
+
+@command(
+    """
+    files model task text_field pair_field question long input_format columns encoding output_format
+    backend device threads precision batch_tokens
+    """,
+    EXAMPLES,
+)
+def bench(voice: Voice, options: Bench) -> int:
     """Measure texts and tokens a second, time to the first result and peak memory on FILES or on made-up texts.
 
     A row for each backend and precision that can run the model and for each length: the median of five runs after one
     that does not count, with the least and the most. At most 10,000 records are taken.
     """
-    from bertcli.cli.measuring import bench
+    from bertcli.inference import bench
+    from bertcli.inference.session import open_task_class
 
-    return bench(voice, given)
+    records = list(islice(options.open(options.files), MOST)) if options.files else None
+    model, task_class = open_task_class(options)
+    rows = bench.bench(bench.Job(options, options, options, records), model, task_class.head)
+    if not is_for_people(options.output_format):
+        print_json(rows)
+        return Exit.OK
+    from bertcli.cli.tables import render
+
+    table = {
+        f"{row['backend']} {row['precision']}, {row['tokens']} tokens": {
+            "texts/s": f"{row['texts_per_s']:,}",
+            "spread": f"{row['least']:,}-{row['most']:,}",
+            "tokens/s": f"{row['tokens_per_s']:,}",
+            "first": f"{row['first_result_s']:.2f} s",
+            "peak": f"{row['peak_mb']:,} MB",
+        }
+        for row in rows
+    }
+    render(stdout_console(), {"bench": table}, model.path.name)
+    return Exit.OK

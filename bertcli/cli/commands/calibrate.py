@@ -1,11 +1,16 @@
 """bertcli calibrate: make a model's scores mean what they say, and choose thresholds."""
 
-from typing import Any
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
-import click
-
-from bertcli.cli import options
-from bertcli.cli.console import Voice
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
+from bertcli.errors import Exit
+from bertcli.inference.settings import Request, Settings
+from bertcli.option import option
+from bertcli.tasks.base import Options
 
 EXAMPLES = """
 bertcli calibrate dev.jsonl -m DIR
@@ -14,35 +19,67 @@ bertcli calibrate dev.jsonl -m DIR --target "precision>=0.9"
 """
 
 
-@click.command("calibrate", cls=options.Command, epilog=EXAMPLES)
-@click.argument("files", nargs=-1, type=click.Path())
-@options.model
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    metavar="DIR",
-    help="Write a calibrated copy of the model here.  [default: into the model itself]",
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(shared.Files, shared.Reading, shared.Formatted, Options, Request, Settings):
+    """The options of `bertcli calibrate`."""
+
+    output: str | None = option(
+        None,
+        "Write a calibrated copy of the model here.  [default: into the model itself]",
+        "DIR",
+        flags="-o",
+        type=shared.PATH,
+    )
+    target: str | None = option(
+        None, "What each label's threshold must reach, precision or recall.  [default: the best F1]", "METRIC>=X"
+    )
+
+
+@command(
+    """
+    files model output task text_field pair_field label_field label_separator scheme target long
+    input_format columns encoding output_format backend device threads precision batch_tokens
+    """,
+    EXAMPLES,
 )
-@options.task
-@options.fields
-@options.labels
-@click.option(
-    "--target",
-    metavar="METRIC>=X",
-    help="What each label's threshold must reach, precision or recall.  [default: the best F1]",
-)
-@options.long
-@options.reading
-@options.report
-@options.engine
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+def calibrate(voice: Voice, options: Calibrate) -> int:
     """Fit a temperature, and for several labels a threshold each, to the labelled records in FILES or stdin.
 
     They are stored in the model's config.json; predict and evaluate use them from then on. Take data that the model
     was not trained on. Prints calibration error and loss before and after: tables on a terminal, else JSON.
     """
-    from bertcli.cli.calibrating import calibrate
+    from bertcli.evaluation import calibrate as engine
+    from bertcli.evaluation.evaluate import collect
+    from bertcli.inference.session import open_session, open_task
+    from bertcli.inference.stream import stream
 
-    return calibrate(voice, given)
+    target = engine.parse_target(options.target) if options.target else None
+    output = Path(options.output) if options.output else None
+    records = options.open(options.files)
+    session = open_session(options, options)
+    engine.require_calibratable(session.task, target)
+    engine.require_writable(session.model, options.model, output)
+    voice.note(session.reason)
+    plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
+    with heed_signals() as stop:
+        windows = stream(plain, session.backend, records, options, stop)
+        predicted = collect(plain, chain.from_iterable(windows))
+    fitted = engine.fit(plain, predicted, target)
+    path = engine.store(session.model, fitted.stored, output)
+    if is_for_people(options.output_format):
+        from bertcli.cli.tables import render
+
+        names = sorted(fitted.before.keys() | fitted.after.keys())
+        rows = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in names}
+        render(stdout_console(), {**fitted.stored, "on this data": rows}, str(path))
+    else:
+        print_json([fitted.as_json()])
+    for fault in predicted.faults:
+        voice.warn(fault)
+    if fitted.is_from_few:
+        voice.warn(f"fitted to {len(predicted.gold):,} records, which chance may rule; take {engine.FEW} or more.")
+    if fitted.kept:
+        why = "the data has none of them, or none reaches the target" if target else "the data has none of them"
+        voice.warn(f"the threshold stays 0.5 for {', '.join(fitted.kept)}: {why}")
+    voice.note(f"stored in {path / 'config.json'}; before and after are on this data, so check it on other data")
+    return Exit.RECORDS if predicted.faults else Exit.OK

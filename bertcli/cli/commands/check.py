@@ -1,13 +1,32 @@
 """bertcli check: find the faults of labelled data before it is trained on."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
-from bertcli.training.settings import Settings
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.errors import Exit, UsageError
+from bertcli.inference.settings import Request
+from bertcli.option import like, option
+from bertcli.tasks.base import Options, Scheme
+from bertcli.training.settings import Problem, Settings
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bertcli.checking.check import Report
+    from bertcli.checking.findings import Severity
+    from bertcli.data.records import Record
+
+SHOWN = 3  # places of a kind of fault
+LABELS = 20  # the most frequent
+SEVERITIES: tuple["Severity", ...] = ("error", "warning")
+COLOURS = {"error": "bold red", "warning": "bold yellow"}
 EXAMPLES = """
 bertcli check train.jsonl --dev dev.jsonl
 bertcli check train.tsv --dev dev.tsv --text-field sentence -m MODEL      # lengths and unknown pieces too
@@ -16,30 +35,115 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 """
 
 
-@click.command("check", cls=options.Command, epilog=EXAMPLES)
-@click.argument("train", nargs=-1, type=click.Path())
-@click.option("--dev", multiple=True, metavar="FILE", help="Records to be scored on; is any also in TRAIN? Repeatable.")
-@click.option("-m", "--model", metavar="MODEL", help="Count tokens as this model does: a directory or a Hub name.")
-@options.task
-@options.fields
-@options.labels
-@options.setting_of(Settings)(
-    "--problem",
-    click.Choice(["auto", "single", "multi", "regression"]),
-    "auto: lists are several labels, decimal numbers regression, else one label.",
+@dataclass(frozen=True, kw_only=True)
+class Check(shared.Reading, shared.Formatted):
+    """The options of `bertcli check`."""
+
+    train: tuple[str, ...] = option((), is_argument=True, type=shared.PATH)
+    dev: tuple[str, ...] = option((), "Records to be scored on; is any also in TRAIN? Repeatable.", "FILE")
+    model: str | None = option(None, "Count tokens as this model does: a directory or a Hub name.", "MODEL", flags="-m")
+    task: str | None = like(Request, "task")
+    label_field: str = like(Options, "label_field")
+    label_separator: str = like(Options, "label_separator")
+    scheme: Scheme = like(Options, "scheme")
+    problem: Problem = like(Settings, "problem")
+    question: str | None = like(Options, "question")
+
+
+@command(
+    """
+    train dev model task text_field pair_field label_field label_separator scheme problem question
+    input_format columns encoding output_format
+    """,
+    EXAMPLES,
+    extra=[click.Option(["output_format", "--json"], flag_value="json", help="As --format json.")],
 )
-@options.question
-@options.reading
-@options.report
-@click.option("--json", "output_format", flag_value="json", help="As --format json.")
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+def check(voice: Voice, options: Check) -> int:
     """Look for faults in the labelled records of TRAIN or stdin, and of --dev.
 
     Errors, for which finetune would refuse the data, make the exit code 1: records, texts and labels that are none.
     Warnings do not: texts that are in both splits, or come twice, or nearly, or with other labels; labels that look
     misspelt, are rare or uneven; empty or overlong texts; entities and answers that no tokens make up.
     """
-    from bertcli.cli.checking import check
+    from bertcli.checking.check import check, guess_task
+    from bertcli.model import resolve
 
-    return check(voice, given)
+    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    task = options.task
+    if not task:
+        first, train = _first(train)
+        task = guess_task(first)
+        voice.note(f"task: {task} (as the first record looks; -t names another)")
+    model = resolve(options.model) if options.model else None
+    settings = Settings(
+        model=options.model or "",
+        output="",
+        task=task,
+        problem=options.problem,
+        text_field=options.text_field,
+        pair_field=options.pair_field,
+        label_field=options.label_field,
+        label_separator=options.label_separator,
+        scheme=options.scheme,
+    )
+    report = check(settings, model, train, dev)
+    counts = {severity: report.findings.count(severity) for severity in SEVERITIES}
+    if is_for_people(options.output_format):
+        console = stdout_console()
+        _render(console, report)
+        verdict = ", ".join(f"{n:,} {severity}{'s' * (n != 1)}" for severity, n in counts.items())
+        if counts["error"]:
+            verdict += "; finetune refuses this data until the errors are mended"
+        console.print(f"\n{verdict}", highlight=False)
+    else:
+        totals = {f"{severity}s": count for severity, count in counts.items()}
+        print_json([{**report.facts, **totals, "findings": report.findings.listed()}])
+    return Exit.FAILED if counts["error"] else Exit.OK
+
+
+def _first(records: Iterator["Record"]) -> tuple["Record | None", Iterator["Record"]]:
+    """The first good record, and all of them. What stands against reading on is raised when it is read again."""
+
+    def refusing(error: UsageError) -> Iterator["Record"]:
+        raise error
+        yield
+
+    held: list[Record] = []
+    try:
+        for record in records:
+            held.append(record)
+            if not record.fault:
+                return record, chain(held, records)
+    except UsageError as error:
+        return None, chain(held, refusing(error))
+    return None, iter(held)
+
+
+def _render(console: "Console", report: "Report") -> None:
+    """The facts as tables, then each kind of fault with its first places; the errors last, where the eye is."""
+    from bertcli.cli.tables import render
+
+    facts = dict(report.facts)
+    counts = {f"{name} records": f"{count:,}" for name, count in facts.pop("records").items()}
+    names = list(facts.get("labels", {}).items())
+    if len(names) > LABELS:
+        facts[f"labels, the most frequent of {len(names):,}"] = dict(names[:LABELS])
+        del facts["labels"]
+    render(console, {"task": facts.pop("task"), **counts, **facts}, "data")
+    for finding in sorted(report.findings.listed(), key=lambda finding: finding["severity"] == "error"):
+        _render_finding(console, finding)
+
+
+def _render_finding(console: "Console", finding: Mapping[str, Any]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from bertcli.data.terminal import visible
+
+    title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
+    console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {finding['message']}"))
+    for place in finding["places"][:SHOWN]:
+        line = Text(visible(f"{place['place']}: {place['message']}", mask=True))
+        console.print(Padding(line, (0, 0, 0, 2)))
+    if finding["count"] > SHOWN:
+        console.print(f"  and {finding['count'] - SHOWN:,} more", style="dim", highlight=False)

@@ -2,7 +2,7 @@
 
 import click
 
-from bertcli.cli import options
+from bertcli.cli.options import Command
 
 EXAMPLES = """
 eval "$(bertcli completion bash)"      # in ~/.bashrc
@@ -11,10 +11,10 @@ bertcli completion fish > ~/.config/fish/completions/bertcli.fish
 """
 
 
-@click.command("completion", cls=options.Command, epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
-def command(ctx: click.Context, shell: str) -> None:
+def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL, as it stands in completions/."""
     from click.shell_completion import get_completion_class
 

@@ -1,11 +1,27 @@
 """bertcli evaluate: score a model on labelled data."""
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
+from bertcli.errors import Exit, UsageError
+from bertcli.inference.settings import Request, Settings
+from bertcli.option import option
+from bertcli.tasks.base import Options
+
+if TYPE_CHECKING:
+    from bertcli.data.records import Record
+    from bertcli.evaluation.evaluate import Predicted
+    from bertcli.evaluation.results import Outcomes
+    from bertcli.inference.session import Session
+    from bertcli.inference.stream import Stop
 
 EXAMPLES = """
 bertcli evaluate dev.jsonl -m DIR
@@ -16,55 +32,159 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 """
 
 
-@click.command("evaluate", cls=options.Command, epilog=EXAMPLES)
-@click.argument("files", nargs=-1, type=click.Path())
-@options.model
-@options.task
-@options.fields
-@options.labels
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    help="Least score for a label to be given.  [default: 0.5 for multi-label]",
+class Number(click.ParamType[Any]):
+    """A number, or `auto`."""
+
+    name = "NUMBER|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse it."""
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"'{value}' is neither a number nor `auto`.", param, ctx)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(shared.Files, shared.Reading, shared.Formatted, shared.Reported, Options, Request, Settings):
+    """The options of `bertcli evaluate`."""
+
+    null_threshold: float | Literal["auto"] | None = option(
+        None,
+        "Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
+        type=Number(),
+    )
+    errors: str | None = option(
+        None, "Write the wrong items here, most confident first (JSONL, TSV or CSV).", "FILE", type=shared.PATH
+    )
+    compare: str | None = option(
+        None, "Test the difference to another model, or to an earlier evaluation's JSON, on the same data.", "OTHER"
+    )
+    fail_under: tuple[str, ...] = option(
+        (), "Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.", "METRIC=X"
+    )
+
+
+@command(
+    """
+    files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
+    language long input_format columns encoding output_format errors report compare fail_under
+    backend device threads precision batch_tokens
+    """,
+    EXAMPLES,
 )
-@options.mask
-@options.question
-@click.option(
-    "--null-threshold",
-    type=options.Threshold(),
-    help="Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
-)
-@options.language
-@options.long
-@options.reading
-@options.report
-@click.option(
-    "--errors",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write the wrong items here, most confident first (JSONL, TSV or CSV).",
-)
-@options.page
-@click.option(
-    "--compare",
-    metavar="OTHER",
-    help="Test the difference to another model, or to an earlier evaluation's JSON, on the same data.",
-)
-@click.option(
-    "--fail-under",
-    multiple=True,
-    metavar="METRIC=X",
-    help="Exit with 4 unless the metric is at least X (at most X for rmse, mae and losses). Repeatable.",
-)
-@options.engine
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+def evaluate(voice: Voice, options: Evaluate) -> int:
     """Score predictions against the labels in FILES or stdin.
 
     Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes,
     confusion, how reliable the scores are, metrics by length. Records that cannot be scored are listed on stderr,
     left out of the metrics, and make the exit code 3.
     """
-    from bertcli.cli.evaluating import evaluate
+    from bertcli.data.writers import open_writer
+    from bertcli.evaluation.compare import compare
+    from bertcli.evaluation.evaluate import check_gates, parse_gates, scores
+    from bertcli.evaluation.results import listed
+    from bertcli.inference.session import open_session
 
-    return evaluate(voice, given)
+    options.require_page()
+    _require_errors_writable(options)
+    records = options.open(options.files)
+    session = open_session(options, options)
+    gates = parse_gates(options.fail_under, session.task.directions)
+    if options.errors and not session.task.has_mistakes:
+        raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
+    other = _open_other(session, options, options.compare) if options.compare else None
+    voice.note(session.reason)
+    with heed_signals() as stop:
+        predicted = _collect(session, records, options, stop)
+        evaluation = scores(session.task, predicted, session.model.path.name)
+        if other and options.compare:
+            theirs = _outcomes(voice, other, predicted, options, stop)
+            comparison = compare(session.task, predicted.gold, evaluation, theirs, options.compare)
+            evaluation = replace(evaluation, comparison=comparison)
+    if is_for_people(options.output_format):
+        from bertcli.cli.scorecard import render_evaluation
+
+        render_evaluation(stdout_console(), evaluation)
+    else:
+        print_json([evaluation.as_json()])
+    if options.errors:
+        with open_writer(options.errors) as writer:
+            writer.write_many(map(listed, evaluation.mistakes))
+    if options.report:
+        from bertcli.report.page import Report
+
+        options.write_page(voice, Report(evaluation.model, evaluation))
+    _keep(voice, session, options, session.task.learned(evaluation.metrics))
+    for fault in evaluation.faults:
+        voice.warn(fault)
+    check_gates(gates, evaluation.metrics)
+    return Exit.RECORDS if evaluation.faults else Exit.OK
+
+
+def _require_errors_writable(options: Evaluate) -> None:
+    """Raise UsageError where --errors cannot be written, or would replace what is read; before the run."""
+    from bertcli.data.sinks import require_writable
+
+    if not options.errors:
+        return
+    path = Path(options.errors)
+    inputs = [name for name in options.files if name != "-" and Path(name).exists()]
+    if path.is_file() and any(path.samefile(name) for name in inputs):
+        raise UsageError(f"--errors {path}: it is the input, and is not replaced; name another.")
+    require_writable(options.errors)
+
+
+def _collect(session: "Session", records: Iterable["Record"], options: Evaluate, stop: "Stop") -> "Predicted":
+    from bertcli.evaluation.evaluate import collect
+    from bertcli.inference.stream import stream
+
+    windows = stream(session.task, session.backend, records, options, stop)
+    return collect(session.task, chain.from_iterable(windows))
+
+
+def _open_other(session: "Session", options: Evaluate, name: str) -> "Outcomes | Session":
+    """What --compare names, before the run. Raises UsageError where it is of another task."""
+    from bertcli.evaluation.compare import read_outcomes
+    from bertcli.inference.session import open_session
+
+    task = session.task.name
+    if Path(name).is_file():
+        return read_outcomes(Path(name), task)
+    other = open_session(replace(options, model=name), options)
+    if other.task.name != task:
+        raise UsageError(f"--compare {Path(name)}: it is of {other.task.name}, this model of {task}.")
+    return other
+
+
+def _outcomes(
+    voice: Voice, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
+) -> "Outcomes":
+    """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
+    from bertcli.evaluation.evaluate import scores
+    from bertcli.evaluation.results import Outcomes
+
+    if isinstance(other, Outcomes):
+        return other
+    voice.note(other.reason)
+    theirs = _collect(other, predicted.records, options, stop)
+    if theirs.faults:
+        first = theirs.faults[0]
+        raise UsageError(f"--compare {options.compare}: it cannot be scored on all records; the first: {first}")
+    outcomes = scores(other.task, theirs).outcomes
+    assert outcomes is not None
+    return outcomes
+
+
+def _keep(voice: Voice, session: "Session", options: Evaluate, learned: Mapping[str, object]) -> None:
+    """Store what was found in the model's config.json; the embedded models stay as they are."""
+    from bertcli.model import update
+
+    said = ", ".join(f"{name} {value}" for name, value in learned.items())
+    if learned and options.model is None:
+        voice.warn(
+            f"{said} is not stored: the embedded model stays as it is; give it to predict, or name a copy by -m."
+        )
+    elif learned:
+        update(session.model, learned)
+        voice.note(f"stored in {session.model.path / 'config.json'}: {said}")

@@ -1,12 +1,23 @@
 """bertcli explain: show which tokens made a decision, and what each attention head looked at."""
 
-from typing import Any
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-import click
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, handling, is_for_people, stdout_console
+from bertcli.errors import Exit, Interrupted, RecordError, UsageError
+from bertcli.inference.settings import Request
+from bertcli.option import option
+from bertcli.tasks.base import Options
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
+if TYPE_CHECKING:
+    from bertcli.data.records import Record
 
+DIGITS = 6  # of a printed weight: what fp32 carries
 EXAMPLES = """
 bertcli explain "a gripping film"
 bertcli explain "not a good film" --target positive
@@ -19,38 +30,142 @@ bertcli explain -m DIR --input reviews.jsonl > explained.jsonl
 """
 
 
-@click.command("explain", cls=options.Command, epilog=EXAMPLES)
-@click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@options.model
-@options.task
-@click.option("--target", metavar="LABEL", help="Explain this label, entity type or answer, not what was predicted.")
-@click.option("--pair", metavar="TEXT", help="The second text of a pair.")
-@click.option("--context", metavar="TEXT", help="Answer TEXT, a question, from this.")
-@click.option("--attention", is_flag=True, help="Also give the weights of self-attention, by layer and head.")
-@click.option("--layer", type=click.IntRange(1), metavar="N", help="Only the attention of this layer, from 1.")
-@click.option("--head", type=click.IntRange(1), metavar="N", help="Only the attention of this head, from 1.")
-@click.option("--html", type=click.Path(), metavar="FILE", help="Also write a page with all of it, in one file.")
-@click.option("--input", "files", type=click.Path(), multiple=True, metavar="FILE", help="Read records. Repeatable.")
-@options.fields
-@options.question
-@options.long
-@options.reading
-@click.option(
-    "-f",
-    "--format",
-    "output_format",
-    type=click.Choice(["rich", "jsonl"]),
-    help="[default: rich on a terminal, else jsonl]",
+@dataclass(frozen=True, kw_only=True)
+class Explain(shared.Reading, Options, Request):
+    """The options of `bertcli explain`."""
+
+    texts: tuple[str, ...] = option((), metavar="[TEXT]...", is_argument=True)
+    target: str | None = option(None, "Explain this label, entity type or answer, not what was predicted.", "LABEL")
+    pair: str | None = option(None, "The second text of a pair.", "TEXT")
+    context: str | None = option(None, "Answer TEXT, a question, from this.", "TEXT")
+    attention: bool = option(False, "Also give the weights of self-attention, by layer and head.")
+    layer: int | None = option(None, "Only the attention of this layer, from 1.", "N", least=1)
+    head: int | None = option(None, "Only the attention of this head, from 1.", "N", least=1)
+    html: str | None = option(None, "Also write a page with all of it, in one file.", "FILE", type=shared.PATH)
+    files: tuple[str, ...] = option((), "Read records. Repeatable.", "FILE", flags="--input", type=shared.PATH)
+    output_format: Literal["rich", "jsonl"] | None = option(
+        None, "[default: rich on a terminal, else jsonl]", flags="-f --format"
+    )
+
+
+@command(
+    """
+    texts model task target pair context attention layer head html files text_field pair_field question long
+    input_format columns encoding output_format device threads
+    """,
+    EXAMPLES,
 )
-@options.device
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+def explain(voice: Voice, options: Explain) -> int:
     """Show what each word added to the score of what predict finds in TEXT, in files, or in the lines of stdin.
 
     Integrated gradients (arXiv 1703.01365) over the word embeddings, from a text of which every piece is [MASK]. The
     attributions sum to the difference of the two scores, in log-odds; where they are more than 1 % off, this is said.
     A model that has only an int8 ONNX file is explained by its weights, whose score is given beside predict's.
     """
-    from bertcli.cli.explaining import explain
+    from bertcli.data.writers import open_writer
+    from bertcli.inference.session import open_session
 
-    return explain(voice, given)
+    options = _completed(options)
+    records = _records(options)
+    session = open_session(options, options)
+    for name, value, task in (
+        ("context", options.context, "question-answering"),
+        ("pair", options.pair, "text-classification"),
+    ):
+        if value is not None and session.task.name != task:
+            raise UsageError(f"--{name} is for {task}; this model's task is {session.task.name}.")
+    voice.note(session.reason)
+    failed = 0
+    with ExitStack() as stack:
+        # SIGTERM ends it at once: a long text takes minutes, and what is finished has been written.
+        stack.enter_context(handling(_interrupt, signal.SIGTERM))
+        add_to_page = writer = None
+        if options.html:
+            from bertcli.report.page import explain_page
+
+            add_to_page = stack.enter_context(explain_page(options.html))
+        if not is_for_people(options.output_format):
+            writer = stack.enter_context(open_writer(None, "jsonl"))
+        from bertcli.explain.explain import Explainer, View  # imports torch, which takes seconds
+
+        view = View(options.attention or bool(options.html), options.layer, options.head)
+        explainer = Explainer(session, options.target, view)
+        for record in records:
+            try:
+                result = explainer.explain(record)
+            except RecordError as error:
+                voice.warn(f"{record.location}: {error}")
+                failed += 1
+                if writer:
+                    writer.write_error(str(error), record)
+                    writer.flush()
+                continue
+            if add_to_page:
+                add_to_page(result)
+            if not options.attention:
+                result.pop("attention", None)
+            if writer:
+                writer.write(_with_lists(result), record)
+                writer.flush()
+            else:
+                from bertcli.cli.explained import render
+
+                render(stdout_console(), result)
+    return Exit.RECORDS if failed else Exit.OK
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise Interrupted(signum)
+
+
+def _completed(options: Explain) -> Explain:
+    """The options with those that follow from others. Raises UsageError for what does not go together."""
+    if options.texts and options.files:
+        raise UsageError("give TEXT or --input, not both.")
+    for text in (*options.texts, options.pair, options.context, options.question, options.target):
+        if text and not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UsageError(f"{text!r} is no text in UTF-8; --input with --encoding reads others.")
+    for name, value in (("pair", options.pair), ("context", options.context)):
+        if value is not None and len(options.texts) != 1:
+            raise UsageError(f"--{name} needs one TEXT to go with; records of --input have a field for it.")
+    if options.context is not None and options.question is not None:
+        raise UsageError("with --context TEXT is the question; leave out --question.")
+    if (options.layer or options.head) and not (options.attention or options.html):
+        raise UsageError("--layer and --head choose the weights of --attention or --html; add one of these.")
+    if options.pair is not None:
+        options = replace(options, pair_field=options.pair_field or "text_pair")
+    asks = options.context is not None or options.question is not None
+    if asks and options.model is None and options.task is None:
+        options = replace(options, task="question-answering")
+    return options
+
+
+def _records(options: Explain) -> Iterator["Record"]:
+    """Those of the TEXT arguments, or of files or stdin."""
+    from bertcli.data.records import Record
+
+    if not options.texts:
+        return options.open(options.files)
+
+    def fields(text: str) -> dict[str, Any]:
+        if options.context is not None:
+            return {"question": text, "context": options.context}
+        pair = {options.pair_field: options.pair} if options.pair is not None and options.pair_field else {}
+        return {options.text_field: text, **pair}
+
+    return (Record(i, fields(text), i + 1, "TEXT") for i, text in enumerate(options.texts))
+
+
+def _with_lists(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result with its attention, if it is there, as JSON has it."""
+    windows = [
+        {
+            **window,
+            "matrices": [
+                {**matrix, "weights": matrix["weights"].astype(float).round(DIGITS).tolist()}
+                for matrix in window["matrices"]
+            ],
+        }
+        for window in result.get("attention", ())
+    ]
+    return {**result, "attention": windows} if "attention" in result else dict(result)

@@ -1,40 +1,78 @@
 """bertcli export: write ONNX files of a model, fp32 and static int8, checked against torch."""
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
+from bertcli import registry
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice
+from bertcli.errors import Exit, UsageError
+from bertcli.inference.settings import Request
+from bertcli.option import REQUIRED, like, option
+from bertcli.tasks.base import Options
 
+if TYPE_CHECKING:
+    from bertcli.data.records import Record
+
+SAMPLES = 512  # texts to calibrate on: more moved no scale by as much as a percent
 EXAMPLES = """
 bertcli export DIR --calibrate train.tsv --text-field sentence
 head -512 texts.txt | bertcli export DIR --calibrate -
 """
 
 
-@click.command("export", cls=options.Command, epilog=EXAMPLES)
-@click.argument("model", metavar="DIR", type=click.Path(exists=True, file_okay=False))
-@options.task
-@click.option(
-    "--calibrate",
-    "files",
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    help="Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.",
-)
-@click.option(
-    "--samples", type=click.IntRange(1), default=512, show_default=True, help="How many texts to calibrate on."
-)
-@options.fields
-@options.reading
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Export(shared.Reading, Options):
+    """The options of `bertcli export`."""
+
+    model: str = option(REQUIRED, metavar="DIR", is_argument=True, type=click.Path(exists=True, file_okay=False))
+    task: str | None = like(Request, "task")
+    files: tuple[str, ...] = option(
+        REQUIRED,
+        "Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.",
+        "FILE",
+        flags="--calibrate",
+    )
+    samples: int = option(SAMPLES, "How many texts to calibrate on.", least=1)
+
+
+@command("model task files samples text_field pair_field input_format columns encoding", EXAMPLES)
+def export(voice: Voice, options: Export) -> int:
     """Write onnx/model.onnx and a static int8 onnx/model_quantized.onnx into the model directory DIR.
 
     Each file is run on the calibration texts beside torch, and the differences are printed.
     """
-    from bertcli.cli.exporting import export
+    records = islice(options.open(options.files), options.samples)
+    export_directory(voice, Path(options.model), records, options.task, options)
+    return Exit.OK
 
-    return export(voice, given)
+
+def export_directory(
+    voice: Voice, path: Path, records: Iterable["Record"], task_name: str | None, options: Options
+) -> None:
+    """Write the ONNX files of a model, calibrated on the records, and print how they differ from torch.
+
+    task_name: None for the one whose head the model has.
+    """
+    from bertcli.export.export import export
+    from bertcli.inference.batching import BATCH_TOKENS, collate, cut, distinct
+    from bertcli.inference.session import open_task, task_of
+    from bertcli.model import read
+    from bertcli.tokenizer import Features
+
+    model = read(path)
+    task = open_task(registry.load("tasks", task_name or task_of(model)).Task, model, options)
+    encoded = task.encode([record for record in records if not record.fault])
+    good = [features for features in encoded if isinstance(features, Features)]
+    if not good:
+        raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
+    windows, _ = distinct(enumerate(good))
+    feeds = [collate([window for _, window in batch]) for batch in cut(windows, BATCH_TOKENS)]
+    for row in export(path, task.head, feeds):
+        voice.line(str(row))

@@ -1,13 +1,26 @@
 """bertcli finetune: train a model on labelled data."""
 
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
-from bertcli.training.settings import Settings
+from bertcli import device
+from bertcli.cli import shared
+from bertcli.cli.options import command, spelt
+from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.errors import Exit
+from bertcli.option import REQUIRED, option
+from bertcli.tasks.base import Options
+from bertcli.training.settings import ClassWeights, Settings
 
+if TYPE_CHECKING:
+    from bertcli.evaluation.results import Evaluation
+    from bertcli.training.run import Saved
+
+NOT_KEPT = ("resume", "overwrite", "output", "track", "report")  # where and how, not what, is trained
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
@@ -16,9 +29,6 @@ bertcli finetune --train train.jsonl --dev dev.jsonl -m MODEL -o DIR --report re
 bertcli finetune --config DIR/bertcli.yaml -o DIR2 --epochs 5     # an earlier run, with one change
 torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o DIR
 """
-
-
-setting = options.setting_of(Settings)
 
 
 class Weights(click.ParamType[Any]):
@@ -46,71 +56,98 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(value.split(",") if isinstance(value, str) else map(str, value))
 
 
-@click.command("finetune", cls=options.Command, epilog=EXAMPLES)
-@click.option(
-    "--train", multiple=True, required=True, metavar="FILE", help="Labelled records to learn from. Repeatable."
+@dataclass(frozen=True, kw_only=True)
+class Finetune(shared.Training, shared.Reading, Settings):
+    """The options of `bertcli finetune`."""
+
+    train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
+    dev: tuple[str, ...] = option((), "Labelled records to score on; the best weights are kept. Repeatable.", "FILE")
+    labels: tuple[str, ...] | None = option(
+        None, "The labels in their order.  [default: the model's own, else sorted]", type=Names()
+    )
+    class_weights: ClassWeights = option(
+        None, "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.", type=Weights()
+    )
+    export: bool = option(
+        True,
+        "Write the ONNX files at the end, calibrated on training texts.",
+        flags="--export/--no-export",
+        more={"show_default": True},
+    )
+
+
+@command(
+    """
+    train dev model task output text_field pair_field label_field label_separator scheme problem labels
+    input_format columns encoding long max_length epochs lr schedule warmup batch_tokens accumulate weight_decay
+    clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads precision
+    resume overwrite export track report
+    """,
+    EXAMPLES,
 )
-@click.option(
-    "--dev", multiple=True, metavar="FILE", help="Labelled records to score on; the best weights are kept. Repeatable."
-)
-@click.option("-m", "--model", required=True, metavar="MODEL", help="Base model: a directory or a Hub name.")
-@options.task
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="Where the model goes.")
-@options.fields
-@options.labels
-@setting(
-    "--problem",
-    click.Choice(["auto", "single", "multi", "regression"]),
-    "auto: lists are several labels, decimal numbers regression, else one label.",
-)
-@setting("--labels", Names(), "The labels in their order.  [default: the model's own, else sorted]")
-@options.reading
-@setting(
-    "--long",
-    click.Choice(["window", "truncate"]),
-    "Texts over --max-length: overlapping windows, or a cut that is reported.",
-)
-@setting("--max-length", click.IntRange(3), "Most tokens in a window.  [default: what the model has]", metavar="N")
-@setting("--epochs", click.IntRange(1), "Passes over the training data.")
-@setting("--lr", click.FloatRange(0, min_open=True), "Highest learning rate.")
-@setting("--schedule", click.Choice(["linear", "cosine", "trapezoidal"]), "How the learning rate falls to 0.")
-@setting("--warmup", click.FloatRange(0, 1), "Share of the steps in which the learning rate rises.")
-@setting("--batch-tokens", click.IntRange(1), "Most tokens in a batch.")
-@setting("--accumulate", click.IntRange(1), "Batches in a step of the optimiser.")
-@setting("--weight-decay", click.FloatRange(0), "AdamW's weight decay, not on biases and LayerNorm.")
-@setting("--clip-norm", click.FloatRange(0), "Largest norm of the gradients.")
-@setting("--dropout", click.FloatRange(0, 1), "Dropout.  [default: the model's own]")
-@setting("--label-smoothing", click.FloatRange(0, 1), "Share of a label's weight given to the others.")
-@setting("--class-weights", Weights(), "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.")
-@setting(
-    "--ema", click.FloatRange(0, 1), "Decay of the average of the weights that is kept; 0: the weights themselves."
-)
-@setting("--eval-steps", click.IntRange(1), "Steps between evaluations.  [default: once an epoch]", metavar="N")
-@setting("--metric", str, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]")
-@setting("--patience", click.IntRange(1), "Stop after so many evaluations without a better --metric.", metavar="N")
-@setting("--seed", click.IntRange(0), "Seed of everything random.")
-@options.device
-@setting(
-    "--precision", click.Choice(["auto", "bf16", "fp32"]), "auto: bf16 where the CPU or GPU multiplies it natively."
-)
-@click.option("--resume", is_flag=True, help="Continue the unfinished run in DIR, to the same weights.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
-@click.option(
-    "--export/--no-export",
-    default=True,
-    show_default=True,
-    help="Write the ONNX files at the end, calibrated on training texts.",
-)
-@options.track
-@options.page
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+def finetune(voice: Voice, options: Finetune) -> int:
     """Train MODEL for a task on labelled records.
 
     Single labels, several labels or numbers (regression) of texts and pairs, entities, answers, masked words; the
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
     for --resume.
     """
-    from bertcli.cli.train import finetune
+    from bertcli.cli.commands.export import SAMPLES, export_directory
+    from bertcli.cli.progress import Show
+    from bertcli.training.finetune import finetune
+    from bertcli.training.run import Saved
 
-    return finetune(voice, given)
+    options.require_page(options.output)
+    processor = device.choose(options.device, options.threads)
+    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    saved: Saved | None = None
+    with heed_signals() as stop, Show(voice, processor) as show:
+        for event in finetune(
+            options,
+            train,
+            dev,
+            processor,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            stop=lambda: stop.signum,
+            options={name: value for name, value in spelt(options).items() if name not in NOT_KEPT},
+            track=options.track,
+        ):
+            if isinstance(event, Saved):
+                saved = event
+            else:
+                show.event(event)
+    if saved is None:  # in all processes of a distributed run but the first
+        return Exit.OK
+    voice.note(f"model: {saved.path} (weights of step {saved.step})")
+    as_in_predict = replace(options.options, null_threshold=None)
+    if options.export:
+        texts = islice(options.open(options.train), SAMPLES)
+        export_directory(voice, saved.path, texts, options.task, as_in_predict)
+    if options.report:
+        facts = {
+            "base model": Path(options.model).name,
+            "epochs": options.epochs,
+            "lr": f"{options.lr:g}",
+            "batch tokens": options.batch_tokens,
+            "seed": options.seed,
+            "weights of step": saved.step,
+        }
+        evaluation = _scored(options, saved, as_in_predict) if options.dev else None
+        options.write_training_page(voice, saved, facts, evaluation)
+    return Exit.OK
+
+
+def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":
+    """The dev data as predict will see it."""
+    from bertcli.evaluation.evaluate import collect, scores
+    from bertcli.inference.session import open_session
+    from bertcli.inference.settings import Request
+    from bertcli.inference.stream import stream
+
+    request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
+    session = open_session(request, as_in_predict)
+    records = options.open(options.dev)
+    with heed_signals() as stop:
+        windows = stream(session.task, session.backend, records, stop=stop)
+        return scores(session.task, collect(session.task, chain.from_iterable(windows)), saved.path.name)

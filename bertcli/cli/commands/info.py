@@ -1,11 +1,12 @@
 """bertcli info: what runs here, what bertcli would choose and why, and whether the device computes right."""
 
-from typing import Any
+from dataclasses import dataclass
 
-import click
-
-from bertcli.cli import options
-from bertcli.cli.console import Voice
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.errors import BertcliError, Exit
+from bertcli.inference.settings import Request, Settings
 
 EXAMPLES = """
 bertcli info
@@ -14,18 +15,36 @@ bertcli info -m DIR --format json | jq -r .choice.reason
 """
 
 
-@click.command("info", cls=options.Command, epilog=EXAMPLES)
-@options.model
-@options.task
-@options.report
-@options.engine
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Info(shared.Formatted, Request, Settings):
+    """The options of `bertcli info`."""
+
+
+@command("model task output_format backend device threads precision batch_tokens", EXAMPLES)
+def info(voice: Voice, options: Info) -> int:
     """Show versions, devices, the choice of backend and precision with its reason, and the model's facts.
 
     One batched and one single forward on the chosen device are compared with the CPU; the exit code is 1 where they
     differ by more than 0.001.
     """
-    from bertcli.cli.measuring import info
+    from bertcli.inference.info import BOUND, check, describe
+    from bertcli.inference.session import open_session
+    from bertcli.tasks.base import Options
 
-    return info(voice, given)
+    session = open_session(options, Options())
+    found = check(session, options)
+    voice.note(session.reason)  # too long for a table
+    differences = {"batched": found.batched, "single": found.single, "at most": BOUND, "passed": found.passed}
+    facts = {**describe(session), "check": differences}
+    if is_for_people(options.output_format):
+        from bertcli.cli.tables import render
+
+        render(stdout_console(), facts, "bertcli")
+    else:
+        print_json([facts])
+    if not found.passed:
+        raise BertcliError(
+            f"{session.device.type} differs from the CPU by {found.batched:.2g} in a batch and "
+            f"{found.single:.2g} alone (at most {BOUND}); use --device cpu."
+        )
+    return Exit.OK

@@ -1,13 +1,22 @@
 """bertcli pretrain: train an encoder on raw text."""
 
+import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
-from bertcli.pretraining.settings import MASKS, OBJECTIVES, SIZE, SIZES, VOCABULARY, PretrainSettings
+from bertcli import device
+from bertcli.cli import shared
+from bertcli.cli.options import command, spelt
+from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.errors import Exit
+from bertcli.option import option
+from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 
+NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
+FILE = click.Path(exists=True, dir_okay=False)
 EXAMPLES = """
 bertcli pretrain corpus/ --size mini --vocab-size 16000 -o DIR
 bertcli pretrain 'wiki/*.txt.xz' more.jsonl --tokenizer TOKENIZER --objective mlm+nsp --lengths 128:0.9,512:0.1 -o DIR
@@ -16,11 +25,6 @@ bertcli pretrain 中文/ --vocab-size 12000 --mask word --words jieba -o DIR
 bertcli pretrain --config DIR/bertcli.yaml -o DIR2 --seed 1            # an earlier run, with one change
 torchrun --nproc-per-node 2 -m bertcli pretrain corpus/ -o DIR
 """
-FILE, FOLDER = click.Path(exists=True, dir_okay=False), click.Path(file_okay=False)
-COUNT = click.IntRange(1)
-FLAG: dict[str, Any] = {"is_flag": True, "show_default": False}
-PLAIN: dict[str, Any] = {"show_default": "128", "metavar": "N|N:SHARE,…"}
-setting = options.setting_of(PretrainSettings)
 
 
 class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
@@ -41,51 +45,78 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
             self.fail(f"'{value}' is not LENGTH:SHARE,…, as in 128:0.9,512:0.1.", param, ctx)
 
 
-@click.command("pretrain", cls=options.Command, epilog=EXAMPLES)
-@options.corpus
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="Where the model goes.")
-@setting("--size", click.Choice(list(SIZES)), f"A new BERT of Google's published shapes.  [default: {SIZE}]")
-@setting("--model-config", FILE, "Or of the shape in this config.json.", metavar="FILE")
-@click.option("-m", "--model", metavar="MODEL", help="Or go on with a checkpoint: a directory or a Hub name.")
-@setting("--tokenizer", str, "Take the vocabulary of this directory or Hub name.", metavar="DIR")
-@setting("--vocab-size", COUNT, f"Or train one of N pieces on the corpus.  [default: {VOCABULARY}]", metavar="N")
-@options.cased
-@setting("--init-embeddings", FILE, "Start word embeddings from text vectors of word2vec or GloVe.", metavar="FILE")
-@setting("--objective", click.Choice(OBJECTIVES), "Masked words; with next sentence or sentence order; or next word.")
-@setting("--mask", click.Choice(MASKS), "What is masked at once: tokens, whole words, or spans of words.")
-@setting("--mask-rate", click.FloatRange(0, 1, min_open=True, max_open=True), "Share of the tokens that is masked.")
-@setting("--words", str, "What finds the words of Chinese: jieba, or a file of words.", metavar="jieba|FILE")
-@setting("--lengths", Lengths(), "Tokens in a block; or several lengths in turn, with shares of the steps.", **PLAIN)
-@setting("--pack", click.Choice(["document", "across"]), "Whether a block keeps to one document.")
-@setting("--dev-tokens", click.IntRange(0), "Held out to score on, in whole documents; at most a fiftieth.")
-@setting("--epochs", COUNT, "Passes over the corpus.")
-@setting("--steps", COUNT, "Steps of the optimiser, instead of --epochs.", metavar="N")
-@setting("--lr", click.FloatRange(0, min_open=True), "Highest learning rate.")
-@setting("--schedule", click.Choice(["linear", "cosine", "trapezoidal"]), "How the learning rate falls to 0.")
-@setting("--warmup", click.FloatRange(0, 1), "Share of the steps in which the learning rate rises.")
-@setting("--batch-tokens", COUNT, "Most tokens in a batch.")
-@setting("--accumulate", COUNT, "Batches in a step of the optimiser.")
-@setting("--weight-decay", click.FloatRange(0), "AdamW's weight decay, not on biases and LayerNorm.")
-@setting("--clip-norm", click.FloatRange(0), "Largest norm of the gradients.")
-@setting("--dropout", click.FloatRange(0, 1), "Dropout while pre-training; fine-tuning keeps the model's own.")
-@setting("--eval-steps", COUNT, "Steps between evaluations, each with a checkpoint.  [default: a tenth]", metavar="N")
-@setting("--seed", click.IntRange(0), "Seed of everything random.")
-@options.device
-@setting("--precision", click.Choice(["auto", "bf16", "fp32"]), "auto: bf16 where CPU or GPU multiply it natively.")
-@setting("--gradient-checkpointing", bool, "Compute activations twice instead of keeping them.", **FLAG)
-@setting("--compile", bool, "Compile the layers with torch.compile, which pays on a GPU.", **FLAG)
-@click.option("--cache", type=FOLDER, metavar="DIR", help="Keeps tokenised corpora.  [default: ~/.cache/bertcli]")
-@click.option("--resume", is_flag=True, help="Continue the unfinished run in DIR, to the same weights.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
-@options.track
-@options.page
-@options.voice
-def command(voice: Voice, **given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(shared.Training, shared.RawText, PretrainSettings):
+    """The options of `bertcli pretrain`."""
+
+    size: str | None = option(
+        None, f"A new BERT of Google's published shapes.  [default: {SIZE}]", choices=tuple(SIZES)
+    )
+    model_config: str | None = option(None, "Or of the shape in this config.json.", "FILE", type=FILE)
+    init_embeddings: str | None = option(
+        None, "Start word embeddings from text vectors of word2vec or GloVe.", "FILE", type=FILE
+    )
+    lengths: tuple[tuple[int, float], ...] = option(
+        PretrainSettings.lengths,
+        "Tokens in a block; or several lengths in turn, with shares of the steps.",
+        "N|N:SHARE,…",
+        type=Lengths(),
+        more={"show_default": "128"},
+    )
+    cache: str | None = option(
+        None, "Keeps tokenised corpora.  [default: ~/.cache/bertcli]", "DIR", type=click.Path(file_okay=False)
+    )
+
+
+@command(
+    """
+    corpus text_field document_per encoding on_error output size model_config model tokenizer vocab_size lowercase
+    init_embeddings objective mask mask_rate words lengths pack dev_tokens epochs steps lr schedule warmup
+    batch_tokens accumulate weight_decay clip_norm dropout eval_steps seed device threads precision
+    gradient_checkpointing compile cache resume overwrite track report
+    """,
+    EXAMPLES,
+)
+def pretrain(voice: Voice, options: Pretrain) -> int:
     """Train an encoder on the raw text of CORPUS: files, directories, patterns; also .gz, .xz, .jsonl.
 
     The result is a Hugging Face checkpoint for `finetune` and `predict -t fill-mask`. Text is tokenised once, in
     parallel, and kept; documents are parted by blank lines. Ctrl-C leaves a checkpoint for --resume.
     """
-    from bertcli.cli.pretrain import pretrain
+    from bertcli.cli.progress import Show
+    from bertcli.pretraining.pretrain import Place, pretrain
+    from bertcli.training.run import Saved
 
-    return pretrain(voice, given)
+    options.require_page(options.output)
+    processor = device.choose(options.device, options.threads)
+    # The user's directory for such things, as the XDG Base Directory Specification names it.
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(options.cache) if options.cache else caches / "bertcli"
+    kept = {name: value for name, value in spelt(options).items() if name not in NOT_KEPT}
+    kept["lengths"] = options.as_dict()["lengths"]
+    with heed_signals() as stop, Show(voice, processor) as show:
+        for event in pretrain(
+            options,
+            options.source(),
+            Place(processor, cache, processor.threads, options.track),
+            resume=options.resume,
+            overwrite=options.overwrite,
+            stop=lambda: stop.signum,
+            options=kept,
+        ):
+            if not isinstance(event, Saved):
+                show.event(event)
+                continue
+            voice.note(f"model: {event.path} (weights of step {event.step})")
+            facts = {
+                "base model": Path(options.model).name if options.model else None,
+                "size": options.size,
+                "epochs": options.epochs,
+                "steps": options.steps,
+                "lr": f"{options.lr:g}",
+                "batch tokens": options.batch_tokens,
+                "seed": options.seed,
+                "weights of step": event.step,
+            }
+            options.write_training_page(voice, event, facts)
+    return Exit.OK

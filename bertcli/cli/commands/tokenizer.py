@@ -1,11 +1,16 @@
 """bertcli tokenizer: train a WordPiece vocabulary on raw text."""
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
-from bertcli.cli import options
-from bertcli.cli.console import Voice
+from bertcli.cli import shared
+from bertcli.cli.options import HELP, command
+from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.errors import Exit
+from bertcli.option import REQUIRED, like, option
+from bertcli.pretraining.settings import PretrainSettings
 
 EXAMPLES = """
 bertcli tokenizer train texts/ --vocab-size 30000 -o DIR
@@ -14,30 +19,49 @@ bertcli tokenizer train news.jsonl.gz --text-field body --cased --vocab-size 300
 """
 
 
-@click.group("tokenizer", context_settings={"help_option_names": ["-h", "--help"]})
-def command() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Train(shared.RawText):
+    """The options of `bertcli tokenizer train`."""
+
+    vocab_size: int = option(REQUIRED, "Pieces in the vocabulary.", "N", least=1)
+    lowercase: bool = like(PretrainSettings, "lowercase")
+    output: str = option(REQUIRED, "Where the tokenizer goes.", "DIR", flags="-o", type=shared.PATH)
+    overwrite: bool = option(False, "Replace the tokenizer in DIR.")
+
+
+@click.group("tokenizer", context_settings=HELP)
+def tokenizer() -> None:
     """Make a tokenizer of one's own."""
 
 
-@command.command(
-    "train",
-    cls=options.Command,
+@command(
+    "corpus text_field document_per encoding on_error vocab_size lowercase output overwrite",
+    EXAMPLES,
     group="tokenizer",
     short_help="Train a WordPiece vocabulary on raw text.",
-    epilog=EXAMPLES,
 )
-@options.corpus
-@click.option("--vocab-size", type=click.IntRange(1), required=True, metavar="N", help="Pieces in the vocabulary.")
-@options.cased
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="DIR", help="Where the tokenizer goes.")
-@click.option("--overwrite", is_flag=True, help="Replace the tokenizer in DIR.")
-@options.voice
-def train(voice: Voice, **given: Any) -> int:
+def train(voice: Voice, options: Train) -> int:
     """Train BERT's WordPiece vocabulary on CORPUS: files, directories and quoted patterns of raw text.
 
     Plain text, JSONL, CSV or TSV, also .gz, .bz2 or .xz. The result, the same for the same text, opens with
     transformers and with --tokenizer. Chinese is split into characters as in BERT.
     """
-    from bertcli.cli import vocabulary
+    from bertcli.pretraining.source import Texts
+    from bertcli.pretraining.vocabulary_files import build
 
-    return vocabulary.train(voice, given)
+    output, size = Path(options.output), options.vocab_size
+    with heed_signals() as stop:
+        texts = Texts(options.source(), lambda: stop.signum)
+        voice.note(f"training {size:,} pieces; files: {len(texts.source.files):,}")
+        try:
+            build(texts, output, size, lowercase=options.lowercase, overwrite=options.overwrite)
+        finally:
+            if texts.faults:
+                voice.warn(
+                    f"{texts.faults:,} unreadable lines or records were left out; the first: {texts.first_fault}"
+                )
+    voice.note(f"tokenizer: {output}")
+    return Exit.OK
+
+
+tokenizer.add_command(train)

@@ -1,0 +1,105 @@
+"""Between a run and the people at the terminal: what is said on stderr, when stdout shows tables, text, and signals.
+
+Knows no command. Notes are shown on a terminal or with -v, warnings unless -q. rich is imported only when a terminal
+shows something. Try: bertcli predict -v < texts.txt
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bertcli.inference.stream import Stop
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How talkative a run is on stderr. Results never pass here."""
+
+    verbose: bool = False
+    quiet: bool = False
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a person is watching stderr and has not asked for silence."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def note(self, message: str) -> None:
+        """A choice made for the user, with its reason."""
+        if self.verbose or self.terminal:
+            click.secho(message, err=True, dim=True)
+
+    def line(self, message: str) -> None:
+        """A line of a log: progress where no terminal shows a bar."""
+        if not self.quiet:
+            click.echo(message, err=True)
+
+    def warn(self, message: str) -> None:
+        """Something the user should know although the run goes on."""
+        if not self.quiet:
+            click.echo(f"bertcli: {message}", err=True)
+
+    def rich(self) -> "Console":
+        """A rich console on stderr."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.quiet)
+
+
+def stdout_console() -> "Console":
+    """A rich console for results on stdout, whose reader may go away: BrokenPipeError then, where rich exits with 1."""
+    from rich.console import Console
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the error, within whose handler rich calls this
+
+    return Results(highlight=False)
+
+
+def is_for_people(output_format: str | None) -> bool:
+    """Whether --format, or a terminal on stdout where it does not say, asks for tables in place of JSON."""
+    return output_format == "rich" or (output_format is None and sys.stdout.isatty())
+
+
+def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    """A line of JSON on stdout for each row, as it comes."""
+    from bertcli.data.writers import open_writer
+
+    with open_writer(None, "jsonl") as writer:
+        for row in rows:
+            writer.write(row)
+            writer.flush()
+
+
+@contextmanager
+def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
+    """Within it `handle` takes these signals; after it whoever took them before."""
+    before = {signum: signal.signal(signum, handle) for signum in signums}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def heed_signals() -> Iterator["Stop"]:
+    """Within it SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once."""
+    from bertcli.inference.stream import Stop
+
+    stop = Stop()
+
+    def handle(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        stop.request(signum)
+
+    with handling(handle, signal.SIGINT, signal.SIGTERM):
+        yield stop

@@ -1,0 +1,49 @@
+"""A field of a settings class that the command line may offer: its default, what --help says of it, and its bounds.
+
+So a setting is written once, beside the code that obeys it. Knows neither click nor a command: cli/options.py turns
+the fields that a command names into its options.
+Try: python -c "from bertcli.training.settings import Settings; print(Settings.__dataclass_fields__['lr'].metadata)"
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+REQUIRED: Any = MISSING  # in place of a default
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the command line needs to know of a field, besides its name, type and default.
+
+    text: what --help says. flags: short ones, and long ones in place of `--field-name`. choices: what may be said,
+    where the type is no Literal; room: or the package whose names may be. least, most: bounds that a value may reach;
+    above, below: bounds that it may not. is_argument: it has no flag. type: how its text is read, as click has it,
+    where the field's own type does not say. more: other attributes of click's.
+    """
+
+    text: str = ""
+    metavar: str | None = None
+    flags: str = ""
+    choices: Sequence[str] = ()
+    room: str = ""
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    is_argument: bool = False
+    type: Any = None
+    more: Mapping[str, object] = field(default_factory=dict)
+
+
+def option(default: T, text: str = "", metavar: str | None = None, **how: Any) -> T:
+    """A dataclass field that may be an option; `how` are fields of Option."""
+    made: T = field(default=default, metadata={"option": Option(text, metavar, **how)})
+    return made
+
+
+def like(settings: type, name: str, default: Any = None) -> Any:
+    """A field that is the same option as one of another class; with its default too, unless there is another one."""
+    other = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    return field(default=other.default if default is None else default, metadata=other.metadata)
