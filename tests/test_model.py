@@ -77,7 +77,7 @@ CPU = device.Device("cpu", 2, "no GPU")
 
 
 @pytest.mark.parametrize(
-    ("files", "request_", "backend", "kind"),
+    ("files", "request_", "backend", "type_"),
     [
         ([ONNX], Request(), "onnx", "cpu"),
         ([WEIGHTS], Request(), "pytorch", "cpu"),
@@ -88,26 +88,26 @@ CPU = device.Device("cpu", 2, "no GPU")
     ],
 )
 def test_choice_of_the_backend_on_a_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], request_: Request, backend: str, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], request_: Request, backend: str, type_: str
 ) -> None:
     monkeypatch.setattr(device, "_may_have_gpu", lambda: False)
-    name, _, place = choose_backend(make(tmp_path, *files), request_, "")
-    assert (name, place.type) == (backend, kind)
+    name, _, chosen = choose_backend(make(tmp_path, *files), request_, "")
+    assert (name, chosen.type) == (backend, type_)
 
 
 def test_a_gpu_takes_torch_where_the_model_has_weights_and_onnx_where_it_has_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "_may_have_gpu", lambda: True)
-    monkeypatch.setattr(device, "_works", lambda kind: kind == "cuda")
+    monkeypatch.setattr(device, "_works", lambda name: name == "cuda")
     (tmp_path / "a").mkdir()
     assert choose_backend(make(tmp_path / "a", ONNX, WEIGHTS), Request(), "")[0::2] == (
         "pytorch",
         device.Device("cuda", device.cores(), "cuda is available"),
     )
     (tmp_path / "b").mkdir()
-    name, why, place = choose_backend(make(tmp_path / "b", ONNX), Request(), "")
-    assert (name, why, place.type) == ("onnx", "the model has only ONNX files", "cpu")
+    name, why, chosen = choose_backend(make(tmp_path / "b", ONNX), Request(), "")
+    assert (name, why, chosen.type) == ("onnx", "the model has only ONNX files", "cpu")
 
 
 def test_a_device_that_is_not_there_is_a_usage_error() -> None:

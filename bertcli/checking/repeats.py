@@ -1,12 +1,32 @@
-"""Records that repeat others, in their split or from train to dev, and empty ones. Knows texts and targets only."""
+"""Records that repeat others or nearly do, in their split or from train to dev, and empty ones.
 
-from collections.abc import Sequence
+Knows texts and targets only. Near duplicates are found in time linear in the number of texts: candidates by MinHash and
+banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4), each then compared exactly.
+Try: python -c "from bertcli.checking.repeats import near; print(list(near([('a fine film',)] * 2)))"
+"""
 
-from bertcli.checking.duplicates import Parts, near
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from bertcli.arrays import Array
 from bertcli.checking.findings import Findings
 from bertcli.checking.split import Example, Split
 from bertcli.tasks.base import BaseTask
 
+Parts = tuple[str, ...]
+Match = tuple[int, int, float]  # a text, an earlier one, their similarity
+SIMILAR = 0.8  # least share of the n-grams of two texts that both have
+# 12 bands of 5: of two texts at that similarity 99.2 % share a band, at 0.85 99.9 %, at 0.5 32 %, at 0.3 3 %.
+BANDS, ROWS = 12, 5
+SKETCH = 64  # minima of a text; the nearest power of two, for which the library is fastest
+DOUBTFUL = 0.6  # estimated similarity, with a standard deviation of 0.05, from which on two texts are compared exactly
+CHUNK = 1 << 14  # texts sketched at once
+LEAST = 20  # letters of a text, or ideographs of half as many, under which only its letters' equality counts
+IDEOGRAPHS = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+_MARKS = re.compile(r"[\W_]+")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 Seen = dict[Parts, list[Example]]  # of each text the first record with each label
 
 
@@ -76,3 +96,112 @@ def _check_shared(train: Split, dev: Split, findings: Findings) -> None:
         if other and example.texts not in pairs:
             message = f"the context of {_at(other, example)}: '{example.texts[0]:.60}'"
             findings.add("leaked-context", example.record.location, message)
+
+
+# Texts that are nearly the same. A text is a tuple of its parts, two for a pair.
+
+
+def near(texts: Sequence[Parts]) -> Iterator[Match]:
+    """The texts, all distinct, that are nearly an earlier one, in order: the first such, and how similar it is.
+
+    Case, punctuation and white space do not count. Similarity: Jaccard's of the sets of n-grams of the letters, 4 at a
+    time, 2 of ideographs; of a pair that of the part where it is less.
+    """
+    letters = ["\n".join(_letters(part) for part in parts) for parts in texts]
+    first: dict[str, int] = {}
+    same = {i: j for i, text in enumerate(letters) if text.strip() and (j := first.setdefault(text, i)) != i}
+    longer = [i for text, i in first.items() if len(text) >= (LEAST // 2 if _size(text) == 2 else LEAST)]
+    similar = dict(_similar([letters[i] for i in longer], longer))
+    for i in sorted(same.keys() | similar.keys()):
+        j, similarity = (same[i], 1.0) if i in same else similar[i]
+        yield i, j, similarity
+
+
+def _letters(text: str) -> str:
+    return _MARKS.sub(" ", text.casefold()).strip()
+
+
+def _size(text: str) -> int:
+    """Characters in an n-gram: an ideograph says about as much as half a word."""
+    return 2 if not text.isascii() and 2 * len(IDEOGRAPHS.findall(text)) > len(text) else 4
+
+
+def _similar(letters: Sequence[str], index: Sequence[int]) -> Iterator[tuple[int, tuple[int, float]]]:
+    """The texts that are similar to an earlier one, by their `index`."""
+    last = -1  # the latest text that is known to be similar to one before it
+    for i, j in _candidates(_sketches(letters)) if len(letters) > 1 else ():
+        if i == last:
+            continue
+        similarity = min(map(_jaccard, letters[i].split("\n"), letters[j].split("\n")))
+        if similarity >= SIMILAR:
+            last = i
+            yield index[i], (index[j], similarity)
+
+
+def _sketches(letters: Sequence[str]) -> Array:
+    """(N, SKETCH) minima of the hashed n-grams of N texts."""
+    from rensa import RMinHash
+
+    sketches = np.empty((len(letters), SKETCH), np.uint32)
+    sizes = np.array([_size(text) for text in letters])
+    for size in (2, 4):
+        rows = np.flatnonzero(sizes == size)
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            hashes, offsets = _hashes([letters[i] for i in chunk], size)
+            sketches[chunk] = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, SKETCH, 1).to_rows()
+    return sketches
+
+
+def _hashes(texts: Sequence[str], size: int) -> tuple[Array, Array]:
+    """The hashes of all n-grams, text after text, and the N + 1 places where those of each begin."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    count = len(codes) - size + 1
+    hashes = np.zeros(count, np.uint64)
+    for k in range(size):
+        hashes = (hashes * _FACTOR) ^ codes[k : count + k]
+    hashes *= _FACTOR
+    hashes ^= hashes >> np.uint64(29)
+    lengths = np.array([len(text) for text in texts])
+    borders = np.cumsum(lengths)[:-1]
+    within = np.ones(count, bool)
+    for k in range(1, size):
+        within[borders - k] = False  # begins in one text and ends in the next
+    return hashes[within], np.concatenate([[0], np.cumsum(lengths - size + 1)])
+
+
+def _candidates(sketches: Array) -> Iterator[tuple[int, int]]:
+    """Each text with earlier ones that may be similar, in order.
+
+    Of those with which it shares a band these are the first and the last before it, so that a thousand texts from one
+    template make some thousand pairs and not a million. The library's own LSH index gives all of them.
+    """
+    bands = [_linked(sketches[:, band * ROWS : (band + 1) * ROWS]) for band in range(BANDS)]
+    pairs = np.unique(np.concatenate(bands), axis=0)  # (P, 2) later and earlier, sorted
+    for chunk in np.array_split(pairs, len(pairs) // CHUNK + 1):
+        alike = (sketches[chunk[:, 0]] == sketches[chunk[:, 1]]).mean(1) >= DOUBTFUL
+        yield from map(tuple, chunk[alike].tolist())
+
+
+def _linked(rows: Array) -> Array:
+    """(P, 2): each text with the first and with the last before it that has the same rows (N, R)."""
+    values = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        values = (values * _FACTOR) ^ column
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    first = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
+    before = np.concatenate([order[:1], order[:-1]])
+    later, others = order[~begins], (first[~begins], before[~begins])
+    return np.concatenate([np.stack([later, other], 1) for other in others])
+
+
+def _jaccard(one: str, other: str) -> float:
+    size = _size(one)
+    a, b = _grams(one, size), _grams(other, size)
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def _grams(text: str, size: int) -> set[str]:
+    return {text[i : i + size] for i in range(max(len(text) - size + 1, 1))}

@@ -14,7 +14,8 @@ from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import Predicted
 from bertcli.metrics import calibration
 from bertcli.model import BUILTIN, Model, read, update
-from bertcli.tasks.base import BaseTask, labels_of
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.labels import labels_of
 
 parse_target = calibration.parse_target
 SHOWN = "macro_f1", "micro_f1", "f1", "accuracy"  # what thresholds may change, beside ece and nll

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from bertcli import registry
 from bertcli.arrays import Array, Arrays
 from bertcli.data.records import Record, lookup
-from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.option import option
 from bertcli.tasks.scored import Example
@@ -135,9 +135,25 @@ class BaseTask(ABC):
 
     # From records to predictions and results.
 
-    @abstractmethod
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
         """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
+        inputs: list[Any] = []
+        for record in records:
+            try:
+                inputs.append(self.read(record))
+            except RecordError as error:
+                inputs.append(error)
+        encoded = iter(self.tokenize([item for item in inputs if not isinstance(item, RecordError)]))
+        return [item if isinstance(item, RecordError) else next(encoded) for item in inputs]
+
+    def read(self, record: Record) -> Any:
+        """What `tokenize` takes of a record; by default its text, or two as a pair. Raises RecordError."""
+        first, *second = self.texts(record).values()
+        return (first, *second) if second else first
+
+    def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
+        """Token ids of what was read, or the RecordError that takes its place."""
+        return self.tokenizer.encode(inputs, self.options.long)
 
     def texts(self, record: Record) -> dict[str, str]:
         """What is read of a record, by name: its text, or both of a pair, in this order. Raises RecordError."""
@@ -268,12 +284,6 @@ class BaseTask(ABC):
         return ()
 
 
-def labels_of(config: Mapping[str, Any]) -> list[str]:
-    """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
-    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return [str(names[key]) for key in sorted(names, key=int)]
-
-
 def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
     value = lookup(record.fields, name, option)
@@ -291,13 +301,3 @@ def offset(text: str, position: int, unit: str) -> int:
             return len(text[:position].encode())
         case _:
             return position
-
-
-def temperature_of(config: Mapping[str, Any]) -> float:
-    """What logits are divided by before they become probabilities: as `bertcli calibrate` stored it, else 1."""
-    stated = (config.get("calibration") or {}).get("temperature", 1.0)
-    if isinstance(stated, int | float) and 0 < stated < float("inf"):
-        return float(stated)
-    raise ModelError(
-        f"config.json: the calibration's temperature {stated!r} is not a positive number; calibrate again."
-    )

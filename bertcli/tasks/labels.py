@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bertcli.data.records import Record
-from bertcli.errors import UsageError
+from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Options
 
@@ -50,6 +50,22 @@ class Decision:
     def has_classes(self) -> bool:
         """Whether the outputs are classes, which data may lack or have unevenly."""
         return bool(self.labels_reason)
+
+
+def labels_of(config: Mapping[str, Any]) -> list[str]:
+    """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
+    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def temperature_of(config: Mapping[str, Any]) -> float:
+    """What logits are divided by before they become probabilities: as `bertcli calibrate` stored it, else 1."""
+    stated = (config.get("calibration") or {}).get("temperature", 1.0)
+    if isinstance(stated, int | float) and 0 < stated < float("inf"):
+        return float(stated)
+    raise ModelError(
+        f"config.json: the calibration's temperature {stated!r} is not a positive number; calibrate again."
+    )
 
 
 def label_config(labels: Sequence[str], problem_type: str | None = None) -> dict[str, Any]:

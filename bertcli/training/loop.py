@@ -8,7 +8,7 @@ terms, whatever the number of batches accumulated and of processes (the fault in
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -140,128 +140,114 @@ class Trainer:
 
         stop: asked after each step; a signal number ends the run with a checkpoint and Interrupted.
         """
-        schedule = job.schedule(self.step)
-        while self.step < self.plan.total and not self._out_of_patience():
+        plan, schedule = self.plan, job.schedule(self.step)
+        while self.step < plan.total and (plan.patience is None or self.evals_without_best < plan.patience):
             yield self._step(job, next(schedule))
-            if self._is_due():
+            if self.step % plan.eval_every == 0 or self.step == plan.total:
                 yield from self._evaluate(job)
-            if signum := self._agree(stop()):
+            # All processes must stop at the same step when any got a signal, or the others wait for ever.
+            if signum := max(self._from_all([stop() or 0])):
                 self.save()
                 raise Interrupted(signum)
 
     def _step(self, job: Job, keys: Sequence[Any]) -> Step:
-        began = time.perf_counter()
+        """One step of the optimiser: the gradients of the batches' mean loss, clipped, at the plan's learning rate."""
+        plan, accelerator, began = self.plan, self.accelerator, time.perf_counter()
         batches = [job.batch(key) for key in keys]
         names = ("count", "examples", "tokens", "operations")
-        count, examples, tokens, operations = self._sums([sum(getattr(b, name) for b in batches) for name in names])
-        loss = self._gradients(job, batches, count)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.plan.clip_norm or float("inf"))
-        lr = self._update()
-        if not math.isfinite(loss):
-            raise BertcliError(f"the loss became {loss} at step {self.step}; try a lower --lr or --precision fp32.")
-        seconds = time.perf_counter() - began
-        used = operations / seconds / self.plan.peak if operations and self.plan.peak else None
-        self.examples_per_s = _smoothed(self.examples_per_s, examples / seconds)
-        self.tokens_per_s = _smoothed(self.tokens_per_s, tokens / seconds)
-        left = (self.plan.total - self.step) * tokens / self.tokens_per_s
-        return Step(
-            self.step, self.plan.total, self._epoch(), loss, lr, float(norm), examples, tokens,
-            self.examples_per_s, self.tokens_per_s, used, left,
-        )  # fmt: skip
+        sums = self._from_all([sum(getattr(batch, name) for batch in batches) for name in names])
+        count, examples, tokens, operations = (sum(sums[i :: len(names)]) for i in range(len(names)))
 
-    def _gradients(self, job: Job, batches: list[Batch], count: int) -> float:
-        """Add up the gradients of the mean loss. DDP takes the mean over processes, hence the factor."""
-        processes = self.accelerator.num_processes
-        total = torch.zeros((), device=self.accelerator.device)
+        total = torch.zeros((), device=accelerator.device)
         for i, batch in enumerate(batches):
-            with self._synchronised(i == len(batches) - 1):
-                loss = job.loss(self.model, batch) * (processes / max(count, 1))
-                self.accelerator.backward(loss)
+            is_last = i == len(batches) - 1
+            with nullcontext() if is_last else accelerator.no_sync(self.model):
+                # DDP takes the mean over processes, hence the factor.
+                loss = job.loss(self.model, batch) * (accelerator.num_processes / max(count, 1))
+                accelerator.backward(loss)
             total += loss.detach().float()
-        return float(self.accelerator.reduce(total, "mean")) if processes > 1 else float(total)
+        loss = float(accelerator.reduce(total, "mean"))
+        norm = accelerator.clip_grad_norm_(self.parameters, plan.clip_norm or float("inf"))
 
-    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else self.accelerator.no_sync(self.model)
-
-    def _update(self) -> float:
-        lr = self.plan.rate(self.step)
+        lr = plan.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        if self.average and self.step >= self.plan.average_from and self.step % AVERAGE_EVERY == 0:
-            self.average.update_parameters(self.accelerator.unwrap_model(self.model))
-        return lr
+        if self.average and self.step >= plan.average_from and self.step % AVERAGE_EVERY == 0:
+            self.average.update_parameters(accelerator.unwrap_model(self.model))
+        if not math.isfinite(loss):
+            raise BertcliError(f"the loss became {loss} at step {self.step}; try a lower --lr or --precision fp32.")
 
+        seconds = time.perf_counter() - began
+        self.examples_per_s = _smoothed(self.examples_per_s, examples / seconds)
+        self.tokens_per_s = _smoothed(self.tokens_per_s, tokens / seconds)
+        return Step(
+            self.step, plan.total, self._epoch, loss, lr, float(norm), examples, tokens,
+            self.examples_per_s, self.tokens_per_s,
+            utilisation=operations / seconds / plan.peak if operations and plan.peak else None,
+            seconds_left=(plan.total - self.step) * tokens / self.tokens_per_s,
+        )  # fmt: skip
+
+    @property
     def _epoch(self) -> float:
         return round(self.step / self.plan.steps_per_epoch, 4)
-
-    def _is_due(self) -> bool:
-        return self.step % self.plan.eval_every == 0 or self.step == self.plan.total
 
     def _evaluate(self, job: Job) -> Iterator[Eval]:
         """Score, keep the weights if they are the best, and save the state of the run."""
         is_averaged = self.average is not None and self.average.n_averaged > 0
         model = self.average.module if self.average is not None and is_averaged else self.model
-        with self.accelerator.autocast() if is_averaged else nullcontext():  # the model itself was prepared for it
+        with self.accelerator.autocast() if is_averaged else nullcontext():  # The model itself was prepared for it.
             metrics = job.evaluate(model)
-        is_best = self._is_best(metrics)
+        is_best = metrics is None or self._is_best(metrics[self.plan.metric])
         if is_best:
             self._write("best", self.accelerator.unwrap_model(model).save_pretrained)
         if metrics is not None:
             numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-            self.history.append({"step": self.step, "epoch": self._epoch(), **numbers})
+            self.history.append({"step": self.step, "epoch": self._epoch, **numbers})
         self.save()
         if metrics is not None:
-            yield Eval(self.step, self._epoch(), metrics, is_best, self.plan.metric)
+            yield Eval(self.step, self._epoch, metrics, is_best, self.plan.metric)
 
-    def _is_best(self, metrics: Metrics | None) -> bool:
-        """Compare with the best so far; without anything to score on, the last weights are the best."""
-        if metrics is None:
-            return True
-        value = metrics[self.plan.metric]
-        value = (
-            -math.inf if value is None else self.plan.direction * float(value)
-        )  # None: not defined, for these predictions
+    def _is_best(self, metric: float | None) -> bool:
+        """Compare with the best so far. metric: None where it is not defined for these predictions."""
+        value = -math.inf if metric is None else self.plan.direction * float(metric)
         is_best = self.best is None or value > self.best
         self.best = value if is_best else self.best
         self.evals_without_best = 0 if is_best else self.evals_without_best + 1
         return is_best
 
-    def _out_of_patience(self) -> bool:
-        return self.plan.patience is not None and self.evals_without_best >= self.plan.patience
+    def _from_all(self, values: list[int]) -> list[int]:
+        """These values of every process, one process after the other."""
+        if self.accelerator.num_processes == 1:
+            return values
+        return list(self.accelerator.gather(torch.tensor(values, device=self.accelerator.device)).tolist())
 
     # The state of the run, in full: what comes after depends on nothing else.
 
     def save(self) -> None:
         """Write the checkpoint `last`. Every process calls it; the first one writes."""
-        generators = self._generators()
-        self._write("last", lambda directory: checkpoint.save_state(directory, self._state(generators)))
-
-    def _write(self, kind: str, fill: checkpoint.Fill) -> None:
-        if self.accelerator.is_main_process:
-            checkpoint.save(self.plan.folder, kind, self.step, fill)
-        self.accelerator.wait_for_everyone()
-
-    def _state(self, generators: list[torch.Tensor]) -> dict[str, Any]:
-        return {
+        accelerator, cuda = self.accelerator, self.accelerator.device.type == "cuda"
+        generator = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
+        state = {
             "identity": self.plan.identity,
             "step": self.step,
             "best": self.best,
             "evals_without_best": self.evals_without_best,
             "history": self.history,
-            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "model": accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
-            "generators": generators,
+            # of each process' random generator, for dropout: (processes, bytes)
+            "generators": list(accelerator.gather(generator[None].to(accelerator.device)).cpu()),
         }
+        self._write("last", lambda directory: checkpoint.save_state(directory, state))
 
-    def _generators(self) -> list[torch.Tensor]:
-        """The state of each process' random generator (dropout), as (P, bytes)."""
-        cuda = self.accelerator.device.type == "cuda"
-        state = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
-        return list(self.accelerator.gather(state[None].to(self.accelerator.device)).cpu())
+    def _write(self, name: str, fill: checkpoint.Fill) -> None:
+        if self.accelerator.is_main_process:
+            checkpoint.save(self.plan.folder, name, self.step, fill)
+        self.accelerator.wait_for_everyone()
 
     def resume(self, directory: Path) -> None:
         """Continue from a checkpoint. Raises UsageError where settings or data differ from its own."""
@@ -275,19 +261,6 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         generator = state["generators"][self.accelerator.process_index].contiguous()
         (torch.cuda if self.accelerator.device.type == "cuda" else torch).set_rng_state(generator)
-
-    def _sums(self, values: list[int]) -> list[int]:
-        if self.accelerator.num_processes == 1:
-            return values
-        sums = self.accelerator.reduce(torch.tensor(values, device=self.accelerator.device), "sum")
-        return [int(value) for value in sums]
-
-    def _agree(self, signum: int | None) -> int:
-        """The signal that any process got: all must stop at the same step, or the others wait for ever."""
-        if self.accelerator.num_processes == 1:
-            return signum or 0
-        signals = self.accelerator.gather(torch.tensor([signum or 0], device=self.accelerator.device))
-        return int(signals.max())
 
 
 def _smoothed(before: float, now: float) -> float:

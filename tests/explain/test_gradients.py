@@ -25,17 +25,17 @@ def smooth(points: Tensors) -> torch.Tensor:
 def test_a_polynomial_is_attributed_exactly() -> None:
     """Of sum(a * x^2) each x adds a * x^2 when the baseline is 0 (the article, section 3)."""
     (x,), (weights,) = vectors(4), vectors(4, seed=1)
-    (found,) = attribute(lambda points: (points[0] ** 2 * weights).sum((1, 2))[:, None], [x], [torch.zeros_like(x)])
-    np.testing.assert_allclose(found.values[0], (weights * x**2).sum(1).numpy(), rtol=1e-4, atol=1e-5)
-    assert found.is_complete and found.error < 1e-4 and found.steps == STEPS[0] and found.baseline == 0
+    (result,) = attribute(lambda points: (points[0] ** 2 * weights).sum((1, 2))[:, None], [x], [torch.zeros_like(x)])
+    np.testing.assert_allclose(result.values[0], (weights * x**2).sum(1).numpy(), rtol=1e-4, atol=1e-5)
+    assert result.is_complete and result.error < 1e-4 and result.steps == STEPS[0] and result.baseline == 0
 
 
 def test_several_scores_of_several_windows_are_complete() -> None:
     inputs, baselines = vectors(5, 2), vectors(5, 2, seed=7)
-    for k, found in enumerate(attribute(smooth, inputs, baselines)):
+    for k, result in enumerate(attribute(smooth, inputs, baselines)):
         exact = smooth([point[None] for point in inputs])[0, k] - smooth([point[None] for point in baselines])[0, k]
-        assert [len(values) for values in found.values] == [5, 2]
-        assert found.total == pytest.approx(float(exact), rel=0.01) and found.is_complete
+        assert [len(values) for values in result.values] == [5, 2]
+        assert result.total == pytest.approx(float(exact), rel=0.01) and result.is_complete
 
 
 def test_batches_of_points_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,20 +49,20 @@ def test_batches_of_points_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_no_number_of_points_makes_complete_is_said() -> None:
     """A step has no gradient anywhere, and a difference all the same."""
     (x,) = vectors(2)
-    (found,) = attribute(lambda points: points[0].sum((1, 2)).sign()[:, None], [x + 5], [x - 5])
-    assert not found.is_complete and found.error == pytest.approx(1) and found.steps == STEPS[-1]
+    (result,) = attribute(lambda points: points[0].sum((1, 2)).sign()[:, None], [x + 5], [x - 5])
+    assert not result.is_complete and result.error == pytest.approx(1) and result.steps == STEPS[-1]
 
 
 def test_nothing_to_attribute_is_complete() -> None:
     (x,) = vectors(2)
-    (found,) = attribute(lambda points: points[0].sum((1, 2))[:, None], [x], [x])
-    assert (found.total, found.error, found.is_complete) == (0, 0, True)
+    (result,) = attribute(lambda points: points[0].sum((1, 2))[:, None], [x], [x])
+    assert (result.total, result.error, result.is_complete) == (0, 0, True)
 
 
 def test_a_window_that_the_score_ignores_gets_nothing() -> None:
     inputs, baselines = vectors(3, 2), vectors(3, 2, seed=5)
-    (found,) = attribute(lambda points: points[0].sum((1, 2))[:, None], inputs, baselines)
-    assert not found.values[1].any() and found.is_complete
+    (result,) = attribute(lambda points: points[0].sum((1, 2))[:, None], inputs, baselines)
+    assert not result.values[1].any() and result.is_complete
 
 
 @pytest.mark.filterwarnings("ignore")  # of matplotlib, which it imports

@@ -107,9 +107,9 @@ def test_the_int8_weights_come_back_into_torch_by_their_names(exported: Path) ->
     feed = batch(8, 20)
     tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(rounded, feed)}
     with torch.no_grad():
-        found = rounded.eval()(**tensors).logits.numpy()
+        logits = rounded.eval()(**tensors).logits.numpy()
     int8 = runtime.Backend(model, CPU, "SequenceClassification", "int8").run(feed)["logits"]
-    assert np.abs(found - int8).mean() < 0.05  # what is left is the rounding of activations
+    assert np.abs(logits - int8).mean() < 0.05  # what is left is the rounding of activations
 
 
 def test_int8_weights_of_another_architecture_are_a_model_error(exported: Path, tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_each_stream_has_a_session_of_its_own(exported: Path, tmp_path: Path, mo
 
     tested, replaced = opened(2), opened(2)
     expected = tested.run(feed)["logits"]
-    own = session(tested, "own")
-    assert own is not tested.session
-    assert session(tested, "own") is own  # of the next stream of records too
+    separate = session(tested, "own")
+    assert separate is not tested.session
+    assert session(tested, "own") is separate  # of the next stream of records too
     assert session(tested, "beyond the streams") is tested.session
     monkeypatch.setattr(runtime, "COPIES", tested.file.stat().st_size)
     crowded = opened(2)

@@ -24,13 +24,13 @@ def model(nodes: list[NodeProto], outputs: list[str]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def run(given: onnx.ModelProto) -> list[np.ndarray]:
-    session = ort.InferenceSession(given.SerializeToString(), providers=["CPUExecutionProvider"])
+def run(original: onnx.ModelProto) -> list[np.ndarray]:
+    session = ort.InferenceSession(original.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": X})
 
 
-def node(kind: str, inputs: str, output: str, **attributes: int) -> NodeProto:
-    return helper.make_node(kind, inputs.split(), [output], **attributes)
+def node(operator: str, inputs: str, output: str, **attributes: int) -> NodeProto:
+    return helper.make_node(operator, inputs.split(), [output], **attributes)
 
 
 MIXING = [node("Transpose", "x", "t", perm=[0, 2, 1]), node("MatMul", "x t", "xx"), node("MatMul", "xx x", "mixed")]
@@ -42,25 +42,25 @@ HEAD = [node("Gather", "normal zero", "first", axis=1), node("MatMul", "first w"
 
 
 def test_it_moves_up_to_where_positions_meet() -> None:
-    given = [*MIXING, *LAYER, *HEAD]
-    moved = take_first_early(model(given, ["y"]))
-    kinds = [own.op_type for own in moved.graph.node]
+    original = [*MIXING, *LAYER, *HEAD]
+    moved = take_first_early(model(original, ["y"]))
+    kinds = [entry.op_type for entry in moved.graph.node]
     assert kinds == [
         "Transpose", "MatMul", "MatMul", "Gather", "MatMul", "Add", "Tanh", "Gather", "Add", "LayerNormalization",
         "MatMul",
     ]  # fmt: skip
-    np.testing.assert_array_equal(run(moved)[0], run(model(given, ["y"]))[0])
+    np.testing.assert_array_equal(run(moved)[0], run(model(original, ["y"]))[0])
 
 
 def test_what_others_read_stays() -> None:
-    given = model([*MIXING, *LAYER, *HEAD], ["y", "sum"])
-    moved = take_first_early(given)
-    assert [own.op_type for own in moved.graph.node][7:] == ["Gather", "LayerNormalization", "MatMul"]
+    original = model([*MIXING, *LAYER, *HEAD], ["y", "sum"])
+    moved = take_first_early(original)
+    assert [entry.op_type for entry in moved.graph.node][7:] == ["Gather", "LayerNormalization", "MatMul"]
     for ours, theirs in zip(run(moved), run(model([*MIXING, *LAYER, *HEAD], ["y", "sum"])), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_head_that_reads_all_positions_changes_nothing() -> None:
-    given = model([*MIXING, *LAYER, node("MatMul", "normal w", "y")], ["y"])
-    before = [own.op_type for own in given.graph.node]
-    assert [own.op_type for own in take_first_early(given).graph.node] == before
+    original = model([*MIXING, *LAYER, node("MatMul", "normal w", "y")], ["y"])
+    before = [entry.op_type for entry in original.graph.node]
+    assert [entry.op_type for entry in take_first_early(original).graph.node] == before

@@ -25,18 +25,18 @@ def record(text: str, line: int) -> Record:
     return Record(line - 1, {"text": text}, line, "data/dev.jsonl")
 
 
-def example(text: str, line: int, **found: Any) -> Example:
-    return Example(record(text, line), text, **found)
+def example(text: str, line: int, **fields: Any) -> Example:
+    return Example(record(text, line), text, **fields)
 
 
 @pytest.fixture
 def classified() -> Evaluation:
     labels = ["neg", "pos"]
     gold = [1, 0, 0, 1, 1, 0]
-    given = [1, 0, 1, 1, 0, 0]
+    predicted = [1, 0, 1, 1, 0, 0]
     examples = [
         example(text, i + 1, gold=labels[y], predicted=labels[z], right=y == z, score=0.9 - i / 10, sure=0.9 - i / 10)
-        for i, (text, y, z) in enumerate(zip(TEXTS, gold, given, strict=True))
+        for i, (text, y, z) in enumerate(zip(TEXTS, gold, predicted, strict=True))
     ]
     return Evaluation(
         task="text-classification",
@@ -131,5 +131,5 @@ def page(chromium: "Chrome", tmp_path: Path) -> Iterator[Page]:
     yield show
     assert chromium.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    fetched = [own["params"]["request"]["url"] for own in events if own["method"] == "Network.requestWillBeSent"]
+    fetched = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert {url.partition("#")[0] for url in fetched} == {address}

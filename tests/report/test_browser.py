@@ -18,7 +18,7 @@ def seen(browser: Any) -> list[str]:
 
 
 def choose(browser: Any, select: str, text: str) -> None:
-    (option,) = (own for own in browser.find_elements(CSS, f"#{select} option") if own.text == text)
+    (option,) = (element for element in browser.find_elements(CSS, f"#{select} option") if element.text == text)
     option.click()
 
 
@@ -83,16 +83,16 @@ def test_the_arrow_keys_read_a_chart(page: Page, classified: Evaluation) -> None
     browser = page(Report("reviews", classified))
     chart = browser.find_element(CSS, ".chart")
     chart.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    values = [own.text for own in chart.find_elements(CSS, ".u-value")]
+    values = [element.text for element in chart.find_elements(CSS, ".u-value")]
     assert values == ["0.85", "0.75", "0.85", "0.6667"]
 
 
 def test_controls_have_names(page: Page, classified: Evaluation, log: Path) -> None:
     browser = page(Report("reviews", classified, log))
     controls = browser.find_elements(CSS, "input, select, button, a, summary, [tabindex='0']")
-    for control in (own for own in controls if own.is_displayed()):
+    for control in (element for element in controls if element.is_displayed()):
         assert control.accessible_name, control.get_attribute("outerHTML")
-    assert [own.text for own in browser.find_elements(CSS, "h1")] == ["reviews"]
+    assert [element.text for element in browser.find_elements(CSS, "h1")] == ["reviews"]
 
 
 @pytest.mark.parametrize("width", [320, 390, 1200])
@@ -103,8 +103,8 @@ def test_no_width_scrolls_sideways(page: Page, classified: Evaluation, log: Path
 
 def luminance(colour: list[float]) -> float:
     """Of an sRGB colour in 0 to 255 (WCAG 2.2, relative luminance)."""
-    parts = [own / 255 for own in colour]
-    linear = [own / 12.92 if own <= 0.04045 else ((own + 0.055) / 1.055) ** 2.4 for own in parts]
+    parts = [element / 255 for element in colour]
+    linear = [element / 12.92 if element <= 0.04045 else ((element + 0.055) / 1.055) ** 2.4 for element in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 

@@ -50,7 +50,7 @@ def browser(chromium: "Chrome", tmp_path_factory: pytest.TempPathFactory) -> "Ch
 def tokens(browser: Any) -> list[str]:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    WebDriverWait(browser, 30).until(lambda own: own.find_elements("css selector", "#tokens button"))
+    WebDriverWait(browser, 30).until(lambda page: page.find_elements("css selector", "#tokens button"))
     return [button.text for button in browser.find_elements("css selector", "#tokens button")]
 
 
@@ -91,5 +91,5 @@ def test_markup_in_a_text_is_text_and_nothing_is_complained_of_or_fetched(browse
     assert width[0] <= width[1]  # a phone needs no scrolling sideways
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    fetched = {own["params"]["request"]["url"] for own in events if own["method"] == "Network.requestWillBeSent"}
+    fetched = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
     assert fetched == {browser.current_url}

@@ -52,7 +52,7 @@ def test_a_training_without_dev_data_has_its_curves_alone(tmp_path: Path) -> Non
 
 def test_curves_of_a_log_are_thinned_to_means(log: Path) -> None:
     loss, accuracy, rate = of_training(log)
-    assert [own.title for own in (loss, accuracy, rate)] == ["Loss", "Dev accuracy", "Learning rate"]
+    assert [item.title for item in (loss, accuracy, rate)] == ["Loss", "Dev accuracy", "Learning rate"]
     train, dev = (dict(zip(loss.xs, line.values, strict=True)) for line in loss.lines)
     assert len([value for value in train.values() if value is not None]) == 250
     assert train[4] == float(f"{(1 + 1 / 2 + 1 / 3 + 1 / 4) / 4:.4g}")
@@ -65,14 +65,14 @@ def test_curves_of_a_log_are_thinned_to_means(log: Path) -> None:
 def test_of_more_examples_than_fit_the_mistakes_stay() -> None:
     many = [example(str(i), i + 1, gold="a", predicted="b", right=i % 4 != 0, sure=i / 3000) for i in range(3000)]
     kept = chosen(many)
-    assert len(kept) == MOST and [own.record.line for own in kept] == sorted(own.record.line or 0 for own in kept)
-    assert sum(own.right is False for own in kept) == 750
+    assert len(kept) == MOST and [item.record.line for item in kept] == sorted(item.record.line or 0 for item in kept)
+    assert sum(item.right is False for item in kept) == 750
 
 
 def test_of_long_texts_as_many_stay_as_there_is_room_for() -> None:
     many = [example("字" * 100_000, i + 1, gold="a", predicted="b", right=False, sure=i / 9) for i in range(9)]
     kept = chosen([*many, example("short", 10, gold="a", predicted="a", right=True)])
-    assert [own.record.line for own in kept] == [6, 7, 8, 9] and ROOM // 300_000 == 4  # the surest
+    assert [item.record.line for item in kept] == [6, 7, 8, 9] and ROOM // 300_000 == 4  # the surest
     assert "4 of 9: the mistakes, surest or largest first" in render(
         Report("m", Evaluation("t", "m", "f1", {}, 9, [], many))
     )
@@ -98,5 +98,5 @@ def test_a_comparison_without_right_and_wrong_counts_none(classified: Evaluation
 def test_a_thousand_questions_with_contexts_stay_under_two_megabytes() -> None:
     text = "word " * 160
     many = [example(text, i + 1, gold=["a"], predicted="b", right=False, sure=0.5) for i in range(1000)]
-    found = Evaluation("question-answering", "m", "f1", {"f1": 0.5}, 1000, [], many)
-    assert len(render(Report("m", found)).encode()) < 2_000_000
+    evaluation = Evaluation("question-answering", "m", "f1", {"f1": 0.5}, 1000, [], many)
+    assert len(render(Report("m", evaluation)).encode()) < 2_000_000

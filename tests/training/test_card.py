@@ -14,14 +14,14 @@ SOURCES = {"train": {"/home/me/train.tsv": {"records": 1200, "sha256": "ab12"}, 
 
 
 def facts(**changes: object) -> Facts:
-    given = {
+    values = {
         "task": "text-classification", "title": "films", "base": "bert-base-uncased", "hub_base": "bert-base-uncased",
         "problem": "single_label_classification", "labels": ["bad", "a|b"], "device": "cpu fp32", "tested": "dev.tsv",
         "settings": {"lr": 1e-4, "dropout": None}, "limits": ["It knows films."], "data": card.sources(SOURCES),
         "metrics": {"accuracy": 0.9, "mcc": None, "log_loss": float("inf"), "per_class": {}, "step": 7,
                     "intervals": {"accuracy": [0.85, 0.94]}},
     }  # fmt: skip
-    return Facts(**given | changes)  # type: ignore[arg-type]
+    return Facts(**values | changes)  # type: ignore[arg-type]
 
 
 def test_the_hub_reads_the_front_matter(tmp_path: Path) -> None:

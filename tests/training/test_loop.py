@@ -146,12 +146,12 @@ def test_the_best_weights_are_kept_and_patience_ends_the_run(tmp_path: Path) -> 
 @pytest.mark.parametrize(("direction", "best"), [(-1, [True, True, False]), (1, [True, False, True])])
 def test_less_or_more_is_better(tmp_path: Path, direction: int, best: list[bool]) -> None:
     run = trainer(tmp_path, ToyJob(*FOUR), direction=direction)
-    assert [run._is_best({"accuracy": value}) for value in (0.5, 0.4, 0.6)] == best
+    assert [run._is_best(value) for value in (0.5, 0.4, 0.6)] == best
 
 
 def test_an_undefined_metric_is_the_worst(tmp_path: Path) -> None:
     run = trainer(tmp_path, ToyJob(*FOUR), metric="pearson")
-    assert [run._is_best({"pearson": value}) for value in (None, -0.5, None)] == [True, True, False]
+    assert [run._is_best(value) for value in (None, -0.5, None)] == [True, True, False]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
@@ -171,13 +171,14 @@ def test_steps_tell_where_the_run_is(tmp_path: Path) -> None:
 
 
 def test_the_average_follows_the_weights_from_its_first_step_on(tmp_path: Path) -> None:
-    run = trainer(tmp_path, ToyJob(1), ema=0.5, average_from=8)
+    job = ToyJob([[0, 1]])
+    run = trainer(tmp_path, job, ema=0.5, average_from=8)
     module, average = run.accelerator.unwrap_model(run.model), run.average
     assert average is not None
 
     def after(step: int) -> torch.Tensor:
         run.step = step - 1
-        run._update()
+        run._step(job, [[0, 1]])
         return average.module.linear.weight.detach().clone()  # type: ignore[no-any-return]
 
     for group in run.optimizer.param_groups:

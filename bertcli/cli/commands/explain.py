@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, handling, is_for_people, stdout_console
@@ -68,12 +69,9 @@ def explain(voice: Voice, options: Explain) -> int:
     options = _completed(options)
     records = _records(options)
     session = open_session(options, options)
-    for name, value, task in (
-        ("context", options.context, "question-answering"),
-        ("pair", options.pair, "text-classification"),
-    ):
-        if value is not None and session.task.name != task:
-            raise UsageError(f"--{name} is for {task}; this model's task is {session.task.name}.")
+    for name, value in (("context", options.context), ("pair", options.pair)):
+        if value is not None and name not in session.task.inputs:
+            raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {session.task.name}.")
     voice.note(session.reason)
     failed = 0
     with ExitStack() as stack:
@@ -136,7 +134,7 @@ def _completed(options: Explain) -> Explain:
         options = replace(options, pair_field=options.pair_field or "text_pair")
     asks = options.context is not None or options.question is not None
     if asks and options.model is None and options.task is None:
-        options = replace(options, task="question-answering")
+        options = replace(options, task=_task_with("context"))
     return options
 
 
@@ -169,3 +167,8 @@ def _with_lists(result: Mapping[str, Any]) -> dict[str, Any]:
         for window in result.get("attention", ())
     ]
     return {**result, "attention": windows} if "attention" in result else dict(result)
+
+
+def _task_with(name: str) -> str:
+    """The task that takes such an input besides its text."""
+    return next(task for task in registry.names("tasks") if name in registry.load("tasks", task).Task.inputs)

@@ -53,17 +53,13 @@ class Task(BaseTask):
             raise UsageError("embeddings are trained on scored pairs; --pair-field names the second text.")
         return Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
 
-    def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's text as windows of token ids; with --pair-field those of the second text after them."""
-        first = self._encode_field(records, self.options.text_field, "--text-field")
+    def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
+        """Windows of each text; of a pair those of the second text after them, for each has a vector of its own."""
+        texts = [texts if isinstance(texts, tuple) else (texts,) for texts in inputs]
+        first = self.tokenizer.encode([pair[0] for pair in texts], self.options.long)
         if self.options.pair_field is None:
             return first
-        return list(map(_joined, first, self._encode_field(records, self.options.pair_field, "--pair-field")))
-
-    def _encode_field(self, records: Sequence[Record], name: str, option: str) -> list[Encoded]:
-        texts = [_text(record, name, option) for record in records]
-        encoded = iter(self.tokenizer.encode([text for text in texts if isinstance(text, str)], self.options.long))
-        return [next(encoded) if isinstance(text, str) else text for text in texts]
+        return list(map(_joined, first, self.tokenizer.encode([pair[1] for pair in texts], self.options.long)))
 
     def reduce(self, batch: Batch, outputs: Batch) -> Batch:
         """Hidden states (B, T, H) to pooled vectors (B, H)."""
@@ -166,10 +162,3 @@ def _joined(first: Encoded, second: Encoded) -> Encoded:
     assert isinstance(first, Features) and isinstance(second, Features)
     windows = [*first.windows, *second.windows]
     return Features(windows, first.truncated or second.truncated, len(first.windows))
-
-
-def _text(record: Record, name: str, option: str) -> str | RecordError:
-    try:
-        return text_of(record, name, option)
-    except RecordError as error:
-        return error

@@ -52,21 +52,16 @@ class Task(BaseTask):
         """The head that the model has."""
         return Decision("fill_mask", [], "the token of each mask")
 
-    def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's text as windows of token ids."""
-        texts = [self._masked(record) for record in records]
-        readable = [text for text in texts if isinstance(text, str)]
-        encoded = iter(self.tokenizer.encode_marked(readable, self.mask_id, self.options.long))
-        return [next(encoded) if isinstance(text, str) else text for text in texts]
-
-    def _masked(self, record: Record) -> str | RecordError:
-        try:
-            text = self._text(record)
-        except RecordError as error:
-            return error
+    def read(self, record: Record) -> str:
+        """The text with its masks. Raises RecordError where it has none."""
+        text = self._text(record)
         if self.mask not in text:
-            return RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
+            raise RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
         return text
+
+    def tokenize(self, inputs: Sequence[str]) -> list[Encoded]:
+        """Windows that count the masks from 0."""
+        return self.tokenizer.encode_marked(inputs, self.mask_id, self.options.long)
 
     def _text(self, record: Record) -> str:
         """The record's text, with the model's own mask for the alias."""

@@ -53,18 +53,9 @@ class Task(BaseTask):
         """Two outputs for each token."""
         return Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
 
-    def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's question and context as windows of token ids."""
-        pairs = [self._pair_or_error(record) for record in records]
-        readable = [pair for pair in pairs if not isinstance(pair, RecordError)]
-        encoded = iter(self.tokenizer.encode_contexts(readable, self.options.long))
-        return [pair if isinstance(pair, RecordError) else next(encoded) for pair in pairs]
-
-    def _pair_or_error(self, record: Record) -> tuple[str, str] | RecordError:
-        try:
-            return self._question(record), self._context(record)
-        except RecordError as error:
-            return error
+    def tokenize(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
+        """Windows of each context, every one with the question."""
+        return self.tokenizer.encode_contexts(inputs, self.options.long)
 
     def _question(self, record: Record) -> str:
         if self.options.question is not None:

@@ -12,12 +12,12 @@ from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, labels_of, temperature_of, text_of
-from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.base import BaseTask, Options, Outputs
+from bertcli.tasks.labels import Decision, LabelSettings, labels_of, temperature_of
 from bertcli.tasks.scored import Example
 from bertcli.tasks.text_classification import labels as text_labels
 from bertcli.tasks.text_classification.labels import ids_by_name, label_name, label_names, problem_of
-from bertcli.tokenizer import Features, Text, Tokenizer
+from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
@@ -62,22 +62,6 @@ class Task(BaseTask):
         """Labels of another sort than most, where the sort decides what is learnt."""
         if is_train and settings.problem == "auto":
             yield from text_labels.mixed(records, settings.options.label_field)
-
-    def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's text (or pair) as windows of token ids."""
-        texts = [self._text(record) for record in records]
-        readable = [text for text in texts if not isinstance(text, RecordError)]
-        encoded = iter(self.tokenizer.encode(readable, self.options.long))
-        return [text if isinstance(text, RecordError) else next(encoded) for text in texts]
-
-    def _text(self, record: Record) -> Text | RecordError:
-        try:
-            first = text_of(record, self.options.text_field, "--text-field")
-            if self.options.pair_field is None:
-                return first
-            return first, text_of(record, self.options.pair_field, "--pair-field")
-        except RecordError as error:
-            return error
 
     def combine(self, features: Features, outputs: Outputs) -> Array:
         """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""

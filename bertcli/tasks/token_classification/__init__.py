@@ -19,22 +19,11 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
-from bertcli.tasks.base import (
-    IGNORED,
-    BaseTask,
-    Encoded,
-    Options,
-    Outputs,
-    labels_of,
-    offset,
-    temperature_of,
-    text_of,
-)  # fmt: skip
-from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.labels import Decision, Doubt, LabelSettings, labels_of, temperature_of
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.token_classification import labels as entity_labels
-from bertcli.tasks.token_classification.labels import Gold, require_none, spans_of_tags, spans_of_text
-from bertcli.tasks.token_classification.tagging import log_softmax, viterbi
+from bertcli.tasks.token_classification.labels import Gold, log_softmax, viterbi
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -87,19 +76,14 @@ class Task(BaseTask):
         """Tags that break the scheme of the others."""
         return entity_labels.breaks_of_scheme(records, settings.options.label_field)
 
-    def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Each record's words as windows of token ids."""
-        sentences = [self._words_or_error(record) for record in records]
-        readable = [words for words in sentences if not isinstance(words, RecordError)]
-        encoded = iter(self.tokenizer.encode_words(readable, self.options.long))
-        return [words if isinstance(words, RecordError) else next(encoded) for words in sentences]
-
-    def _words_or_error(self, record: Record) -> list[str] | RecordError:
-        try:
-            text, offsets = self.words(record)
-        except RecordError as error:
-            return error
+    def read(self, record: Record) -> list[str]:
+        """The words, which are tokenised one by one. Raises RecordError."""
+        text, offsets = self.words(record)
         return [text[start:end] for start, end in offsets]
+
+    def tokenize(self, inputs: Sequence[list[str]]) -> list[Encoded]:
+        """Windows that say which token begins which word."""
+        return self.tokenizer.encode_words(inputs, self.options.long)
 
     def words(self, record: Record) -> tuple[str, Offsets]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
@@ -178,7 +162,7 @@ class Task(BaseTask):
     def kept(self, record: Record) -> dict[str, Any]:
         """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
         if "tokens" in record.fields:
-            spans_of_tags(record, self.options.label_field, self.options.scheme)
+            entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         return record.fields
 
     def label(self, record: Record) -> Gold:
@@ -186,11 +170,11 @@ class Task(BaseTask):
         text, offsets = self.words(record)
         lost: list[Span] = []
         if "tokens" in record.fields:
-            spans = spans_of_tags(record, self.options.label_field, self.options.scheme)
+            spans = entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
-            spans, lost = spans_of_text(record, len(text), offsets)
+            spans, lost = entity_labels.spans_of_text(record, len(text), offsets)
         known = ", ".join(self.labels)
-        require_none(
+        entity_labels.require_none(
             (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
             for span in sorted([*spans, *lost])
             if f"B-{span.type}" not in self.index or f"I-{span.type}" not in self.index

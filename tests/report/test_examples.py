@@ -29,16 +29,16 @@ def test_another_type_in_the_same_place_is_wrong_and_missed() -> None:
 
 
 def test_marks_that_overlap_are_cut_at_each_border() -> None:
-    found = cut("abcdef", [Mark(0, 4, "X")], [Mark(2, 6, "X", 0.5)])
-    assert [(own.text, own.gold, own.predicted) for own in found] == [
+    parts = cut("abcdef", [Mark(0, 4, "X")], [Mark(2, 6, "X", 0.5)])
+    assert [(piece.text, piece.gold, piece.predicted) for piece in parts] == [
         ("ab", "missed", ""), ("cd", "missed", "wrong"), ("ef", "", "wrong")
     ]  # fmt: skip
 
 
 def test_of_several_gold_answers_one_is_enough() -> None:
     gold = [Mark(3, 9, "answer"), Mark(0, 9, "answer")]
-    found = cut("in Berlin", gold, [Mark(3, 9, "answer", 0.9)], right=True)
-    assert [(own.text, own.gold, own.predicted) for own in found] == [
+    parts = cut("in Berlin", gold, [Mark(3, 9, "answer", 0.9)], right=True)
+    assert [(piece.text, piece.gold, piece.predicted) for piece in parts] == [
         ("in ", "found", ""),
         ("Berlin", "found", "right"),
     ]
