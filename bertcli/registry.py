@@ -14,20 +14,19 @@ from types import ModuleType
 from bertcli.errors import UsageError
 
 PACKAGE = Path(__file__).parent
-SHARED = {"base", "examples", "training", "explaining"}  # files beside the choices that all of them use
 
 
-def names(kind: str) -> list[str]:
+def names(folder: str) -> list[str]:
     """The choices that a package holds, sorted: `tasks/fill_mask/` is listed as `fill-mask`.
 
-    kind: the package as a path below bertcli/, as "tasks" or "data/input_formats".
+    folder: the package as a path below bertcli/, as "tasks" or "data/input_formats".
     """
-    return sorted(_modules(kind))
+    return sorted(_modules(folder))
 
 
-def load(kind: str, name: str) -> ModuleType:
+def load(folder: str, name: str) -> ModuleType:
     """Import the module of that name, or of that alias (its ALIASES). Raises UsageError with the choices."""
-    modules = _modules(kind)
+    modules = _modules(folder)
     if name in modules:
         return import_module(modules[name])
     # Modules are imported for their aliases only after the name matched no file, so that the usual path stays light.
@@ -37,22 +36,23 @@ def load(kind: str, name: str) -> ModuleType:
     close = get_close_matches(name, modules, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     choices = ", ".join(sorted(modules))
-    raise UsageError(f"no {kind[:-1]} is called '{name}'.{hint} The {kind} are: {choices}.")
+    raise UsageError(f"no {folder[:-1]} is called '{name}'.{hint} The {folder} are: {choices}.")
 
 
-def _modules(kind: str) -> dict[str, str]:
+def _modules(folder: str) -> dict[str, str]:
     """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}.
 
-    Where a package has folders, they are its choices, and the files beside them are what they share.
+    Where a package has folders, they are its choices, and the files beside them are what they share; else each file is
+    one, but for base.py.
     """
-    entries = sorted((PACKAGE / kind).iterdir())
+    entries = sorted((PACKAGE / folder).iterdir())
     folders = [entry.name for entry in entries if not entry.suffix and (entry / "__init__.py").is_file()]
     files = [entry.stem for entry in entries if entry.suffix == ".py"]
-    choices = [name for name in folders or files if not name.startswith("_") and name not in SHARED]
-    package = f"bertcli.{kind}".replace("/", ".")
+    choices = [name for name in folders or files if not name.startswith("_") and name != "base"]
+    package = f"bertcli.{folder}".replace("/", ".")
     return {choice_of(name): f"{package}.{name}" for name in choices}
 
 
 def choice_of(module: str) -> str:
-    """The choice that a module is: `fill-mask` of `bertcli.tasks.fill_mask`."""
+    """The choice that a module is, `fill-mask` for `bertcli.tasks.fill_mask`: the only place where the two meet."""
     return module.rpartition(".")[2].replace("_", "-")

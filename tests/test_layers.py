@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "words"},
     "training": MODELS | {"training", "evaluation", "inference"},
-    "evaluation": MODELS | {"evaluation"},
+    "evaluation": MODELS | {"evaluation", "inference"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"export"},
     "explain": MODELS | {"explain", "export", "inference"},

@@ -95,7 +95,7 @@ def _documents(rows: Iterator[Row], source: str) -> Iterator[Document | RecordEr
 
 
 def _lines(source: Source, per: Per) -> Iterator[Row]:
-    for number, line in source.texts():
+    for number, line in source.texts(keep_ends=True):
         text = line if isinstance(line, RecordError) else line.strip()
         if text:
             yield number, text

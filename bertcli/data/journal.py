@@ -160,11 +160,9 @@ def _parsed(line: bytes) -> Any:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    def shown(run: Mapping[str, Any], name: str) -> str:
-        return "not given" if run.get(name) is None else str(run[name])
-
-    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    return ", ".join(f"{name} was {shown(then, name)} and is {shown(now, name)}" for name in names)
+    changes = {name: (then.get(name), now.get(name)) for name in {**then, **now}}
+    shown = {name: ["not given" if value is None else value for value in pair] for name, pair in changes.items()}
+    return ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in shown.items() if old != new)
 
 
 def _refusal(side: Path, reason: str) -> UsageError:

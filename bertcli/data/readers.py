@@ -25,6 +25,7 @@ from bertcli.data.streams import Source, check_encoding
 from bertcli.errors import UsageError
 
 CHUNK = 1 << 20  # bytes read at once to count line ends: 3 GB/s from the page cache
+LINES = "lines"  # the format of a file whose name says none
 TABLES = {"csv", "tsv", "conll"}  # formats whose columns may be named
 
 
@@ -76,7 +77,7 @@ def read(
     if input_format:
         load("input", input_format)
     if columns is not None:
-        formats = [input_format or _format(path) for path in paths]
+        formats = [input_format or by_extension("input", path) or LINES for path in paths]
         if not TABLES.intersection(formats):
             tables = "column names are for csv, tsv and conll"
             raise UsageError(f"{tables}, not {formats[0]}; --input-format says which it is")
@@ -116,7 +117,7 @@ def _part_records(
 ) -> Iterator[Record]:
     """The records of a file whose line begins in the part; only formats of single lines are entered in the middle."""
     source = Source(part.path, encoding)
-    name = input_format or _format(part.path)
+    name = input_format or by_extension("input", part.path) or LINES
     is_guess = not input_format and extension(part.path) == ".json"
     if is_guess and load("input", "squad").is_squad(source):
         name, is_guess = "squad", False
@@ -133,10 +134,6 @@ def _part_records(
             records = dropwhile(lambda record: record.line < first, module.read(source, columns))
         records = takewhile(lambda record: record.line < after, records)
     return _json_lines(part.path, records) if is_guess and part.has_start else records
-
-
-def _format(path: str) -> str:
-    return by_extension("input", path) or "lines"
 
 
 def _json_lines(path: str, records: Iterator[Record]) -> Iterator[Record]:

@@ -45,8 +45,6 @@ class Record:
         """The same, each as `file:line: message`."""
         return [f"{location}: {message}" for location, message in self.located(error)]
 
-    place, placed = location, located  # names that some callers still use
-
     def _location(self, token: int) -> str:
         return f"{'stdin' if self.source == '-' else self.source}:{self.line + self.step * token}"
 

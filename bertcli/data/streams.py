@@ -61,16 +61,25 @@ class Source:
         self.encoding = encoding
         self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
         self._compression = compression(name)
+        # what reading raises when a disk fails, an archive is cut or wrong, or an encoding has no start
+        self._broken: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError)
+        if self._compression:
+            self._broken += (self._compression.error,)
 
-    def texts(self) -> Iterator[Text]:
-        r"""The number and text of each line, without its \n or \r\n; a lone \r, U+2028 and the like end no line."""
+    def texts(self, keep_ends: bool = False) -> Iterator[Text]:
+        r"""The number and text of each line, without its end: \n or \r\n, no lone \r, U+2028 or the like."""
         for number, line in enumerate(self.lines(), self.first_line):
+            if isinstance(line, RecordError):
+                yield number, line
+                continue
+            if not keep_ends and line.endswith(b"\n"):
+                line = line[:-2] if line.endswith(b"\r\n") else line[:-1]
             try:
-                text = self.text(line)
-            except RecordError as error:
-                yield number, error
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                yield number, self._not_text(line, error)
             else:
-                yield number, text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+                yield number, text
 
     def text(self, line: Line) -> str:
         """The text of a line, its end included; RecordError with the place of the first byte that does not decode."""
@@ -79,11 +88,14 @@ class Source:
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            position = f"byte {error.start + 1}"
-            if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
-                position = f"character {len(line[: error.start].decode()) + 1}"
-            name = "UTF-8" if self.is_utf8 else self.encoding
-            raise RecordError(f"invalid {name} at {position} of the line; --encoding names another encoding") from error
+            raise self._not_text(line, error) from error
+
+    def _not_text(self, line: bytes, error: UnicodeDecodeError) -> RecordError:
+        position = f"byte {error.start + 1}"
+        if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
+            position = f"character {len(line[: error.start].decode()) + 1}"
+        name = "UTF-8" if self.is_utf8 else self.encoding
+        return RecordError(f"invalid {name} at {position} of the line; --encoding names another encoding")
 
     def lines(self) -> Iterator[Line]:
         r"""The lines as UTF-8 bytes with their end: b"\n", b"\r\n", or none on the last; a byte order mark is dropped.
@@ -104,7 +116,7 @@ class Source:
                     else:
                         yield line
                     line = stream.readline(MAX_LINE + 1)
-            except self._read_errors() as error:
+            except self._broken as error:
                 reason = getattr(error, "strerror", None) or error
                 yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
 
@@ -113,13 +125,9 @@ class Source:
         with closing(self._open()) as stream:
             try:
                 start: bytes = stream.read(size)
-            except self._read_errors():
+            except self._broken:
                 return b""
             return start
-
-    def _read_errors(self) -> tuple[type[Exception], ...]:
-        """What reading raises when a disk fails, an archive is cut or wrong, or an encoding has no start."""
-        return (OSError, EOFError, UnicodeError, *([self._compression.error] if self._compression else []))
 
     def _open(self) -> Any:
         try:

@@ -89,7 +89,7 @@ def test_index_counts_all_inputs_and_line_each(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "stdin", Stdin(b"c\n"))
     found = list(read([str(tmp_path / "a.txt"), "-", str(tmp_path / "c.jsonl")]))
     assert [(r.index, r.line, r.fields["text"]) for r in found] == [(0, 1, "a"), (1, 2, "b"), (2, 1, "c"), (3, 2, "d")]
-    assert [r.place for r in found[1:]] == [f"{tmp_path}/a.txt:2", "stdin:1", f"{tmp_path}/c.jsonl:2"]
+    assert [r.location for r in found[1:]] == [f"{tmp_path}/a.txt:2", "stdin:1", f"{tmp_path}/c.jsonl:2"]
 
 
 def test_no_path_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:

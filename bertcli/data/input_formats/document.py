@@ -16,10 +16,9 @@ EXTENSIONS = ()
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """One record; line ends stay as they are. A line that cannot be read is the fault of the whole."""
     texts = []
-    for number, line in enumerate(source.lines(), 1):
-        try:
-            texts.append(source.text(line))
-        except RecordError as error:
-            yield Record(line=number, fault=str(error))
+    for number, text in source.texts(keep_ends=True):
+        if isinstance(text, RecordError):
+            yield Record(line=number, fault=str(text))
             return
+        texts.append(text)
     yield Record(fields={"text": "".join(texts)}, line=1)

@@ -46,7 +46,16 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
         for paragraph in _list(source, article, "paragraphs"):
             questions += [(question, paragraph.get("context")) for question in _list(source, paragraph, "qas")]
     for number, (question, context) in enumerate(questions, 1):
-        yield _record(question, context, number)
+        if not isinstance(question, dict):
+            yield Record(line=number, fault="a question that is no JSON object")
+            continue
+        fields = {name: question[name] for name in _FIELDS if name in question} | {"context": context}
+        try:
+            check_surrogates(fields)
+        except RecordError as error:
+            yield Record(line=number, fault=str(error))
+        else:
+            yield Record(fields=fields, line=number)
 
 
 def _list(source: Source, parent: Any, name: str) -> list[Any]:
@@ -54,14 +63,3 @@ def _list(source: Source, parent: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
         raise UsageError(f"{source.name}: not SQuAD's JSON (no list '{name}' where one belongs).")
     return value
-
-
-def _record(question: Any, context: Any, number: int) -> Record:
-    if not isinstance(question, dict):
-        return Record(line=number, fault="a question that is no JSON object")
-    fields = {name: question[name] for name in _FIELDS if name in question} | {"context": context}
-    try:
-        check_surrogates(fields)
-    except RecordError as error:
-        return Record(line=number, fault=str(error))
-    return Record(fields=fields, line=number)

@@ -1,12 +1,11 @@
-r"""CSV as in RFC 4180, but for the line end, which is \n. Also what tsv.py needs: results as rows.
+r"""CSV as in RFC 4180, but for the line end, which is \n. Also what tsv.py does with rows.
 
 Try: echo "a gripping film" | bertcli predict --format csv
 """
 
 import re
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TextIO
+from typing import Any, TextIO
 
 from bertcli.data.output_formats import BaseFormatter
 from bertcli.data.records import describe, is_error, json_text
@@ -17,7 +16,7 @@ MAX_HELD = 10_000
 _SPECIAL = re.compile(r'[",\r\n]')
 
 
-class TableFormatter(BaseFormatter):
+class Formatter(BaseFormatter):
     """Results as rows. The first good result fixes the columns; a last column `error` is always there.
 
     Error results before it are held back until the columns are known. After 10,000 of them the run stops: a table
@@ -25,16 +24,17 @@ class TableFormatter(BaseFormatter):
     """
 
     REMEMBERED = ("_columns", "_held")
-    NAME: ClassVar[str]
+    NAME = "csv"
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
         super().__init__(terminal, optional)
         self._columns: list[str] | None = None
         self._held: list[str] = []
 
-    @abstractmethod
     def join(self, cells: Sequence[str]) -> str:
-        """The line of a row, of whose cells none is quoted yet."""
+        """The line of a row: cells that hold a comma, a quote or a line end are quoted."""
+        quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in cells)
+        return ",".join(quoted) + "\n"
 
     def record(self, result: Mapping[str, Any]) -> str:
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
@@ -80,14 +80,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json_text(value)
-
-
-class Formatter(TableFormatter):
-    """Commas between cells; those that hold one, a quote or a line end are quoted."""
-
-    NAME = "csv"
-
-    def join(self, cells: Sequence[str]) -> str:
-        """The line of a row."""
-        quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in cells)
-        return ",".join(quoted) + "\n"

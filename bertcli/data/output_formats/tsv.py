@@ -6,14 +6,14 @@ Try: echo "a gripping film" | bertcli predict --format tsv | cut -f 2
 
 from collections.abc import Sequence
 
-from bertcli.data.output_formats.csv import TableFormatter
+from bertcli.data.output_formats import csv
 
 EXTENSIONS = (".tab",)
 _ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
 
 
-class Formatter(TableFormatter):
-    """Tabs between cells."""
+class Formatter(csv.Formatter):
+    """Rows as those of csv, with tabs between cells."""
 
     NAME = "tsv"
 
