@@ -101,6 +101,8 @@ class Training(Reported):
         self, voice: Voice, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None
     ) -> None:
         """The curves of a run, facts of it that are known, and its dev data where they were scored."""
+        if not self.report:
+            return
         from bertcli.report.page import Report
         from bertcli.training.run import LOG
 

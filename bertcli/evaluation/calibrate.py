@@ -24,7 +24,7 @@ FEW = 100  # records: of 200 draws from SST-2, none of 100 made the NLL of the r
 
 @dataclass(frozen=True)
 class Calibrated:
-    """stored: what goes into config.json. before, after: ece, nll and F1 on the same data.
+    """stored: what goes into config.json. before, after: ece, nll and F1, on the data that it was fitted on.
 
     kept: the labels whose threshold stays 0.5, for the data has none of them, or the target is out of reach.
     """
@@ -44,40 +44,44 @@ class Calibrated:
         return {**self.stored, "before": self.before, "after": self.after}
 
 
-def fit(plain: BaseTask, found: Predicted, target: calibration.Target | None) -> Calibrated:
+def fit(plain: BaseTask, predicted: Predicted, target: calibration.Target | None) -> Calibrated:
     """Calibrate an uncalibrated task on its predictions.
 
     Raises UsageError for data that no temperature fits.
     """
-    logits, targets = plain.classified(found.gold, found.predictions)
-    stored: dict[str, Any] = {"temperature": calibration.fit_temperature(logits, targets), "records": len(found.gold)}
+    gold, predictions = predicted.gold, predicted.predictions
+    logits, targets = plain.classified(gold, predictions)
+    stored: dict[str, Any] = {"temperature": calibration.fit_temperature(logits, targets), "records": len(gold)}
     kept: list[str] = []
     if targets.ndim == 2:
         scores = calibration.probabilities(logits, targets, stored["temperature"])
         names = labels_of(plain.config)
-        fitted = [calibration.fit_threshold(own, row, target) for own, row in zip(targets.T, scores.T, strict=True)]
-        kept = [name for name, own in zip(names, fitted, strict=True) if own is None]
-        stored["thresholds"] = {name: 0.5 if own is None else own for name, own in zip(names, fitted, strict=True)}
+        columns = zip(targets.T, scores.T, strict=True)
+        fitted = [calibration.fit_threshold(truth, column, target) for truth, column in columns]
+        kept = [name for name, value in zip(names, fitted, strict=True) if value is None]
+        stored["thresholds"] = {
+            name: 0.5 if value is None else value for name, value in zip(names, fitted, strict=True)
+        }
         stored["target"] = f"{target.metric}>={target.value}" if target else "best F1"
-    after = type(plain)(plain.tokenizer, {**plain.config, "calibration": stored}, plain.options)
-    nlls = (calibration.nll(logits, targets, value) for value in (1.0, stored["temperature"]))
-    before, then = (_scored(task, found, value) for task, value in zip((plain, after), nlls, strict=True))
-    return Calibrated(stored, before, then, kept)
 
+    def figures(task: BaseTask, temperature: float) -> dict[str, float]:
+        """ece, nll and those of the task's metrics that thresholds change."""
+        scored = task.scored(gold, predictions, task.examples(predicted.records, gold, predictions))
+        ece = {"ece": calibration.reliability(scored).ece} if scored else {}
+        metrics = task.metrics(gold, predictions)
+        shown = {name: metrics[name] for name in SHOWN if metrics.get(name) is not None}
+        return ece | {"nll": calibration.nll(logits, targets, temperature)} | shown
 
-def _scored(task: BaseTask, found: Predicted, nll: float) -> dict[str, float]:
-    data = found.gold, found.predictions
-    metrics, scored = task.metrics(*data), task.scored(*data, task.examples(found.records, *data))
-    ece = {"ece": calibration.reliability(scored).ece} if scored else {}
-    return ece | {"nll": nll} | {name: metrics[name] for name in SHOWN if metrics.get(name) is not None}
+    calibrated = type(plain)(plain.tokenizer, {**plain.config, "calibration": stored}, plain.options)
+    return Calibrated(stored, figures(plain, 1.0), figures(calibrated, stored["temperature"]), kept)
 
 
 def uncalibrated(model: Model) -> Model:
-    """The model as it was before."""
-    return replace(model, config={name: own for name, own in model.config.items() if name != "calibration"})
+    """The model as it was before it was calibrated."""
+    return replace(model, config={name: value for name, value in model.config.items() if name != "calibration"})
 
 
-def demand_calibratable(task: BaseTask, target: calibration.Target | None) -> None:
+def require_calibratable(task: BaseTask, target: calibration.Target | None) -> None:
     """Raise UsageError for a task without class probabilities, and for a target that has no thresholds to choose."""
     if task.classifies is None:
         raise UsageError(f"{task.subject} has no probabilities of classes to calibrate.")
@@ -85,7 +89,7 @@ def demand_calibratable(task: BaseTask, target: calibration.Target | None) -> No
         raise UsageError("--target chooses thresholds, which only a model with several labels a text has.")
 
 
-def demand_writable(model: Model, named: str | None, output: Path | None) -> None:
+def require_writable(model: Model, named: str | None, output: Path | None) -> None:
     """Raise UsageError where a calibration cannot be stored, before any work is done."""
     if output is not None:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -15,6 +15,8 @@ from bertcli.evaluation.results import Change, Comparison, Evaluation, Outcomes
 from bertcli.metrics import bootstrap
 from bertcli.tasks.base import BaseTask
 
+SAID = ("given", "predicted", "entities")  # the columns of outcomes that hold a prediction
+
 
 def read_outcomes(file: Path, task: str) -> Outcomes:
     """The outcomes in the JSON of an earlier evaluation. Raises UsageError where there are none of this task."""
@@ -36,24 +38,18 @@ def read_outcomes(file: Path, task: str) -> Outcomes:
 
 def compare(task: BaseTask, gold: Sequence[Any], ours: Evaluation, theirs: Outcomes, name: str) -> Comparison:
     """Differences of the metrics that both have, with paired tests. Raises UsageError for other data."""
-    own = ours.outcomes
-    assert own is not None
-    if theirs.data != own.data:
+    outcomes = ours.outcomes
+    assert outcomes is not None
+    if theirs.data != outcomes.data:
         raise UsageError(f"--compare {name}: it was scored on other texts or labels; evaluate both on the same data.")
-    ours_resampled, theirs_resampled = (task.resampled(gold, one.columns) for one in (own, theirs))
-    differences = bootstrap.differences(ours_resampled, theirs_resampled, len(gold))
-    if own.right is None or theirs.right is None:
+    resampled, theirs_resampled = task.resampled(gold, outcomes.columns), task.resampled(gold, theirs.columns)
+    differences = bootstrap.differences(resampled, theirs_resampled, len(gold))
+    if outcomes.right is None or theirs.right is None:
         return Comparison(name, differences)
-    changes = [Change(example, before) for example, before in zip(ours.examples, _given(theirs), strict=True)]
-    turned = list(zip(changes, theirs.right, own.right, strict=True))
+    # What the other system said, where its outcomes keep it.
+    kept = next((theirs.columns[column] for column in SAID if column in theirs.columns), [None] * len(theirs.right))
+    changes = [Change(example, before) for example, before in zip(ours.examples, kept, strict=True)]
+    turned = list(zip(changes, theirs.right, outcomes.right, strict=True))
     fixed = tuple(change for change, before, now in turned if now > before)
     broken = tuple(change for change, before, now in turned if now < before)
     return Comparison(name, differences, fixed, broken, bootstrap.mcnemar(len(fixed), len(broken)))
-
-
-def _given(outcomes: Outcomes) -> Sequence[Any]:
-    """What the other system said, where its outcomes keep it."""
-    for column in ("given", "predicted", "entities"):
-        if column in outcomes.columns:
-            return outcomes.columns[column]  # type: ignore[no-any-return]
-    return [None] * len(outcomes.right or ())

@@ -66,6 +66,20 @@ class Comparison:
     broken: tuple[Change, ...] = ()
     mcnemar_p: float | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Differences with intervals and p-values, and the places of what changed."""
+        differences = {
+            name: {"value": one.value, "interval": [one.interval.low, one.interval.high], "p_value": one.p_value}
+            for name, one in self.differences.items()
+        }
+        if self.mcnemar_p is None:
+            return {"other": self.other, "differences": differences}
+        turned = {
+            name: [{"place": one.example.place, **one.example.shown, "before": one.before} for one in changes]
+            for name, changes in (("fixed", self.fixed), ("broken", self.broken))
+        }
+        return {"other": self.other, "differences": differences, "mcnemar_p": self.mcnemar_p, **turned}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -95,8 +109,8 @@ class Evaluation:
     @property
     def mistakes(self) -> list[Example]:
         """The wrong ones, surest first, and numbers that are off, the farthest first; equal ones in input order."""
-        found = (own for own in self.examples if own.right is False or (own.right is None and own.sure))
-        return sorted(found, key=lambda own: -own.sure)
+        wrong = (case for case in self.examples if case.right is False or (case.right is None and case.sure))
+        return sorted(wrong, key=lambda case: -case.sure)
 
     @property
     def per_class(self) -> Mapping[str, Mapping[str, Any]]:
@@ -111,32 +125,17 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """The metrics by their names, then what belongs to them; the examples stay out, but for their outcomes."""
         blocks = {
-            "intervals": {name: [own.low, own.high] for name, own in self.intervals.items()},
+            "intervals": {name: [interval.low, interval.high] for name, interval in self.intervals.items()},
             "calibration": dict(self.calibration),
             "reliability": self.reliability and asdict(self.reliability),
             "curve": self.curve and asdict(self.curve),
-            "lengths": [asdict(own) for own in self.lengths],
-            "comparison": self.comparison and comparison_json(self.comparison),
+            "lengths": [asdict(bucket) for bucket in self.lengths],
+            "comparison": self.comparison and self.comparison.as_json(),
             "outcomes": self.outcomes and asdict(self.outcomes),
         }
-        return {"records": self.records, **self.metrics} | {name: own for name, own in blocks.items() if own}
+        return {"records": self.records, **self.metrics} | {name: block for name, block in blocks.items() if block}
 
 
 def listed(example: Example) -> dict[str, Any]:
     """An example as --errors writes it: the input's fields, what shows it, and its place."""
     return {**example.record.fields, **example.shown, "source": example.record.source, "line": example.record.line}
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """Differences with intervals and p-values, and the places of what changed."""
-    differences = {
-        name: {"value": own.value, "interval": [own.interval.low, own.interval.high], "p_value": own.p_value}
-        for name, own in comparison.differences.items()
-    }
-    if comparison.mcnemar_p is None:
-        return {"other": comparison.other, "differences": differences}
-    changes = {
-        name: [{"place": own.example.place, **own.example.shown, "before": own.before} for own in changed]
-        for name, changed in (("fixed", comparison.fixed), ("broken", comparison.broken))
-    }
-    return {"other": comparison.other, "differences": differences, "mcnemar_p": comparison.mcnemar_p, **changes}

@@ -1,1 +1,1 @@
-"""Raw text to batches for pre-training: vocabulary, tokenised corpus, blocks and masks. NumPy only, no torch."""
+"""Pre-training: from raw text over a vocabulary and a tokenised corpus to a checkpoint of an encoder."""

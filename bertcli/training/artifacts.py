@@ -14,7 +14,6 @@ import yaml
 
 from bertcli import __version__
 from bertcli.model import Model
-from bertcli.pretraining.settings import PretrainSettings
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
@@ -104,42 +103,6 @@ def hub_name(model: str | None) -> str | None:
 def name_of(model: str) -> str:
     """A base model's name, without where it lay."""
     return hub_name(model) or title_of(model)
-
-
-FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
-FINETUNE = "    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR\n"
-
-
-def write_pretrained_card(
-    draft: Path,
-    settings: PretrainSettings,
-    device: str,
-    corpus: Mapping[str, Any],
-    metrics: Mapping[str, Any] | None,
-) -> str:
-    """Write the model card of a checkpoint; returns its digest. corpus: counts and sources by name."""
-    is_causal = settings.objective == "causal"
-    facts = card.Facts(
-        task="text-generation" if is_causal else "fill-mask",
-        title=title_of(settings.output),
-        base=name_of(settings.model) if settings.model else "A new encoder",
-        hub_base=hub_name(settings.model),
-        problem=settings.objective,
-        device=device,
-        settings={name: value for name, value in settings.as_dict().items() if name not in ("output", "model")},
-        metrics=metrics,
-        tested="held-out documents of the corpus",
-        limits=[
-            f"It knows text as that of its corpus, in blocks of at most {settings.longest:,} tokens.",
-            "The held-out documents are of the same corpus; they chose the step whose weights were kept."
-            if metrics
-            else "No documents were held out: how good it is was not measured.",
-            "It was tested on no task, domain or language, and not for bias: fine-tune it and score that.",
-        ],
-        data=card.table(corpus),
-        use=(FINETUNE + ("" if is_causal else FILL_MASK)).rstrip("\n"),
-    )
-    return card.write(draft, "pretrained", facts)
 
 
 def write_settings(draft: Path, command: str, options: Mapping[str, object], provenance: Mapping[str, Any]) -> None:

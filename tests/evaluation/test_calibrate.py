@@ -101,14 +101,14 @@ def test_tags_keep_their_decisions():
 
 def test_what_cannot_be_calibrated_is_known_without_predictions():
     with pytest.raises(UsageError, match=r"^this model predicts a number, which has no probabilities"):
-        calibrate.demand_calibratable(task_for(STARS), None)
+        calibrate.require_calibratable(task_for(STARS), None)
     with pytest.raises(UsageError, match=r"^question-answering has no probabilities of classes to calibrate"):
-        calibrate.demand_calibratable(Questions(None, {}, Options()), None)  # type: ignore[arg-type]
+        calibrate.require_calibratable(Questions(None, {}, Options()), None)  # type: ignore[arg-type]
     for task in (task_for(SENTIMENT), Tokens(None, {"id2label": {"0": "O"}}, Options())):  # type: ignore[arg-type]
-        calibrate.demand_calibratable(task, None)
+        calibrate.require_calibratable(task, None)
         with pytest.raises(UsageError, match=r"^--target chooses thresholds"):
-            calibrate.demand_calibratable(task, Target("recall", 0.9))
-    calibrate.demand_calibratable(task_for(TOPICS), Target("recall", 0.9))
+            calibrate.require_calibratable(task, Target("recall", 0.9))
+    calibrate.require_calibratable(task_for(TOPICS), Target("recall", 0.9))
 
 
 def test_data_that_no_temperature_fits():
@@ -121,10 +121,10 @@ def test_the_embedded_model_and_a_directory_that_is_there_are_not_written_to(tmp
     embedded = read(BUILTIN / "text-classification")
     for named in (None, str(embedded.path)):
         with pytest.raises(UsageError, match=r"stays as it is; -o DIR writes a calibrated copy"):
-            calibrate.demand_writable(embedded, named, None)
+            calibrate.require_writable(embedded, named, None)
     (tmp_path / "x").touch()
     with pytest.raises(UsageError, match=r"it is there already"):
-        calibrate.demand_writable(embedded, None, tmp_path)
+        calibrate.require_writable(embedded, None, tmp_path)
 
 
 def test_a_copy_has_all_files_and_the_calibration(tmp_path):

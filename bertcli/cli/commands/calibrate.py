@@ -57,8 +57,8 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     output = Path(options.output) if options.output else None
     records = options.open(options.files)
     session = open_session(options, options)
-    engine.demand_calibratable(session.task, target)
-    engine.demand_writable(session.model, options.model, output)
+    engine.require_calibratable(session.task, target)
+    engine.require_writable(session.model, options.model, output)
     voice.note(session.reason)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
     with heed_signals() as stop:

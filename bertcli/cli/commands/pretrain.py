@@ -88,7 +88,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     parallel, and kept; documents are parted by blank lines. Ctrl-C leaves a checkpoint for --resume.
     """
     from bertcli.cli.progress import Show
-    from bertcli.pretraining.pretrain import Place, pretrain
+    from bertcli.pretraining.pretrain import pretrain
     from bertcli.training.run import Saved
 
     options.require_page(options.output)
@@ -100,10 +100,12 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
         for event in pretrain(
             options,
             options.source(),
-            Place(processor, cache, processor.threads, options.track),
+            processor,
+            cache,
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
+            track=options.track,
         ):
             if not isinstance(event, Saved):
                 show.event(event)

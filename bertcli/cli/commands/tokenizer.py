@@ -47,7 +47,7 @@ def train(voice: Voice, options: Train) -> int:
     transformers and with --tokenizer. Chinese is split into characters as in BERT.
     """
     from bertcli.pretraining.source import Texts
-    from bertcli.pretraining.vocabulary_files import build
+    from bertcli.pretraining.vocabulary import build
 
     output, size = Path(options.output), options.vocab_size
     with heed_signals() as stop:

@@ -3,7 +3,7 @@
 A long text is windowed, and a mask is filled from the window that shows most around it. No torch here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,13 @@ DIGITS = 6  # of a printed score: what fp32 carries
 SHOWN = 5  # guesses for a mask, unless --top-k says how many
 RANKED = 10  # guesses that `evaluate` looks at
 Guesses = list[list[tuple[int, float]]]  # of each mask: token id and probability, best first
+Rank = int | None  # from 1; None where the answer is not among the guesses
+GAINS: Mapping[str, Callable[[Rank], float]] = {  # what a rank adds to each metric, a mean over the answers
+    "accuracy": lambda rank: rank == 1,
+    "accuracy_at_5": lambda rank: rank is not None and rank <= 5,
+    "accuracy_at_10": lambda rank: rank is not None and rank <= 10,
+    "mrr": lambda rank: 1 / rank if rank else 0.0,
+}
 
 
 class Task(BaseTask):
@@ -124,18 +131,14 @@ class Task(BaseTask):
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """How high the right token stands, over all masks."""
-        from bertcli.metrics import ranking
-
         ranked = [[token for token, _ in guesses] for guesses in chain.from_iterable(predictions)]
         answers = chain.from_iterable(one[: len(guess)] for one, guess in zip(gold, predictions, strict=True))
-        return ranking.score(list(answers), ranked)
+        return score(list(answers), ranked)
 
     @property
     def directions(self) -> Mapping[str, int]:
         """What gates may name."""
-        from bertcli.metrics import ranking
-
-        return ranking.DIRECTIONS
+        return dict.fromkeys(GAINS, 1)
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
@@ -151,21 +154,19 @@ class Task(BaseTask):
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The rank of the right token at each mask, None where it is not among the guesses."""
-        from bertcli.metrics import ranking
-
         return {
             "ranks": [
-                ranking.ranks(one[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
+                ranks_of(one[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
                 for one, guesses in zip(gold, predictions, strict=True)
             ]
         }
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Sums over the masks of a text, of all texts by all masks."""
-        from bertcli.metrics import bootstrap, ranking
+        from bertcli.metrics import bootstrap
 
         ranks = columns["ranks"]
-        gains = {name: [sum(map(gain, masks)) for masks in ranks] for name, gain in ranking.GAINS.items()}
+        gains = {name: [sum(map(gain, masks)) for masks in ranks] for name, gain in GAINS.items()}
         return bootstrap.weighted_means(gains, np.array([len(masks) for masks in ranks], np.float64))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
@@ -185,3 +186,18 @@ def _filled(text: str, tokens: Sequence[str], rest: Sequence[str]) -> str:
     for token, part in zip(tokens, rest, strict=True):
         text = (text.rstrip() + token[2:] if token.startswith("##") else text + token) + part
     return text
+
+
+def score(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """How often the answer is first, among the first 5 and 10, and the mean of 1 / its rank (0 where it is not there).
+
+    ranked: at least 10 guesses for each answer, best first. What is not defined is None.
+    """
+    ranks = ranks_of(gold, ranked)
+    return {name: sum(map(gain, ranks)) / len(ranks) if ranks else None for name, gain in GAINS.items()}
+
+
+def ranks_of(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> list[Rank]:
+    """Where each answer is among its guesses, best first."""
+    pairs = zip(gold, ranked, strict=True)
+    return [list(guesses).index(answer) + 1 if answer in guesses else None for answer, guesses in pairs]
