@@ -7,6 +7,7 @@ Try: python -c 'from bertcli.data.formats import by_extension; print(by_extensio
 """
 
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
@@ -61,10 +62,16 @@ def compression(path: str) -> Compression | None:
         case ".bz2":
             import bz2
 
-            return Compression(bz2.open, OSError, bz2.compress)
+            return Compression(lambda path: _buffered(path, "bz2"), OSError, bz2.compress)
         case ".xz":
             import lzma
 
-            return Compression(lzma.open, lzma.LZMAError, lzma.compress)
+            return Compression(lambda path: _buffered(path, "xz"), lzma.LZMAError, lzma.compress)
         case _:
             return None
+
+
+def _buffered(path: str, name: Literal["xz", "bz2"]) -> BufferedReader:
+    from bertcli.data.archives import CHUNK, Streams
+
+    return BufferedReader(Streams(path, name), CHUNK)

@@ -6,7 +6,8 @@ Try: echo '{"a": {"b": "good"}}' | bertcli predict --input-format jsonl --text-f
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,35 @@ from bertcli.errors import RecordError
 
 # Made once: json.dumps makes an encoder for each call that sets an option, which takes 2 of its 6 µs a result.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_MARK = "\udcf0"  # around a number that is written as it came; half of a pair, which no text of a record can hold
+_MARKED = re.compile(f'"{_MARK}(.*?){_MARK}"')
+OBJECT = 32  # characters that a number, or what holds others, weighs
+SHOWN = 20  # fields that a message lists
+
+
+class Literal(float):
+    """A number whose digits say more, or otherwise, than Python would write: 0.1000000000000000055, 1.50, 1E5, -0.
+
+    literal: as it stood in the input, and as `json_text` writes it again.
+    """
+
+    __slots__ = ("literal",)
+    literal: str
+    any_exists = False  # whether there was one in this process: only then does json_text look for them
+
+    def __new__(cls, literal: str) -> "Literal":
+        """Of its digits."""
+        number = super().__new__(cls, literal)
+        number.literal = literal
+        Literal.any_exists = True
+        return number
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
+        """What pickle makes it of."""
+        return (self.literal,)
+
+    def __repr__(self) -> str:
+        return self.literal
 
 
 @dataclass(slots=True)
@@ -30,7 +60,7 @@ class Record:
     line: int = 0
     source: str = "-"
     fault: str | None = None
-    step: int = 0
+    lines: Sequence[int] = ()
 
     @property
     def location(self) -> str:
@@ -46,7 +76,7 @@ class Record:
         return [f"{location}: {message}" for location, message in self.located(error)]
 
     def _location(self, token: int) -> str:
-        return f"{'stdin' if self.source == '-' else self.source}:{self.line + self.step * token}"
+        return f"{'stdin' if self.source == '-' else self.source}:{self.lines[token] if token < len(self.lines) else self.line}"
 
 
 def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:
@@ -59,10 +89,34 @@ def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:
     value: Any = fields
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            there = ", ".join(fields) or "nothing"
+            there = names_in(fields) or "nothing"
             raise RecordError(f"no field '{name}' (the record has: {there}); {option} names another.")
         value = value[part]
     return value
+
+
+def names_in(fields: Iterable[str]) -> str:
+    """The names of fields, as a message lists them: not all, where there are many."""
+    names = list(fields)
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+
+
+def weight(fields: Mapping[str, Any]) -> int:
+    """About how much of the memory the fields of a record take, in characters of text, however deep they are nested."""
+    total, rest = 0, [*fields.values()]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, Mapping):
+            rest += [*value, *value.values()]
+            total += OBJECT
+        elif isinstance(value, list):
+            rest += value
+            total += OBJECT
+        else:
+            total += OBJECT
+    return total
 
 
 def error_result(index: int, line: int, message: str, *, file: str = "") -> dict[str, Any]:
@@ -86,6 +140,20 @@ def describe(result: Mapping[str, Any]) -> str:
 def json_text(value: Any) -> str:
     """Compact to read, exact to parse. Raises RecordError for what JSON cannot hold: NaN, infinity, deep nesting."""
     try:
-        return _ENCODER.encode(value)
+        if not Literal.any_exists:
+            return _ENCODER.encode(value)
+        text = _ENCODER.encode(_marked(value))
+        return _MARKED.sub(r"\1", text) if _MARK in text else text
     except (ValueError, RecursionError) as error:
         raise RecordError(f"its result is not JSON ({error})") from error
+
+
+def _marked(value: Any) -> Any:
+    """The value with each Literal as text between marks: the json module writes any float in digits of its own."""
+    if isinstance(value, Literal):
+        return f"{_MARK}{value.literal}{_MARK}"
+    if isinstance(value, Mapping):
+        return {name: _marked(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_marked(item) for item in value]
+    return value
