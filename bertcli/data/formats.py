@@ -45,6 +45,19 @@ def by_extension(direction: Direction, path: str) -> str | None:
     return next((name for name in names if suffix in load(direction, name).EXTENSIONS), None)
 
 
+def of_output(path: str) -> str:
+    """The output format of a file that is written: by its extension, jsonl without one. Raises UsageError.
+
+    A number is no extension: `part.7` is a piece of JSON lines.
+    """
+    suffix = extension(path)
+    name = by_extension("output", path)
+    if name is None and suffix and not suffix[1:].isdigit() and not path.startswith(("/dev/", "/proc/")):
+        names = ", ".join(registry.names("data/output_formats"))
+        raise UsageError(f"cannot write {path}: no output format has the ending {suffix}; --format says which: {names}")
+    return name or "jsonl"
+
+
 def extension(path: str) -> str:
     """The extension under that of the compression: `.csv` for a.csv.gz."""
     name = PurePath(path.lower())

@@ -18,6 +18,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _MARK = "\udcf0"  # around a number that is written as it came; half of a pair, which no text of a record can hold
 _MARKED = re.compile(f'"{_MARK}(.*?){_MARK}"')
 OBJECT = 32  # characters that a number, or what holds others, weighs
+SOMETIMES = frozenset({"windows", "truncated", "error"})  # names that only some results have
 SHOWN = 20  # fields that a message lists
 
 
@@ -117,6 +118,25 @@ def weight(fields: Mapping[str, Any]) -> int:
         else:
             total += OBJECT
     return total
+
+
+def merged(fields: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record and, after them, its results; a field that has the name of a result is `input_NAME`.
+
+    Where the record has that too, it is `input_input_NAME`, as in a chain of models: nothing is lost. Names that only
+    some results have count in all, so that all have the same fields.
+    """
+    if fields.keys().isdisjoint(results) and fields.keys().isdisjoint(SOMETIMES):
+        return {**fields, **results}
+    taken = {*fields, *results, *SOMETIMES}
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        free = name
+        while free in taken and (free != name or name in results or name in SOMETIMES):
+            free = f"input_{free}"
+        taken.add(free)
+        kept[free] = value
+    return kept | results
 
 
 def error_result(index: int, line: int, message: str, *, file: str = "") -> dict[str, Any]:
