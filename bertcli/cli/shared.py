@@ -50,7 +50,7 @@ class Reading:
     )
     columns: str | None = option(None, "Comma-separated names for a CSV or TSV file without a header.", "NAMES")
     delimiter: str | None = option(
-        None, "What parts the cells of CSV.  [default: a comma, or the ; or tab that is there instead]", "CHAR"
+        None, "What parts the cells of CSV.  [default: a comma, or the ; tab or | that is there instead]", "CHAR"
     )
     encoding: str = option("utf-8", "Encoding of the input.")
 
@@ -86,7 +86,8 @@ class Reading:
                             if self.pair_field:
                                 lookup(record.fields, self.pair_field, "--pair-field")
                         except RecordError as error:
-                            raise UsageError(f"{record.source}: {error}") from None
+                            hint = " --delimiter says what parts the columns of CSV." if len(record.fields) == 1 else ""
+                            raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 
         voice = click.get_current_context().find_object(Voice) or Voice()

@@ -169,22 +169,29 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
 def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], None]) -> str:
     """The format of input whose name says none: jsonl, csv or tsv where the first line is clearly theirs, else lines.
 
-    Clearly: an object that is not empty, or a header that names the text's field, or a question and its context.
+    Clearly: an object that is not empty; or a header that names the text's field, or a question and its context, and
+    has a row below it, for a line of prose must not be lost as a header.
     """
-    first = source.first()
-    line = first.decode("utf-8", "replace").strip() if isinstance(first, bytes) else ""
-    name = LINES
+    name, (line,) = LINES, _texts(source, 1)
     if line.startswith("{"):
         with suppress(ValueError, RecursionError):
             name = "jsonl" if json.loads(line) else LINES
     for separator, table in (("\t", "tsv"), (",", "csv"), (";", "csv")):
-        cells = [cell.strip(' "') for cell in line.split(separator)]
+        cells = [cell.strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):
-            name = table
+            row = _texts(source, 2)[1]
+            name = table if separator in row or (table == "csv" and row.startswith('"')) else LINES
+            break
     if name != LINES:
         where = "stdin" if source.name == "-" else source.name
         note(f"{where} is read as {name}, as its first line looks; --input-format lines takes lines as they are")
     return name
+
+
+def _texts(source: Source, count: int) -> list[str]:
+    """The first lines as text, "" for those that are not there or are no text."""
+    lines = [line.decode("utf-8", "replace").strip() if isinstance(line, bytes) else "" for line in source.begin(count)]
+    return lines + [""] * (count - len(lines))
 
 
 def check_path(path: str) -> None:

@@ -82,11 +82,11 @@ def no_text(head: bytes, file: str, is_utf8: bool = True) -> str | None:
 
 
 def _is_binary(head: bytes) -> bool:
-    """Whether bytes are neither UTF-8 nor UTF-16, and one in ten is a control character that no text has."""
+    """Whether bytes are neither UTF-8 nor UTF-16, and one in twenty is a control character that no text has."""
     if len(head) < 64 or b"\0" not in head or head.startswith(UTF16):
         return False
     try:
         head[:-3].decode()
     except UnicodeDecodeError as error:
-        return error.start < len(head) - 7 and sum(map(head.count, CONTROL)) > len(head) / 10
+        return error.start < len(head) - 7 and sum(map(head.count, CONTROL)) > len(head) / 20
     return False

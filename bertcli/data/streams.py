@@ -12,7 +12,7 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -125,16 +125,15 @@ class Source:
         """Raise UsageError for what cannot be opened, or is no text."""
         self._open().close()
 
-    def first(self) -> Line | None:
-        """The first line; lines() gives it again, also where an input can be read only once."""
+    def begin(self, count: int = 1) -> list[Line]:
+        """The first lines; lines() gives them again, also where an input can be read only once."""
         lines = self.lines()
-        for line in lines:
-            self._begun = chain([line], lines)
-            return line
-        return None
+        first = list(islice(lines, count))
+        self._begun = chain(first, lines)
+        return first
 
     def lines(self) -> Iterator[Line]:
-        """The lines, those that first() has read included; see _lines."""
+        """The lines, those that begin() has read included; see _lines."""
         begun, self._begun = self._begun, None
         return begun or self._lines()
 

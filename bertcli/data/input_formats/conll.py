@@ -84,8 +84,8 @@ def _without_comments(lines: list[Text], counts: bool | None, usual: int) -> lis
     width = len(rows[0]) if rows else usual
     tagged = bool(rows) and all(TAG.fullmatch(row[-1]) for row in rows)
     if counts is None and rows and len(rows[0]) >= 3 and _counts(list(enumerate(rows))):
-        tokens = [text for _, text in lines if isinstance(text, str) and _is_token(text, bool(rows), has_tabs, width, tagged)]
-        counts = not tokens
+        marked = [text for _, text in lines if isinstance(text, str) and text.startswith("#")]
+        counts = len(rows) > 1 or not any(_is_token(text, True, has_tabs, width, tagged) for text in marked)
     if counts:
         return [(number, text) for number, text in lines if isinstance(text, RecordError) or not text.startswith("#")]
     for i, (_, text) in enumerate(lines):

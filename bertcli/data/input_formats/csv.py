@@ -22,18 +22,18 @@ def read(
 ) -> Iterator[Record]:
     """Records with the columns of the header, or `columns`; all values are text. See `records`.
 
-    delimiter: else a comma; or, where the first line has none, the semicolon or tab that it has, as European
+    delimiter: else a comma; or, where the first line has none, the semicolon, tab or bar that it has, as European
     spreadsheets write it.
     """
     return records(_rows(source, delimiter or _delimiter(source, columns)), source.name, columns)
 
 
 def _delimiter(source: streams.Source, columns: Sequence[str] | None) -> str:
-    first = source.first()
+    (first,) = source.begin() or [b""]
     bare = re.sub(rb'"[^"]*"', b"", first) if isinstance(first, bytes) else b","
     if b"," in bare:
         return ","
-    counts = {mark: bare.count(mark.encode()) for mark in ";\t"}
+    counts = {mark: bare.count(mark.encode()) for mark in ";\t|"}
     return next((mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1)), ",")
 
 
@@ -51,7 +51,8 @@ def records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) -> 
         elif not cells and len(names) != 1:
             continue
         elif len(cells or [""]) != len(names):
-            yield Record(line=line, fault=f"{len(cells)} fields in a table of {len(names)} columns")
+            hint = "; --delimiter says what parts the columns of CSV" if len(names) == 1 else ""
+            yield Record(line=line, fault=f"{len(cells)} fields in a table of {len(names)} columns{hint}")
         else:
             yield Record(fields=dict(zip(names, cells or [""], strict=True)), line=line)
 
