@@ -11,9 +11,10 @@ from bertcli import device
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.training import Training
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 from bertcli.training.settings import ClassWeights, Settings
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(shared.Training, shared.Reading, Settings):
+class Finetune(Training, shared.Reading, Settings):
     """The options of `bertcli finetune`."""
 
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
