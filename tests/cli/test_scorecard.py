@@ -6,7 +6,7 @@ from textwrap import dedent
 
 from rich.console import Console
 
-from bertcli.cli.scorecard import render_evaluation
+from bertcli.cli.tables import render_evaluation
 from bertcli.data.records import Record
 from bertcli.evaluation.evaluate import collect, compare, scores
 from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval

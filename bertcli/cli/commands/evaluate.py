@@ -103,7 +103,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
             comparison = compare(session.task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
     if is_for_people(options.output_format):
-        from bertcli.cli.scorecard import render_evaluation
+        from bertcli.cli.tables import render_evaluation
 
         render_evaluation(stdout_console(), evaluation)
     else:
