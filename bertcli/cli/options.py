@@ -153,6 +153,7 @@ def _variables(root: click.Context) -> set[str]:
     """The environment variables of all commands; imports each of them."""
     names = {"BERTCLI_DEBUG"}
     group = root.command
+    assert isinstance(group, click.Group)
     commands = [command for name in group.list_commands(root) if (command := group.get_command(root, name))]
     for command in commands:
         if isinstance(command, click.Group):
@@ -215,7 +216,7 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
             continue
         try:
             if name not in known:
-                value = not click.BOOL.convert(value, option, ctx)  # noqa: PLW2901 - of --no-…
+                value = not click.BOOL.convert(value, option, ctx)
             takes_many = getattr(option, "multiple", False) or option.nargs == -1
             values_of = [value] if takes_many and not isinstance(value, list) else value
             option.type_cast_value(ctx, values_of)
@@ -240,7 +241,7 @@ def _read(path: str) -> Mapping[Any, Any]:
         }
 
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)  # noqa: S506 - a SafeLoader
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

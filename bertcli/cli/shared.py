@@ -4,6 +4,7 @@ Imports nothing heavy, for --help. Try: bertcli predict --help
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bertcli.data.records import Record
 
 PATH = click.Path()
+NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,8 @@ class Reading:
                             if self.pair_field:
                                 lookup(record.fields, self.pair_field, "--pair-field")
                         except RecordError as error:
-                            hint = " --delimiter says what parts the columns of CSV." if len(record.fields) == 1 else ""
+                            is_whole = len(record.fields) == 1 and not all(map(NAME.fullmatch, record.fields))
+                            hint = " --delimiter says what parts the columns of CSV." if is_whole else ""
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 
@@ -104,5 +107,5 @@ def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] =
         if real in seen:
             raise UsageError(f"{seen[real]} and {option_name} both name {path}; give each a file of its own.")
         seen[real] = option_name
-        if any(name != "-" and Path(name).exists() and Path(path).exists() and Path(path).samefile(name) for name in inputs):
+        if Path(path).exists() and any(Path(path).samefile(name) for name in inputs if Path(name).exists()):
             raise UsageError(f"{option_name} {path}: it is the input, and is not replaced; name another.")

@@ -1,4 +1,4 @@
-"""What .xz and .bz2 hold, all streams one after the other, as `xz -dc` gives it; whatever is broken or left over raises.
+"""What .xz and .bz2 hold, all streams one after the other, as `xz -dc` gives it; what is broken or left over raises.
 
 Python's lzma and bz2 files end without a word at the first stream that they cannot read, and at the padding that may
 stand between two (https://tukaani.org/xz/xz-file-format.txt, section 2.2). Knows no line and no record.
@@ -20,7 +20,7 @@ class Streams(io.RawIOBase):
     """The decompressed bytes of a file. read() raises OSError or lzma.LZMAError after the last byte that is right."""
 
     def __init__(self, path: str, compression: Name) -> None:
-        self._file = Path(path).open("rb", buffering=CHUNK)
+        self._file = Path(path).open("rb", buffering=CHUNK)  # noqa: SIM115 - close() closes it
         self._pieces = _pieces(self._file, compression)
         self._ready = b""
         self._error: Exception | None = None  # raised again by each read, as a file's
@@ -92,13 +92,15 @@ def _stream(file: Any, decoder: Callable[[], Any], begin: int) -> Iterator[bytes
 def _rest(file: Any, decompressor: Any, begin: int, position: int, delivered: int) -> Iterator[bytes]:
     """What a stream that breaks after `position` has beyond the bytes that were delivered."""
     file.seek(begin)
-    data = b""
+    data, size = b"", CHUNK
     try:
         while True:
             if decompressor.needs_input:
-                if not (data := file.read(min(CHUNK, position - file.tell()) if file.tell() < position else 1)):
+                size = CHUNK if file.tell() < position else 1
+                data = file.read(min(size, position - file.tell()) if size > 1 else 1)
+                if not data:
                     return
-            piece = decompressor.decompress(data, CHUNK)
+            piece = decompressor.decompress(data, size)
             data = b""
             if len(piece) > delivered:
                 yield piece[delivered:]

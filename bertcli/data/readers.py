@@ -144,7 +144,9 @@ def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None])
 def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
     """The records of a file whose line begins in the part; only formats of single lines are entered in the middle."""
     source = Source(part.path, manner.encoding, requires_text=not manner.input_format)
-    name = manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
+    name = (
+        manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
+    )
     if not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
         name = "squad" if load("input", "squad").is_squad(source) else "jsonl"
         if name == "jsonl" and (fault := load("input", "jsonl").document_fault(source)):

@@ -77,7 +77,8 @@ class Record:
         return [f"{location}: {message}" for location, message in self.located(error)]
 
     def _location(self, token: int) -> str:
-        return f"{'stdin' if self.source == '-' else self.source}:{self.lines[token] if token < len(self.lines) else self.line}"
+        line = self.lines[token] if token < len(self.lines) else self.line
+        return f"{'stdin' if self.source == '-' else self.source}:{line}"
 
 
 def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:
@@ -136,7 +137,7 @@ def merged(fields: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, A
             free = f"input_{free}"
         taken.add(free)
         kept[free] = value
-    return kept | results
+    return {**kept, **results}
 
 
 def error_result(index: int, line: int, message: str, *, file: str = "") -> dict[str, Any]:
@@ -169,11 +170,24 @@ def json_text(value: Any) -> str:
 
 
 def _marked(value: Any) -> Any:
-    """The value with each Literal as text between marks: the json module writes any float in digits of its own."""
-    if isinstance(value, Literal):
-        return f"{_MARK}{value.literal}{_MARK}"
-    if isinstance(value, Mapping):
-        return {name: _marked(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_marked(item) for item in value]
-    return value
+    """The value with each Literal as text between marks: the json module writes any float in digits of its own.
+
+    Without calling itself, which would end sooner than the json module does in what is nested deeply.
+    """
+    whole: list[Any] = [value]
+    rest: list[tuple[Any, Any]] = [(whole, 0)]
+    while rest:
+        owner, key = rest.pop()
+        item = owner[key]
+        if isinstance(item, Literal):
+            owner[key] = f"{_MARK}{item.literal}{_MARK}"
+        elif isinstance(item, Mapping):
+            owner[key] = copy = dict(item)
+            rest += [(copy, name) for name, part in item.items() if isinstance(part, _HOLDERS)]
+        elif isinstance(item, list | tuple):
+            owner[key] = parts = list(item)
+            rest += [(parts, i) for i, part in enumerate(item) if isinstance(part, _HOLDERS)]
+    return whole[0]
+
+
+_HOLDERS = (Literal, dict, list, tuple)

@@ -40,7 +40,9 @@ SIGNATURES = (
     Signature(b"ORC\x08", "ORC", PANDAS.format(reader="read_orc")),
     Signature(b"Obj\x01", "Avro", "`avrocat {file}` makes JSON lines of it"),
     Signature(b"\x89HDF\r\n\x1a\n", "HDF5", PANDAS.format(reader="read_hdf")),
-    Signature(b"SQLite format 3\x00", "an SQLite database", "`sqlite3 -csv -header {file} 'SELECT …'` makes CSV of a table"),
+    Signature(
+        b"SQLite format 3\x00", "an SQLite database", "`sqlite3 -csv -header {file} 'SELECT …'` makes CSV of a table"
+    ),
     Signature(b"%PDF-", "PDF", "`pdftotext {file} -` makes text of it"),
     Signature(b"%!PS-Adobe", "PostScript", "`ps2ascii {file}` makes text of it"),
     Signature(
@@ -56,13 +58,14 @@ SIGNATURES = (
     Signature(b"GIF89a", "a GIF image", IMAGE),
     Signature(b"\x7fELF", "a program", "bertcli reads texts"),
 )
+OFFICE_STEP = "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does"
 # How the first file in a zip archive is called, in the kinds of documents that are such archives.
 OFFICE = (
     (b"word/", "a Word document", "save it as text, or `soffice --headless --convert-to txt:Text {file}` does"),
     (b"xl/", "an Excel workbook", "save it as CSV, or `soffice --headless --convert-to csv {file}` does"),
     (b"ppt/", "a PowerPoint document", "save it as text"),
-    (b"opendocument", "an OpenDocument file", "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does"),
-    (b"[Content_Types].xml", "an Office document", "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does"),
+    (b"opendocument", "an OpenDocument file", OFFICE_STEP),
+    (b"[Content_Types].xml", "an Office document", OFFICE_STEP),
     (b"epub", "an e-book", "save it as text, or `pandoc -t plain {file}` does"),
 )  # fmt: skip
 

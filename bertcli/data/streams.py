@@ -200,8 +200,8 @@ class Source:
 def _is_chinese(line: bytes) -> bool:
     """Whether bytes that are no UTF-8 look like GB18030: all that is not ASCII pairs up, most of it in GB 2312's rows.
 
-    Latin-1's letters stand alone. Hangul in EUC-KR pairs up too, within rows that have half of the ideographs: there the
-    most frequent of these must be seen.
+    Latin-1's letters stand alone. Hangul in EUC-KR pairs up too, within rows that have half of the ideographs: there
+    the most frequent of these must be seen.
     """
     try:
         text = line.decode("gb18030")
@@ -231,7 +231,7 @@ def _stdin() -> Any:
         # lock for <_io.BufferedReader name='<stdin>'> at interpreter shutdown")
         return open(sys.stdin.fileno(), "rb", buffering=READ_SIZE, closefd=False)
     except io.UnsupportedOperation:  # a stdin in memory, as in tests
-        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))  # type: ignore[arg-type]
+        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))
 
 
 def _file(path: str) -> Any:

@@ -1,4 +1,4 @@
-"""Chains, odd input and outputs that are in the way: nothing is lost, nothing is replaced, and the next step is named."""
+"""Chains, odd input, outputs that are in the way: nothing is lost or replaced, and the next step is named."""
 
 import json
 import os
@@ -51,7 +51,9 @@ def test_a_killed_run_is_not_begun_anew_by_mistake(bertcli: Run, tmp_path: Path)
     left = part.read_bytes(), side.read_bytes()
     for command in (["predict", "in.txt", "-o", "out.jsonl"], ["evaluate", "in.txt", "--errors", "out.jsonl"]):
         done = bertcli(*command, expect=2)
-        assert b"out.jsonl is unfinished: " in done.stderr and b"--resume goes on with it, --force begins" in done.stderr
+        assert (
+            b"out.jsonl is unfinished: " in done.stderr and b"--resume goes on with it, --force begins" in done.stderr
+        )
         assert (part.read_bytes(), side.read_bytes()) == left
     bertcli("predict", "in.txt", "-o", "out.jsonl", "--force")
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 3100 and not part.exists() and not side.exists()
@@ -99,22 +101,32 @@ def test_an_unknown_ending_of_an_output_is_refused(bertcli: Run, tmp_path: Path)
         (b"good,text\n", {"text": "good,text"}, b""),
     ],
 )
-def test_what_stdin_is_shows_in_its_first_line(bertcli: Run, stdin: bytes, expected: dict[str, Any], name: bytes) -> None:
+def test_what_stdin_is_shows_in_its_first_line(
+    bertcli: Run, stdin: bytes, expected: dict[str, Any], name: bytes
+) -> None:
     done = bertcli("predict", "-v", stdin=stdin)
     (result,) = results(done.stdout)
     assert result.items() >= expected.items() and result["label"] == "positive"
-    assert (b"stdin is read as " + name + b", as its first line looks; --input-format lines" in done.stderr) is bool(name)
+    assert (b"stdin is read as " + name + b", as its first line looks; --input-format lines" in done.stderr) is bool(
+        name
+    )
     (raw,) = results(bertcli("predict", "--input-format", "lines", stdin=stdin).stdout)[-1:]
     assert raw.keys() == {"text", "label", "score"}
 
 
 def test_binaries_are_refused_by_their_first_bytes(bertcli: Run) -> None:
-    for stdin, message in ((b"\x1f\x8b\x08\x00abc", b"stdin: gzip"), (b"%PDF-1.4\n", b"stdin: PDF"), (b"PK\x03\x04", b"zip")):
+    for stdin, message in (
+        (b"\x1f\x8b\x08\x00abc", b"stdin: gzip"),
+        (b"%PDF-1.4\n", b"stdin: PDF"),
+        (b"PK\x03\x04", b"zip"),
+    ):
         done = bertcli("predict", stdin=stdin, expect=2)
         assert message in done.stderr and not done.stdout
 
 
-@pytest.mark.parametrize("option", ["--question", "--text-field", "--mask", "--columns", "--delimiter", "-t", "--pair-field"])
+@pytest.mark.parametrize(
+    "option", ["--question", "--text-field", "--mask", "--columns", "--delimiter", "-t", "--pair-field"]
+)
 def test_an_option_that_is_no_text_is_a_sentence(tmp_path: Path, option: str) -> None:
     command = [*map(os.fsencode, COMMAND), b"predict", option.encode(), b"who \xff"]
     done = subprocess.run(command, input=b"hi\n", capture_output=True, cwd=tmp_path, check=False)

@@ -10,7 +10,6 @@ from bertcli.data.readers import read
 from bertcli.data.records import json_text, lookup, merged, weight
 from bertcli.errors import RecordError, UsageError
 
-
 # -- what its name promises, what its first line says
 
 
@@ -33,7 +32,9 @@ def test_json_lines_are_read_alike_under_both_names(records: Any, name: str, con
     assert [(r.line, r.fault, r.fields) for r in records(content, name)] == expected
 
 
-@pytest.mark.parametrize("content", [b'[\n{"text": "a"}\n]\n', b'[{"text": "a"}]', b'{\n"text": "a"\n}\n', b'{"a": [\n1]}'])
+@pytest.mark.parametrize(
+    "content", [b'[\n{"text": "a"}\n]\n', b'[{"text": "a"}]', b'{\n"text": "a"\n}\n', b'{"a": [\n1]}']
+)
 def test_a_document_in_json_names_the_next_step(records: Any, content: bytes) -> None:
     with pytest.raises(UsageError, match=r"a\.json:1: .*one JSON object a line.*jq -c"):
         records(content, "a.json")
@@ -63,7 +64,7 @@ def test_input_without_a_name_is_told_by_its_first_line(
     first = records(content, "data", note=notes.append, **options)[0]
     assert (None if first.fault else first.fields) == expected
     assert len(notes) == (expected is not None and expected.keys() != {"text"})
-    assert [r.fields for r in records(content, "a.txt")][0].keys() <= {"text"}  # whose name says lines
+    assert records(content, "a.txt")[0].fields.keys() <= {"text"}  # whose name says lines
     assert records(content, "data", input_format="lines")[0].fields.keys() <= {"text"}
 
 
@@ -105,7 +106,8 @@ def test_no_way_of_writing_a_table_is_a_dead_end(records: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["0.1000000000000000055", "1.50", "-0", "-0.0", "1E5", "1e-400", "0.30000000000000004", "12", "1e16", "-7"]
+    "number",
+    ["0.1000000000000000055", "1.50", "-0", "-0.0", "1E5", "1e-400", "0.30000000000000004", "12", "1e16", "-7"],
 )
 def test_numbers_go_out_as_they_came_in(records: Any, number: str) -> None:
     line = f'{{"text": "a", "n": {number}, "deep": [{{"n": [{number}, -1]}}]}}'

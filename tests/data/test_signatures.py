@@ -57,7 +57,9 @@ def test_what_is_no_text_is_named_with_the_next_step(tmp_path: Path, content: by
     assert step in str(refused.value).replace(f"{tmp_path}/", "")
 
 
-@pytest.mark.parametrize("text", ["BZh is a name", "PAR1 is a name", "PK", "ORC", "Obj", "café %PDF-", "a\0b\n", "\x1b[0m"])
+@pytest.mark.parametrize(
+    "text", ["BZh is a name", "PAR1 is a name", "PK", "ORC", "Obj", "café %PDF-", "a\0b\n", "\x1b[0m"]
+)
 def test_text_is_text(text: str) -> None:
     assert no_text((text + "\n").encode() * 20, "-") is None
 

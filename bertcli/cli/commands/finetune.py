@@ -80,9 +80,9 @@ class Finetune(Training, shared.Reading, Settings):
 @command(
     """
     train dev model task output text_field pair_field label_field label_separator scheme problem labels
-    input_format columns delimiter encoding long max_length epochs lr schedule warmup batch_tokens accumulate weight_decay
-    clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads precision
-    resume overwrite export track report
+    input_format columns delimiter encoding long max_length epochs lr schedule warmup batch_tokens accumulate
+    weight_decay clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads
+    precision resume overwrite export track report
     """,
     EXAMPLES,
 )

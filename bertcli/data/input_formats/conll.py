@@ -2,8 +2,8 @@ r"""CoNLL columns: a token a line, a blank line after each sentence; the tag in 
 
 Columns are parted by tabs where a sentence has one, else by white space. `-DOCSTART-` lines are no
 sentences, and part those around them. Where the first column counts the words (CoNLL-U, UNER), every `#` line is a
-comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words. Elsewhere `# …` before a sentence is a comment unless it
-has the form of the sentence's tokens; within one `#` is a token as any other.
+comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words. Elsewhere `# …` before a sentence is a comment unless
+it has the form of the sentence's tokens; within one `#` is a token as any other.
 
 Try: printf 'Rome B-LOC\n\nsleeps O\n' | bertcli predict --input-format conll --format jsonl -m NER-MODEL
 """
@@ -89,7 +89,11 @@ def _without_comments(lines: list[Text], counts: bool | None, usual: int) -> lis
     if counts:
         return [(number, text) for number, text in lines if isinstance(text, RecordError) or not text.startswith("#")]
     for i, (_, text) in enumerate(lines):
-        if isinstance(text, RecordError) or not text.startswith("#") or _is_token(text, bool(rows), has_tabs, width, tagged):
+        if (
+            isinstance(text, RecordError)
+            or not text.startswith("#")
+            or _is_token(text, bool(rows), has_tabs, width, tagged)
+        ):
             return lines[i:]
     return []
 

@@ -17,9 +17,7 @@ NAMELESS = "give it one, or drop the header (`tail -n +2`) and name all columns 
 Row = tuple[int, list[str] | RecordError]  # line number, cells; no cells for a blank line
 
 
-def read(
-    source: streams.Source, columns: Sequence[str] | None, delimiter: str | None = None
-) -> Iterator[Record]:
+def read(source: streams.Source, columns: Sequence[str] | None, delimiter: str | None = None) -> Iterator[Record]:
     """Records with the columns of the header, or `columns`; all values are text. See `records`.
 
     delimiter: else a comma; or, where the first line has none, the semicolon, tab or bar that it has, as European
@@ -91,7 +89,9 @@ def _rows(source: streams.Source, delimiter: str) -> Iterator[Row]:
 
     csv.field_size_limit(streams.MAX_LINE)  # the default is 128 KiB; _Feed bounds the whole row
     feed = _Feed(source)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)  # strict: a quote that is never closed is an error, not the rest of the file
+    reader = csv.reader(
+        feed, delimiter=delimiter, strict=True
+    )  # strict: a quote that is never closed is an error, not the rest of the file
     while True:
         line = feed.begin_row()
         try:

@@ -84,7 +84,9 @@ def _object(text: str | RecordError) -> dict[str, Any] | None:
     try:
         value = (_EXACT if "-0" in text else DECODER).decode(text)
     except json.JSONDecodeError as error:
-        hint = "; a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one" if "\r" in text.strip("\r") else ""
+        hint = (
+            "; a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one" if "\r" in text.strip("\r") else ""
+        )
         raise RecordError(f"not JSON ({error.msg} at column {error.colno}){hint}") from error
     except RecursionError as error:
         raise RecordError("not usable JSON (nested too deeply)") from error

@@ -17,8 +17,8 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Scheme, Span
 from bertcli.model import Model
-from bertcli.tasks.base import Options
 from bertcli.tasks.labels import Decision, LabelSettings, label_config
+from bertcli.tasks.options import Options
 
 Entity = tuple[int, int, str]  # start and end in code points, and the type
 
