@@ -9,7 +9,8 @@ FOLDER is where these lie; a suite that is not there is left out:
 
 A fault is an exception, a case that must be refused and is read, or that must be read and is refused or read otherwise.
 JSON must be an object to be a record, so each case of JSONTestSuite is put into one; a case that spans lines is none of
-JSON lines. What xz gives, byte for byte, and whether it refuses the file, is what must come out.
+JSON lines. What xz gives, byte for byte, and whether it refuses the file, is what must come out; but for one byte that
+comes in the same moment as the fault, which Python's lzma does not give.
 """
 
 import json
@@ -92,7 +93,7 @@ def xz(folder: Path) -> Iterator[Fault]:
         is_warning = done.returncode == 2  # a checksum of a kind that xz does not know: said, and not verified
         if (error is None) != (done.returncode == 0) and not is_warning:
             yield path.name, f"{error!r}, and xz says {done.stderr.decode().strip()!r}"
-        elif got != done.stdout and not is_warning:
+        elif not is_warning and (not done.stdout.startswith(got) or len(done.stdout) - len(got) > (error is not None)):
             yield path.name, f"{len(got)} bytes, and xz gives {len(done.stdout)}"
         else:
             yield path.name, ""
