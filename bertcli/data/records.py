@@ -17,7 +17,8 @@ from bertcli.errors import RecordError
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _MARK = "\udcf0"  # around a number that is written as it came; half of a pair, which no text of a record can hold
 _MARKED = re.compile(f'"{_MARK}(.*?){_MARK}"')
-OBJECT = 32  # characters that a number, or what holds others, weighs
+OBJECT = 32  # characters that a value weighs besides its text
+FEW = 16  # values of a record that weigh nothing, so that usual records fill a window as their texts do
 SOMETIMES = frozenset({"windows", "truncated", "error"})  # names that only some results have
 SHOWN = 20  # fields that a message lists
 
@@ -105,20 +106,18 @@ def names_in(fields: Iterable[str]) -> str:
 
 def weight(fields: Mapping[str, Any]) -> int:
     """About how much of the memory the fields of a record take, in characters of text, however deep they are nested."""
-    total, rest = 0, [*fields.values()]
+    total, count = 0, 0
+    rest: list[Iterable[Any]] = [fields.values()]
     while rest:
-        value = rest.pop()
-        if isinstance(value, str):
-            total += len(value)
-        elif isinstance(value, Mapping):
-            rest += [*value, *value.values()]
-            total += OBJECT
-        elif isinstance(value, list):
-            rest += value
-            total += OBJECT
-        else:
-            total += OBJECT
-    return total
+        for value in rest.pop():
+            count += 1
+            if isinstance(value, str):
+                total += len(value)
+            elif isinstance(value, dict):
+                rest += [value, value.values()]
+            elif isinstance(value, list):
+                rest.append(value)
+    return total + OBJECT * max(0, count - FEW)
 
 
 def merged(fields: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
