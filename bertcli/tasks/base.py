@@ -21,6 +21,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.option import option
 from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import OffsetUnit, text_of
 from bertcli.tokenizer import Features, Long, Tokenizer
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
 Encoded = Features | RecordError
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
-OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
 Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 
 
@@ -282,22 +282,3 @@ class BaseTask(ABC):
     def model_files(self, base: Model) -> Sequence[Path]:
         """Files of a base model, relative to it, that a model trained from it needs too."""
         return ()
-
-
-def text_of(record: Record, name: str, option: str) -> str:
-    """A field that must be text. Raises RecordError."""
-    value = lookup(record.fields, name, option)
-    if not isinstance(value, str):
-        raise RecordError(f"field '{name}' is {type(value).__name__}, not text.")
-    return value
-
-
-def offset(text: str, position: int, unit: str) -> int:
-    """A position counted in code points, in another unit."""
-    match unit:
-        case "utf16":
-            return len(text[:position].encode("utf-16-le")) // 2
-        case "utf8":
-            return len(text[:position].encode())
-        case _:
-            return position

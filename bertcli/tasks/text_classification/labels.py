@@ -64,10 +64,10 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
     if problem == "regression":
         return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
     names = names_in(records, problem, settings)
-    if len(names) < 2 and problem == "single_label_classification":
-        raise UsageError(f"all {len(records):,} training records have the label '{names[0]}'; two classes are needed.")
     if not names:
         raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
+    if len(names) < 2 and problem == "single_label_classification":
+        raise UsageError(f"all {len(records):,} training records have the label '{names[0]}'; two classes are needed.")
     is_same_problem = base.head == "SequenceClassification" and problem_of(base.config) == problem
     labels, why = names, "sorted, from the training data"
     if settings.labels:
@@ -85,6 +85,10 @@ def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Proble
         return "multi_label_classification", "every label is a list"
     if all(_is_decimal(value) for value in values):
         return "regression", "every label is a number with a decimal point"
+    if all(is_number(value) for value in values):
+        if any(_is_decimal(value) for value in values):
+            return "regression", "every label is a number, and some have a decimal point"
+        return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
     return "single_label_classification", "the labels are neither lists nor all decimal numbers"
 
 
@@ -95,6 +99,13 @@ def _value(record: Record, settings: LabelSettings) -> Any:
 def _is_decimal(value: Any) -> bool:
     """Whether a label is a number with a decimal point, in JSON or as text."""
     return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a label is a number, with a decimal point or without, in JSON or as text."""
+    if isinstance(value, str):
+        return DECIMAL.fullmatch(value) is not None or INTEGER.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -> list[str]:
