@@ -121,19 +121,24 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
     return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
 
 
-def mixed(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
-    """A label that is no list, or has no decimal point, among labels that are or have: it makes classes of them all."""
+def doubts(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
+    """Whole numbers, which may be meant as such; and a label of another sort than most, which makes classes of all."""
     sorts = [(record, _sort(record.fields.get(field))) for record in records]
     counts = Counter(sort for _, sort in sorts)
+    numbers = {int(record.fields[field]) for record, sort in sorts if sort == "integer"}
+    if len(numbers) > 2 and counts["integer"] == len(sorts):
+        shown = f"{len(numbers):,} whole numbers from {min(numbers)} to {max(numbers)}"
+        yield records[0], "number-labels", RecordError(shown)
     usual = max(("list", "decimal number"), key=lambda sort: counts[sort])
-    least = max(NEARLY_ALL * (len(sorts) - counts["integer"]), len(sorts) / 2)  # 4 among 3.5 and 2.25 is not rare
-    if not least <= counts[usual] < len(sorts):
+    same = {usual} if usual == "list" else {usual, "integer"}  # 4 among 3.5 and 2.25 is a number too
+    alike = sum(counts[sort] for sort in same)
+    if not counts[usual] or not NEARLY_ALL * len(sorts) <= alike < len(sorts):
         return
     for record, sort in sorts:
-        if sort != usual:
+        if sort not in same:
             article = "an" if sort == "integer" else "a"
             shown = f"{record.fields.get(field)!r:.60} is {article} {sort}"
-            message = f"{shown}, {counts[usual]:,} of {len(sorts):,} are a {usual}"
+            message = f"{shown}, {alike:,} of {len(sorts):,} are a {usual}"
             yield record, "mixed-labels", RecordError(message)
 
 
@@ -142,4 +147,4 @@ def _sort(value: Any) -> str:
         return "list"
     if _is_decimal(value):
         return "decimal number"
-    return "integer" if INTEGER.fullmatch(str(value)) else "name"
+    return "integer" if is_number(value) else "name"
