@@ -67,6 +67,15 @@ def available() -> dict[str, str]:
     return devices
 
 
+def has_exact_int8() -> bool:
+    """Whether products of int8 weights are exact at full speed: by VNNI's instructions, and on other processors than x86.
+
+    The older ones of x86 add two products in 16 bits, which saturate (microsoft/onnxruntime#6004).
+    """
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    return not is_x86 or "vnni" in _cpuinfo()
+
+
 def has_fast_bf16() -> bool:
     """Whether this CPU multiplies bf16 natively; where it does not, bf16 autocast is slower than fp32."""
     flags = _cpuinfo()

@@ -17,8 +17,8 @@ MAY_IMPORT = {
         "report",
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
-    "pretraining": MODELS | {"pretraining", "training", "known_words"},
-    "training": MODELS | {"training", "evaluation", "inference", "pretraining"},
+    "pretraining": MODELS | {"pretraining", "training", "words"},
+    "training": MODELS | {"training", "evaluation", "inference"},
     "evaluation": MODELS | {"evaluation", "inference"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"export"},
@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "backends": {"arrays", "backends", "device", "model", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
-    "tokenizer": {"arrays", "known_words", "errors"}, "known_words": set(),
+    "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
     "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {

@@ -1,12 +1,10 @@
 """What tasks do with texts: read one from a record, count positions in other units, end where a character ends."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
-
-OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
+from bertcli.tasks.options import OffsetUnit
 
 
 def text_of(record: Record, name: str, option: str) -> str:

@@ -18,8 +18,9 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
-from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings, labels_of, temperature_of
+from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.texts import in_unit, text_of, whole
 from bertcli.tasks.token_classification import labels as entity_labels
