@@ -68,7 +68,7 @@ def available() -> dict[str, str]:
 
 
 def has_exact_int8() -> bool:
-    """Whether products of int8 weights are exact at full speed: by VNNI's instructions, and on other processors than x86.
+    """Whether products of int8 weights are exact at full speed: by VNNI's instructions, and on all but x86.
 
     The older ones of x86 add two products in 16 bits, which saturate (microsoft/onnxruntime#6004).
     """
