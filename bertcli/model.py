@@ -123,9 +123,7 @@ class Model:
             raise ModelError(f"{folders['Pooling'] / 'config.json'}: not a JSON object.")
         modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
         if mode := stated.get("pooling_mode"):
-            modes = (
-                [mode] if isinstance(mode, str) else list(map(str, mode)) if isinstance(mode, list) else [repr(mode)]
-            )
+            modes = list(map(str, mode)) if isinstance(mode, list) else [str(mode)]
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
         length = (safety.read_json(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
@@ -146,8 +144,8 @@ class Model:
             name = module.get("type") if isinstance(module, dict) else None
             if not isinstance(name, str) or not name.startswith("sentence_transformers."):
                 raise ModelError(
-                    f"{file}: a step is of type {name!r}, which is not sentence-transformers' own; bertcli never runs a "
-                    "model's code."
+                    f"{file}: a step is of type {name!r}, which is not sentence-transformers' own; bertcli never "
+                    "runs a model's code."
                 )
             folders[name.rpartition(".")[2]] = safety.inside(self.path, module.get("path"), file.name)
         return folders

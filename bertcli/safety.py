@@ -87,15 +87,12 @@ def read_json(file: Path) -> Any:
 
 def inside(directory: Path, name: Any, file: str) -> Path:
     """The path in a directory that a file of a model names. Raises ModelError for one that is none, or leads out."""
-    is_plain = isinstance(name, str) and not any(
-        path.is_absolute() or path.drive or path.root or ".." in path.parts
-        for path in (PurePosixPath(name), PureWindowsPath(name))
-    )
-    if not is_plain or "\0" in name:
+    paths = (PurePosixPath(name), PureWindowsPath(name)) if isinstance(name, str) and "\0" not in name else ()
+    if not paths or any(path.drive or path.root or ".." in path.parts for path in paths):
         raise ModelError(
             f"{directory / file}: it names {_shown(name)}; bertcli opens only files inside the model's directory."
         )
-    return directory / name
+    return directory / str(name)
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -163,9 +160,9 @@ def _require_no_code(file: Path, config: Any) -> None:
     for key, value in _entries(config):
         if key == "auto_map" and value:
             raise ModelError(
-                f"{file.parent}: {file.name} has an auto_map, which names Python code of the model's own; bertcli never "
-                "runs such code. Where transformers has this type of model itself, delete auto_map from a copy; else "
-                "take another model."
+                f"{file.parent}: {file.name} has an auto_map, which names Python code of the model's own; bertcli "
+                "never runs such code. Where transformers has this type of model itself, delete auto_map from a copy; "
+                "else take another model."
             )
         if key.endswith("_implementation") and any("/" in text for text in _texts(value)):
             raise ModelError(
@@ -202,7 +199,7 @@ def _require_values(file: Path, config: Any, kinds: Mapping[str, tuple[type, ...
             raise ModelError(f"{file}: {key} is {_shown(value)}, not {NAMES[types[-1]]}.")
         if isinstance(value, float) and math.isnan(value):
             raise ModelError(f"{file}: {key} is {_shown(value)}, not {NAMES[types[-1]]}.")
-        if key in LIMITS and not (-1 <= value <= LIMITS[key]):
+        if key in LIMITS and isinstance(value, int) and not -1 <= value <= LIMITS[key]:
             raise ModelError(f"{file}: {key} is {_shown(value)}; at most {LIMITS[key]:,} makes sense.")
     for key in ("architectures",):
         if not all(isinstance(name, str) for name in config.get(key) or []):

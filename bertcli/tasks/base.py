@@ -94,7 +94,7 @@ class BaseTask(ABC):
     inputs: ClassVar[tuple[str, ...]] = ()
     shared_text: ClassVar[str | None] = None
     model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
-    labels: Sequence[str] = ()
+    labels: list[str] = []  # noqa: RUF012
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
