@@ -76,7 +76,7 @@ def change(file: Path, **values: Any) -> None:
         ("pad_token_id", [0], "pad_token_id is [0]"),
         ("vocab_size", 10**12, "vocab_size is 1000000000000"),
         ("vocab_size", 20, "some with ids over the 20 that the model has"),
-        ("vocab_size", 30, "some with ids over the 30 that the model has"),
+        ("vocab_size", 27, "some with ids over the 27 that the model has"),
         ("hidden_size", "32", "hidden_size is '32'"),
         ("num_hidden_layers", 10**9, "num_hidden_layers is 1000000000"),
         ("problem_type", "odd", "problem_type is 'odd'"),
