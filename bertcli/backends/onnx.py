@@ -56,7 +56,10 @@ class Backend(BaseBackend):
         if thread not in self.sessions:
             with self.lock:
                 self.sessions.setdefault(thread, self._another() if self.sessions else self.session)
-        values = self.sessions[thread].run(None, {name: batch[name] for name in self.inputs})
+        try:
+            values = self.sessions[thread].run(None, {name: batch[name] for name in self.inputs})
+        except Exception as error:  # a graph that cannot be computed, whatever its shapes say
+            raise ModelError(f"{self.file}: ONNX Runtime cannot run it ({error}).") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def _another(self) -> ort.InferenceSession:

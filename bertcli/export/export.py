@@ -19,7 +19,7 @@ from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
 from bertcli.device import Device
-from bertcli.errors import BertcliError
+from bertcli.errors import BertcliError, ModelError
 from bertcli.export.graph import take_first_early
 from bertcli.export.int8 import quantize
 from bertcli.export.large import is_large, references, save, source_of
@@ -61,8 +61,7 @@ def export(directory: Path, head: str, feeds: Sequence[Batch]) -> list[Row]:
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    draft = directory / DRAFT
-    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+    draft = _empty_draft(directory)
     try:
         draft_model = replace(model, path=draft)
         (draft / ONNX["fp32"]).parent.mkdir(parents=True)
@@ -83,6 +82,15 @@ def export(directory: Path, head: str, feeds: Sequence[Batch]) -> list[Row]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return rows
+
+
+def _empty_draft(directory: Path) -> Path:
+    """The folder for drafts, without what a killed run left. Raises ModelError where a link leads out of the model."""
+    draft, folder = directory / DRAFT, directory / "onnx"
+    if draft.is_symlink() or not folder.resolve().is_relative_to(directory.resolve()):
+        raise ModelError(f"{directory}: {folder.name} or {DRAFT} is a link to elsewhere, where nothing is written.")
+    shutil.rmtree(draft, ignore_errors=True)
+    return draft
 
 
 def _move(draft: Path, file: Path) -> None:
