@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.errors import ModelError, RecordError
-from bertcli.known_words import KnownWords
 from bertcli.pretrained import open_tokenizer
 from bertcli.safety import read_configs, require_whole
 
 if TYPE_CHECKING:
     import tokenizers
+
+    from bertcli.words import KnownWords
 
 Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
@@ -117,7 +118,9 @@ class Tokenizer:
         ]
 
     @cached_property
-    def _words(self) -> KnownWords | None:
+    def _words(self) -> "KnownWords | None":
+        from bertcli.words import KnownWords  # and NumPy, which --help does without
+
         try:
             return KnownWords(self.backend)
         except ValueError:  # the library alone knows its ways

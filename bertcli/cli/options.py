@@ -82,9 +82,9 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     """A bool is a flag, a Literal a choice, and a `tuple[str, ...]` may be repeated."""
     option: Option = field.metadata["option"]
     union = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
-    (kind, *_) = [part for part in union if part is not NoneType]
-    is_flag, many = kind is bool, field.type == tuple[str, ...]
-    attributes: dict[str, Any] = {"type": option.type or _type(kind, option)}
+    (type_, *_) = [part for part in union if part is not NoneType]
+    is_flag, many = type_ is bool, field.type == tuple[str, ...]
+    attributes: dict[str, Any] = {"type": option.type or _type(type_, option)}
     if option.is_argument:
         attributes |= {"nargs": -1 if many else 1, "required": field.default is dataclasses.MISSING}
         return click.Argument([field.name], metavar=option.metavar, **attributes)
@@ -105,18 +105,18 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     return click.Option([field.name, *flags], **attributes)
 
 
-def _type(kind: Any, option: Option) -> Any:
+def _type(type_: Any, option: Option) -> Any:
     """How the text of an option is read, as its field's type and bounds say; None for text as it is."""
-    if option.choices or get_origin(kind) is Literal:
-        return click.Choice(option.choices or get_args(kind))
+    if option.choices or get_origin(type_) is Literal:
+        return click.Choice(option.choices or get_args(type_))
     if option.room and option.room != "tasks":
         auto = ["auto"] if option.room == "backends" else []
         return click.Choice([*auto, *registry.names(option.room)])
     lowest = option.least if option.above is None else option.above
     highest = option.most if option.below is None else option.below
     if lowest is None:
-        return kind if kind in (int, float) else None
-    number: Any = click.IntRange if kind is int else click.FloatRange
+        return type_ if type_ in (int, float) else None
+    number: Any = click.IntRange if type_ is int else click.FloatRange
     return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
 
 

@@ -1,12 +1,15 @@
 """How a training run looks: a bar, figures and curves on a terminal; elsewhere a line for each evaluation.
 
-Now and then a step has a line too where there is no terminal. Try: bertcli finetune … in a terminal; … 2> log.txt
+Now and then a step has a line too where there is no terminal. Knows the events of a run, not what is trained.
+Try: bertcli finetune … in a terminal; … 2> log.txt
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bertcli.cli.terminal import Voice
 from bertcli.device import Device
@@ -24,37 +27,24 @@ WIDEST, NARROWEST = 60, 8  # cells of a curve
 GAP = "  "
 MOST = 256  # stretches of a curve that are kept: more than a terminal is wide
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
-
-
-def figures(step: "Step") -> list[str]:
-    """Epoch, learning rate and speed, each with its unit."""
-    used = [] if step.utilisation is None else [f"{step.utilisation:.0%} of the GPU's peak"]
-    speeds = [f"{step.examples_per_s:,.0f} examples/s", f"{step.tokens_per_s:,.0f} tokens/s"]
-    return [f"epoch {step.epoch:.2f}", f"lr {step.lr:.2e}", *speeds, *used]
-
-
-def left(step: "Step") -> str:
-    """How long the rest takes at the speed so far."""
-    minutes, seconds = divmod(round(step.seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
-
-
-def scalars(metrics: Mapping[str, Any]) -> str:
-    """The numbers of a metrics dict on one line."""
-    return GAP.join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
+MILLION = 1e6
 
 
 class Series:
-    """Numbers as they come, kept as the means of at most MOST stretches of equal length."""
+    """Numbers as they come, in constant memory: kept as the means of at most MOST stretches of equal length.
+
+    value: the latest. note: what stands behind its line where there is room.
+    """
 
     def __init__(self) -> None:
         self.means: list[float] = []
         self.stretch = 1  # numbers in a mean
         self.rest: list[float] = []  # of the stretch that is not full
+        self.value, self.note = 0.0, ""
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, note: str = "") -> None:
         """Take the next number."""
+        self.value, self.note = value, note
         self.rest.append(value)
         if len(self.rest) == self.stretch:
             self.means.append(_mean(self.rest))
@@ -75,65 +65,49 @@ class Series:
         scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
         return "".join(blocks[round((point - low) * scale)] for point in points)
 
-
-class Curve:
-    """A line with the latest number and how it came there. note: what stands behind it where there is room."""
-
-    def __init__(self) -> None:
-        self.series = Series()
-        self.value = 0.0
-        self.note = ""
-
-    def add(self, value: float, note: str = "") -> None:
-        """Take the next number."""
-        self.series.add(value)
-        self.value, self.note = value, note
-
     def line(self, name: str, width: int, blocks: str) -> str:
-        """The line, within `width` cells."""
+        """Name, latest number, curve and note within `width` cells."""
         head, tail = f"{name}{GAP}{self.value:.4f}{GAP}", GAP + self.note if self.note else ""
         if width - len(head) - len(tail) < NARROWEST:
             tail = ""
-        return head + self.series.draw(max(0, min(WIDEST, width - len(head) - len(tail))), blocks) + tail
+        return head + self.draw(max(0, min(WIDEST, width - len(head) - len(tail))), blocks) + tail
 
 
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+@dataclass
 class Board:
-    """What stands at the foot of a terminal while a run goes on; rich draws it anew several times a second."""
+    """What stands at the foot of a terminal while a run goes on; rich draws it anew several times a second.
 
-    def __init__(self) -> None:
-        self.done = 0
-        self.total: int | None = None
-        self.time = ""
-        self.figures: list[str] = []
-        self.curves: dict[str, Curve] = {}
+    total: steps, None where how much is to be done is not known. left: the time, for people.
+    """
 
-    def curve(self, name: str) -> Curve:
-        """The curve of that name, empty at first."""
-        return self.curves.setdefault(name, Curve())
+    done: int = 0
+    total: int | None = None
+    left: str = ""
+    figures: Sequence[str] = ()
+    curves: defaultdict[str, Series] = field(default_factory=lambda: defaultdict(Series))
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> Iterator["RenderableType"]:
         """The bar, then figures in as many lines as they need, then a line for each curve."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         width, blocks = options.max_width, ASCII if options.ascii_only else BLOCKS
-        yield self._bar()
-        for line in wrapped(self.figures, width):
-            yield Text(line, no_wrap=True, overflow="ellipsis")
-        longest = max(map(len, self.curves), default=0)
-        for name, curve in list(self.curves.items()):
-            yield Text(curve.line(name.ljust(longest), width, blocks), no_wrap=True, overflow="ellipsis")
-
-    def _bar(self) -> "RenderableType":
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
-        row = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        row.add_column(ratio=1)
-        if self.total is None:  # how much is to be done is not known
-            row.add_row(ProgressBar(pulse=True))
+        bar = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        bar.add_column(ratio=1)
+        if self.total is None:
+            bar.add_row(ProgressBar(pulse=True))
         else:
-            row.add_row(ProgressBar(self.total, self.done), f"{self.done:,}/{self.total:,} steps", self.time)
-        return row
+            bar.add_row(ProgressBar(self.total, self.done), f"{self.done:,}/{self.total:,} steps", self.left)
+        yield bar
+        longest = max(map(len, self.curves), default=0)
+        curves = [curve.line(name.ljust(longest), width, blocks) for name, curve in list(self.curves.items())]
+        for line in [*wrapped(self.figures, width), *curves]:
+            yield Text(line, no_wrap=True, overflow="ellipsis")
 
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:
@@ -168,17 +142,6 @@ class Show:
         if self.live:
             self.live.stop()
 
-    def _started(self) -> "Live":
-        from rich.control import Control
-        from rich.live import Live
-        from rich.segment import ControlType
-
-        console = self.voice.rich()
-        console.control(Control(ControlType.CARRIAGE_RETURN))  # the terminal may have echoed a ^C
-        live = Live(self.board, console=console, transient=True)
-        live.start()
-        return live
-
     def event(self, event: "Note | Reading | Step | Eval") -> None:
         """Show what a training run tells."""
         from bertcli.pretraining.build import Reading
@@ -189,7 +152,14 @@ class Show:
         elif isinstance(event, Eval):
             self.evaluation(event)
         elif isinstance(event, Reading):
-            self.reading(event)
+            # How much is left is not known of compressed files.
+            parts = [
+                f"tokenising: {event.characters / MILLION:,.0f} M characters,",
+                f"{event.tokens / MILLION:,.1f} M tokens,",
+                f"{event.speed / MILLION:.1f} M characters/s",
+            ]
+            self.board.figures, self.board.done, self.board.total = parts, 0, None
+            self._draw(" ".join(parts))
         elif event.warning:
             self.voice.warn(event.message)
         else:
@@ -197,48 +167,47 @@ class Show:
 
     def step(self, step: "Step") -> None:
         """Move the board, or write a line when the last is a while ago."""
-        self.board.time = left(step)
-        self.board.curve("loss").add(step.loss)
-        epoch, *others = figures(step)
-        self._progress([epoch, *others, self.where], step.step, step.total)
-        if not self.live:
-            line = [f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *others, left(step)]
-            self._line(GAP.join(line))
-
-    def reading(self, reading: "Reading") -> None:
-        """How far the corpus is tokenised; how much is left is not known of compressed files."""
-        million = 1e6
-        parts = [
-            f"tokenising: {reading.characters / million:,.0f} M characters,",
-            f"{reading.tokens / million:,.1f} M tokens,",
-            f"{reading.speed / million:.1f} M characters/s",
+        epoch = f"epoch {step.epoch:.2f}"
+        figures = [
+            f"lr {step.lr:.2e}",
+            f"{step.examples_per_s:,.0f} examples/s",
+            f"{step.tokens_per_s:,.0f} tokens/s",
+            *([] if step.utilisation is None else [f"{step.utilisation:.0%} of the GPU's peak"]),
         ]
-        self._progress(parts, 0, None)
-        if not self.live:
-            self._line(" ".join(parts))
+        minutes, seconds = divmod(round(step.seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
+        board = self.board
+        board.done, board.total, board.left, board.figures = step.step, step.total, left, [epoch, *figures, self.where]
+        board.curves["loss"].add(step.loss)
+        self._draw(GAP.join([f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *figures, left]))
 
-    def _progress(self, parts: list[str], done: int, total: int | None) -> None:
-        self.board.figures, self.board.done, self.board.total = parts, done, total
-        if self.voice.terminal and not self.live:
-            self.live = self._started()
+    def _draw(self, line: str) -> None:
+        """Begin to show the board where a person watches; else say it in a line, if the last is a while ago."""
+        if self.live:
+            return
+        if self.voice.terminal:
+            from rich.control import Control
+            from rich.live import Live
+            from rich.segment import ControlType
 
-    def _line(self, text: str) -> None:
-        if time.monotonic() - self.last > LINE_EVERY:
+            console = self.voice.rich()
+            console.control(Control(ControlType.CARRIAGE_RETURN))  # the terminal may have echoed a ^C
+            self.live = Live(self.board, console=console, transient=True)
+            self.live.start()
+        elif time.monotonic() - self.last > LINE_EVERY:
             self.last = time.monotonic()
-            self.voice.line(text)
+            self.voice.line(line)
 
     def evaluation(self, scored: "Eval") -> None:
         """One line for each evaluation."""
         value = scored.metrics.get(scored.metric)
         if isinstance(value, float):  # None where these predictions leave it undefined
-            curve = self.board.curve(f"dev {scored.metric}")
+            curve = self.board.curves[f"dev {scored.metric}"]
             curve.add(value, f"best {value:.4f} at step {scored.step:,}" if scored.best else curve.note)
-        line = f"step {scored.step}{GAP}dev: {scalars(scored.metrics)}{GAP + '(best)' if scored.best else ''}"
+        numbers = [f"{name} {value:.4f}" for name, value in scored.metrics.items() if isinstance(value, float)]
+        line = f"step {scored.step}{GAP}dev: {GAP.join(numbers)}{GAP + '(best)' if scored.best else ''}"
         if self.live:
             self.live.console.print(line, highlight=False, markup=False)
         else:
             self.voice.line(line)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

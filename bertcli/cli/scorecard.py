@@ -1,10 +1,13 @@
-"""An evaluation as tables for people: metrics with intervals, classes, lengths, reliability, mistakes, what changed."""
+"""An evaluation as tables for people: metrics with intervals, classes, lengths, reliability, mistakes, what changed.
 
-from collections.abc import Mapping, Sequence
+Knows what an evaluation holds, and no metric by name. Try: bertcli evaluate dev.jsonl --format rich
+"""
+
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bertcli.cli.tables import plain, render
-from bertcli.evaluation.results import Comparison, Curve, Evaluation, Example, Mark
+from bertcli.evaluation.results import Evaluation, Example
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,98 +18,82 @@ CUTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # thresholds that the table shows 
 
 
 def render_evaluation(console: "Console", evaluation: Evaluation) -> None:
-    """Print all that an evaluation found, its surest mistakes last."""
-    render(console, tables(evaluation), evaluation.model)
+    """Print all that an evaluation found, its surest mistakes last: of each list the first few, a line each."""
+    render(console, _tables(evaluation), evaluation.model)
+    lists = {"surest mistakes (--errors FILE lists all)": evaluation.mistakes}
     comparison = evaluation.comparison
     if comparison and comparison.mcnemar_p is not None:
-        _render_examples(console, "fixed", [change.example for change in comparison.fixed])
-        _render_examples(console, "broken", [change.example for change in comparison.broken])
-    _render_examples(console, "surest mistakes (--errors FILE lists all)", evaluation.mistakes)
+        changes = {"fixed": comparison.fixed, "broken": comparison.broken}
+        lists = {name: [change.example for change in changed] for name, changed in changes.items()} | lists
+    for title, examples in lists.items():
+        if not examples:
+            continue
+        console.print()
+        console.print(plain(f"{title}: {len(examples):,}", style="bold"))
+        for example in examples[:MISTAKES]:
+            score = "" if example.score is None else f"  {example.score:.4f}"
+            gold, predicted = _spelt(example)
+            texts = "  ".join(" ".join(text.split()) for text in (example.pair, example.text) if text)
+            line = plain(f" {example.location}{score}  {gold} → {predicted}  {texts}")
+            console.print(line, no_wrap=True, overflow="ellipsis")
 
 
-def tables(evaluation: Evaluation) -> dict[str, Any]:
+def _tables(evaluation: Evaluation) -> dict[str, Any]:
     """Named blocks as cli/tables.py takes them."""
-    numbers = {name: own for name, own in evaluation.metrics.items() if not isinstance(own, Mapping)}
-    others = {name: own for name, own in evaluation.metrics.items() if isinstance(own, Mapping)}
-    intervals = evaluation.intervals
-    bare = {name: own for name, own in numbers.items() if name not in intervals}
-    sure = {
-        name: {"value": numbers[name], "from": own.low, "to": own.high}
-        for name, own in intervals.items()
-        if name in numbers
-    }
-    stated = evaluation.calibration.get("temperature")
-    return {
+    metrics, intervals = evaluation.metrics, evaluation.intervals
+    numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+    temperature = evaluation.calibration.get("temperature")
+    blocks: dict[str, Any] = {
         "records": evaluation.records,
-        **({} if stated is None else {"calibrated, temperature": stated}),
-        **bare,
-        "with 95 % bootstrap intervals": sure,
-        **_compared(evaluation.comparison),
-        **others,
-        "by length in tokens": {
-            f"{own.low:,} to {own.high:,}": {evaluation.metric: own.value, "records": own.count}
-            for own in evaluation.lengths
+        **({} if temperature is None else {"calibrated, temperature": temperature}),
+        **{name: value for name, value in numbers.items() if name not in intervals},
+        "with 95 % bootstrap intervals": {
+            name: {"value": numbers[name], "from": interval.low, "to": interval.high}
+            for name, interval in intervals.items()
+            if name in numbers
         },
-        **_reliability(evaluation),
     }
-
-
-def _compared(comparison: Comparison | None) -> dict[str, Any]:
-    if comparison is None:
-        return {}
-    rows = {
-        name: {"difference": own.value, "from": own.interval.low, "to": own.interval.high, "p": own.p_value}
-        for name, own in comparison.differences.items()
+    if comparison := evaluation.comparison:
+        title = f"compared with {comparison.other}"
+        if comparison.mcnemar_p is not None:
+            changed = f"{len(comparison.fixed):,} fixed, {len(comparison.broken):,} broken"
+            chance = f"{comparison.mcnemar_p:.4f}" if comparison.mcnemar_p >= LEAST_P else f"under {LEAST_P}"
+            title += f": {changed}, McNemar's p {chance}"
+        blocks[title] = {
+            name: {
+                "difference": change.value, "from": change.interval.low, "to": change.interval.high, "p": change.p_value
+            }
+            for name, change in comparison.differences.items()
+        }  # fmt: skip
+    blocks |= {name: value for name, value in metrics.items() if isinstance(value, Mapping)}
+    blocks["by length in tokens"] = {
+        f"{bucket.low:,} to {bucket.high:,}": {evaluation.metric: bucket.value, "records": bucket.count}
+        for bucket in evaluation.lengths
     }
-    title = f"compared with {comparison.other}"
-    if comparison.mcnemar_p is not None:
-        changed = f"{len(comparison.fixed):,} fixed, {len(comparison.broken):,} broken"
-        chance = f"{comparison.mcnemar_p:.4f}" if comparison.mcnemar_p >= LEAST_P else f"under {LEAST_P}"
-        title += f": {changed}, McNemar's p {chance}"
-    return {title: rows}
-
-
-def _reliability(evaluation: Evaluation) -> dict[str, Any]:
-    """The reliability curve as a table, and a few points of the threshold curve."""
     reliability, curve = evaluation.reliability, evaluation.curve
-    if reliability is None or curve is None:
-        return {}
-    rows = {
-        f"{own.low:.2f} to {own.high:.2f}": {
-            "mean score": own.confidence, "right": own.accuracy, reliability.items: own.count
+    if reliability and curve:
+        blocks[f"reliability of scores: ECE {reliability.ece:.4f}"] = {
+            f"{part.low:.2f} to {part.high:.2f}": {
+                "mean score": part.confidence, "right": part.accuracy, reliability.items: part.count
+            }
+            for part in reliability.bins
+        }  # fmt: skip
+        # Where a curve does not change it has no point: the last one before the threshold holds.
+        points = {cut: max(i for i, low in enumerate(curve.thresholds) if low <= cut or not i) for cut in CUTS}
+        blocks[f"only {curve.items} that score at least"] = {
+            f"{cut:.2f}": {"precision": curve.precision[i], "recall": curve.recall[i], "f1": curve.f1[i]}
+            for cut, i in points.items()
         }
-        for own in reliability.bins
-    }  # fmt: skip
-    return {
-        f"reliability of scores: ECE {reliability.ece:.4f}": rows,
-        f"only {curve.items} that score at least": {f"{cut:.2f}": _point(curve, cut) for cut in CUTS},
-    }
+    return blocks
 
 
-def _point(curve: Curve, cut: float) -> dict[str, Any]:
-    """The curve at a threshold: where it does not change it has no point."""
-    i = max(i for i, own in enumerate(curve.thresholds) if own <= cut or not i)
-    return {"precision": curve.precision[i], "recall": curve.recall[i], "f1": curve.f1[i]}
-
-
-def _render_examples(console: "Console", title: str, examples: Sequence[Example]) -> None:
-    """The first of them, a line each, cut at the width."""
-    if not examples:
-        return
-    console.print()
-    console.print(plain(f"{title}: {len(examples):,}", style="bold"))
-    for own in examples[:MISTAKES]:
-        score = "" if own.score is None else f"  {own.score:.4f}"
-        gold, predicted = _said(own, own.gold, own.gold_marks), _said(own, own.predicted, own.predicted_marks)
-        texts = "  ".join(" ".join(text.split()) for text in (own.pair, own.text) if text)
-        line = plain(f" {own.place}{score}  {gold} → {predicted}  {texts}")
-        console.print(line, no_wrap=True, overflow="ellipsis")
-
-
-def _said(own: Example, value: Any, marks: Sequence[Mark]) -> str:
-    """A label, answers, or of tags the entities that they spell."""
-    if isinstance(own.gold, list) and isinstance(own.predicted, list) and (own.gold_marks or own.predicted_marks):
-        value = [f"{mark.type} {own.text[mark.start : mark.end]}" for mark in marks]
-    if isinstance(value, list):
-        return ", ".join(dict.fromkeys(map(str, value))) or "none"
-    return str(value) or "none"
+def _spelt(example: Example) -> list[str]:
+    """What is right and what was predicted: a label, answers, or of tags the entities that they spell."""
+    are_tags = isinstance(example.gold, list) and isinstance(example.predicted, list)
+    are_tags = are_tags and bool(example.gold_marks or example.predicted_marks)
+    texts = []
+    for value, marks in ((example.gold, example.gold_marks), (example.predicted, example.predicted_marks)):
+        shown = [f"{mark.type} {example.text[mark.start : mark.end]}" for mark in marks] if are_tags else value
+        text = ", ".join(dict.fromkeys(map(str, shown))) if isinstance(shown, list) else str(shown)
+        texts.append(text or "none")
+    return texts

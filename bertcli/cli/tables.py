@@ -2,9 +2,10 @@
 
 A number is a row of the first table; `{"labels": [...], "matrix": [[...]]}` is a confusion matrix, rows gold, columns
 predicted; any other mapping is a table of its own. rich is imported inside the functions, for it is slow to load.
+Try: bertcli info --format rich
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertcli.data.terminal import visible
@@ -21,27 +22,20 @@ WIDEST = 10_000  # cells: asks rich how wide a table would like to be
 
 
 def render(console: "Console", metrics: Mapping[str, Any], title: str) -> None:
-    """Print numbers, tables and matrices, in this order, each kind in the order of `metrics`."""
-    for i, (name, table) in enumerate(_blocks(console, metrics, title)):
+    """Print numbers, tables and matrices, in this order, those of a shape in the order of `metrics`."""
+    tables = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and value}
+    numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+    matrices = {name: value for name, value in tables.items() if value.keys() == {"labels", "matrix"}}
+    blocks = [(title, _values(numbers))]
+    blocks += [(name, _table(value)) for name, value in tables.items() if name not in matrices]
+    for name, value in matrices.items():
+        caption, table = _confusion(console, **value)
+        blocks.append((f"{name}: {caption}", table))
+    for i, (name, table) in enumerate(blocks):
         if i:
             console.print()
         console.print(plain(name, style="bold"))
         console.print(table)
-
-
-def _blocks(console: "Console", metrics: Mapping[str, Any], title: str) -> Iterator[tuple[str, "Table"]]:
-    yield title, _values({name: value for name, value in metrics.items() if not isinstance(value, Mapping)})
-    tables = [(name, value) for name, value in metrics.items() if isinstance(value, Mapping) and value]
-    for name, value in sorted(tables, key=lambda item: _is_matrix(item[1])):
-        if _is_matrix(value):
-            caption, table = _confusion(console, **value)
-            yield f"{name}: {caption}", table
-        else:
-            yield name, _table(value)
-
-
-def _is_matrix(value: Mapping[str, Any]) -> bool:
-    return value.keys() == {"labels", "matrix"}
 
 
 def _table(value: Mapping[str, Any]) -> "Table":
@@ -70,22 +64,14 @@ def _confusion(console: "Console", labels: Sequence[str], matrix: Sequence[Seque
         numbers = [str(i) for i in range(len(labels))]
         numbered = [f"{i} {label}" for i, label in enumerate(labels)]
         for rows, columns in ((labels, labels), (numbered, numbers)):
-            table = _matrix(rows, columns, matrix)
+            table = _empty(["", *columns])
+            for i, (label, counts) in enumerate(zip(rows, matrix, strict=True)):
+                styles = ["bold green" if i == j else "" if count else "dim" for j, count in enumerate(counts)]
+                cells = [plain(str(count), style=style) for count, style in zip(counts, styles, strict=True)]
+                table.add_row(_label(label), *cells)
             wish = console.measure(table, options=console.options.update(max_width=WIDEST))
             if wish.maximum <= console.width:
                 return "rows gold, columns predicted", table
-    return f"the most frequent errors among {len(labels)} classes", _most_confused(labels, matrix)
-
-
-def _matrix(rows: Iterable[str], columns: Iterable[str], matrix: Sequence[Sequence[int]]) -> "Table":
-    table = _empty(["", *columns])
-    for i, (label, counts) in enumerate(zip(rows, matrix, strict=True)):
-        styles = ["bold green" if i == j else "" if count else "dim" for j, count in enumerate(counts)]
-        table.add_row(_label(label), *(plain(str(n), style=style) for n, style in zip(counts, styles, strict=True)))
-    return table
-
-
-def _most_confused(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> "Table":
     size = range(len(labels))
     errors = [(matrix[i][j], i, j) for i in size for j in size if i != j and matrix[i][j]]
     errors.sort(key=lambda error: -error[0])
@@ -93,7 +79,7 @@ def _most_confused(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> "T
     table.columns[1].justify = "left"
     for count, i, j in errors[:PAIRS]:
         table.add_row(_label(labels[i]), _label(labels[j]), _cell(count))
-    return table
+    return f"the most frequent errors among {len(labels)} classes", table
 
 
 def _empty(columns: Sequence[str]) -> "Table":
@@ -108,9 +94,7 @@ def _empty(columns: Sequence[str]) -> "Table":
 
 
 def _cell(value: Any) -> "Text":
-    if value is None:
-        return plain("-")
-    return plain(f"{value:.4f}" if isinstance(value, float) else str(value))
+    return plain("-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
 def _label(name: object) -> "Text":

@@ -15,7 +15,8 @@ from bertcli.inference.batching import collate
 from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
-from bertcli.tasks.base import BaseTask, Options
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import Options
 from bertcli.tokenizer import Window
 
 

@@ -1,1 +1,1 @@
-"""Raw text to batches for pre-training: vocabulary, tokenised corpus, blocks and masks. NumPy only, no torch."""
+"""Raw text in, an encoder out: vocabulary, tokenised corpus, masks and pairs, objectives."""

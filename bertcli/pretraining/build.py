@@ -1,7 +1,8 @@
 """From files of raw text to a tokenised corpus: in parallel, cached by content, continued where it was interrupted.
 
 Workers are given documents in turn and answer in turn, so the corpus does not depend on their number. Each waits on a
-pipe that ends with the process that started it, so none outlives a run, however the run ended.
+pipe that ends with the process that started it, so none outlives a run, however the run ended. Knows no file format of
+text and no model. Try: python -c "from bertcli.pretraining.build import prepare; help(prepare)"
 """
 
 import hashlib
@@ -9,11 +10,11 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,16 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from bertcli.errors import BertcliError, Interrupted, RecordError, UsageError
-from bertcli.pretraining import cached
 from bertcli.pretraining.corpus import Corpus, Part, Writer, open_corpus
 from bertcli.pretraining.encoding import Encoder, sentences
-from bertcli.pretraining.source import Document, Source
+from bertcli.pretraining.source import Source, Stop, key, locked, sha256
 
 BATCH = 1 << 20  # characters that a worker is given at once
 COMMIT = 1 << 26  # characters between entries of the journal: what an interruption may cost
 VERSION = 1  # of the folder's format and of how text becomes tokens
-
-Lines = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Recipe:
     @cached_property
     def identity(self) -> dict[str, str]:
         """All of it as plain values."""
-        words = cached.sha256(self.words) if self.words and Path(self.words).is_file() else str(self.words)
+        words = sha256(self.words) if self.words and Path(self.words).is_file() else str(self.words)
         digest = hashlib.sha256(self.tokenizer.encode()).hexdigest()
         return {**self.source.identity, "--words": words, "vocabulary": digest}
 
@@ -58,8 +56,25 @@ class Reading:
     speed: float
 
 
+def prepare(recipe: Recipe, cache: Path, workers: int, stop: Stop) -> Generator[Reading, None, Corpus]:
+    """Yield how far it is, return the corpus; at once where the cache has it.
+
+    One process builds a folder, others wait for it, be they of this run or of another. Raises UsageError for a corpus
+    without text and, unless the source skips faults, at the first one; Interrupted when `stop` returns a signal number.
+    """
+    folder = cache / key(VERSION, recipe.identity)
+    with locked(folder, stop):
+        if not open_corpus(folder):
+            yield from _build(recipe, folder, workers, stop)
+    corpus = open_corpus(folder)
+    assert corpus is not None
+    if corpus.facts["faults"]:  # an earlier run may have skipped them
+        recipe.source.check(RecordError(corpus.facts["first_fault"]))
+    return corpus
+
+
 @dataclass(frozen=True)
-class _Place:
+class _Position:
     """How far the corpus is read: so many documents and faults of this file; characters and faults before it."""
 
     file: int = 0
@@ -69,83 +84,59 @@ class _Place:
     first_fault: str = ""
 
 
-_Batches = Iterator[tuple[_Place, list[Lines]]]
+Lines = Sequence[str]
+_Batches = Iterator[tuple[_Position, list[Lines]]]
+_Parts = Generator[tuple[_Position, Part], None, None]
 
 
-def prepare(
-    recipe: Recipe, cache: Path, workers: int, stop: Callable[[], int | None]
-) -> Generator[Reading, None, Corpus]:
-    """Yield how far it is, return the corpus; at once where the cache has it.
-
-    One process builds a folder, others wait for it, be they of this run or of another. Raises UsageError for a corpus
-    without text and, unless the source skips faults, at the first one; Interrupted when `stop` returns a signal number.
-    """
-    folder = cache / cached.key(VERSION, recipe.identity)
-    with cached.locked(folder, stop):
-        if not open_corpus(folder):
-            yield from _build(recipe, folder, workers, stop)
-    found = open_corpus(folder)
-    assert found is not None
-    if found.facts["faults"]:  # an earlier run may have skipped them
-        recipe.source.demand(RecordError(found.facts["first_fault"]))
-    return found
-
-
-def _build(recipe: Recipe, folder: Path, workers: int, stop: Callable[[], int | None]) -> Iterator[Reading]:
+def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[Reading]:
+    """Write the folder, from where its journal says that an earlier run was."""
     writer = Writer(folder, Encoder(recipe.tokenizer).dtype)
-    first = _Place(**writer.state)
+    first = _Position(**writer.state)
     began, committed = time.perf_counter(), first.characters
     try:
         with closing(writer), closing(_parts(recipe, workers, _batches(recipe.source, first))) as parts:
-            for place, part in parts:
+            for position, part in parts:
                 writer.append(part)
-                speed = (place.characters - first.characters) / (time.perf_counter() - began)
-                yield Reading(place.characters, writer.counts["ids"], speed)
+                speed = (position.characters - first.characters) / (time.perf_counter() - began)
+                yield Reading(position.characters, writer.counts["ids"], speed)
                 signum = stop()
-                if signum or place.characters > committed + COMMIT:
-                    writer.commit(asdict(place))
-                    committed = place.characters
+                if signum or position.characters > committed + COMMIT:
+                    writer.commit(asdict(position))
+                    committed = position.characters
                 if signum:
                     raise Interrupted(signum)
-            _demand_text(writer, place)
-            writer.commit(asdict(place))
-            writer.finish({"files": list(recipe.source.files), **asdict(place)})
+            if not writer.counts["ids"]:
+                why = f" ({position.faults:,} faults, the first: {position.first_fault})" if position.faults else ""
+                raise UsageError(f"the corpus has no text{why}.")
+            writer.commit(asdict(position))
+            writer.finish({"files": list(recipe.source.files), **asdict(position)})
     except OSError as error:  # a full disk
         raise BertcliError(
             f"{folder}: {error.strerror}; --cache names another place, and it goes on from here."
         ) from error
 
 
-def _demand_text(writer: Writer, place: _Place) -> None:
-    if not writer.counts["ids"]:
-        why = f" ({place.faults:,} faults, the first: {place.first_fault})" if place.faults else ""
-        raise UsageError(f"the corpus has no text{why}.")
-
-
-def _batches(source: Source, place: _Place) -> _Batches:
-    """Documents of about BATCH characters together, and the place behind them; the last may hold none."""
+def _batches(source: Source, position: _Position) -> _Batches:
+    """Documents of about BATCH characters together, and the position behind them; the last may hold none."""
     batch: list[Lines] = []
     size = 0
-    for i, name in enumerate(source.files[place.file :], place.file):
-        place = replace(place, file=i, items=place.items if i == place.file else 0)
-        for item in islice(source.read(name), place.items, None):
-            source.demand(item)
-            place = _after(place, item)
-            if not isinstance(item, RecordError):
+    for i, name in enumerate(source.files[position.file :], position.file):
+        position = replace(position, file=i, items=position.items if i == position.file else 0)
+        for item in islice(source.read(name), position.items, None):
+            source.check(item)
+            position = replace(position, items=position.items + 1)
+            if isinstance(item, RecordError):
+                first = position.first_fault or str(item)
+                position = replace(position, faults=position.faults + 1, first_fault=first)
+            else:
                 batch.append(item.lines)
                 size += sum(map(len, item.lines))
             if size >= BATCH:
-                place = replace(place, characters=place.characters + size)
-                yield place, batch
+                position = replace(position, characters=position.characters + size)
+                yield position, batch
                 batch, size = [], 0
-    yield replace(place, characters=place.characters + size), batch
-
-
-def _after(place: _Place, item: Document | RecordError) -> _Place:
-    if not isinstance(item, RecordError):
-        return replace(place, items=place.items + 1)
-    first = place.first_fault or str(item)
-    return replace(place, items=place.items + 1, faults=place.faults + 1, first_fault=first)
+    yield replace(position, characters=position.characters + size), batch
 
 
 def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
@@ -153,22 +144,30 @@ def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
     split = [[sentence for line in lines for sentence in sentences(line)] for lines in documents]
     encoded = encoder.encode(list(chain.from_iterable(split)))
     kept = encoded.lengths > 0
-    owner = np.repeat(np.arange(len(split)), [len(own) for own in split])
+    owner = np.repeat(np.arange(len(split)), [len(document) for document in split])
     counts = np.bincount(owner[kept], minlength=len(split))
     return Part(encoded.ids.astype(encoder.dtype), encoded.starts, encoded.lengths[kept], counts[counts > 0])
 
 
-def _parts(recipe: Recipe, workers: int, batches: _Batches) -> Generator[tuple[_Place, Part], None, None]:
-    """What becomes of the batches, in order; one worker would only be waited for, so this process does its work."""
-    if workers > 1:
-        with _workers(recipe, workers) as connections:
-            yield from _answers(connections, batches)
+def _parts(recipe: Recipe, workers: int, batches: _Batches) -> _Parts:
+    """What becomes of the batches, in order."""
+    if workers < 2:  # one would only be waited for, so this process does its work
+        encoder = Encoder(recipe.tokenizer, recipe.words)
+        yield from ((position, tokenise(encoder, documents)) for position, documents in batches)
         return
-    encoder = Encoder(recipe.tokenizer, recipe.words)
-    yield from ((place, tokenise(encoder, documents)) for place, documents in batches)
-
-
-# The processes.
+    waiting = deque[tuple[Connection, _Position]]()
+    with _workers(recipe, workers) as connections:
+        try:
+            for connection, (position, documents) in zip(cycle(connections), batches, strict=False):
+                # A worker has one batch at a time: with two, both ends could wait on full pipes.
+                done = (waiting.popleft()[1], connection.recv()) if len(waiting) == workers else None
+                connection.send(documents)
+                waiting.append((connection, position))
+                if done:
+                    yield done
+            yield from ((position, connection.recv()) for connection, position in waiting)
+        except (EOFError, ConnectionError):
+            raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
 
 
 @contextmanager
@@ -177,31 +176,23 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     pipes = [context.Pipe() for _ in range(count)]
     processes = [context.Process(target=_work, args=(end, recipe.tokenizer, recipe.words)) for _, end in pipes]
-    with _signals_held():
-        for process, (_, end) in zip(processes, pipes, strict=True):
-            process.start()
-            end.close()
-    try:
-        yield [own for own, _ in pipes]
-    finally:
-        for own, _ in pipes:
-            own.close()
-        for process in processes:
-            process.join()
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Processes that are started meanwhile never see these signals, which may reach a whole group: the first decides.
-
-    To ignore them would be too late in the processes, which need a second to begin.
-    """
+    # The processes never see these signals, which may reach a whole group: the first process decides. To ignore them
+    # there would be too late, for a process needs a second to begin.
     resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
-        yield
+        for process, (_, end) in zip(processes, pipes, strict=True):
+            process.start()
+            end.close()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield [connection for connection, _ in pipes]
+    finally:
+        for connection, _ in pipes:
+            connection.close()
+        for process in processes:
+            process.join()
 
 
 def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
@@ -209,25 +200,3 @@ def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
     with suppress(EOFError, OSError):  # the other end is closed
         while True:
             connection.send(tokenise(encoder, connection.recv()))
-
-
-def _answers(connections: Sequence[Connection], batches: _Batches) -> Iterator[tuple[_Place, Part]]:
-    """A batch to each worker in turn, and what it answers; with two at once, both ends could wait on full pipes."""
-    free, busy = deque(connections), deque[tuple[Connection, _Place]]()
-    try:
-        for place, documents in batches:
-            done = _receive(busy, free) if not free else None
-            free[0].send(documents)
-            busy.append((free.popleft(), place))
-            if done:
-                yield done
-        while busy:
-            yield _receive(busy, free)
-    except (EOFError, ConnectionError):
-        raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
-
-
-def _receive(busy: deque[tuple[Connection, _Place]], free: deque[Connection]) -> tuple[_Place, Part]:
-    connection, place = busy.popleft()
-    free.append(connection)
-    return place, connection.recv()

@@ -6,6 +6,9 @@ A folder of flat files, all little-endian, and corpus.json once it is complete:
     starts.bin     (T,) uint8: 1 where a token begins a word
     sentences.bin  (S,) int64: where each sentence ends in them
     documents.bin  (D, 2) int64: where each document ends, in tokens and in sentences
+
+Knows no text and no tokenizer. Try:
+python -c "from pathlib import Path; from bertcli.pretraining.corpus import *; print(open_corpus(Path('FOLDER')))"
 """
 
 import json
@@ -18,16 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Array, Indices
 from bertcli.errors import BertcliError
 
-Array = np.ndarray[Any, Any]
 FILES = {"ids": "ids.bin", "starts": "starts.bin", "sentences": "sentences.bin", "documents": "documents.bin"}
 COMPLETE, JOURNAL = "corpus.json", "journal.json"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """T tokens, S sentences, D documents. facts: what corpus.json says of their origin."""
+    """T tokens, S sentences, D documents, in the shapes of the files. facts: what corpus.json says of their origin."""
 
     ids: Array
     starts: Array
@@ -36,7 +39,7 @@ class Corpus:
     facts: Mapping[str, Any]
 
     @property
-    def bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Indices, Indices]:
         """Where each document begins and ends in the tokens: (D,), (D,)."""
         ends = np.asarray(self.documents[:, 0])
         return np.concatenate([[0], ends[:-1]]), ends
@@ -51,9 +54,9 @@ def open_corpus(folder: Path) -> Corpus | None:
         path = folder / file
         if not path.is_file() or path.stat().st_size != facts["sizes"][name]:
             raise BertcliError(f"{path}: not the size it was written with; delete the folder.")
-    kinds = (facts["dtype"], "u1", "<i8", "<i8")
+    dtypes = (facts["dtype"], "u1", "<i8", "<i8")
     ids, starts, sentences, documents = (
-        np.memmap(folder / file, kind, "r") for file, kind in zip(FILES.values(), kinds, strict=True)
+        np.memmap(folder / file, dtype, "r") for file, dtype in zip(FILES.values(), dtypes, strict=True)
     )
     return Corpus(ids, starts, sentences, documents.reshape(-1, 2), facts)
 
@@ -64,8 +67,8 @@ class Part:
 
     ids: Array
     starts: Array
-    sentences: Array
-    documents: Array
+    sentences: Indices
+    documents: Indices
 
 
 class Writer:
@@ -90,15 +93,16 @@ class Writer:
         sentence_ends = self.counts["ids"] + np.cumsum(part.sentences)
         last = self.counts["sentences"] + np.cumsum(part.documents)
         ends = np.concatenate([[self.counts["ids"]], sentence_ends])[np.cumsum(part.documents)]
-        self._write("ids", part.ids.astype(self.dtype))
-        self._write("starts", part.starts.astype("u1"))
-        self._write("sentences", sentence_ends.astype("<i8"))
-        self._write("documents", np.stack([ends, last], -1).astype("<i8"))
-
-    def _write(self, name: str, values: Array) -> None:
-        self.files[name].write(values.tobytes())
-        self.counts[name] += len(values)
-        self.sizes[name] += values.nbytes
+        columns = {
+            "ids": part.ids.astype(self.dtype),
+            "starts": part.starts.astype("u1"),
+            "sentences": sentence_ends.astype("<i8"),
+            "documents": np.stack([ends, last], -1).astype("<i8"),
+        }
+        for name, values in columns.items():
+            self.files[name].write(values.tobytes())
+            self.counts[name] += len(values)
+            self.sizes[name] += values.nbytes
 
     def commit(self, state: Mapping[str, Any]) -> None:
         """Force all parts to disk, then the journal that says so."""

@@ -1,45 +1,37 @@
-"""Raw text to token ids at the speed a corpus needs: sentences first, then each distinct word only once.
+"""Raw text to token ids at the speed that a corpus needs: sentences first, then each distinct word only once.
 
-A BERT tokenizer treats every word by itself, and text repeats its words: looking up ids of words that were seen
-(word_cache.py) is several times faster than tokenising them again, with the same result.
-Other tokenizers, and text whose words a segmenter finds, go through the `tokenizers` library line by line.
+BERT's tokenizers go through bertcli/words.py, which looks up the ids of words that were seen. Other tokenizers, and
+text whose Chinese words a segmenter finds, go through the `tokenizers` library line by line. Knows no files but a list
+of words. Try: python -c "from bertcli.pretraining.encoding import sentences; print(sentences('It is. Is it?'))"
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import tokenizers
 
-from bertcli.known_words import KINDS, word_encoder
-from bertcli.pretraining.word_cache import ALONE, IDEOGRAPH, WordCache
-from bertcli.pretraining.words import IDEOGRAPHS, inner, open_segmenter
+from bertcli.arrays import Array, Flags, Indices
+from bertcli.errors import UsageError
+from bertcli.words import IDEOGRAPHS, WORD, HashedWords, word_encoder
 
-Array = np.ndarray[Any, Any]
-WORD = re.compile(f"[{ALONE}{IDEOGRAPH}]|[^ {ALONE}{IDEOGRAPH}]+")
 PREFIX = "##"  # of a piece inside a word; no word begins so, for # is one of its own
 LONG = 1 << 12  # characters; the time of sentencex grows with the square of a text's length
 WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
-
-@dataclass(frozen=True)
-class Encoded:
-    """S sentences as T tokens. ids: (T,); starts: (T,) bool, whether a token begins a word; lengths: (S,) tokens of
-    each sentence, 0 where nothing of it is left."""  # fmt: skip
-
-    ids: Array
-    starts: Array
-    lengths: Array
+Cut = Callable[[str], list[str]]  # Chinese text to its words, which joined are the text
 
 
 def sentences(line: str) -> list[str]:
     """The sentences of one line of text, in Chinese or any other language (sentencex, Wikimedia Foundation)."""
     if line.isascii():
-        return [sentence for found in _segments("en", line) if (sentence := found.strip())]
+        return [sentence for part in _segments("en", line) if (sentence := part.strip())]
     language = "zh" if 2 * sum(map(len, IDEOGRAPHS.findall(line[:200]))) > len(line[:200]) else "en"
     # sentencex 1.0 takes the space in "B\xa0." for one byte, and panics
     ends = accumulate(map(len, _segments(language, WIDE_SPACE.sub(" ", line))))
@@ -52,16 +44,85 @@ def _segments(language: str, text: str) -> Iterator[str]:
 
     begin = 0
     while begin < len(text):
-        found = segment(language, text[begin : begin + LONG])
+        parts = segment(language, text[begin : begin + LONG])
         if begin + LONG < len(text):  # the last one may go on
-            found = found[:-1] or [found[0][: found[0].rfind(" ") + 1] or found[0]]
-        yield from found
-        begin += sum(map(len, found))
+            parts = parts[:-1] or [parts[0][: parts[0].rfind(" ") + 1] or parts[0]]
+        yield from parts
+        begin += sum(map(len, parts))
+
+
+# Words of Chinese, for whole-word masking: a token is a character there, and a word several.
+
+
+def open_segmenter(name: str) -> Cut:
+    """A function that cuts Chinese text into words, which joined are the text.
+
+    name: `jieba`, or a UTF-8 file with a word a line, of which the longest that fits is taken from the left; what
+    follows a word after white space, as in jieba's own dictionaries, is ignored. Raises UsageError.
+    """
+    if name == "jieba":
+        try:
+            import rjieba
+        except ImportError as error:
+            raise UsageError(
+                "the segmenter jieba is not installed; pip install 'bertcli[zh]', or name a file with a word a line."
+            ) from error
+        cut: Cut = rjieba.cut
+        return cut
+    try:
+        text = Path(name).read_text("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read the word list {name}: {error.strerror}; the built-in one is `jieba`.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(f"{name}:{line}: invalid UTF-8 in the word list; convert it with iconv.") from error
+    words = frozenset(fields[0] for line in text.splitlines() if (fields := line.split(maxsplit=1)))
+    if not words:
+        raise UsageError(f"{name}: there is no word in the list.")
+    beginnings = {word[:end]: False for word in words for end in range(1, len(word))}
+    return partial(_longest_match, beginnings | dict.fromkeys(words, True))
+
+
+def _longest_match(known: Mapping[str, bool], text: str) -> list[str]:
+    """Forward maximum matching; a character that begins no word is one. known: beginning -> whether it is a word."""
+    pieces, begin = [], 0
+    while begin < len(text):
+        longest = end = begin + 1
+        while end <= len(text) and (is_word := known.get(text[begin:end])) is not None:
+            longest = end if is_word else longest
+            end += 1
+        pieces.append(text[begin:longest])
+        begin = longest
+    return pieces
+
+
+def inner(text: str, cut: Cut) -> Flags:
+    """(len(text),): True where an ideograph continues a word. Only runs of ideographs are cut."""
+    continues = np.zeros(len(text), dtype=bool)
+    for run in IDEOGRAPHS.finditer(text):
+        begin = run.start()
+        for word in cut(run[0]):
+            continues[begin + 1 : begin + len(word)] = True
+            begin += len(word)
+    return continues
+
+
+# Tokens.
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """S sentences as T tokens. ids: (T,); starts: (T,) whether a token begins a word; lengths: (S,) tokens of each
+    sentence, 0 where nothing of it is left."""  # fmt: skip
+
+    ids: Array
+    starts: Flags
+    lengths: Indices
 
 
 class Encoder:
-    """tokenizer: a tokenizer.json as text. segmenter: names what finds words of Chinese (words.py), None for single
-    characters.
+    """tokenizer: a tokenizer.json as text. segmenter: what finds words of Chinese, as open_segmenter takes it; None for
+    single characters.
 
     Special tokens that the text spells out ("[SEP]") are text like any other, never the tokens.
     """  # fmt: skip
@@ -74,32 +135,35 @@ class Encoder:
         vocabulary = self.tokenizer.get_vocab()
         largest = max(vocabulary.values())  # a vocabulary may have gaps
         self.dtype = "<u2" if largest < 1 << 16 else "<u4"
-        self.segment = open_segmenter(segmenter) if segmenter else None
-        stated = json.loads(tokenizer)
-        self.cache = None if segmenter else _word_cache(self.tokenizer, stated)
         self.continues = np.zeros(largest + 1, bool)
         self.continues[[token for piece, token in vocabulary.items() if piece.startswith(PREFIX)]] = True
+        self.segment = open_segmenter(segmenter) if segmenter else None
+        stated = json.loads(tokenizer)
         special = [re.escape(token["content"]) for token in stated["added_tokens"] if token["special"]]
         # whatever the library is told, Unigram finds them among its pieces
         self.special = re.compile("|".join(special)) if special and stated["model"]["type"] == "Unigram" else None
+        # an added token that is not special is found across words
+        by_words = not segmenter and all(token["special"] for token in stated["added_tokens"])
+        self.words: HashedWords | None = None
+        if by_words and stated["model"].get("continuing_subword_prefix") == PREFIX:
+            with suppress(ValueError):  # not of BERT's parts
+                encode = word_encoder(self.tokenizer)
+                self.words = HashedWords(encode, self.tokenizer.normalizer.handle_chinese_chars)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode sentences, none of which holds a line end."""
-        if not self.cache:
-            return self._line_by_line(texts)
-        ids, lengths = self.cache.encode(texts)
-        return Encoded(ids, ~self.continues[ids], lengths)
-
-    def _line_by_line(self, texts: Sequence[str]) -> Encoded:
+        if self.words:
+            ids, lengths = self.words.encode(texts)
+            return Encoded(ids, ~self.continues[ids], lengths)
         if self.special:
-            texts = [self.special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text) for text in texts]
+            texts = [self.special.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text) for text in texts]
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         starts = [self._starts(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
-        ids = list(chain.from_iterable(encoding.ids for encoding in encodings))
+        ids = np.array(list(chain.from_iterable(encoding.ids for encoding in encodings)), np.int64)
         lengths = np.array([len(encoding) for encoding in encodings], np.int64)
-        return Encoded(np.array(ids, np.int64), np.concatenate([np.zeros(0, bool), *starts]), lengths)
+        return Encoded(ids, np.concatenate([np.zeros(0, bool), *starts]), lengths)
 
-    def _starts(self, encoding: tokenizers.Encoding, text: str) -> Array:
+    def _starts(self, encoding: tokenizers.Encoding, text: str) -> Flags:
         """By the tokenizer's own words, and more finely where these hold punctuation or several Chinese words."""
         words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
         begins, ends = np.array(encoding.offsets, np.int64).reshape(-1, 2).T
@@ -107,17 +171,7 @@ class Encoder:
         if self.segment:
             continues[:-1] = inner(text, self.segment)
         begun = np.zeros(len(text) + 1, np.int64)
-        begun[[found.start() + 1 for found in WORD.finditer(text)]] = 1
+        begun[[word.start() + 1 for word in WORD.finditer(text)]] = 1
         begun = (begun * ~np.roll(continues, 1)).cumsum()
         starts = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
         return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
-
-
-def _word_cache(tokenizer: tokenizers.Tokenizer, stated: dict[str, Any]) -> WordCache | None:
-    kinds = [(stated[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
-    across = any(not token["special"] for token in stated["added_tokens"])  # found wherever they are in a text
-    if across or tuple(kinds) != KINDS:
-        return None
-    if stated["model"]["continuing_subword_prefix"] != PREFIX:
-        return None
-    return WordCache(word_encoder(tokenizer), stated["normalizer"]["handle_chinese_chars"])

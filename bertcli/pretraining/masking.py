@@ -2,16 +2,18 @@
 
 Each draw is unbiased: over many rows the share masked is the rate, whatever their lengths, and of the masked 80 %
 become the mask token, 10 % a random token and 10 % stay (Devlin et al. 2018, arXiv 1810.04805, section 3.1). Special
-tokens and padding are never chosen and never put in.
+tokens and padding are never chosen and never put in. Knows no corpus and no tokenizer. Try:
+python -c "from bertcli.pretraining.masking import Masking; help(Masking)"
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
-Kind = Literal["token", "word", "span"]
+from bertcli.arrays import Array, Flags, Indices, TokenIds
+
+Unit = Literal["token", "word", "span"]
 IGNORED = -100  # a target without a loss, as torch's cross_entropy has it
 REPLACED, RANDOM = 0.8, 0.1
 SPAN_STOP, LONGEST_SPAN = 0.2, 10  # words; SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1)
@@ -19,25 +21,30 @@ SPAN_STOP, LONGEST_SPAN = 0.2, 10  # words; SpanBERT (Joshi et al. 2019, arXiv 1
 
 @dataclass(frozen=True)
 class Masking:
-    """How to mask. mask_id: the mask token; ordinary: (N,) the ids of all tokens but the special ones."""
+    """How to mask. unit: what is masked at once; rate: the share of the tokens; mask_id: the mask token.
 
-    kind: Kind
+    ordinary: (N,) the ids of all tokens but the special ones.
+    """
+
+    unit: Unit
     rate: float
     mask_id: int
-    ordinary: Array
+    ordinary: Indices
 
-    def apply(self, ids: Array, free: Array, starts: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    def apply(
+        self, ids: TokenIds, free: Flags, starts: Flags, random: np.random.Generator
+    ) -> tuple[TokenIds, TokenIds]:
         """(B, T) ids to the masked ids and the targets (the ids where masked, IGNORED elsewhere).
 
-        free: (B, T) bool, what may be chosen; starts: (B, T) bool, where a word begins.
+        free: (B, T), what may be chosen; starts: (B, T), where a word begins.
         """
-        groups = _groups(free, starts if self.kind != "token" else np.ones_like(starts))
-        if self.kind == "span":
+        groups = _groups(free, starts if self.unit != "token" else np.ones_like(starts))
+        if self.unit == "span":
             groups = _runs(groups, random)
         chosen = _units(groups, self.rate, random)
         # SpanBERT replaces a span as a whole; words are replaced token by token, as BERT's whole-word masking does.
         fate = np.asarray(random.random(ids.shape))
-        if self.kind == "span":
+        if self.unit == "span":
             fate = np.take_along_axis(fate, np.maximum(groups, 0), 1)
         masked = np.where(chosen & (fate < REPLACED), self.mask_id, ids)
         swapped = chosen & (fate >= REPLACED) & (fate < REPLACED + RANDOM)
@@ -66,10 +73,10 @@ def _runs(groups: Array, random: np.random.Generator) -> Array:
 
 def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
     """Words or runs in random order, until the row's share is reached; the last with the chance that makes it exact."""
-    rows, places = np.nonzero(groups >= 0)
+    rows, columns = np.nonzero(groups >= 0)
     count = int(groups.max(initial=-1)) + 1
     sizes = np.zeros((len(groups), count), np.int64)
-    np.add.at(sizes, (rows, groups[rows, places]), 1)
+    np.add.at(sizes, (rows, groups[rows, columns]), 1)
     order = np.argsort(random.random(sizes.shape) + (sizes == 0), axis=1)
     ordered = np.take_along_axis(sizes, order, 1)
     wanted = rate * sizes.sum(1, keepdims=True)
@@ -78,5 +85,5 @@ def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
     chosen = np.zeros(sizes.shape, bool)
     np.put_along_axis(chosen, order, taken & (ordered > 0), 1)
     result = np.zeros(groups.shape, bool)
-    result[rows, places] = chosen[rows, groups[rows, places]]
+    result[rows, columns] = chosen[rows, groups[rows, columns]]
     return result

@@ -1,6 +1,15 @@
-"""The model that pre-training trains, with the objective's head: a new one of some shape, or a checkpoint."""
+"""The model that pre-training begins with, with the objective's head: a new one of some shape, or a checkpoint.
 
+A new one may take its word embeddings from vectors of word2vec or GloVe. Knows no corpus and no training loop. Try:
+python -c 'from bertcli.pretraining.new_model import read; print(read("glove.6B.300d.txt", {"the": 7}, lowercase=True))'
+"""
+
+import bz2
+import gzip
 import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +18,9 @@ import numpy as np
 import torch
 
 from bertcli import pretrained, tokenizer
+from bertcli.arrays import Indices, Vectors
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
-from bertcli.pretraining import vectors
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 from bertcli.safety import require_config
 from bertcli.tokenizer import Tokenizer
@@ -26,12 +35,12 @@ class Module:
 
     module: Any
     notes: list[str]
-    dropout: dict[str, Any]
+    dropout: dict[str, float | None]
     positions: int
 
 
 def open_module(settings: PretrainSettings, base: Model | None, folder: Path, device: str) -> Module:
-    """Open or make the model in fp32, for a kind of device. folder: of the tokenizer.
+    """Open or make the model in fp32, for a type of device. folder: of the tokenizer.
 
     Raises UsageError or ModelError where it cannot be, and for blocks longer than it has positions.
     """
@@ -41,9 +50,9 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     positions = tokenizer.load(folder, config.to_dict()).max_length
     if settings.longest > positions:
         raise UsageError(f"--lengths {settings.longest}: the model has positions for {positions} tokens.")
-    own = {name: getattr(config, name) for name in DROPOUTS if hasattr(config, name)}
+    dropout = {name: getattr(config, name) for name in DROPOUTS if hasattr(config, name)}
     if settings.dropout is not None:
-        config.update({name: settings.dropout for name, value in own.items() if value is not None})
+        config.update({name: settings.dropout for name, value in dropout.items() if value is not None})
     # torch's fused attention has a slow backward pass on CPUs: 7 to 24 % fewer tokens/s, at 128 to 512 tokens a block
     attention = "eager" if device == "cpu" else "sdpa"
     head = HEADS[settings.objective]
@@ -52,48 +61,51 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     else:
         module, notes = pretrained.new_module(config, head, attn_implementation=attention), []
         _init_positions(module)
-    _demand_relation(settings, module)
-    notes = [_shape(settings, module, base), *notes]
+    if "+" in settings.objective and not hasattr(getattr(module, "cls", None), "seq_relationship"):
+        family = config.model_type
+        raise UsageError(f"--objective {settings.objective}: models of type {family} have no head for pairs; use mlm.")
+    why = base.path.name if base else settings.model_config or f"--size {settings.size or SIZE}"
+    shape = f"{config.num_hidden_layers} layers of {config.hidden_size}, {module.num_parameters():,} weights"
+    notes = [f"model: {type(module).__name__}, {shape} ({why})", *notes]
     if settings.init_embeddings:
         notes.append(_init_embeddings(settings.init_embeddings, module, words, settings.seed))
     if settings.gradient_checkpointing:
         # the older name is deprecated, and the newer is not in all versions
         getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)()
-    if settings.compile:
-        _compile(module)
-    return Module(module, notes, own, positions)
+    if settings.compile:  # each layer by itself: alike, one compilation serves all, and the heads' shapes may vary
+        for layers in module.modules():
+            for layer in layers if isinstance(layers, torch.nn.ModuleList) else ():
+                layer.compile()
+    return Module(module, notes, dropout, positions)
 
 
 def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) -> Any:
+    """The configuration that transformers makes the model from."""
     import transformers
 
-    known: dict[str, Any] = {"is_decoder": settings.objective == "causal"}  # whatever a checkpoint was until now
+    is_decoder = settings.objective == "causal"  # whatever a checkpoint was until now
+    count = words.backend.get_vocab_size()
     if base:
-        config = pretrained.open_config(base.path, **known)
-    elif settings.model_config:
-        config = _read_config(settings.model_config)
-        config.update(known)
+        config = pretrained.open_config(base.path, is_decoder=is_decoder)
+        if config.vocab_size < count:
+            raise ModelError(f"{base.path}: the tokenizer has {count:,} tokens, the model {config.vocab_size:,}.")
+    elif path := settings.model_config:
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            require_config(Path(path), values, "config.json")
+            config = pretrained.make_config(**values)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UsageError(f"--model-config {path}: not a config.json that transformers reads ({error}).") from error
+        config.is_decoder = is_decoder
     else:
         layers, width = SIZES[settings.size or SIZE]
         config = transformers.BertConfig(
             hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64, intermediate_size=4 * width,
-            vocab_size=words.backend.get_vocab_size(), **known,
+            vocab_size=count, is_decoder=is_decoder,
         )  # fmt: skip
-    count = words.backend.get_vocab_size()
-    if config.vocab_size < count and base:
-        raise ModelError(f"{base.path}: the tokenizer has {count:,} tokens, the model {config.vocab_size:,}.")
     config.vocab_size = max(config.vocab_size, count)
     config.pad_token_id = words.pad
     return config
-
-
-def _read_config(path: str) -> Any:
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        require_config(Path(path).with_name("config.json") if isinstance(values, dict) else Path(path), values)
-        return pretrained.make_config(**values)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"--model-config {path}: not a config.json that transformers reads ({error}).") from error
 
 
 def _continued(head: str, config: Any, base: Model, attention: str) -> tuple[Any, list[str]]:
@@ -125,37 +137,91 @@ def _init_positions(module: Any) -> None:
                     table.weight[table.padding_idx] = 0
 
 
-def _demand_relation(settings: PretrainSettings, module: Any) -> None:
-    if "+" in settings.objective and not hasattr(getattr(module, "cls", None), "seq_relationship"):
-        kind = module.config.model_type
-        raise UsageError(f"--objective {settings.objective}: models of type {kind} have no head for pairs; use mlm.")
+# Word vectors as the beginning of word embeddings.
 
-
-def _shape(settings: PretrainSettings, module: Any, base: Model | None) -> str:
-    config = module.config
-    why = base.path.name if base else settings.model_config or f"--size {settings.size or SIZE}"
-    return (
-        f"model: {type(module).__name__}, {config.num_hidden_layers} layers of {config.hidden_size}, "
-        f"{module.num_parameters():,} weights ({why})"
-    )
+OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+MARKS = "#[<"  # begin what is no word of a vocabulary: `##s`, `[MASK]`, `<unk>`
 
 
 def _init_embeddings(path: str, module: Any, words: Tokenizer, seed: int) -> str:
     """Copy word vectors into the embeddings of the words that both know."""
     normalizer = json.loads(words.backend.to_str())["normalizer"] or {}
     known = words.backend.get_vocab()
-    ids, found = vectors.read(path, known, lowercase=bool(normalizer.get("lowercase")))
+    ids, vectors = read(path, known, lowercase=bool(normalizer.get("lowercase")))
     table = module.get_input_embeddings().weight
     width, deviation = table.shape[1], module.config.initializer_range
-    values = vectors.fit(found, width, deviation, np.random.default_rng(seed))
+    values = fit(vectors, width, deviation, np.random.default_rng(seed))
     with torch.no_grad():
-        table[torch.from_numpy(ids)] = torch.from_numpy(values.astype(np.float32))
-    return f"embeddings: {len(ids):,} of {len(known):,} tokens start from {path} ({found.shape[1]} to {width} columns)"
+        table[torch.from_numpy(ids)] = torch.from_numpy(values)
+    return (
+        f"embeddings: {len(ids):,} of {len(known):,} tokens start from {path} ({vectors.shape[1]} to {width} columns)"
+    )
 
 
-def _compile(module: Any) -> None:
-    """Compile each layer by itself: they are alike, so one compilation serves all, and the heads' shapes may vary."""
-    for layers in module.modules():
-        if isinstance(layers, torch.nn.ModuleList):
-            for layer in layers:
-                layer.compile()
+def read(path: str, vocabulary: Mapping[str, int], *, lowercase: bool) -> tuple[Indices, Vectors]:
+    """Ids (n,) int64 and vectors (n, D) float32 of the words that the vocabulary has, in the order of the file.
+
+    path: text, also compressed: `WORD NUMBER…` a line, with or without word2vec's first line `COUNT WIDTH`. Of a
+    word's lines the first counts, and only lines that count are checked for numbers. Raises UsageError with the line.
+    """
+    vectors: dict[int, Vectors] = {}
+    for line, word, numbers in _rows(path):
+        name = word.lower() if lowercase else word
+        token = None if len(name) > 1 and name[0] in MARKS else vocabulary.get(name)
+        if token is None or token in vectors:
+            continue
+        try:
+            with np.errstate(over="ignore"):
+                vectors[token] = np.array(numbers, dtype=np.float32)
+        except ValueError as error:
+            raise UsageError(f"{line}: not a vector ({error}).") from error
+        if not np.isfinite(vectors[token]).all():
+            raise UsageError(f"{line}: a number that is not finite.")
+    if not vectors:
+        raise UsageError(f"{path}: none of its words is in the vocabulary; are they of the same language and case?")
+    return np.fromiter(vectors, np.int64), np.stack(list(vectors.values()))
+
+
+def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
+    """PATH:NUMBER, word and numbers of each line."""
+
+    def is_number(field: bytes) -> bool:
+        try:
+            float(field)
+        except ValueError:
+            return False
+        return True
+
+    width = 0
+    try:
+        with OPEN.get(Path(path).suffix.lower(), open)(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                fields = line.split()  # bytes part at ASCII white space only: a word may hold any other
+                if not width and len(fields) == 2 and all(field.isdigit() for field in fields):
+                    width = int(fields[1])
+                elif fields:
+                    width = width or len(fields) - 1
+                    # Some files have words with spaces: more fields are a fault only where all of them are numbers.
+                    surplus = fields[1:-width]
+                    if width < 1 or len(fields) <= width or (surplus and all(map(is_number, surplus))):
+                        wanted = width or "the width of a vector"
+                        raise UsageError(f"{path}:{number}: {len(fields) - 1} numbers after the word, not {wanted}.")
+                    word = b" ".join(fields[:-width]).decode("utf-8", "replace")
+                    yield f"{path}:{number}", word, fields[-width:]
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise UsageError(f"cannot read the vectors {path}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def fit(vectors: Vectors, width: int, deviation: float, generator: np.random.Generator) -> Vectors:
+    """Vectors (n, D) as float32 (n, width), centred, with the standard deviation that a model's embeddings begin with.
+
+    Where D > width these are the first principal components; where D < width the columns that lack are normal noise.
+    LayerNorm and the position embeddings expect that scale: at word2vec's own, positions would hardly count at first.
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    if vectors.shape[1] > width:
+        axes = np.linalg.eigh(centred.T @ centred).eigenvectors  # the largest variance last
+        centred = centred @ axes[:, : -width - 1 : -1]
+    scaled = centred * (deviation / (centred.std() or 1.0))  # equal vectors are 0
+    noise = generator.normal(0.0, deviation, (len(vectors), max(0, width - vectors.shape[1])))
+    return np.hstack([scaled, noise]).astype(np.float32)

@@ -1,11 +1,11 @@
 """Pre-training: raw text in, a Hugging Face checkpoint out, and events on the way.
 
-Knows the order of things and the files of a run; text becomes batches in pretraining/, the loop is train.py's, batches
-and losses are pretrain_job.py's. Try: python -c "from bertcli.pretraining.pretrain import pretrain; help(pretrain)"
+`pretrain` is the whole story, in order; its helpers stand below it. Knows neither how text becomes batches (source.py
+to data.py) nor how a step is taken (training/). Try:
+python -c "from bertcli.pretraining.pretrain import pretrain; help(pretrain)"
 """
 
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +15,38 @@ from accelerate import Accelerator
 from bertcli import tokenizer
 from bertcli.device import Device
 from bertcli.model import Model, read, resolve, update
-from bertcli.pretraining import flops
 from bertcli.pretraining.build import Reading, Recipe, prepare
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.data import CorpusData
-from bertcli.pretraining.job import Phase, PretrainJob
-from bertcli.pretraining.new_model import Module, open_module
+from bertcli.pretraining.data import CorpusData, Phase
+from bertcli.pretraining.encoding import open_segmenter
+from bertcli.pretraining.job import PretrainJob, peak
+from bertcli.pretraining.new_model import open_module
 from bertcli.pretraining.settings import VOCABULARY, PretrainSettings
-from bertcli.pretraining.source import Source
-from bertcli.pretraining.vocabulary_files import cached_vocabulary
-from bertcli.pretraining.words import open_segmenter
-from bertcli.training import artifacts, optim, run
-from bertcli.training.loop import Eval, Plan, Step, Stop, Trainer
+from bertcli.pretraining.source import Source, Stop
+from bertcli.pretraining.vocabulary import cached_vocabulary
+from bertcli.training import artifacts, card, optim, run
+from bertcli.training.loop import Eval, Metrics, Plan, Step, Trainer
 from bertcli.training.run import Note, Saved
 
 Event = Note | Reading | Step | Eval | Saved
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where and how a run is done, which does not change its result.
-
-    cache: where tokenised corpora are kept. workers: processes that tokenise. track: accelerate's tracker, or None.
-    """
-
-    device: Device
-    cache: Path
-    workers: int
-    track: str | None = None
-
-
+@run.first_process_only
 def pretrain(
     settings: PretrainSettings,
     source: Source,
-    place: Place,
+    device: Device,
+    cache: Path,
     *,
     resume: bool = False,
     overwrite: bool = False,
     stop: Stop = lambda: None,
-    options: Mapping[str, Any] | None = None,
+    track: str | None = None,
 ) -> Iterator[Event]:
     """Train and publish a checkpoint in settings.output. In a distributed run only the first process yields events.
 
-    options: of the command, for the model's bertcli.yaml; the settings alone where there is no command.
+    device: its threads are also the processes that tokenise. cache: where vocabularies and tokenised corpora are kept.
+    track: where accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
 
     Raises UsageError for a corpus, settings or an output directory that cannot be used, ModelError for such a base
     model, Interrupted after a checkpoint when `stop` returns a signal number.
@@ -68,119 +57,60 @@ def pretrain(
     if base:
         base.require_weights()
     if settings.words:
-        open_segmenter(settings.words)
-    device = place.device
+        open_segmenter(settings.words)  # a fault in it should not be found after an hour
     precision, reason = run.choose_precision(settings.precision, device)
-    note = f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
-    with run.open_accelerator(device, precision, place.track, output) as accelerator:
-        where = f"{device.type} {precision}"
-        training = _Run(settings, options or settings.as_dict(), source, place, base, where, accelerator, resume, stop)
-        for event in training.events(note):
-            if accelerator.is_main_process:
-                yield event
+    hardware = f"{device.type} {precision}"
+    with run.open_accelerator(device, precision, track, output) as accelerator:
+        threads = f"{device.threads} threads ({device.reason})"
+        yield Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 
-
-@dataclass(frozen=True)
-class _Run:
-    """One run. where: device and precision, for people and for the check on resuming."""
-
-    settings: PretrainSettings
-    options: Mapping[str, Any]
-    source: Source
-    place: Place
-    base: Model | None
-    where: str
-    accelerator: Accelerator
-    resume: bool
-    stop: Stop
-
-    @property
-    def output(self) -> Path:
-        return Path(self.settings.output)
-
-    def events(self, note: str) -> Iterator[Event]:
-        yield Note(note)
-        folder = self._vocabulary()
-        torch.manual_seed(self.settings.seed)
-        opened = open_module(self.settings, self.base, folder, self.place.device.type)
+        vocabulary = _vocabulary(settings, base, source, cache, stop)
+        torch.manual_seed(settings.seed)
+        opened = open_module(settings, base, vocabulary, device.type)
         yield from map(Note, opened.notes)
-        words = tokenizer.load(folder, {})
-        recipe = Recipe(self.source, words.backend.to_str(), self.settings.words)
-        corpus = yield from prepare(recipe, self.place.cache, self.place.workers, self.stop)
+
+        words = tokenizer.load(vocabulary, {})
+        recipe = Recipe(source, words.backend.to_str(), settings.words)
+        corpus = yield from prepare(recipe, cache, device.threads, stop)
         yield from _describe(corpus)
-        data = CorpusData(self.settings, corpus, words)
+        data = CorpusData(settings, corpus, words)
         yield Note(data.describe())
-        trainer = yield from self._train(data, opened, recipe)
-        yield self._publish(trainer, opened, folder, recipe, corpus)
 
-    def _vocabulary(self) -> Path:
-        """The directory of the tokenizer: the base model's, the given one, or one trained now and kept in the cache."""
-        settings = self.settings
-        if self.base:
-            return self.base.path
-        if settings.tokenizer:
-            path = Path(settings.tokenizer)
-            return path if path.is_dir() else resolve(settings.tokenizer).path
-        size = settings.vocab_size or VOCABULARY
-        return cached_vocabulary(self.source, size, settings.lowercase, self.place.cache, self.stop)
-
-    def _train(self, data: CorpusData, opened: Module, recipe: Recipe) -> Generator[Event, None, Trainer]:
-        module = opened.module.to(self.accelerator.device).train()
+        module = opened.module.to(accelerator.device).train()
         phases = data.phases()
-        job = PretrainJob(data.table, phases, module, self.accelerator, self.settings)
-        trainer = self._trainer(module, phases, recipe)
-        yield from run.start(trainer, self.output, self.resume)
-        with run.event_log(self.accelerator, self.output, trainer.step) as log:
-            for event in trainer.run(job, self.stop):
+        job = PretrainJob(data, phases, module, accelerator)
+        identity = run.identity(settings.as_dict(), recipe.identity, hardware, accelerator.num_processes)
+        trainer = _trainer(settings, phases, module, accelerator, identity)
+        yield from run.start(trainer, output, resume)
+        with run.event_log(accelerator, output, trainer.step) as log:
+            for event in trainer.run(job, stop):
                 log(event)
                 yield event
-        return trainer
 
-    def _trainer(self, module: Any, phases: list[Phase], recipe: Recipe) -> Trainer:
-        settings, total = self.settings, phases[-1].stop
-        optimizer = optim.adamw(module, settings.lr, settings.weight_decay)
-        model, optimizer = run.prepare(self.accelerator, module, optimizer)
-        plan = Plan(
-            total=total,
-            steps_per_epoch=phases[0].steps_per_epoch,
-            rate=optim.learning_rate(settings.lr, settings.warmup, total, settings.schedule),
-            clip_norm=settings.clip_norm,
-            eval_every=settings.eval_steps or max(1, total // 10),
-            metric="loss",
-            direction=-1,
-            patience=None,
-            folder=self.output / run.CHECKPOINTS,
-            identity=self._identity(recipe),
-            peak=self._peak(),
-        )
-        return Trainer(self.accelerator, model, optimizer, None, plan)
-
-    def _identity(self, recipe: Recipe) -> dict[str, Any]:
-        options = {f"--{name.replace('_', '-')}": value for name, value in self.settings.as_dict().items()}
-        del options["--output"]  # a run may be moved
-        return options | recipe.identity | {"device": self.where, "processes": self.accelerator.num_processes}
-
-    def _peak(self) -> float | None:
-        if self.accelerator.device.type != "cuda":
-            return None
-        own = flops.peak(torch.cuda.get_device_name())
-        return own and own * self.accelerator.num_processes
-
-    def _publish(self, trainer: Trainer, opened: Module, folder: Path, recipe: Recipe, corpus: Corpus) -> Saved:
         _, step = run.best_step(trainer)
         metrics = next((dict(entry) for entry in trainer.history if entry["step"] == step), None)
 
         def fill(draft: Path) -> None:
-            artifacts.write_tokenizer(folder, draft, opened.positions)
-            facts = _counts(corpus) | recipe.source.identity
-            digest = artifacts.write_pretrained_card(draft, self.settings, self.where, facts, metrics)
-            provenance = {"device": self.where, "corpus": recipe.identity, "card": digest}
-            artifacts.write_settings(draft, "pretrain", self.options, provenance)
+            """Put beside the weights what else a model directory holds."""
+            artifacts.write_tokenizer(vocabulary, draft, opened.positions)
+            digest = _write_card(draft, settings, hardware, _counts(corpus) | source.identity, metrics)
+            provenance = {"device": hardware, "corpus": recipe.identity, "card": digest}
+            artifacts.write_settings(draft, "pretrain", settings.kept(), provenance)
             artifacts.write_metrics(draft, metrics, step, trainer.history)
             update(read(draft), opened.dropout)
 
-        run.publish(trainer, self.output, fill)
-        return Saved(self.output, step, metrics)
+        run.publish(trainer, output, fill)
+        yield Saved(output, step, metrics)
+
+
+def _vocabulary(settings: PretrainSettings, base: Model | None, source: Source, cache: Path, stop: Stop) -> Path:
+    """The directory of the tokenizer: the base model's, the stated one, or one trained now and kept in the cache."""
+    if base:
+        return base.path
+    if settings.tokenizer:
+        path = Path(settings.tokenizer)
+        return path if path.is_dir() else resolve(settings.tokenizer).path
+    return cached_vocabulary(source, settings.vocab_size or VOCABULARY, settings.lowercase, cache, stop)
 
 
 def _describe(corpus: Corpus) -> Iterator[Note]:
@@ -192,5 +122,60 @@ def _describe(corpus: Corpus) -> Iterator[Note]:
         yield Note(f"{count:,} {what} left out of the corpus; the first: {first}", warning=True)
 
 
-def _counts(corpus: Corpus) -> dict[str, int]:
+def _counts(corpus: Corpus) -> dict[str, Any]:
     return {"documents": len(corpus.documents), "sentences": len(corpus.sentences), "tokens": len(corpus.ids)}
+
+
+def _trainer(
+    settings: PretrainSettings, phases: list[Phase], module: Any, accelerator: Accelerator, identity: dict[str, Any]
+) -> Trainer:
+    """The loop of this run. identity: what must be the same where a run is resumed."""
+    total = phases[-1].stop
+    speed = peak(torch.cuda.get_device_name()) if accelerator.device.type == "cuda" else None
+    optimizer = optim.adamw(module, settings.lr, settings.weight_decay)
+    plan = Plan(
+        total=total,
+        steps_per_epoch=phases[0].steps_per_epoch,
+        rate=optim.learning_rate(settings.lr, settings.warmup, total, settings.schedule),
+        clip_norm=settings.clip_norm,
+        eval_every=settings.eval_steps or max(1, total // 10),
+        metric="loss",
+        direction=-1,
+        patience=None,
+        folder=Path(settings.output) / run.CHECKPOINTS,
+        identity=identity,
+        peak=speed and speed * accelerator.num_processes,
+    )
+    return Trainer(accelerator, *run.prepare(accelerator, module, optimizer), None, plan)
+
+
+FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
+FINETUNE = "    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR\n"
+
+
+def _write_card(
+    draft: Path, settings: PretrainSettings, hardware: str, corpus: Mapping[str, Any], metrics: Metrics | None
+) -> str:
+    """Write the model card of a checkpoint; returns its digest. corpus: counts and sources by name."""
+    is_causal = settings.objective == "causal"
+    facts = card.Facts(
+        task="text-generation" if is_causal else "fill-mask",
+        title=artifacts.title_of(settings.output),
+        base=artifacts.name_of(settings.model) if settings.model else "A new encoder",
+        hub_base=artifacts.hub_name(settings.model),
+        problem=settings.objective,
+        device=hardware,
+        settings={name: value for name, value in settings.as_dict().items() if name not in ("output", "model")},
+        metrics=metrics,
+        tested="held-out documents of the corpus",
+        limits=[
+            f"It knows text as that of its corpus, in blocks of at most {settings.longest:,} tokens.",
+            "The held-out documents are of the same corpus; they chose the step whose weights were kept."
+            if metrics
+            else "No documents were held out: how good it is was not measured.",
+            "It was tested on no task, domain or language, and not for bias: fine-tune it and score that.",
+        ],
+        data=card.table(corpus),
+        use=(FINETUNE + ("" if is_causal else FILL_MASK)).rstrip("\n"),
+    )
+    return card.write(draft, "pretrained", facts)

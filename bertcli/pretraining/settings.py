@@ -1,7 +1,8 @@
 """The settings of a pre-training run, by the names of the command line's options. Imports nothing heavy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from bertcli.errors import UsageError
 from bertcli.option import like, option
@@ -101,7 +102,11 @@ class PretrainSettings:
         """Tokens in the longest blocks."""
         return max(length for length, _ in self.lengths)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
         values = {field.name: getattr(self, field.name) for field in fields(PretrainSettings)}
         return values | {"lengths": ",".join(f"{length}:{share:g}" for length, share in self.lengths)}
+
+    def kept(self) -> Mapping[str, object]:
+        """What bertcli.yaml keeps of a run, by option name. A command, which has more options, keeps these too."""
+        return self.as_dict()

@@ -7,17 +7,20 @@ et al. 2016), as Hugging Face's do; Google's own trainer was never published. Th
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from bertcli.errors import UsageError
+from bertcli.errors import Interrupted, UsageError
+from bertcli.pretraining.source import Source, Stop, Texts, key, locked
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 MIN_COUNT = 2  # a pair of pieces seen once is no pattern
@@ -26,6 +29,38 @@ MIN_COUNT = 2  # a pair of pieces seen once is no pattern
 # characters are never cut: in novels even digits are beyond it.
 COVERAGE = 0.9999
 ENOUGH = 256
+VERSION = 1  # of how text becomes a vocabulary
+
+
+def cached_vocabulary(source: Source, size: int, lowercase: bool, cache: Path, stop: Stop) -> Path:
+    """The directory of a tokenizer trained on a source, now or by an earlier run."""
+    folder = cache / f"vocabulary-{key(VERSION, {**source.identity, 'size': size, 'lowercase': lowercase})}"
+    with locked(folder, stop):
+        if not (folder / "tokenizer").is_dir():
+            draft = folder / "draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            build(Texts(source, stop), draft, size, lowercase=lowercase)
+            draft.rename(folder / "tokenizer")
+    return folder / "tokenizer"
+
+
+def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: bool = False) -> None:
+    """Train `size` pieces on texts and write the files of their tokenizer, whole or not at all.
+
+    Raises UsageError as `train` does and for an output that cannot be used, Interrupted when texts.stop says so.
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; -o takes a directory.")
+    if not overwrite and output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"{output} is not empty; --overwrite replaces the tokenizer in it.")
+    tokenizer = train(texts, size, lowercase=lowercase)
+    if signum := texts.stop():  # came while the library merged pieces
+        raise Interrupted(signum)
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
+        save(tokenizer, Path(draft), lowercase=lowercase)
+        for file in Path(draft).iterdir():
+            file.replace(output / file.name)
 
 
 def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
@@ -40,29 +75,6 @@ def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
     known = [*SPECIAL, *_alphabet(tokenizer, texts)]
     if len(known) > size:
         raise UsageError(f"--vocab-size {size} is too small: special tokens and alphabet alone need {len(known)}.")
-    vocabulary = _merged(tokenizer, texts, size, known)
-    if len(vocabulary) < size:
-        raise UsageError(
-            f"the text yields {len(vocabulary)} pieces, not --vocab-size {size}; ask for {len(vocabulary)} or fewer, "
-            "or give more text."
-        )
-    return _tokenizer(vocabulary, lowercase)
-
-
-def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: int = 512) -> None:
-    """Write tokenizer.json, vocab.txt and tokenizer_config.json, which transformers and bertcli open alike."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(directory / "tokenizer.json"))
-    vocabulary = tokenizer.get_vocab()
-    pieces = "".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.__getitem__))
-    (directory / "vocab.txt").write_text(pieces, "utf-8")
-    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL}
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": max_length, **names}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-
-
-def _merged(tokenizer: Tokenizer, texts: Iterable[str], size: int, known: list[str]) -> dict[str, int]:
-    """The pieces that are known and those that merges make of them, with their ids."""
     # What the library finds by itself, it numbers in the order of a hash table that each process seeds anew, and ties
     # between merges fall by those numbers (huggingface/tokenizers#1794). So it is given all single characters, as
     # "special tokens", which have the numbers of their order.
@@ -72,7 +84,13 @@ def _merged(tokenizer: Tokenizer, texts: Iterable[str], size: int, known: list[s
     # Signals are heeded in the main thread only, and not while it is inside the library, which may take minutes.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(tokenizer.train_from_iterator, texts, trainer).result()
-    return tokenizer.get_vocab(with_added_tokens=False)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    if len(vocabulary) < size:
+        raise UsageError(
+            f"the text yields {len(vocabulary)} pieces, not --vocab-size {size}; ask for {len(vocabulary)} or fewer, "
+            "or give more text."
+        )
+    return _tokenizer(vocabulary, lowercase)
 
 
 def _tokenizer(vocabulary: dict[str, int], lowercase: bool) -> Tokenizer:
@@ -91,34 +109,36 @@ def _tokenizer(vocabulary: dict[str, int], lowercase: bool) -> Tokenizer:
 
 
 def _alphabet(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
-    """The pieces of one character: as the beginning of a word, and `##` where it can be inside one."""
-    counts: Counter[str] = Counter()
+    """The pieces of one character, by code point: as the beginning of a word, and `##` where it can be inside one."""
+
+    def words(text: str) -> list[str]:
+        return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]
+
+    raw: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
-    characters = _frequent(_normalized(tokenizer, counts))
-    if not characters:
+        raw.update(text)
+    counts: Counter[str] = Counter()  # as words have them: BertNormalizer takes each character by itself
+    for character, count in raw.items():
+        for part in "".join(words(character)):
+            counts[part] += count
+    if not counts:
         raise UsageError("there is no text to train a vocabulary on.")
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    covered = accumulate(counts[character] for character in ranked)
+    needed = next(rank for rank, seen in enumerate(covered, 1) if seen >= COVERAGE * counts.total())
+    characters = sorted(ranked[: max(needed, ENOUGH)])
     # An ideograph or a mark of punctuation is a word of its own wherever it stands.
-    inside = [character for character in characters if len(_split(tokenizer, f"a{character}")) == 1]
+    inside = [character for character in characters if len(words(f"a{character}")) == 1]
     return [*characters, *(f"##{character}" for character in inside)]
 
 
-def _normalized(tokenizer: Tokenizer, counts: Counter[str]) -> Counter[str]:
-    """Counts of characters as words have them: BertNormalizer takes each by itself."""
-    found: Counter[str] = Counter()
-    for character, count in counts.items():
-        for part in "".join(_split(tokenizer, character)):
-            found[part] += count
-    return found
-
-
-def _split(tokenizer: Tokenizer, text: str) -> list[str]:
-    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]
-
-
-def _frequent(counts: Counter[str]) -> list[str]:
-    """The alphabet of a text, in the order of code points."""
-    ranked = sorted(counts, key=lambda character: (-counts[character], character))
-    covered = accumulate(counts[character] for character in ranked)
-    needed = next((rank for rank, seen in enumerate(covered, 1) if seen >= COVERAGE * counts.total()), 0)
-    return sorted(ranked[: max(needed, ENOUGH)])
+def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: int = 512) -> None:
+    """Write tokenizer.json, vocab.txt and tokenizer_config.json, which transformers and bertcli open alike."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    vocabulary = tokenizer.get_vocab()
+    pieces = "".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.__getitem__))
+    (directory / "vocab.txt").write_text(pieces, "utf-8")
+    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL}
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": max_length, **names}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")

@@ -15,7 +15,6 @@ import yaml
 from bertcli import __version__
 from bertcli.model import Model
 from bertcli.pretrained import open_tokenizer
-from bertcli.pretraining.settings import PretrainSettings
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
@@ -28,14 +27,13 @@ SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field",
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. options: of the command, as bertcli.yaml keeps them for `--config`.
+    """A finished run.
 
     splits: train, and dev where there is one. where: device and precision. metrics: on dev, None without; history:
     those of every evaluation.
     """
 
     settings: Settings
-    options: Mapping[str, Any]
     base: Model
     task: BaseTask
     decision: Decision
@@ -53,7 +51,7 @@ class Result:
             shutil.copyfile(self.base.path / file, draft / file)
         sources = {name: split.examples.provenance() for name, split in self.splits.items()}
         digest = card.write(draft, "finetuned", self._facts(sources))
-        write_settings(draft, "finetune", self.options, {"device": self.where, "data": sources, "card": digest})
+        write_settings(draft, "finetune", self.settings.kept(), {"device": self.where, "data": sources, "card": digest})
         write_metrics(draft, self.metrics, self.step, self.history)
 
     def _facts(self, sources: dict[str, Any]) -> card.Facts:
@@ -108,46 +106,12 @@ def name_of(model: str) -> str:
     return hub_name(model) or title_of(model)
 
 
-FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'
-FINETUNE = "    bertcli finetune -m . --train train.tsv --dev dev.tsv -o DIR\n"
-
-
-def write_pretrained_card(
-    draft: Path,
-    settings: PretrainSettings,
-    device: str,
-    corpus: Mapping[str, Any],
-    metrics: Mapping[str, Any] | None,
-) -> str:
-    """Write the model card of a checkpoint; returns its digest. corpus: counts and sources by name."""
-    is_causal = settings.objective == "causal"
-    facts = card.Facts(
-        task="text-generation" if is_causal else "fill-mask",
-        title=title_of(settings.output),
-        base=name_of(settings.model) if settings.model else "A new encoder",
-        hub_base=hub_name(settings.model),
-        problem=settings.objective,
-        device=device,
-        settings={name: value for name, value in settings.as_dict().items() if name not in ("output", "model")},
-        metrics=metrics,
-        tested="held-out documents of the corpus",
-        limits=[
-            f"It knows text as that of its corpus, in blocks of at most {settings.longest:,} tokens.",
-            "The held-out documents are of the same corpus; they chose the step whose weights were kept."
-            if metrics
-            else "No documents were held out: how good it is was not measured.",
-            "It was tested on no task, domain or language, and not for bias: fine-tune it and score that.",
-        ],
-        data=card.table(corpus),
-        use=(FINETUNE + ("" if is_causal else FILL_MASK)).rstrip("\n"),
-    )
-    return card.write(draft, "pretrained", facts)
-
-
-def write_settings(draft: Path, command: str, options: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-    """bertcli.yaml: the options of a run, which --config repeats, and what else is needed to repeat it."""
+def write_settings(draft: Path, command: str, options: Mapping[str, object], provenance: Mapping[str, Any]) -> None:
+    """bertcli.yaml: the options of a run that are set, which --config repeats, and what else is needed for that."""
     versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
-    document = {command: _plain(options), "provenance": {"versions": versions, **provenance}}
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
+    document = {command: plain, "provenance": {"versions": versions, **provenance}}
     (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
 
 
@@ -155,12 +119,6 @@ def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, his
     """metrics.json: on dev, of the saved weights and of every evaluation."""
     numbers = {"dev": metrics, "step": step, "history": history}
     (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are set, spelt as on the command line, in types that YAML has."""
-    named = {name.replace("_", "-"): value for name, value in options.items()}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
 
 
 def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:

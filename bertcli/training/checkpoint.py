@@ -1,6 +1,6 @@
 """Files that are there whole or not at all: written to a temporary directory, fsynced, renamed.
 
-A checkpoint is a directory `best-STEP` or `last-STEP`; the older one of its kind goes only after the newer is there,
+A checkpoint is a directory `best-STEP` or `last-STEP`; the older one of its prefix goes only after the newer is there,
 so a crash at any moment leaves at least one that can be read.
 """
 
@@ -19,10 +19,10 @@ STATE = "state.pt"
 Fill = Callable[[Path], None]
 
 
-def save(folder: Path, kind: str, step: int, fill: Fill) -> Path:
-    """Write the checkpoint `kind-step` by `fill(directory)`, then drop the older ones of that kind."""
-    target = folder / f"{kind}-{step}"
-    older = [path for path in _all(folder, kind) if path != target]
+def save(folder: Path, prefix: str, step: int, fill: Fill) -> Path:
+    """Write the checkpoint `prefix-step` by `fill(directory)`, then drop the older ones of that prefix."""
+    target = folder / f"{prefix}-{step}"
+    older = [path for path in _all(folder, prefix) if path != target]
     _write(target, fill)
     for path in older:
         shutil.rmtree(path)
@@ -45,13 +45,13 @@ def _write(target: Path, fill: Fill) -> None:
     _fsync(target.parent)
 
 
-def latest(folder: Path, kind: str) -> Path | None:
-    """The newest checkpoint of that kind."""
-    return max(_all(folder, kind), key=_step, default=None)
+def latest(folder: Path, prefix: str) -> Path | None:
+    """The newest checkpoint of that prefix."""
+    return max(_all(folder, prefix), key=_step, default=None)
 
 
-def _all(folder: Path, kind: str) -> list[Path]:
-    return [path for path in folder.glob(f"{kind}-*") if path.name.removeprefix(f"{kind}-").isdigit()]
+def _all(folder: Path, prefix: str) -> list[Path]:
+    return [path for path in folder.glob(f"{prefix}-*") if path.name.removeprefix(f"{prefix}-").isdigit()]
 
 
 def _step(path: Path) -> int:

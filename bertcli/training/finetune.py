@@ -50,13 +50,11 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     stop: Stop = lambda: None,
-    options: Mapping[str, Any] | None = None,
     track: str | None = None,
 ) -> Iterator[Event]:
     """Train and publish a model in settings.output. In a distributed run only the first process yields events.
 
-    options: of the command, for the model's bertcli.yaml; the settings alone where there is no command. track: where
-    accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
+    track: where accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
 
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
@@ -94,7 +92,7 @@ def finetune(
         best, step = run.best_step(trainer)
         metrics = job.evaluate(pytorch.load(read(best), data.task.head).to(accelerator.device), with_intervals=True)
         result = Result(
-            settings, options or settings.as_dict(), base, data.task, data.decision, data.splits, where, step, metrics,
+            settings, base, data.task, data.decision, data.splits, where, step, metrics,
             trainer.history,
         )  # fmt: skip
 

@@ -6,13 +6,13 @@ python -c "from bertcli.training.settings import Settings; print(Settings(model=
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from bertcli.errors import UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import REQUIRED, like, option
-from bertcli.tasks.base import Options, Scheme
-from bertcli.tokenizer import Long
+from bertcli.tasks import DEFAULT
+from bertcli.tasks.options import Long, Options, Scheme
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
 Problem = Literal["auto", "single", "multi", "regression"]
@@ -40,7 +40,7 @@ class Settings:
 
     model: str = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
     output: str
-    task: str = like(Request, "task", "text-classification")
+    task: str = like(Request, "task", DEFAULT)
     problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")
     text_field: str = like(Options, "text_field")
     pair_field: str | None = like(Options, "pair_field")
@@ -85,7 +85,11 @@ class Settings:
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
         return Options(*fields, scheme=self.scheme, null_threshold="auto")
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
         values = {field.name: getattr(self, field.name) for field in fields(Settings)}
         return values | {"labels": list(self.labels) if self.labels else None}
+
+    def kept(self) -> Mapping[str, object]:
+        """What bertcli.yaml keeps of a run, by option name. A command, which has more options, keeps these too."""
+        return self.as_dict()

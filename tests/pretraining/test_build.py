@@ -19,10 +19,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bertcli.data.documents import read
 from bertcli.errors import BertcliError, Interrupted, UsageError
-from bertcli.pretraining import build, cached
+from bertcli.pretraining import build
 from bertcli.pretraining.build import Recipe, prepare
 from bertcli.pretraining.corpus import FILES, Corpus, Writer, open_corpus
-from bertcli.pretraining.source import Source
+from bertcli.pretraining.source import Source, key
 
 NEVER: Callable[[], int | None] = lambda: None  # noqa: E731
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] hello , world a b c ##s . sep [ ]".split()
@@ -151,7 +151,7 @@ def test_what_decides_the_tokens_decides_the_folder(tmp_path: Path) -> None:
         base, recipe(other), recipe(text, other), recipe(other, text), recipe(records), recipe(text, text_field="body"),
         replace(base, words="jieba"), replace(base, words=str(list_)), replace(base, tokenizer=cased.to_str()),
     ]  # fmt: skip
-    assert len({cached.key(build.VERSION, variant.identity) for variant in variants}) == len(variants)
+    assert len({key(build.VERSION, variant.identity) for variant in variants}) == len(variants)
 
 
 # Interruptions.
@@ -310,7 +310,7 @@ def test_a_second_run_waits_for_the_first(files: list[Path], tmp_path: Path, who
 
 def test_who_waits_can_be_interrupted(files: list[Path], tmp_path: Path) -> None:
     what = recipe(*files)
-    place = tmp_path / "cache" / cached.key(build.VERSION, what.identity)
+    place = tmp_path / "cache" / key(build.VERSION, what.identity)
     place.mkdir(parents=True)
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from bertcli.pretraining import encoding, word_cache
+from bertcli import words as known_words
+from bertcli.pretraining import encoding
 from bertcli.pretraining.encoding import Encoder, sentences
 from bertcli.pretraining.vocabulary import SPECIAL
-from bertcli.pretraining.words import IDEOGRAPHS
+from bertcli.words import IDEOGRAPHS
 
 PIECES = """a b A hello ab zz é \u03c3 ς ##a ##b ##é ##zz ##\u03c3 ! , . ' - [ ] # ## UNK SEP MASK sep mask 中 文 我
  ##文 \uff0c 。 ½ \u0301 ##\u0301 ไทย ##ก 👩 ##👩 1 ##1 _ \U0002b820 ##\U0002b820 豈""".split()
@@ -88,13 +89,13 @@ def test_every_common_character_beside_words(kind: str) -> None:
 
 
 def test_a_full_cache_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_cache, "CACHED", 20)
+    monkeypatch.setattr(known_words, "CACHED", 20)
     encoder = Encoder(KINDS["uncased"].to_str())
     numbers = random.Random(0)
     for _ in range(50):
         texts = ["".join(numbers.choices("ab é,", k=12)) for _ in range(3)]
         assert encoded(encoder, texts) == expected(KINDS["uncased"], texts)
-        assert encoder.cache is not None and encoder.cache.characters <= 20 + 36
+        assert encoder.words is not None and encoder.words.characters <= 20 + 36
 
 
 def test_added_tokens_that_are_not_special_are_found_across_words() -> None:

@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bertcli.pretraining.encoding import Encoder
-from bertcli.pretraining.masking import IGNORED, Kind, Masking
+from bertcli.pretraining.masking import IGNORED, Masking, Unit
 from bertcli.pretraining.vocabulary import SPECIAL
 
-KINDS: tuple[Kind, ...] = ("token", "word", "span")
+KINDS: tuple[Unit, ...] = ("token", "word", "span")
 PAD, UNK, CLS, SEP, MASK = range(5)
 TOKENS = 30_000
 ORDINARY = np.arange(5, TOKENS)
@@ -25,7 +25,7 @@ CHINESE = "我在北京大学看电影,他很喜欢这个地方。中文、电�
 Array = np.ndarray[Any, Any]
 
 
-def masking(kind: Kind, rate: float = 0.15) -> Masking:
+def masking(kind: Unit, rate: float = 0.15) -> Masking:
     return Masking(kind, rate, MASK, ORDINARY)
 
 
@@ -64,7 +64,7 @@ def rows(ids: Array, starts: Array) -> tuple[Array, Array, Array]:
 
 @pytest.mark.parametrize(("language", "rate"), [("English", 0.15), ("Chinese", 0.15), ("English", 0.3)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_shares_hold(text: Callable[[str], tuple[Array, Array]], kind: Kind, language: str, rate: float) -> None:
+def test_the_shares_hold(text: Callable[[str], tuple[Array, Array]], kind: Unit, language: str, rate: float) -> None:
     rounds = 8 if kind == "span" else 1  # a span has one fate, so there are fewer
     ids, free, starts = (np.tile(part, (rounds, 1)) for part in rows(*text(language)))
     masked, targets = masking(kind, rate).apply(ids, free, starts, draw(1))
@@ -81,7 +81,7 @@ def test_the_shares_hold(text: Callable[[str], tuple[Array, Array]], kind: Kind,
 
 @pytest.mark.parametrize("language", ["English", "Chinese"])
 @pytest.mark.parametrize("kind", ["word", "span"])
-def test_whole_words_are_masked(text: Callable[[str], tuple[Array, Array]], kind: Kind, language: str) -> None:
+def test_whole_words_are_masked(text: Callable[[str], tuple[Array, Array]], kind: Unit, language: str) -> None:
     ids, free, starts = rows(*text(language))
     _, targets = masking(kind).apply(ids, free, starts, draw(2))
     chosen = targets != IGNORED
@@ -123,7 +123,7 @@ def test_spans_are_runs_and_replaced_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_masks_differ_between_epochs_and_rows_but_not_between_runs(kind: Kind) -> None:
+def test_masks_differ_between_epochs_and_rows_but_not_between_runs(kind: Unit) -> None:
     ids, free = np.full((50, 64), 7), np.ones((50, 64), bool)
     first, again, other = (masking(kind).apply(ids, free, free, draw(0, epoch)) for epoch in (1, 1, 2))
     assert all((one == two).all() for one, two in zip(first, again, strict=True))
@@ -132,7 +132,7 @@ def test_masks_differ_between_epochs_and_rows_but_not_between_runs(kind: Kind) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_to_mask_is_fine(kind: Kind) -> None:
+def test_nothing_to_mask_is_fine(kind: Unit) -> None:
     for shape in ((3, 4), (0, 4), (2, 0)):
         ids, free = np.full(shape, SEP), np.zeros(shape, bool)
         masked, targets = masking(kind).apply(ids, free, free, draw(0))
@@ -148,7 +148,7 @@ def test_nothing_to_mask_is_fine(kind: Kind) -> None:
     marks=st.tuples(st.integers(1, 4), st.integers(1, 12)).flatmap(lambda shape: arrays(bool, (2, *shape))),
     seed=st.integers(0, 99),
 )
-def test_any_rows(kind: Kind, rate: float, marks: Array, seed: int) -> None:
+def test_any_rows(kind: Unit, rate: float, marks: Array, seed: int) -> None:
     free, starts = marks
     ids = np.where(free, 9, SEP)
     masked, targets = masking(kind, rate).apply(ids, free, starts, draw(seed))

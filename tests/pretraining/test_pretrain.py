@@ -20,9 +20,8 @@ from bertcli.data.documents import expand, read
 from bertcli.device import Device
 from bertcli.errors import Interrupted, UsageError
 from bertcli.model import read as read_model
-from bertcli.pretraining import flops
-from bertcli.pretraining.job import Narrow
-from bertcli.pretraining.pretrain import Event, Place, pretrain
+from bertcli.pretraining.job import Narrow, operations, peak
+from bertcli.pretraining.pretrain import Event, pretrain
 from bertcli.pretraining.settings import PretrainSettings
 from bertcli.pretraining.source import Source
 from bertcli.training.finetune import open_base
@@ -65,8 +64,7 @@ def fit(corpus: Path, config: str, tmp_path: Path) -> Fit:
     """Train into tmp_path/out with settings that suit the tiny model; returns the events."""
 
     def run(**values: Any) -> list[Event]:
-        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop") if name in values}
-        track = values.pop("track", None)
+        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop", "track") if name in values}
         defaults: dict[str, Any] = {
             "output": str(tmp_path / "out"), "model_config": config, "vocab_size": 98, "lengths": ((16, 1.0),),
             "batch_tokens": 128, "lr": 5e-3, "epochs": 1, "precision": "fp32", "dev_tokens": 10_000,
@@ -74,8 +72,7 @@ def fit(corpus: Path, config: str, tmp_path: Path) -> Fit:
         if "model" in values:
             del defaults["model_config"], defaults["vocab_size"]
         source = Source(expand([str(corpus)]), partial(read), {"document_per": "blank-line"}, skip_faults=True)
-        place = Place(DEVICE, tmp_path / "cache", 1, track)
-        return list(pretrain(PretrainSettings(**{**defaults, **values}), source, place, **chosen))
+        return list(pretrain(PretrainSettings(**{**defaults, **values}), source, DEVICE, tmp_path / "cache", **chosen))
 
     return run
 
@@ -181,7 +178,7 @@ def test_the_narrow_head_gives_the_loss_of_the_whole_one(tiny_model: Path) -> No
     ids, places = torch.randint(5, module.config.vocab_size, (3, 7)), torch.tensor([1, 8, 20])
     whole = module(input_ids=ids).logits.flatten(0, 1)[places]
     narrow = Narrow(module)
-    narrow.places = places
+    narrow.positions = places
     shapes: list[Any] = []
     module.cls.register_forward_hook(lambda head, given, output: shapes.append(tuple(output.shape)))
     torch.testing.assert_close(module(input_ids=ids).logits[0], whole)
@@ -358,6 +355,6 @@ def test_operations_are_those_of_the_literature() -> None:
     """MFLOP a token at 128 tokens, 15 % guessed: 77.9 for MiniLM-L6, 545.4 for BERT-base; and the peak of a GPU."""
     small = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "vocab_size": 30522}
     base = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "vocab_size": 30522}
-    assert flops.training(small, 1000, 128, 150) == pytest.approx(77.9e9, rel=1e-3)
-    assert flops.training(base, 1000, 128, 150) == pytest.approx(545.4e9, rel=1e-3)
-    assert flops.peak("NVIDIA H100 80GB HBM3") == 989e12 and flops.peak("NVIDIA GeForce 9") is None
+    assert operations(small, 1000, 128, 150) == pytest.approx(77.9e9, rel=1e-3)
+    assert operations(base, 1000, 128, 150) == pytest.approx(545.4e9, rel=1e-3)
+    assert peak("NVIDIA H100 80GB HBM3") == 989e12 and peak("NVIDIA GeForce 9") is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.pretraining.vectors import fit, read
+from bertcli.pretraining.new_model import fit, read
 
 VOCABULARY = {"[PAD]": 0, "<unk>": 1, "the": 2, "film": 3, "##s": 4, "The": 5, "中": 6, "#": 7, "\u00a0x": 8}
 GLOVE = "the 1 2\n. . . 3 4\n[PAD] 1 1\n<unk> 1 1\n##s 1 1\nThe 5 6\n中 7 -8e-1\nzoo 9 9\n# 0 1\nthe 3 3\n"

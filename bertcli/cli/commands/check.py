@@ -13,7 +13,7 @@ from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_consol
 from bertcli.errors import Exit, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import like, option
-from bertcli.tasks.base import Options, Scheme
+from bertcli.tasks.options import Options, Scheme
 from bertcli.training.settings import Problem, Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bertcli.checking.findings import Severity
     from bertcli.data.records import Record
 
-SHOWN = 3  # places of a kind of fault
+SHOWN = 3  # places of each fault
 LABELS = 20  # the most frequent
 SEVERITIES: tuple["Severity", ...] = ("error", "warning")
 COLOURS = {"error": "bold red", "warning": "bold yellow"}
@@ -142,8 +142,8 @@ def _render_finding(console: "Console", finding: Mapping[str, Any]) -> None:
 
     title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
     console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {finding['message']}"))
-    for place in finding["places"][:SHOWN]:
-        line = Text(visible(f"{place['place']}: {place['message']}", mask=True))
+    for example in finding["places"][:SHOWN]:
+        line = Text(visible(f"{example['place']}: {example['message']}", mask=True))
         console.print(Padding(line, (0, 0, 0, 2)))
     if finding["count"] > SHOWN:
         console.print(f"  and {finding['count'] - SHOWN:,} more", style="dim", highlight=False)

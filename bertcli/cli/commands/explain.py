@@ -13,7 +13,7 @@ from bertcli.cli.terminal import Voice, handling, is_for_people, stdout_console
 from bertcli.errors import Exit, Interrupted, RecordError, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
@@ -138,6 +138,11 @@ def _completed(options: Explain) -> Explain:
     return options
 
 
+def _task_with(name: str) -> str:
+    """The task whose records have this besides their text."""
+    return next(task for task in registry.names("tasks") if name in registry.load("tasks", task).Task.inputs)
+
+
 def _records(options: Explain) -> Iterator["Record"]:
     """Those of the TEXT arguments, or of files or stdin."""
     from bertcli.data.records import Record
@@ -167,8 +172,3 @@ def _with_lists(result: Mapping[str, Any]) -> dict[str, Any]:
         for window in result.get("attention", ())
     ]
     return {**result, "attention": windows} if "attention" in result else dict(result)
-
-
-def _task_with(name: str) -> str:
-    """The task that takes such an input besides its text."""
-    return next(task for task in registry.names("tasks") if name in registry.load("tasks", task).Task.inputs)

@@ -9,18 +9,18 @@ import click
 
 from bertcli import device
 from bertcli.cli import shared
-from bertcli.cli.options import command, spelt
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.training import Training
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 from bertcli.training.settings import ClassWeights, Settings
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
-NOT_KEPT = ("resume", "overwrite", "output", "track", "report")  # where and how, not what, is trained
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
@@ -57,7 +57,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(shared.Training, shared.Reading, Settings):
+class Finetune(Training, shared.Reading, Settings):
     """The options of `bertcli finetune`."""
 
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
@@ -110,7 +110,6 @@ def finetune(voice: Voice, options: Finetune) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
-            options={name: value for name, value in spelt(options).items() if name not in NOT_KEPT},
             track=options.track,
         ):
             if isinstance(event, Saved):

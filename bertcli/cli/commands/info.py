@@ -29,12 +29,12 @@ def info(voice: Voice, options: Info) -> int:
     """
     from bertcli.inference.info import BOUND, check, describe
     from bertcli.inference.session import open_session
-    from bertcli.tasks.base import Options
+    from bertcli.tasks.options import Options
 
     session = open_session(options, Options())
-    found = check(session, options)
+    checked = check(session, options)
     voice.note(session.reason)  # too long for a table
-    differences = {"batched": found.batched, "single": found.single, "at most": BOUND, "passed": found.passed}
+    differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": checked.passed}
     facts = {**describe(session), "check": differences}
     if is_for_people(options.output_format):
         from bertcli.cli.tables import render
@@ -42,9 +42,9 @@ def info(voice: Voice, options: Info) -> int:
         render(stdout_console(), facts, "bertcli")
     else:
         print_json([facts])
-    if not found.passed:
+    if not checked.passed:
         raise BertcliError(
-            f"{session.device.type} differs from the CPU by {found.batched:.2g} in a batch and "
-            f"{found.single:.2g} alone (at most {BOUND}); use --device cpu."
+            f"{session.device.type} differs from the CPU by {checked.batched:.2g} in a batch and "
+            f"{checked.single:.2g} alone (at most {BOUND}); use --device cpu."
         )
     return Exit.OK

@@ -1,6 +1,7 @@
 """bertcli pretrain: train an encoder on raw text."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,13 @@ from typing import Any
 import click
 
 from bertcli import device
-from bertcli.cli import shared
-from bertcli.cli.options import command, spelt
+from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.training import RawText, Training
 from bertcli.errors import Exit
 from bertcli.option import option
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
 
-NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 FILE = click.Path(exists=True, dir_okay=False)
 EXAMPLES = """
 bertcli pretrain corpus/ --size mini --vocab-size 16000 -o DIR
@@ -46,7 +46,7 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(shared.Training, shared.RawText, PretrainSettings):
+class Pretrain(Training, RawText, PretrainSettings):
     """The options of `bertcli pretrain`."""
 
     size: str | None = option(
@@ -67,6 +67,10 @@ class Pretrain(shared.Training, shared.RawText, PretrainSettings):
         None, "Keeps tokenised corpora.  [default: ~/.cache/bertcli]", "DIR", type=click.Path(file_okay=False)
     )
 
+    def kept(self) -> Mapping[str, object]:
+        """See Training; lengths as they are spelt."""
+        return {**super().kept(), "lengths": self.as_dict()["lengths"]}
+
 
 @command(
     """
@@ -84,7 +88,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     parallel, and kept; documents are parted by blank lines. Ctrl-C leaves a checkpoint for --resume.
     """
     from bertcli.cli.progress import Show
-    from bertcli.pretraining.pretrain import Place, pretrain
+    from bertcli.pretraining.pretrain import pretrain
     from bertcli.training.run import Saved
 
     options.require_page(options.output)
@@ -92,17 +96,16 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     # The user's directory for such things, as the XDG Base Directory Specification names it.
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = Path(options.cache) if options.cache else caches / "bertcli"
-    kept = {name: value for name, value in spelt(options).items() if name not in NOT_KEPT}
-    kept["lengths"] = options.as_dict()["lengths"]
     with heed_signals() as stop, Show(voice, processor) as show:
         for event in pretrain(
             options,
             options.source(),
-            Place(processor, cache, processor.threads, options.track),
+            processor,
+            cache,
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
-            options=kept,
+            track=options.track,
         ):
             if not isinstance(event, Saved):
                 show.event(event)

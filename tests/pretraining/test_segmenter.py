@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli.errors import UsageError
-from bertcli.pretraining.words import Cut, inner, open_segmenter
+from bertcli.pretraining.encoding import Cut, inner, open_segmenter
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "open"
 

@@ -1,18 +1,19 @@
-"""Plain text word by word: the ids of the library, which gets all other text."""
+"""Known words: the ids of the library, which gets all other text; and the table of hashes, whatever collides in it."""
 
 import csv
 import lzma
 import string
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-from bertcli import known_words
-from bertcli.known_words import KnownWords
+from bertcli import words
+from bertcli.words import HashedWords, HashTable, KnownWords
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -44,7 +45,7 @@ def test_text_with_the_beginning_of_an_added_token_is_the_librarys() -> None:
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_words, "KEPT", 3)
+    monkeypatch.setattr(words, "KEPT", 3)
     library = tokenizer(PIECES)
     known = KnownWords(library)
     text = f"a b c d e good bad {'a' * 65} a b"
@@ -87,3 +88,33 @@ def test_real_texts(cased: bool) -> None:
     assert sum(ids is not None for ids in found) > 0.9 * len(texts)
     for text, ids in zip(texts, found, strict=True):
         assert ids in (None, library.encode(text).ids)
+
+
+# Hashes of whole arrays.
+
+
+def test_entries_are_found_by_hash_and_nothing_else() -> None:
+    table = HashTable()
+    numbers = np.random.default_rng(0).integers(1 << 64, size=20_000, dtype=np.uint64)
+    parts = [numbers[:1], numbers[1:500], numbers[500:9_000], numbers[9_000:10_000]]  # it grows in between
+    for part in parts:
+        table.add(part)
+    assert table.find(numbers).tolist() == [*range(10_000), *[-1] * 10_000]
+
+
+def test_hashes_of_one_slot_are_parted() -> None:
+    table = HashTable()
+    alike = np.arange(300, dtype=np.uint64) + np.uint64(2**64 - 200)  # the last slots of all, and the first
+    table.add(alike[:150])
+    assert table.find(alike).tolist() == [*range(150), *[-1] * 150]
+    table.add(alike[150:])
+    assert table.find(alike).tolist() == list(range(300))
+
+
+def test_each_word_is_encoded_once() -> None:
+    asked: list[str] = []
+    cache = HashedWords(lambda word: asked.append(word) or [len(word)], ideographs=True)
+    for _ in range(2):
+        ids, lengths = cache.encode(["a bc, a", "", "中文bc"])
+        assert (ids.tolist(), lengths.tolist()) == ([1, 2, 1, 1, 1, 1, 2], [4, 0, 3])
+    assert sorted(asked) == [",", "a", "bc", "中", "文"]

@@ -1,0 +1,110 @@
+"""Commands and their options classes: what is written is offered, what is offered is read, and mypy sees each name."""
+
+import ast
+import dataclasses
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bertcli import registry
+from bertcli.cli.main import cli
+from bertcli.cli.options import command, parameters
+from bertcli.cli.terminal import Voice
+from bertcli.option import option
+
+PACKAGE = Path(__file__).parents[2] / "bertcli"
+PARSED = {file: ast.parse(file.read_text(encoding="utf-8")) for file in PACKAGE.rglob("*.py")}
+
+
+def commands() -> dict[str, tuple[click.Command, type]]:
+    """Each command that has options of its own, with the class of them."""
+    found: dict[str, tuple[click.Command, type]] = {}
+    for name in registry.names("cli/commands"):
+        module = import_module(f"bertcli.cli.commands.{name}")
+        for value in vars(module).values():
+            if dataclasses.is_dataclass(value) and value.__module__ == module.__name__:
+                made = cli.get_command(click.Context(cli), name)
+                if isinstance(made, click.Group):
+                    made = made.get_command(click.Context(made), value.__name__.lower())
+                found[name] = (made, value)
+    return found
+
+
+COMMANDS = commands()
+ALL = pytest.mark.parametrize("name", COMMANDS)
+
+
+def offered(name: str) -> set[str]:
+    return {parameter.name for parameter in COMMANDS[name][0].params} - {"config", "verbose", "quiet", "help"}
+
+
+def written(options: type) -> dict[str, type]:
+    """The options that the command line itself defines, each with the class whose body has it."""
+    classes = [base for base in options.__mro__ if base.__module__.startswith("bertcli.cli.")]
+    return {name: base for base in reversed(classes) for name in vars(base).get("__annotations__", {})}
+
+
+def read_in(files: list[Path]) -> set[str]:
+    """Attributes that are read in these files."""
+    nodes = [node for file in files for node in ast.walk(PARSED[file])]
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+
+
+def test_every_command_but_completion_has_a_class_of_options() -> None:
+    assert sorted({*COMMANDS, "completion"}) == registry.names("cli/commands")
+
+
+@ALL
+def test_every_field_that_a_command_defines_is_one_of_its_parameters(name: str) -> None:
+    assert written(COMMANDS[name][1]).keys() <= offered(name)
+
+
+@ALL
+def test_every_parameter_is_a_field(name: str) -> None:
+    assert offered(name) <= {field.name for field in dataclasses.fields(COMMANDS[name][1])}
+
+
+@ALL
+def test_every_option_that_a_command_defines_is_read_by_the_command_line(name: str) -> None:
+    """What no class of the library obeys, the command's own file or one that commands share has to read."""
+    options = COMMANDS[name][1]
+    library = {
+        field.name
+        for base in options.__mro__
+        if dataclasses.is_dataclass(base) and not base.__module__.startswith("bertcli.cli.")
+        for field in dataclasses.fields(base)
+    }
+    unread = {"question"} if name == "check" else set()  # is taken, and changes nothing
+    files = [PACKAGE / "cli" / "commands" / f"{name}.py", *(PACKAGE / "cli").glob("*.py")]
+    assert offered(name) - library - unread <= read_in(files)
+
+
+@ALL
+def test_every_option_of_the_library_is_read_in_it(name: str) -> None:
+    assert offered(name) <= read_in([file for file in PARSED if not file.name.endswith("options.py")])
+
+
+def test_the_type_of_a_field_says_how_it_is_read() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options:
+        names: tuple[str, ...] = option((), "Names.")
+        share: float | None = option(None, "A share.", above=0, most=1)
+        fast: bool = option(False, "Fast.")
+
+    seen: list[Any] = []
+
+    @command("names share fast", "bertcli toy")
+    def toy(voice: Voice, options: Options) -> int:
+        """Toy."""
+        seen.append((voice, options))
+        return 0
+
+    done = CliRunner().invoke(toy, ["--names", "a", "--names", "b", "--share", "0.5", "-q"])
+    assert (done.exit_code, seen) == (0, [(Voice(quiet=True), Options(names=("a", "b"), share=0.5))])
+    assert "0<x<=1" in CliRunner().invoke(toy, ["--share", "0"]).output
+    with pytest.raises(KeyError, match="nams"):
+        parameters(Options, "nams share")
