@@ -39,7 +39,8 @@ ONLY_IN = {
     "ray": ("inference",),
     "torch": ("backends", "device", "tasks", "training", "pretraining", "export", "explain", "inference"),
     "transformers": ("backends", "tokenizer", "training", "pretraining", "export"),
-    "sklearn": ("metrics",),
+    "sklearn": (),
+    "scipy": (),
     "rjieba": ("pretraining",),
     "jinja2": ("report",),
 }
