@@ -1,9 +1,9 @@
 """Metrics of text classification: one label, several labels, or a number per record.
 
-Each family has two functions. The first scores N >= 1 records as scikit-learn and SciPy define it (these take 200 MB, so
-only tests compare with them) and returns plain Python values that JSON can hold, unrounded; what is not defined is None,
-never NaN. The `weighted` one gives the same numbers for many weightings of the records at once, as metrics/bootstrap.py
-takes them. Knows no model and no task.
+Each family has two functions. The first scores N >= 1 records as scikit-learn and SciPy define it (these take 200 MB,
+so only tests compare with them) and returns plain Python values that JSON can hold, unrounded; what is not defined is
+None, never NaN. The `weighted` one gives the same numbers for many weightings of the records at once, as
+metrics/bootstrap.py takes them. Knows no model and no task.
 Try: python -c "from bertcli.metrics import classification as c; print(c.regression([1, 2, 3], [1, 2, 4]))"
 """
 
