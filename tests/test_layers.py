@@ -40,7 +40,8 @@ ONLY_IN = {
     "ray": ("inference",),
     "torch": ("backends", "device", "pretrained", "tasks", "training", "pretraining", "export", "explain", "inference"),
     "transformers": ("pretrained", "pretraining"),
-    "sklearn": ("metrics",),
+    "sklearn": (),
+    "scipy": (),
     "rjieba": ("pretraining",),
     "jinja2": ("report",),
 }
