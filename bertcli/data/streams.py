@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from bertcli.data.formats import compression, extension
+from bertcli.data.formats import by_extension, compression, extension
 from bertcli.data.signatures import HEAD, UTF16, no_text
 from bertcli.errors import RecordError, UsageError
 
@@ -190,7 +190,8 @@ class Source:
             return
         has_name = self.name == "-" or extension(self.name) or self._compression
         if has_name or len(head) >= FEW:
-            self.no_text = no_text(head, self.name, self.is_utf8)
+            # noise under the name of a format is faults of its lines, as a damaged file's
+            self.no_text = no_text(head, self.name, self.is_utf8 and by_extension("input", self.name) is None)
         self._is_utf16 = self.is_utf8 and head.startswith(UTF16) and b"\0" in head
         if self.no_text and self.requires_text:
             stream.close()
