@@ -10,7 +10,7 @@ Try: printf 'good\\n\\xff\\nbad' | python -c 'from bertcli.data.streams import S
 import codecs
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -85,7 +85,7 @@ class Source:
         if self._compression:
             self._broken += (self._compression.error,)
 
-    def texts(self, keep_ends: bool = False) -> Iterator[Text]:
+    def texts(self, keep_ends: bool = False) -> Generator[Text, None, None]:
         r"""The number and text of each line, without its end: \n or \r\n, no lone \r, U+2028 or the like."""
         for number, line in enumerate(self.lines(), self.first_line):
             if isinstance(line, RecordError):

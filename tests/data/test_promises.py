@@ -117,6 +117,11 @@ def test_numbers_go_out_as_they_came_in(records: Any, number: str) -> None:
     assert record.fields["n"] == float(number)
 
 
+@pytest.mark.parametrize("line", ["-0", "1.50", "0.5", "7"])
+def test_a_number_is_no_record(records: Any, line: str) -> None:
+    assert records(line.encode(), "a.jsonl")[0].fault == "a JSON number, not an object"
+
+
 def test_a_wide_table_is_read_in_linear_time(records: Any) -> None:
     def seconds(columns: int) -> float:
         begin = perf_counter()

@@ -10,6 +10,7 @@ Try: echo '{"text": "a good film", "id": 7}' | bertcli predict --input-format js
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any, NoReturn
 
 from bertcli.data.records import Literal, Record
@@ -21,7 +22,7 @@ EXTENSIONS = (".ndjson", ".json")
 # Only a text that has one of these can hold half of a pair: 0.2 µs to look for it, 7 µs to check each value.
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 HEAD = 1 << 16  # characters in which a document is told from lines
-_NAMES = {list: "array", str: "string", bool: "boolean", type(None): "null", int: "number", float: "number"}
+_NAMES = {list: "array", str: "string", bool: "boolean", type(None): "null"}
 
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -43,24 +44,25 @@ def document_fault(source: Source) -> str | None:
     else the first line is, it is a line, and its fault is no more than that of any other.
     """
     first, size = "", 0
-    for number, text in source.texts():
-        if isinstance(text, RecordError) or not text.strip():
-            continue
-        size += len(text)
-        if size > HEAD:
-            break
-        try:
-            fields = _object(text)
-        except RecordError as error:
-            is_array = text.lstrip().startswith("[")
-            if not first and not is_array and not _is_cut(text):
-                return None
-            first = first or f"{number}: {error}"
-            if is_array:
+    with closing(source.texts()) as lines:
+        for number, text in lines:
+            if isinstance(text, RecordError) or not text.strip():
+                continue
+            size += len(text)
+            if size > HEAD:
                 break
-        else:
-            if fields is not None and (not first or text.startswith("{")):
-                return None
+            try:
+                fields = _object(text)
+            except RecordError as error:
+                is_array = text.lstrip().startswith("[")
+                if not first and not is_array and not _is_cut(text):
+                    return None
+                first = first or f"{number}: {error}"
+                if is_array:
+                    break
+            else:
+                if fields is not None and (not first or text.startswith("{")):
+                    return None
     return first or None
 
 
@@ -93,7 +95,8 @@ def _object(text: str | RecordError) -> dict[str, Any] | None:
     except ValueError as error:  # int() refuses thousands of digits, which take quadratic time
         raise RecordError("not usable JSON (a number with too many digits)") from error
     if not isinstance(value, dict):
-        raise RecordError(f"a JSON {_NAMES[type(value)]}, not an object")
+        name = _NAMES.get(type(value), "number")
+        raise RecordError(f"a JSON {name}, not an object")
     if _SURROGATE.search(text):
         check_surrogates(value)
     return value
