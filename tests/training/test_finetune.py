@@ -422,8 +422,12 @@ def test_class_weights() -> None:
 
 def loss_of(problem: str, weights: torch.Tensor | None = None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """The loss of logits and targets for two labels."""
-    task = Task(tokenizer.Tokenizer.__new__(tokenizer.Tokenizer), {"problem_type": problem}, Settings("m", "o").options)
-    training = Training(task, Decision(problem, ["a", "b"], ""), Settings("m", "o"))
+    task = Task(
+        tokenizer.Tokenizer.__new__(tokenizer.Tokenizer),
+        {"problem_type": problem},
+        Settings(model="m", output="o").options,
+    )
+    training = Training(task, Decision(problem, ["a", "b"], ""), Settings(model="m", output="o"))
     training.weights = weights
     return lambda logits, targets: training.loss({"logits": logits}, targets)
 
