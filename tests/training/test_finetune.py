@@ -263,7 +263,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         (["3.800", "4"], "regression"),
         ([4.5, 3, 5], "regression"),
         ([4.5, 3, "good"], "single_label_classification"),
-        ([True, 1.5], "single_label_classification"),
+        ([True, 1.5, False], "single_label_classification"),
         ([0, 1], "single_label_classification"),
         (["a,b", "c"], "single_label_classification"),
     ],
