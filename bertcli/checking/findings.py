@@ -33,6 +33,9 @@ MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
     "mixed-labels": Meaning(
         "warning", "a label of another kind than most, so that all are taken for classes; mend it, or say --problem"
     ),
+    "number-labels": Meaning(
+        "warning", "whole numbers, which are taken for classes; --problem regression takes them as numbers"
+    ),
     "label-typo": Meaning("warning", "a label much like a more frequent one; rename it if it is a typo"),
     "rare-label": Meaning("warning", "a label with too few training records to be learnt; add some, or merge it"),
     "imbalance": Meaning("warning", "labels of very different frequency; --class-weights balanced evens them"),

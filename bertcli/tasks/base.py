@@ -20,6 +20,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -238,22 +239,3 @@ class BaseTask(ABC):
     def model_files(self, base: Model) -> Sequence[Path]:
         """Files of a base model, relative to it, that a model trained from it needs too."""
         return ()
-
-
-def text_of(record: Record, name: str, option: str) -> str:
-    """A field that must be text. Raises RecordError."""
-    value = lookup(record.fields, name, option)
-    if not isinstance(value, str):
-        raise RecordError(f"field '{name}' is {type(value).__name__}, not text.")
-    return value
-
-
-def offset(text: str, position: int, unit: str) -> int:
-    """A position counted in code points, in another unit."""
-    match unit:
-        case "utf16":
-            return len(text[:position].encode("utf-16-le")) // 2
-        case "utf8":
-            return len(text[:position].encode())
-        case _:
-            return position
