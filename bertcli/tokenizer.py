@@ -7,7 +7,6 @@ Try: python -c "from pathlib import Path; from bertcli.tokenizer import load; pr
 """
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.errors import ModelError, RecordError
+from bertcli.pretrained import open_tokenizer
+from bertcli.safety import read_configs, require_whole
 
 if TYPE_CHECKING:
     import tokenizers
@@ -25,6 +26,7 @@ Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
+LEAST = 2  # tokens of text in a window: one of each text of a pair
 Long = Literal["window", "truncate", "error"]
 
 
@@ -279,13 +281,23 @@ def load(directory: Path, config: dict[str, Any]) -> Tokenizer:
 
     config: of the model. Raises ModelError where there is no tokenizer.
     """
-    file = directory / "tokenizer_config.json"
-    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    settings: dict[str, Any] = read_configs(directory).get("tokenizer_config.json") or {}
     positions = int(config.get("max_position_embeddings") or 512)
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
         positions -= int(config.get("pad_token_id") or 0) + 1  # RoBERTa counts positions from the padding id + 1
     # The tokenizer may say that there are fewer; transformers writes 1e30 for "no limit".
-    return Tokenizer(_open(directory, settings), min(positions, int(settings.get("model_max_length") or positions)))
+    limit = int(min(positions, settings.get("model_max_length") or positions))
+    backend = _open(directory, settings)
+    count, known = backend.get_vocab_size(), int(config.get("vocab_size") or 0)
+    # Ids may have gaps; to list all of 30,522 would take 10 ms.
+    if known and (count > known or any(backend.id_to_token(id_) is not None for id_ in range(known, known + 1000))):
+        raise ModelError(
+            f"{directory}: its tokenizer has {count:,} tokens, some with ids over the {known:,} that the model has "
+            "embeddings for. Take both of one model, or give it more: resize_token_embeddings, then save_pretrained."
+        )
+    if limit < (least := backend.num_special_tokens_to_add(True) + LEAST):
+        raise ModelError(f"{directory}: it takes {limit} tokens at most; with fewer than {least} there is no text.")
+    return Tokenizer(backend, limit)
 
 
 def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
@@ -294,6 +306,7 @@ def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
 
     file, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
     if file.is_file():
+        require_whole(file)
         try:
             return tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
@@ -307,12 +320,8 @@ def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
             strip_accents=settings.get("strip_accents"),
             handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
         )._tokenizer
-    from transformers import AutoTokenizer  # converts the others, such as RoBERTa's vocab.json with merges.txt
-
-    try:
-        backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(
-            directory, local_files_only=True
-        ).backend_tokenizer
-    except Exception as error:
+    try:  # transformers converts the others, such as RoBERTa's vocab.json with merges.txt
+        backend: tokenizers.Tokenizer = open_tokenizer(directory).backend_tokenizer
+    except (ModelError, AttributeError) as error:
         raise ModelError(f"{directory}: no tokenizer.json or vocab.txt, and transformers finds no other.") from error
     return backend

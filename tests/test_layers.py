@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
-PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
+PLAIN = {"pretrained", "safety", "arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
     "cli": PLAIN | {
@@ -25,11 +25,12 @@ MAY_IMPORT = {
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
     "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option", "errors"},
-    "backends": {"arrays", "backends", "device", "model", "errors"},
+    "backends": {"arrays", "backends", "device", "model", "pretrained", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
-    "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
-    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(), "option": set(),
+    "tokenizer": {"arrays", "words", "pretrained", "safety", "errors"}, "words": {"arrays"},
+    "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
+    "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),
@@ -37,8 +38,8 @@ ONLY_IN = {
     "onnxruntime": ("backends", "export", "inference"),
     "openvino": ("backends",),
     "ray": ("inference",),
-    "torch": ("backends", "device", "tasks", "training", "pretraining", "export", "explain", "inference"),
-    "transformers": ("backends", "tokenizer", "training", "pretraining", "export"),
+    "torch": ("backends", "device", "pretrained", "tasks", "training", "pretraining", "export", "explain", "inference"),
+    "transformers": ("pretrained", "pretraining"),
     "sklearn": ("metrics",),
     "rjieba": ("pretraining",),
     "jinja2": ("report",),

@@ -41,6 +41,7 @@ class BaseTask(ABC):
     name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
     encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
     record may have besides its text, as options of `explain` name it. shared_text: which of `texts` many records share.
+    model_outputs: those that it reads. labels: their names, where they have names.
     """
 
     name: ClassVar[str]
@@ -49,6 +50,8 @@ class BaseTask(ABC):
     has_mistakes: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ()
     shared_text: ClassVar[str | None] = None
+    model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    labels: list[str] = []  # noqa: RUF012
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:

@@ -14,6 +14,7 @@ import yaml
 
 from bertcli import __version__
 from bertcli.model import Model
+from bertcli.pretrained import open_tokenizer
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
@@ -46,7 +47,7 @@ class Result:
         """Write all the files into a directory that already has config.json and model.safetensors."""
         write_tokenizer(self.base.path, draft, self.task.tokenizer.max_length)
         for file in self.task.model_files(self.base):
-            (draft / file).parent.mkdir(exist_ok=True)
+            (draft / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.base.path / file, draft / file)
         sources = {name: split.examples.provenance() for name, split in self.splits.items()}
         digest = card.write(draft, "finetuned", self._facts(sources))
@@ -122,9 +123,7 @@ def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, his
 
 def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
     """Copy a tokenizer in the form that transformers writes, vocab.txt too where there is one."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    tokenizer = open_tokenizer(source)
     tokenizer.model_max_length = max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

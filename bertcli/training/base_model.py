@@ -6,11 +6,9 @@ Knows heads by their names in transformers, not tasks. Try: bertcli finetune -v 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from bertcli.backends import pytorch
 from bertcli.errors import ModelError
 from bertcli.model import Model
+from bertcli.pretrained import open_config, open_module
 
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
@@ -23,23 +21,14 @@ def open_base(base: Model, head: str, changes: Mapping[str, Any], dropout: float
 
     Only head and pooler may be new. Raises ModelError for a checkpoint that lacks others.
     """
-    import transformers
-
-    pytorch.quiet()
-    try:
-        config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True, **changes)
-        config.__dict__.pop("calibration", None)  # It is of the head that is to be trained anew.
-        if getattr(config, "is_decoder", False):  # It was pre-trained on the next word; a task's head reads both sides.
-            config.is_decoder = False
-        for name in DROPOUTS:
-            if dropout is not None and hasattr(config, name):
-                setattr(config, name, dropout)
-        module, info = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_pretrained(
-            base.path, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True,
-            ignore_mismatched_sizes=True, dtype=torch.float32,
-        )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{base.path}: transformers cannot open it ({error}).") from error
+    config = open_config(base.path, **changes)
+    config.__dict__.pop("calibration", None)  # It is of the head that is to be trained anew.
+    if getattr(config, "is_decoder", False):  # It was pre-trained on the next word; a task's head reads both sides.
+        config.is_decoder = False
+    for name in DROPOUTS:
+        if dropout is not None and hasattr(config, name):
+            setattr(config, name, dropout)
+    module, info = open_module(base.path, head, config=config, ignore_mismatched_sizes=True)
     if not head:
         module.pooler = None  # It is no part of the encoder: see pytorch.load.
     new = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})

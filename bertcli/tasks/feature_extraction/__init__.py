@@ -4,7 +4,6 @@ Pooling, normalisation and length are those of the model's sentence-transformers
 (Reimers and Gurevych 2019, arXiv 1908.10084, section 3). No torch here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ class Task(BaseTask):
     """Embeddings from any encoder; no head."""
 
     head = ""
+    model_outputs = ()  # of one name or another: see HIDDEN
     has_mistakes = False
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
@@ -142,12 +142,11 @@ class Task(BaseTask):
 
     def model_files(self, base: Model) -> list[Path]:
         """What sentence-transformers reads of pooling and length."""
-        modules = base.path / "modules.json"
-        if not modules.is_file():
+        folders = [folder for folder in base.sentence_folders.values() if folder != base.path]
+        if not folders:
             return []
-        folders = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
-        patterns = ("*sentence*.json", "modules.json", *(f"{folder}/config.json" for folder in folders))
-        return [file.relative_to(base.path) for pattern in patterns for file in base.path.glob(pattern)]
+        files = [*base.path.glob("*sentence*.json"), base.path / "modules.json", *(f / "config.json" for f in folders)]
+        return [file.relative_to(base.path) for file in files if file.is_file()]
 
 
 def cosine(vectors: Vectors) -> float:

@@ -36,6 +36,7 @@ class Task(BaseTask):
     """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
 
     head = "QuestionAnswering"
+    model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)
     shared_text = "context"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model
-from bertcli.tasks.labels import Decision, LabelSettings, label_config
+from bertcli.tasks.labels import Decision, LabelSettings, label_config, labels_of
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 PROBLEMS: Mapping[str, Problem] = {
@@ -24,9 +24,9 @@ NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another l
 def problem_of(config: Mapping[str, Any]) -> Problem:
     """The kind of problem a Hugging Face config describes; a single output without more is a regression."""
     stated: Problem | None = config.get("problem_type")
-    if stated:
-        return stated
-    return "regression" if len(config.get("id2label") or "12") == 1 else "single_label_classification"
+    if stated and stated not in PROBLEMS.values():
+        raise ModelError(f"config.json: problem_type is '{stated}', which is none of {', '.join(PROBLEMS.values())}.")
+    return stated or ("regression" if len(labels_of(config)) == 1 else "single_label_classification")
 
 
 def label_name(value: Any) -> str:
