@@ -29,7 +29,7 @@ DECISIVE = (  # files besides the weights that decide what a model answers
 )  # fmt: skip
 EXTERNAL = "_data"  # what the name of an ONNX file's tensors ends in, where they lie beside it: over 2 GB they must
 HUB_FILES = [
-    "*.json", "*.txt", "*.safetensors", "README.md",
+    "*.json", "*.txt", "*.model", "*.safetensors", "README.md",
     *(name + ending for name in ONNX.values() for ending in ("", EXTERNAL)),
 ]  # fmt: skip
 HEAD = re.compile(r"For([A-Z]\w*?)(?:Simple)?$")  # RoFormerForMaskedLM, XLMForQuestionAnsweringSimple

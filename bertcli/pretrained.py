@@ -67,6 +67,13 @@ def open_tokenizer(directory: Path) -> Any:
         return AutoTokenizer.from_pretrained(directory, **LOCAL)
 
 
+def has_class(name: str) -> bool:
+    """Whether transformers has a class of that name, in one of the forms that it had."""
+    import transformers
+
+    return any(hasattr(transformers, name + ending) for ending in ("", "Fast"))
+
+
 def quiet() -> None:
     """Keep transformers' own progress bars and notices off stderr; bertcli says what matters itself."""
     from transformers.utils import logging

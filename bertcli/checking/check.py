@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bertcli import registry, tokenizer
+from bertcli import registry, tokenizer_files
 from bertcli.checking import repeats
 from bertcli.checking.findings import Findings
 from bertcli.checking.split import ENDLESS, NoTokenizer, Split, read
@@ -52,7 +52,7 @@ def guess_task(record: Record | None) -> str:
 def check(settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None) -> Report:
     """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does."""
     findings = Findings()
-    tokens = tokenizer.load(model.path, model.config) if model else NoTokenizer()
+    tokens = tokenizer_files.load(model.path, model.config) if model else NoTokenizer()
     limit, tokens.max_length = tokens.max_length, ENDLESS
     base = model or Model(Path(), {})
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from bertcli import registry, tokenizer
+from bertcli import registry, tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -132,7 +132,7 @@ class Data:
 def read_data(settings: Settings, base: Model, train: Iterable[Record], dev: Iterable[Record] | None) -> Data:
     """Read and encode all records. Raises UsageError with the faults of both splits, or for unknown dev labels."""
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
-    tokens = tokenizer.load(base.path, base.config)
+    tokens = tokenizer_files.load(base.path, base.config)
     if settings.max_length is not None:
         if settings.max_length > tokens.max_length:
             raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
