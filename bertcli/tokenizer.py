@@ -101,8 +101,13 @@ class Tokenizer:
     @property
     def pad(self) -> int:
         """The id of the padding token; 0 where there is none, for it is never looked at."""
+        return self.padding or 0
+
+    @property
+    def padding(self) -> int | None:
+        """The id of the padding token; None where there is none."""
         token = self._first("pad", PADS)
-        return token[1] if token else 0
+        return token[1] if token else None
 
     @property
     def unknown(self) -> int | None:

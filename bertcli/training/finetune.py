@@ -25,6 +25,7 @@ from bertcli.device import Device
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import intervals
 from bertcli.model import Model, read, resolve, update
+from bertcli.pretrained import require_encoder
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.examples import Examples, Faults
 from bertcli.tasks.labels import Decision, decide
@@ -61,6 +62,7 @@ def finetune(
     """
     base = resolve(settings.model)
     base.require_weights()
+    require_encoder(base.path, base.config)
     output = Path(settings.output)
     run.require_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)

@@ -25,11 +25,11 @@ import numpy as np
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 WORDPIECE = (
-    "albert bert big_bird convbert deberta distilbert electra ernie flaubert fnet funnel megatron-bert mobilebert "
+    "bert big_bird convbert deberta distilbert electra ernie flaubert fnet funnel megatron-bert mobilebert "
     "mpnet nomic_bert nystromformer mra rembert roformer squeezebert xlm yoso"
 )
 BYTE_LEVEL = "data2vec-text ibert longformer luke modernbert roberta roberta-prelayernorm bart gpt2 llama qwen3"
-UNIGRAM = "camembert deberta-v2 esm gte jina_embeddings_v3 xlm-roberta xlm-roberta-xl xmod t5 xlnet"
+UNIGRAM = "albert camembert deberta-v2 esm gte jina_embeddings_v3 xlm-roberta xlm-roberta-xl xmod t5 xlnet"
 FAMILIES = sorted((WORDPIECE + " " + BYTE_LEVEL + " " + UNIGRAM).split())
 COLUMNS = ("finetune", "export", "equal", "int8", "explain", "attention", "pretrain", "saved")
 CLOSE = 1e-5  # of two scores
@@ -47,8 +47,9 @@ SHAPE = {  # what families call it -> the number of it in a tiny model
     "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 64,
     "hidden_dim": 64, "d_inner": 64, "d_ff": 64, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "n_inner": 64,
     "block_sizes": [1, 1], "block_repeats": [1, 1], "attention_window": 8, "block_size": 4, "num_random_blocks": 1,
-    "segment_means_seq_len": 40, "num_landmarks": 4, "conv_kernel_size": 3, "bottleneck_size": 16,
-    "intra_bottleneck_size": 16, "true_hidden_size": 16, "num_feedforward_networks": 1, "entity_emb_size": 16,
+    "pooler_hidden_size": 32, "segment_means_seq_len": 40, "num_landmarks": 4, "conv_kernel_size": 3,
+    "bottleneck_size": 16, "intra_bottleneck_size": 16, "true_hidden_size": 16, "num_feedforward_networks": 1,
+    "entity_emb_size": 16,
     "entity_vocab_size": 10, "languages": ["en_XX"], "default_language": "en_XX", "global_attn_every_n_layers": 2,
     "approx_mode": "full", "token_dropout": False, "tpu_short_seq_length": POSITIONS, "lora_rank": 2,
 }  # fmt: skip
@@ -102,7 +103,11 @@ def make(family: str, path: Path, head: str = "MaskedLM", **changes: Any) -> Pat
     words = tokenizer_of(family)
     config = AutoConfig.for_model(family)
     stated = config.to_dict()
-    shape = {name: value for name, value in SHAPE.items() if name in stated and stated[name] is not None}
+    shape = {
+        name: value
+        for name, value in SHAPE.items()
+        if name in stated and (stated[name] is not None or name == "default_language")
+    }
     if "block_sizes" in shape:
         shape["num_decoder_layers"] = 1
     ids = {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
