@@ -52,14 +52,14 @@ class Row:
         )
 
 
-def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int) -> list[Row]:
+def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1) -> list[Row]:
     """Write onnx/model.onnx and onnx/model_quantized.onnx and compare both with torch on the feeds.
 
-    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: tokens in a
-    text that the model takes; a graph that is traced from a short one may be another model for a long one. The files are made and
+    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: the most
+    tokens in a text, for a graph that is traced from a short one may be wrong for a long one. The files are made and
     checked in a folder of their own and then moved in: where anything goes wrong, the directory is as it was before.
-    Raises ModelError for a checkpoint without that head, or one of which the fp32 file differs by over 1e-3 of what torch
-    gives.
+    Raises ModelError for a checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3
+    of what torch gives.
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
