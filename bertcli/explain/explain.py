@@ -6,7 +6,6 @@ task makes, the task says.
 Try: bertcli explain "a gripping film"
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,18 +73,26 @@ class Explainer:
         else:
             module, self.origin = dequantized(model, head, attn_implementation="eager"), f"{ONNX['int8']}, dequantised"
         self.module = module.float().to(self.device).eval().requires_grad_(False)
-        if "inputs_embeds" not in inspect.signature(self.module.forward).parameters:
-            raise ModelError(
-                f"{model.path}: a {type(self.module).__name__} takes no vectors, whose gradients explain it."
-            )
         self.baseline = _baseline(self.task.tokenizer, model)
         self.matrices: list[tuple[int, int]] = []
+        tensors = self._tensors(Window([self.baseline[1]] * SHORT))
+        self._require_vectors(model, tensors)
         if view.attention:
-            short = Window([self.baseline[1]] * SHORT)
-            layers = attention.layers(self.module, self._tensors(short))
+            layers = attention.layers(self.module, tensors)
             if fault := attention.fault(layers, SHORT):
                 raise ModelError(f"{model.path}: {fault}; leave out --attention and --html.")
             self.matrices = attention.chosen(layers, view)
+
+    def _require_vectors(self, model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Raise ModelError for a kind of model that takes ids only."""
+        rest = {name: tensor for name, tensor in tensors.items() if name != "input_ids"}
+        try:
+            with torch.no_grad():
+                self.module(inputs_embeds=self.module.get_input_embeddings()(tensors["input_ids"]), **rest)
+        except Exception as error:
+            raise ModelError(
+                f"{model.path}: a {type(self.module).__name__} takes ids only, no vectors whose gradients explain."
+            ) from error
 
     def explain(self, record: Record) -> dict[str, Any]:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""

@@ -68,9 +68,7 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
     try:
         draft_model = replace(model, path=draft)
         (draft / ONNX["fp32"]).parent.mkdir(parents=True)
-        _write(module, feeds, draft, directory)
-        rows = _compare(draft_model, module, head, feeds, ("fp32", "int8"))
-        (long,) = _compare(draft_model, module, head, [_long(feeds[0], min(longest, LONGEST))], ("fp32",))
+        rows, long = _made(draft_model, module, head, feeds, longest, directory)
         for row, what in ((rows[0], ""), (long, " for a long text")):
             if not row.relative <= TOLERANCE:  # NaN is not
                 raise ModelError(
@@ -86,12 +84,22 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
     return rows
 
 
-def _write(module: Any, feeds: Sequence[Batch], draft: Path, directory: Path) -> None:
-    """Write both files into the draft. Raises ModelError for a kind of model that ONNX or its tools cannot express."""
+def _made(
+    model: Model, module: Any, head: str, feeds: Sequence[Batch], longest: int, directory: Path
+) -> tuple[list[Row], Row]:
+    """Write both files into the draft of the model; how they compare, and the first for a long text.
+
+    Raises ModelError for a kind of model that ONNX or its tools cannot express.
+    """
+    ort.set_default_logger_severity(4)  # what fails is said once, in a sentence
+    torch._C._jit_set_onnx_log_enabled(False)  # else torch prints its graph
     try:
-        exact = take_first_early(_trace(module, feeds[0], draft))
-        save(exact, draft / ONNX["fp32"])
-        _write_optimized(quantize(exact, feeds, draft), draft, draft / ONNX["int8"])
+        exact = take_first_early(_trace(module, feeds[0], model.path))
+        save(exact, model.path / ONNX["fp32"])
+        _write_optimized(quantize(exact, feeds, model.path), model.path, model.path / ONNX["int8"])
+        del exact
+        rows = _compare(model, module, head, feeds, ("fp32", "int8"))
+        (long,) = _compare(model, module, head, [_long(feeds[0], min(longest, LONGEST))], ("fp32",))
     except (BertcliError, OSError, MemoryError):
         raise
     except Exception as error:  # of torch's exporter, of ONNX and of ONNX Runtime; any of them
@@ -100,6 +108,7 @@ def _write(module: Any, feeds: Sequence[Batch], draft: Path, directory: Path) ->
             f"{directory}: a {type(module).__name__} cannot be written as ONNX ({why}); predict takes the weights as "
             "they are (--backend pytorch)."
         ) from error
+    return rows, long
 
 
 def _move(draft: Path, file: Path) -> None:

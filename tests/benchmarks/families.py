@@ -7,6 +7,7 @@ a path in place of a family's name is a checkpoint of its own. Needs no network.
 """
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -234,7 +235,7 @@ class Matrix:
                 inputs.pop("token_type_ids", None)
             inputs = _accepted(module, inputs)
             with torch.inference_mode():
-                logits = module(**inputs).logits[0]
+                logits = copy.deepcopy(module)(**inputs).logits[0]  # Big Bird changes itself at a short text
             names = module.config.id2label
             values = logits.softmax(-1).tolist()
             scores[text] = [
