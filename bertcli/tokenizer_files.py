@@ -28,8 +28,8 @@ STATED = ("tokenizer_config.json", "special_tokens_map.json")  # where special t
 SPECIAL = ("mask", "pad", "unk")
 BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
-# What stands in the code of those families whose positions count from the padding id + 1, as fairseq's do.
-FROM_PADDING = "def create_position_ids_from_input_ids"
+FROM_PADDING = "def create_position_ids_from_input_ids"  # in the code of families whose positions begin there
+PADDING = re.compile(r"padding_idx = (\d+)")
 FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 PROBES = (  # what tokenizers treat in different ways: case, accents, spaces, ideographs, marks, digits, pairs
     "The Café is naïve.", "  two  spaces, a\ttab ", "東京タワー 你好", "12,345.67 % (x_y)", "don't re-use it's", "🙂",
@@ -64,28 +64,31 @@ def load(directory: Path, config: Mapping[str, Any]) -> Tokenizer:
 
 
 def positions(config: Mapping[str, Any]) -> int:
-    """How many tokens a model has positions for, special tokens included."""
+    """How many tokens a model has positions for, special tokens included.
+
+    RoBERTa and its kin number them from the padding id + 1, so that those up to it are wasted. Whether a family does,
+    is looked up in the text of transformers' code: to ask the module itself means to import torch, which takes seconds.
+    """
     count = int(config.get("max_position_embeddings") or 0)
     if count <= 0:
         return POSITIONS
     is_learnt = config.get("position_embedding_type", "absolute") == "absolute"  # ESM may rotate instead
-    if not is_learnt or not _counts_from_padding(str(config.get("model_type"))):
+    code = _code(str(config.get("model_type")))
+    if not is_learnt or FROM_PADDING not in code:
         return count
-    if "pad_token_id" in config:
-        return count - int(config["pad_token_id"] or 0) - 1
-    return count - int(pretrained.make_config(**config).pad_token_id or 0) - 1
+    if fixed := PADDING.search(code):  # MPNet does not ask its config
+        return count - int(fixed[1]) - 1
+    stated = config["pad_token_id"] if "pad_token_id" in config else pretrained.make_config(**config).pad_token_id
+    return count - int(stated or 0) - 1
 
 
-def _counts_from_padding(family: str) -> bool:
-    """Whether transformers' code of a family numbers the positions from the padding id + 1, so that it wastes some.
-
-    Looked up in the text of that code: to ask the module itself would mean to import torch, which takes seconds.
-    """
+def _code(family: str) -> str:
+    """The text of transformers' code for a family; "" where there is none."""
     package = find_spec("transformers")
     if package is None or package.origin is None or not re.fullmatch(r"[\w-]+", family):
-        return False
-    name = f"*/modeling_{family.replace('-', '_')}.py"
-    return any(FROM_PADDING in file.read_text("utf-8") for file in (Path(package.origin).parent / "models").glob(name))
+        return ""
+    files = (Path(package.origin).parent / "models").glob(f"*/modeling_{family.replace('-', '_')}.py")
+    return "".join(file.read_text("utf-8") for file in files)
 
 
 def _special(directory: Path) -> dict[str, str]:

@@ -112,7 +112,7 @@ def make(family: str, path: Path, head: str = "MaskedLM", **changes: Any) -> Pat
     if "block_sizes" in shape:
         shape["num_decoder_layers"] = 1
     ids = {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
-    extra = words.pad_token_id + 1 if family in PADDED else 0
+    extra = (1 if family == "mpnet" else words.pad_token_id) + 1 if family in PADDED else 0
     positions = {"max_position_embeddings": POSITIONS + extra} if "max_position_embeddings" in stated else {}
     if isinstance(stated.get("attention_window"), list):
         shape["attention_window"] = [8, 8]
