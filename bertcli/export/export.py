@@ -92,7 +92,7 @@ def _made(
     Raises ModelError for a kind of model that ONNX or its tools cannot express.
     """
     ort.set_default_logger_severity(4)  # what fails is said once, in a sentence
-    torch._C._jit_set_onnx_log_enabled(False)  # else torch prints its graph
+    torch._C._jit_onnx_log = lambda *_: None  # torch 2.13 prints the graph on stdout, whatever its switch says
     try:
         exact = take_first_early(_trace(module, feeds[0], model.path))
         save(exact, model.path / ONNX["fp32"])
