@@ -143,7 +143,7 @@ class Model:
     def sentence_folders(self) -> dict[str, Path]:
         """The folder of each of a sentence-transformers model's steps, by class; empty where modules.json is not there.
 
-        Raises ModelError for a class that is not sentence-transformers' own, and for a folder outside the directory.
+        Raises ModelError for a step that has no class, and for a folder outside the directory.
         """
         file = self.path / "modules.json"
         folders: dict[str, Path] = {}
@@ -152,11 +152,8 @@ class Model:
             raise ModelError(f"{file}: not a JSON list.")
         for module in modules:
             name = module.get("type") if isinstance(module, dict) else None
-            if not isinstance(name, str) or not name.startswith("sentence_transformers."):
-                raise ModelError(
-                    f"{file}: a step is of type {name!r}, which is not sentence-transformers' own; bertcli never "
-                    "runs a model's code."
-                )
+            if not isinstance(name, str):
+                raise ModelError(f"{file}: a step is of type {name!r}, which is no name of a class.")
             folders[name.rpartition(".")[2]] = safety.inside(self.path, module.get("path"), file.name)
         return folders
 
@@ -220,6 +217,7 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
     file = model.path / "config.json"
     draft = file.with_suffix(".tmp")
     try:
+        draft.unlink(missing_ok=True)  # it could be a link that leads elsewhere
         draft.write_text(json.dumps({**model.config, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:

@@ -70,11 +70,14 @@ def read_configs(directory: Path) -> dict[str, Any]:
     return configs
 
 
-def require_config(file: Path, config: Any) -> None:
-    """Raise ModelError for a config that names code of the model's own, or has values that it cannot have."""
+def require_config(file: Path, config: Any, name: str = "") -> None:
+    """Raise ModelError for a config that names code of the model's own, or has values that it cannot have.
+
+    name: of the file that it stands for, where its own is another.
+    """
     _require_no_code(file, config)
-    if file.name in KINDS:
-        _require_values(file, config, KINDS[file.name])
+    if kinds := KINDS.get(name or file.name):
+        _require_values(file, config, kinds)
 
 
 def read_json(file: Path) -> Any:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "words"},
-    "training": MODELS | {"training", "evaluation", "inference"},
+    "training": MODELS | {"training", "evaluation", "export", "inference"},
     "evaluation": MODELS | {"evaluation", "inference"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"export"},
@@ -44,7 +44,8 @@ ONLY_IN = {
     "ray": ("inference",),
     "torch": ("backends", "device", "pretrained", "tasks", "training", "pretraining", "export", "explain", "inference"),
     "transformers": ("pretrained", "pretraining"),
-    "sklearn": ("metrics",),
+    "sklearn": (),
+    "scipy": (),
     "rjieba": ("pretraining",),
     "jinja2": ("report",),
 }

@@ -6,9 +6,7 @@ Try: bertcli check train.jsonl --dev dev.jsonl
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,8 +15,7 @@ import numpy as np
 
 from bertcli import registry, tokenizer_files
 from bertcli.checking import repeats
-from bertcli.checking.findings import Findings
-from bertcli.checking.split import ENDLESS, NoTokenizer, Split, read
+from bertcli.checking.findings import ENDLESS, Findings, NoTokenizer, Split, read
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
@@ -35,22 +32,19 @@ FREQUENT = 20  # times as many records as a label that may be a typo of it
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was found. facts: task, problem, records, labels and lengths, for people and scripts."""
-
-    facts: dict[str, Any]
-    findings: Findings
-
-
 def guess_task(record: Record | None) -> str:
     """The task that a first record is made for."""
     tasks = (registry.load("tasks", name).Task for name in registry.names("tasks"))
     return next((task.name for task in tasks if record and task.fits(record)), DEFAULT)
 
 
-def check(settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None) -> Report:
-    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does."""
+def check(
+    settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None
+) -> tuple[dict[str, Any], Findings]:
+    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does.
+
+    Returns task, problem, records, labels and lengths, for people and scripts; and what is wrong.
+    """
     findings = Findings()
     tokens = tokenizer_files.load(model.path, model.config) if model else NoTokenizer()
     limit, tokens.max_length = tokens.max_length, ENDLESS
@@ -72,7 +66,7 @@ def check(settings: Settings, model: Model | None, train: Iterable[Record], dev:
         limit = min(limit, stated.get("max_length") or limit)
         facts["tokens"] = {s.name: _lengths(s, tokens, limit, findings) for s in splits if s.examples}
     repeats.check(splits, reader, findings)
-    return Report(facts, findings)
+    return facts, findings
 
 
 def _decide(
@@ -188,21 +182,18 @@ def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
     ranked = counts.most_common()
     usual: dict[str, str] = {}  # of the labels that differ in case, spaces and marks only, the most frequent
     for name, number in ranked:
-        least = FREQUENT * number
-        frequent = [other for other, _ in takewhile(lambda pair: pair[1] >= least, ranked)]  # noqa: B023
-        alike = [(_ratio(name, other), other) for other in frequent if not _numbers_differ(name, other)]
+        alike = []
+        for other, more in ranked:
+            if more < FREQUENT * number:
+                break
+            differing = (Counter(name) - Counter(other)) + (Counter(other) - Counter(name))
+            if any(character.isdigit() for character in differing):
+                continue  # class_1 and class_2 are no typos of each other
+            matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
+            if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio():
+                alike.append((matcher.ratio(), other))
         bare = "".join(character for character in name.casefold() if character.isalnum()) or name
         if (other := usual.setdefault(bare, name)) != name:
             yield name, other
         elif alike and max(alike)[0] >= ALIKE:
             yield name, max(alike)[1]
-
-
-def _numbers_differ(name: str, other: str) -> bool:
-    """class_1 and class_2 are no typos of each other."""
-    return any(character.isdigit() for character in (Counter(name) - Counter(other)) + (Counter(other) - Counter(name)))
-
-
-def _ratio(name: str, other: str) -> float:
-    matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
-    return matcher.ratio() if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio() else 0.0

@@ -14,6 +14,8 @@ import click
 from bertcli import __version__, registry
 from bertcli.errors import BertcliError, Exit
 
+OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
+
 
 class ReaderGone(Exception):
     """Nobody reads the results any more. Not an OSError, for which click would choose the exit code itself."""
@@ -98,6 +100,12 @@ def _report(error: Exception) -> int:
     if isinstance(error, BertcliError):
         _complain(str(error))
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
+        _complain(
+            f"this needs {error.name}, which the light installation leaves out: "
+            "pip install 'bertcli[torch]' adds what training, export, explain, GPUs and models without ONNX files need."
+        )
+        return Exit.USAGE
     if isinstance(error, OSError) and error.strerror:
         _complain(f"{error.filename or 'input or output'}: {error.strerror}.")
     elif isinstance(error, MemoryError):

@@ -63,8 +63,7 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    draft = directory / DRAFT
-    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+    draft = _empty_draft(directory)
     try:
         draft_model = replace(model, path=draft)
         (draft / ONNX["fp32"]).parent.mkdir(parents=True)
@@ -109,6 +108,15 @@ def _made(
             "they are (--backend pytorch)."
         ) from error
     return rows, long
+
+
+def _empty_draft(directory: Path) -> Path:
+    """The folder for drafts, without what a killed run left. Raises ModelError where a link leads out of the model."""
+    draft, folder = directory / DRAFT, directory / "onnx"
+    if draft.is_symlink() or not folder.resolve().is_relative_to(directory.resolve()):
+        raise ModelError(f"{directory}: {folder.name} or {DRAFT} is a link to elsewhere, where nothing is written.")
+    shutil.rmtree(draft, ignore_errors=True)
+    return draft
 
 
 def _move(draft: Path, file: Path) -> None:

@@ -88,7 +88,12 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
     if base:
         config = pretrained.open_config(base.path, is_decoder=is_decoder)
     elif path := settings.model_config:
-        config = _read_config(path)
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            require_config(Path(path), values, "config.json")
+            config = pretrained.make_config(**values)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UsageError(f"--model-config {path}: not a config.json that transformers reads ({error}).") from error
         config.is_decoder = is_decoder
     else:
         layers, width = SIZES[settings.size or SIZE]
@@ -99,15 +104,6 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
     config.vocab_size = max(config.vocab_size, count)
     config.pad_token_id = words.pad
     return config
-
-
-def _read_config(path: str) -> Any:
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        require_config(Path(path).with_name("config.json") if isinstance(values, dict) else Path(path), values)
-        return pretrained.make_config(**values)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"--model-config {path}: not a config.json that transformers reads ({error}).") from error
 
 
 def _continued(head: str, config: Any, base: Model, attention: str) -> tuple[Any, list[str]]:

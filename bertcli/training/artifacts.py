@@ -18,7 +18,7 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
 from bertcli.training import card
-from bertcli.training.settings import Settings
+from bertcli.training.settings import EMBEDDED, Settings
 
 PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
 SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
@@ -100,9 +100,9 @@ def hub_name(model: str | None) -> str | None:
     return model if model and not Path(model).exists() else None
 
 
-def name_of(model: str) -> str:
-    """A base model's name, without where it lay."""
-    return hub_name(model) or title_of(model)
+def name_of(model: str | None) -> str:
+    """A base model's name, without where it lay; None: the embedded one."""
+    return hub_name(model) or (title_of(model) if model else EMBEDDED)
 
 
 def write_settings(draft: Path, command: str, options: Mapping[str, object], provenance: Mapping[str, Any]) -> None:

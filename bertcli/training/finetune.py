@@ -61,7 +61,8 @@ def finetune(
     Interrupted after a checkpoint when `stop` returns a signal number.
     """
     base = resolve(settings.model)
-    base.require_weights()
+    if settings.model is not None:
+        base.require_weights()
     require_encoder(base.path, base.config)
     output = Path(settings.output)
     run.require_usable(output, resume, overwrite)

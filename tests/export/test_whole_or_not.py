@@ -19,7 +19,7 @@ from bertcli.export.export import export
 from bertcli.export.int8 import dequantized
 from bertcli.inference import session
 from bertcli.inference.settings import Request
-from bertcli.model import EXTERNAL, ONNX, fingerprint, read
+from bertcli.model import EXTERNAL, ONNX, fingerprint, read, update
 from bertcli.tasks.base import Options
 
 HEAD = "SequenceClassification"
@@ -111,6 +111,22 @@ def test_what_a_killed_run_left_is_gone_after_the_next(model: Path) -> None:
     (model / exporting.DRAFT / "onnx" / "model.onnx").write_bytes(b"half")
     export(model, HEAD, FEEDS)
     assert not (model / exporting.DRAFT).exists()
+
+
+@pytest.mark.parametrize("name", ["onnx", exporting.DRAFT])
+def test_nothing_is_written_through_a_link(model: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (model / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="link to elsewhere"):
+        export(model, HEAD, FEEDS)
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_config_is_not_changed_through_a_link(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("as it was")
+    (model / "config.tmp").symlink_to(tmp_path / "other")
+    update(read(model), {"calibration": {"temperature": 2.0}})
+    assert (tmp_path / "other").read_text() == "as it was" and read(model).config["calibration"]["temperature"] == 2
 
 
 def test_a_model_too_large_for_one_file_has_its_tensors_beside_it(

@@ -18,7 +18,8 @@ from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, UsageError
-from bertcli.model import read
+from bertcli.export.int8 import dequantized
+from bertcli.model import read, resolve
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.text_classification import Task, labels
 from bertcli.tasks.text_classification.training import Training
@@ -293,6 +294,24 @@ def test_bad_training_data_is_refused(fit: Fit, tmp_path: Path, train: list[Reco
     with pytest.raises(UsageError, match=message):
         fit(train)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "fill-mask"])
+def test_without_a_base_the_embedded_encoder_is_trained(task: str, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "text-classification": {}, "fill-mask": {"text": "a good [MASK]", "label": "film"},
+        "token-classification": {"tokens": ["good", "film"], "label": ["O", "B-WORK"]},
+    }[task]  # fmt: skip
+    train = [Record(record.index, record.fields | fields, record.line, "t") for record in sentiment(4)]
+    output = str(tmp_path / "out")
+    settings = Settings(model=None, output=output, task=task, epochs=1, precision="fp32", lr=1e-9)
+    events = list(finetune(settings, train, None, DEVICE))
+    assert "new weights: " in notes(events) and "encoder" not in notes(events)
+    weights = load_file(saved(events).path / "model.safetensors")
+    encoder = dequantized(resolve(None), "SequenceClassification").state_dict()
+    name = "bert.encoder.layer.3.output.dense.weight"
+    torch.testing.assert_close(weights[name], encoder[name], atol=1e-6, rtol=0)
+    assert "embedded model" in (saved(events).path / "README.md").read_text()
 
 
 def test_an_empty_dev_set_is_refused(fit: Fit) -> None:

@@ -82,8 +82,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     left out of the metrics, and make the exit code 3.
     """
     from bertcli.data.writers import open_writer
-    from bertcli.evaluation.compare import compare
-    from bertcli.evaluation.evaluate import check_gates, parse_gates, scores
+    from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, scores
     from bertcli.evaluation.results import listed
     from bertcli.inference.session import open_session
 
@@ -104,7 +103,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
             comparison = compare(session.task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
     if is_for_people(options.output_format):
-        from bertcli.cli.scorecard import render_evaluation
+        from bertcli.cli.tables import render_evaluation
 
         render_evaluation(stdout_console(), evaluation)
     else:
@@ -146,7 +145,7 @@ def _collect(session: "Session", records: Iterable["Record"], options: Evaluate,
 
 def _open_other(session: "Session", options: Evaluate, name: str) -> "Outcomes | Session":
     """What --compare names, before the run. Raises UsageError where it is of another task."""
-    from bertcli.evaluation.compare import read_outcomes
+    from bertcli.evaluation.evaluate import read_outcomes
     from bertcli.inference.session import open_session
 
     task = session.task.name

@@ -15,13 +15,14 @@ from bertcli.cli.training import Training
 from bertcli.errors import Exit, ModelError
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.options import Options
-from bertcli.training.settings import ClassWeights, Settings
+from bertcli.training.settings import EMBEDDED, ClassWeights, Settings
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
 EXAMPLES = """
+bertcli finetune --train train.tsv --dev dev.tsv -o DIR      # from the embedded encoder: no network
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
 bertcli finetune -t qa --train train.json --dev dev.json -m MODEL -o DIR
@@ -60,6 +61,12 @@ class Names(click.ParamType[tuple[str, ...]]):
 class Finetune(Training, shared.Reading, Settings):
     """The options of `bertcli finetune`."""
 
+    model: str | None = option(
+        None,
+        "Base model: a directory or a Hub name.  [default: the embedded encoder]",
+        "MODEL",
+        flags="-m",
+    )
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
     dev: tuple[str, ...] = option((), "Labelled records to score on; the best weights are kept. Repeatable.", "FILE")
     labels: tuple[str, ...] | None = option(
@@ -86,7 +93,7 @@ class Finetune(Training, shared.Reading, Settings):
     EXAMPLES,
 )
 def finetune(voice: Voice, options: Finetune) -> int:
-    """Train MODEL for a task on labelled records.
+    """Train MODEL, or without -m the embedded encoder, for a task on labelled records.
 
     Single labels, several labels or numbers (regression) of texts and pairs, entities, answers, masked words; the
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
@@ -128,7 +135,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
             voice.warn(f"trained, but without ONNX files: {error}")
     if options.report:
         facts = {
-            "base model": Path(options.model).name,
+            "base model": Path(options.model).name if options.model else EMBEDDED,
             "epochs": options.epochs,
             "lr": f"{options.lr:g}",
             "batch tokens": options.batch_tokens,
