@@ -124,12 +124,12 @@ def _require_short_texts(directory: Path, module: Any) -> None:
     """Raise ModelError for a model that cannot read a text of a few tokens as it is, without filling it up."""
     import torch
 
-    ids = torch.arange(TOKENS)[None] % module.config.vocab_size
-    ids = torch.where(ids == module.config.pad_token_id, (ids + 1) % module.config.vocab_size, ids).to(module.device)
     is_training = module.training
     try:
+        ids = torch.arange(TOKENS) % module.config.vocab_size
+        ids[ids == (-1 if module.config.pad_token_id is None else module.config.pad_token_id)] = 1
         with torch.no_grad():
-            module.eval()(input_ids=ids)
+            module.eval()(input_ids=ids[None].to(module.device))
     except Exception as error:
         raise ModelError(
             f"{directory}: a {type(module).__name__} of these settings cannot read a text by itself "

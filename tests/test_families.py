@@ -12,6 +12,7 @@ import transformers
 
 from bertcli import tokenizer_files
 from bertcli.backends import pytorch
+from bertcli.cli.main import run
 from bertcli.errors import ModelError
 from bertcli.model import read
 from bertcli.pretrained import require_encoder
@@ -82,3 +83,18 @@ def test_big_bird_reads_a_text_in_company_as_alone(tmp_path: Path) -> None:
     for ids in (short, long, short, long):
         hidden = module(input_ids=ids)[0]
     np.testing.assert_allclose(hidden.detach(), alone.detach(), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_exported_is_trained_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make("fnet", tmp_path / "base")
+    (tmp_path / "train.tsv").write_text("text\tlabel\na good film\tgood\na bad film\tbad\n")
+    words = "finetune -m DIR/base --train DIR/train.tsv -o DIR/model --epochs 1 --device cpu".replace(
+        "DIR", str(tmp_path)
+    )
+    assert run(words.split()) == 0
+    said = capsys.readouterr()
+    assert "trained, but without ONNX files" in said.err and "internal error" not in said.err
+    assert "graph(" not in said.out + said.err
+    assert not (tmp_path / "model" / "onnx").exists() and (tmp_path / "model" / "model.safetensors").exists()
+    assert run(["export", str(tmp_path / "model"), "--calibrate", str(tmp_path / "train.tsv")]) == 2
