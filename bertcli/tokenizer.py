@@ -7,6 +7,7 @@ Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
+LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 Long = Literal["window", "truncate", "error"]
@@ -92,7 +94,7 @@ class Tokenizer:
     def mask(self) -> tuple[str, int]:
         """The mask token and its id. Raises ModelError where there is none."""
         added = [token.content for token in self.backend.get_added_tokens_decoder().values()]
-        likely = [content for content in added if "mask" in content.lower()]
+        likely = list(filter(LIKE_MASK.search, added))
         token = self._first("mask", [*MASKS, *(likely if len(likely) == 1 else [])])
         if token is None:
             raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}), and names no other.")
