@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from bertcli import tokenizer
+from bertcli import tokenizer_files
 from bertcli.device import Device
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretraining.build import Reading, Recipe, prepare
@@ -69,7 +69,7 @@ def pretrain(
         opened = open_module(settings, base, vocabulary, device.type)
         yield from map(Note, opened.notes)
 
-        words = tokenizer.load(vocabulary, {})
+        words = tokenizer_files.load(vocabulary, base.config if base else {})
         recipe = Recipe(source, words.backend.to_str(), settings.words)
         corpus = yield from prepare(recipe, cache, device.threads, stop)
         yield from _describe(corpus)
@@ -92,7 +92,7 @@ def pretrain(
 
         def fill(draft: Path) -> None:
             """Put beside the weights what else a model directory holds."""
-            artifacts.write_tokenizer(vocabulary, draft, opened.positions)
+            tokenizer_files.save(words, vocabulary, draft, opened.positions)
             digest = _write_card(draft, settings, hardware, _counts(corpus) | source.identity, metrics)
             provenance = {"device": hardware, "corpus": recipe.identity, "card": digest}
             artifacts.write_settings(draft, "pretrain", settings.kept(), provenance)

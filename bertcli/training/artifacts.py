@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bertcli import __version__
+from bertcli import __version__, tokenizer_files
 from bertcli.model import Model
-from bertcli.pretrained import open_tokenizer
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
@@ -45,7 +44,7 @@ class Result:
 
     def write(self, draft: Path) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
-        write_tokenizer(self.base.path, draft, self.task.tokenizer.max_length)
+        tokenizer_files.save(self.task.tokenizer, self.base.path, draft, self.task.tokenizer.max_length)
         for file in self.task.model_files(self.base):
             (draft / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.base.path / file, draft / file)
@@ -119,14 +118,3 @@ def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, his
     """metrics.json: on dev, of the saved weights and of every evaluation."""
     numbers = {"dev": metrics, "step": step, "history": history}
     (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
-    """Copy a tokenizer in the form that transformers writes, vocab.txt too where there is one."""
-    tokenizer = open_tokenizer(source)
-    tokenizer.model_max_length = max_length
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(draft)
-    if (source / "vocab.txt").is_file():
-        shutil.copyfile(source / "vocab.txt", draft / "vocab.txt")

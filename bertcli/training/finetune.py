@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from bertcli import registry, tokenizer
+from bertcli import registry, tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -25,6 +25,7 @@ from bertcli.device import Device
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import intervals
 from bertcli.model import Model, read, resolve, update
+from bertcli.pretrained import require_encoder
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.examples import Examples, Faults
 from bertcli.tasks.labels import Decision, decide
@@ -62,6 +63,7 @@ def finetune(
     base = resolve(settings.model)
     if settings.model is not None:
         base.require_weights()
+    require_encoder(base.path, base.config)
     output = Path(settings.output)
     run.require_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)
@@ -133,7 +135,7 @@ class Data:
 def read_data(settings: Settings, base: Model, train: Iterable[Record], dev: Iterable[Record] | None) -> Data:
     """Read and encode all records. Raises UsageError with the faults of both splits, or for unknown dev labels."""
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
-    tokens = tokenizer.load(base.path, base.config)
+    tokens = tokenizer_files.load(base.path, base.config)
     if settings.max_length is not None:
         if settings.max_length > tokens.max_length:
             raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")

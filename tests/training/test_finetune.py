@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from bertcli import tokenizer
+from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, UsageError
@@ -147,7 +147,7 @@ def test_transformers_opens_the_result_with_the_same_logits(fit: Fit) -> None:
     logits = model(**inputs).logits
 
     config = read(done.path).config
-    windows = [f.windows[0].ids for f in tokenizer.load(done.path, config).encode(["a good film", "bad"])]  # type: ignore[union-attr]
+    windows = [f.windows[0].ids for f in tokenizer_files.load(done.path, config).encode(["a good film", "bad"])]  # type: ignore[union-attr]
     assert windows[0] == inputs["input_ids"][0].tolist()
     reopened, new = open_base(read(done.path), "SequenceClassification", {}, None)
     rows = [reopened.eval()(input_ids=torch.tensor([ids])).logits[0] for ids in windows]
@@ -216,7 +216,7 @@ def test_texts_that_are_cut_are_counted(fit: Fit) -> None:
 
 def test_a_shorter_length_belongs_to_the_model(fit: Fit) -> None:
     done = saved(fit(sentiment(), sentiment(8), epochs=1, max_length=6))
-    assert tokenizer.load(done.path, read(done.path).config).max_length == 6
+    assert tokenizer_files.load(done.path, read(done.path).config).max_length == 6
     with pytest.raises(UsageError, match=r"--max-length 99: the model takes at most 64 tokens"):
         fit(sentiment(), max_length=99, overwrite=True)
 

@@ -70,7 +70,7 @@ class Evaluate(shared.Files, shared.Reading, shared.Formatted, Reported, Options
 @command(
     """
     files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
-    language long input_format columns delimiter encoding output_format errors report compare fail_under
+    prompt language long input_format columns delimiter encoding output_format errors report compare fail_under
     backend device threads precision batch_tokens
     """,
     EXAMPLES,

@@ -74,5 +74,5 @@ def export_directory(
         raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
     windows, _ = distinct(enumerate(good))
     feeds = [collate([window for _, window in batch]) for batch in cut(windows, BATCH_TOKENS)]
-    for row in export(path, task.head, feeds):
+    for row in export(path, task.head, feeds, task.tokenizer.max_length):
         voice.line(str(row))

@@ -12,7 +12,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.cli.training import Training
-from bertcli.errors import Exit
+from bertcli.errors import Exit, ModelError
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.options import Options
 from bertcli.training.settings import EMBEDDED, ClassWeights, Settings
@@ -131,7 +131,10 @@ def finetune(voice: Voice, options: Finetune) -> int:
     as_in_predict = replace(options.options, null_threshold=None)
     if options.export:
         texts = islice(options.open(options.train), SAMPLES)
-        export_directory(voice, saved.path, texts, options.task, as_in_predict)
+        try:
+            export_directory(voice, saved.path, texts, options.task, as_in_predict)
+        except ModelError as error:
+            voice.warn(f"trained, but without ONNX files: {error}")
     if options.report:
         facts = {
             "base model": Path(options.model).name if options.model else EMBEDDED,

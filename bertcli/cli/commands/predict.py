@@ -72,7 +72,7 @@ class Predict(shared.Files, shared.Reading, Options, Request, Settings):
 @command(
     """
     files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
-    long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
+    prompt long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
     backend device threads precision batch_tokens engine address
     """,
     EXAMPLES,
