@@ -64,7 +64,7 @@ def cli(debug: bool) -> None:
       bertcli evaluate dev.tsv -m DIR
 
     Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
-    4 a --fail-under gate was not met, 130 and 143 interrupted.
+    4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
     """
 
 

@@ -165,6 +165,13 @@ class Show:
         else:
             self.voice.note(event.message)
 
+    def tell(self, message: str) -> None:
+        """Say something at once to a person who watches, above the board."""
+        if self.live:
+            self.live.console.print(message, highlight=False, markup=False)
+        else:
+            self.voice.tell(message)
+
     def step(self, step: "Step") -> None:
         """Move the board, or write a line when the last is a while ago."""
         epoch = f"epoch {step.epoch:.2f}"

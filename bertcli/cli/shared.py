@@ -13,7 +13,7 @@ import click
 
 from bertcli.cli.options import spelt
 from bertcli.cli.terminal import Voice
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import Interrupted, RecordError, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.base import Options
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bertcli.data.readers import Shard
     from bertcli.data.records import Record
     from bertcli.evaluation.results import Evaluation
+    from bertcli.inference.stream import Stop
     from bertcli.pretraining.source import Source
     from bertcli.report.page import Report
     from bertcli.training.run import Saved
@@ -153,6 +154,14 @@ class Reading:
         return checked(
             read(files, input_format=self.input_format, encoding=self.encoding, columns=self.names, shard=shard)
         )
+
+
+def until(stop: "Stop", records: Iterator["Record"]) -> Iterator["Record"]:
+    """The records; Interrupted once a signal came, for a reader that does not look for it by itself."""
+    for record in records:
+        if stop.signum is not None:
+            raise Interrupted(stop.signum)
+        yield record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ Knows no command. Notes are shown on a terminal or with -v, warnings unless -q. 
 shows something. Try: bertcli predict -v < texts.txt
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,6 +47,11 @@ class Voice:
         if not self.quiet:
             click.echo(f"bertcli: {message}", err=True)
 
+    def tell(self, message: str) -> None:
+        """Say something at once to a person who watches: in a signal handler, which may have interrupted `print`."""
+        if self.terminal:
+            os.write(sys.stderr.fileno(), f"\r{message}\n".encode())
+
     def rich(self) -> "Console":
         """A rich console on stderr."""
         from rich.console import Console
@@ -81,18 +87,27 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
-    """Within it `handle` takes these signals; after it whoever took them before."""
-    before = {signum: signal.signal(signum, handle) for signum in signums}
+    """Within it `handle` takes these signals; after it whoever took them before. `nohup` keeps SIGHUP ignored."""
+    before = {signum: signal.getsignal(signum) for signum in signums}
+    heeded = [signum for signum in signums if signum != signal.SIGHUP or before[signum] != signal.SIG_IGN]
+    for signum in heeded:
+        signal.signal(signum, handle)
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for signum in heeded:
+            signal.signal(signum, before[signum])
+
+
+STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @contextmanager
-def heed_signals() -> Iterator["Stop"]:
-    """Within it SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once."""
+def heed_signals(say: Callable[[str], None] = lambda message: None, what: str = "") -> Iterator["Stop"]:
+    """Within it SIGINT, SIGTERM and SIGHUP ask for an orderly stop; a second one ends the process at once.
+
+    what: a person is told by `say` that the first Ctrl-C brings it.
+    """
     from bertcli.inference.stream import Stop
 
     stop = Stop()
@@ -100,6 +115,8 @@ def heed_signals() -> Iterator["Stop"]:
     def handle(signum: int, frame: object) -> None:
         signal.signal(signum, signal.SIG_DFL)
         stop.request(signum)
+        if signum == signal.SIGINT:
+            say(f"{what}; Ctrl-C again: at once")
 
-    with handling(handle, signal.SIGINT, signal.SIGTERM):
+    with handling(handle, *STOPS):
         yield stop

@@ -61,6 +61,9 @@ def pretrain(
     precision, reason = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
+        if saved := run.finished(accelerator, output, "pretrain", settings.kept(), resume, overwrite):
+            yield saved
+            return
         threads = f"{device.threads} threads ({device.reason})"
         yield Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 

@@ -152,7 +152,7 @@ class Examples:
 
     def provenance(self) -> dict[str, Any]:
         """Where the records came from: name, count and, for a file, sha256."""
-        return {source: {"records": count, **_hash(source)} for source, count in self.sources.items()}
+        return {source: {"records": count, **file_hash(source)} for source, count in self.sources.items()}
 
 
 def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -168,7 +168,8 @@ def _target(task: BaseTask, record: Record, faults: Faults) -> Any:
         return faults.add(record, error)
 
 
-def _hash(source: str) -> dict[str, str]:
+def file_hash(source: str) -> dict[str, str]:
+    """Its sha256 by that name; nothing for stdin and what else is no file."""
     if not Path(source).is_file():
         return {}
     with Path(source).open("rb") as file:

@@ -66,6 +66,9 @@ def finetune(
     precision, reason = run.choose_precision(settings.precision, device)
     where = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
+        if saved := run.finished(accelerator, output, "finetune", settings.kept(), resume, overwrite):
+            yield saved
+            return
         yield Note(
             f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
         )

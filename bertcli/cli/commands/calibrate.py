@@ -61,7 +61,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     engine.require_writable(session.model, options.model, output)
     voice.note(session.reason)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
-    with heed_signals() as stop:
+    with heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         windows = stream(plain, session.backend, records, options, stop)
         predicted = collect(plain, chain.from_iterable(windows))
     fitted = engine.fit(plain, predicted, target)

@@ -95,7 +95,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
     other = _open_other(session, options, options.compare) if options.compare else None
     voice.note(session.reason)
-    with heed_signals() as stop:
+    with heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         predicted = _collect(session, records, options, stop)
         evaluation = scores(session.task, predicted, session.model.path.name)
         if other and options.compare:

@@ -11,7 +11,7 @@ from bertcli import device
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.errors import Exit
+from bertcli.errors import Exit, Interrupted
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.base import Options
 from bertcli.training.settings import ClassWeights, Settings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
+STOPPING = "stopping after this step, with a checkpoint for --resume"
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
@@ -98,13 +99,13 @@ def finetune(voice: Voice, options: Finetune) -> int:
 
     options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
-    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     saved: Saved | None = None
-    with heed_signals() as stop, Show(voice, processor) as show:
+    with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
+        train, dev = (shared.until(stop, options.open(files)) for files in (options.train, options.dev))
         for event in finetune(
             options,
             train,
-            dev,
+            dev if options.dev else None,
             processor,
             resume=options.resume,
             overwrite=options.overwrite,
@@ -115,6 +116,8 @@ def finetune(voice: Voice, options: Finetune) -> int:
                 saved = event
             else:
                 show.event(event)
+    if stop.signum:
+        raise Interrupted(stop.signum, f"after {options.output} was written; --resume makes what comes after it")
     if saved is None:  # in all processes of a distributed run but the first
         return Exit.OK
     voice.note(f"model: {saved.path} (weights of step {saved.step})")

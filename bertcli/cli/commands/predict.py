@@ -31,6 +31,7 @@ NEUTRAL = (  # options that change no result, or that the fingerprint names as w
 )  # fmt: skip
 PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
 MOST_PIECES = 1000
+STOPPING = "stopping with the results that are finished; --resume goes on with those of -o FILE"
 EXAMPLES = """
 echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
@@ -105,7 +106,7 @@ def predict(voice: Voice, options: Predict) -> int:
         force=options.force,
         first_index=_first_index(options, shard),
     )
-    with opened as writer, heed_signals() as stop:
+    with opened as writer, heed_signals(voice.tell, STOPPING) as stop:
         windows: Iterable[Iterable[Answer]]
         if options.engine == "ray":
             windows = _answers_of_ray(options, stop)

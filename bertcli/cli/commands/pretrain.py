@@ -10,6 +10,7 @@ import click
 
 from bertcli import device
 from bertcli.cli import shared
+from bertcli.cli.commands.finetune import STOPPING
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
@@ -96,7 +97,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     # The user's directory for such things, as the XDG Base Directory Specification names it.
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = Path(options.cache) if options.cache else caches / "bertcli"
-    with heed_signals() as stop, Show(voice, processor) as show:
+    with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in pretrain(
             options,
             options.source(),
