@@ -3,15 +3,17 @@
 Commands are found by file name and imported when named. Try: bertcli --help; bertcli predict --help
 """
 
+import io
 import os
 import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
 import click
 
 from bertcli import __version__, registry
+from bertcli.cli import process
+from bertcli.cli.terminal import say
 from bertcli.errors import BertcliError, Exit
 
 
@@ -70,6 +72,7 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    process.begin()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -82,7 +85,9 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"))
         return Exit.USAGE
     except ReaderGone:
         return _die_of_sigpipe()
@@ -108,8 +113,7 @@ def _report(error: Exception) -> int:
 
 
 def _complain(message: str) -> None:
-    with suppress(OSError):  # the exit code still says it where nobody reads stderr
-        click.echo(f"bertcli: {message}", err=True)
+    say(f"bertcli: {message}")
 
 
 def _die_of_sigpipe() -> int:

@@ -8,11 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from bertcli.data.terminal import visible
+from bertcli.errors import BertcliError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,25 +35,31 @@ class Voice:
         """Whether a person is watching stderr and has not asked for silence."""
         return not self.quiet and sys.stderr.isatty()
 
+    @property
+    def draws(self) -> bool:
+        """Whether that terminal can move its cursor, as a board needs."""
+        return self.terminal and not is_dumb()
+
     def note(self, message: str) -> None:
         """A choice made for the user, with its reason."""
         if self.verbose or self.terminal:
-            click.secho(message, err=True, dim=True)
+            say(message, dim=True)
 
     def line(self, message: str) -> None:
         """A line of a log: progress where no terminal shows a bar."""
         if not self.quiet:
-            click.echo(message, err=True)
+            say(message)
 
     def warn(self, message: str) -> None:
         """Something the user should know although the run goes on."""
         if not self.quiet:
-            click.echo(f"bertcli: {message}", err=True)
+            say(f"bertcli: {message}")
 
     def tell(self, message: str) -> None:
         """Say something at once to a person who watches: in a signal handler, which may have interrupted `print`."""
         if self.terminal:
-            os.write(sys.stderr.fileno(), f"\r{message}\n".encode())
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), f"\r{visible(message, lines=True)}\n".encode())
 
     def rich(self) -> "Console":
         """A rich console on stderr."""
@@ -59,9 +68,29 @@ class Voice:
         return Console(stderr=True, quiet=self.quiet)
 
 
+def say(message: str, dim: bool = False) -> None:
+    """Write a message to stderr: on a terminal without a character that it would obey, in a pipe as it is.
+
+    What nobody reads any more is no fault of a run: its results go elsewhere.
+    """
+    if sys.stderr.isatty():
+        message = visible(message, lines=True)
+        dim = dim and not is_dumb() and not os.environ.get("NO_COLOR")
+    with suppress(OSError):
+        click.secho(message, err=True, dim=dim or None)
+
+
+def is_dumb() -> bool:
+    """Whether the terminal obeys no escape sequences."""
+    return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
+
+
 def stdout_console() -> "Console":
     """A rich console for results on stdout, whose reader may go away: BrokenPipeError then, where rich exits with 1."""
     from rich.console import Console
+
+    if sys.stdout is None:
+        raise BertcliError("cannot write to stdout: it is closed")
 
     class Results(Console):
         def on_broken_pipe(self) -> None:
@@ -72,7 +101,7 @@ def stdout_console() -> "Console":
 
 def is_for_people(output_format: str | None) -> bool:
     """Whether --format, or a terminal on stdout where it does not say, asks for tables in place of JSON."""
-    return output_format == "rich" or (output_format is None and sys.stdout.isatty())
+    return output_format == "rich" or (output_format is None and sys.stdout is not None and sys.stdout.isatty())
 
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:

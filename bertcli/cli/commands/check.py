@@ -141,7 +141,7 @@ def _render_finding(console: "Console", finding: Mapping[str, Any]) -> None:
     from bertcli.data.terminal import visible
 
     title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
-    console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {finding['message']}"))
+    console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {visible(finding['message'])}"))
     for example in finding["places"][:SHOWN]:
         line = Text(visible(f"{example['place']}: {example['message']}", mask=True))
         console.print(Padding(line, (0, 0, 0, 2)))

@@ -1,0 +1,24 @@
+"""How a process of bertcli begins: its three streams are there, and its threads wait without spinning.
+
+Called once, before anything heavy is imported. Knows no command. Try: bertcli predict texts.txt 2>&-
+"""
+
+import os
+import sys
+
+
+def begin() -> None:
+    """Make the process one that nobody needs to be careful with.
+
+    A stream that the parent has closed would give its number to the next file that is opened, into which a C library
+    would then write its complaints.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: with PYTHONIOENCODING=ascii tables stay readable
