@@ -1,5 +1,6 @@
 """What the README and the help's examples say is true: outputs as printed, options that exist, files that are there."""
 
+import ast
 import json
 import os
 import re
@@ -140,12 +141,26 @@ def test_the_recipes_run_as_they_stand(start: str, tmp_path: Path, tiny_model: P
         assert done.returncode in (0, missed), f"{line}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_tree_names_what_is_there() -> None:
+def test_the_tree_says_of_each_room_what_stands_at_its_door() -> None:
     (tree,) = (block for block in blocks("") if block.startswith("bertcli/"))
-    for line in tree.splitlines()[1:]:
-        name = line.split()[0]
-        if re.fullmatch(r"[\w.]+/?", name) and not line.startswith("   ") and ("." in name or name.endswith("/")):
-            assert any((ROOT / folder / name).exists() for folder in ("bertcli", ".")), name
+    lines = re.sub(r"\n {12,}", " ", tree).splitlines()  # an entry may go on in a second line
+    entries = {name.strip(): text.strip() for name, text in (line.split(None, 1) for line in lines[1:])}
+    package = ROOT / "bertcli"
+    files = {file.name: file for file in package.glob("[!_]*.py")}
+    rooms = {f"{file.parent.name}/": file for file in package.glob("*/__init__.py")}
+    doors = {name: str(ast.get_docstring(ast.parse(file.read_text("utf-8")))) for name, file in (files | rooms).items()}
+    expected = {name: door.splitlines()[0].removesuffix(".") for name, door in doors.items()}
+    assert {name: text for name, text in entries.items() if name in expected} == expected
+    others = entries.keys() - expected.keys()
+    assert others == {"builtin/", "tests/", "completions/"}
+    assert all((ROOT / name).is_dir() or (package / name).is_dir() for name in others)
+
+
+def test_every_path_that_the_texts_name_is_there() -> None:
+    for text in (README, (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")):
+        for name in re.findall(r"`(\w+/(?:[\w/]+(?:\.(?:py|html|md)|/))?)`", text):
+            folders = (ROOT, ROOT / "bertcli", ROOT / "bertcli" / "tasks", ROOT / "tests")
+            assert name.startswith(("NAME", "texts/")) or any((folder / name).exists() for folder in folders), name
 
 
 def test_help_lists_each_command_with_what_it_does() -> None:

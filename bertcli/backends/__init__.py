@@ -1,1 +1,1 @@
-"""One file per inference engine; torch and onnxruntime are imported here (and in training) only."""
+"""What runs a model: a file for each inference engine."""

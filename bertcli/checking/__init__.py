@@ -1,1 +1,1 @@
-"""Linting of labelled data before it is trained on: what fine-tuning would refuse, and what would spoil its result."""
+"""Faults of labelled data, found before it is trained on."""

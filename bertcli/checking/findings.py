@@ -1,7 +1,7 @@
 """What can be wrong with data, by stable names, and where it is. Knows no task and no format."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bertcli.data.records import Record
@@ -55,7 +55,7 @@ MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
 class Place:
     """Where a fault is, as `file:line`, and what is wrong there."""
 
-    place: str
+    location: str
     message: str
 
 
@@ -86,7 +86,7 @@ class Findings:
                 "severity": meaning.severity,
                 "message": meaning.what,
                 "count": len(self.places[code]),
-                "places": [asdict(place) for place in self.places[code]],
+                "places": [{"place": fault.location, "message": fault.message} for fault in self.places[code]],
             }
             for code, meaning in MEANINGS.items()
             if code in self.places

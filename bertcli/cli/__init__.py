@@ -1,1 +1,1 @@
-"""The command line: one thin file per command. The only place that imports click."""
+"""The command line: a file for each command, with its options and its story, and what several share."""

@@ -5,6 +5,7 @@ Called once, before anything heavy is imported. Knows no command. Try: bertcli p
 
 import os
 import sys
+from pathlib import Path
 
 
 def begin() -> None:
@@ -19,6 +20,6 @@ def begin() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: with PYTHONIOENCODING=ascii tables stay readable

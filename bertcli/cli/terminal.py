@@ -77,7 +77,7 @@ def say(message: str, dim: bool = False) -> None:
         message = visible(message, lines=True)
         dim = dim and not is_dumb() and not os.environ.get("NO_COLOR")
     with suppress(OSError):
-        click.secho(message, err=True, dim=dim or None)
+        click.echo(click.style(message, dim=True) if dim else message, err=True)
 
 
 def is_dumb() -> bool:

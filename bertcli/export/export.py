@@ -6,6 +6,7 @@ Knows no task and no tokenizer: it gets the head's name and arrays to run. Try: 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
+from bertcli.data.sinks import sync, writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError
 from bertcli.export.graph import take_first_early
@@ -52,16 +54,24 @@ def export(directory: Path, head: str, feeds: Sequence[Batch]) -> list[Row]:
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    exact_file, int8_file = directory / ONNX["fp32"], directory / ONNX["int8"]
-    exact_file.parent.mkdir(parents=True, exist_ok=True)
-    draft = exact_file.with_suffix(".tmp")
-    exact = take_first_early(_trace(module, feeds[0], draft))
-    onnx.save(exact, draft)
-    draft.replace(exact_file)
-    _write_optimized(quantize(exact, feeds), int8_file)
+    exact = take_first_early(_trace(module, feeds[0]))
+    files = [directory / ONNX[precision] for precision in ("fp32", "int8")]
+    drafts = [file.with_suffix(".tmp") for file in files]
+    with writing(directory / "onnx"):
+        try:
+            files[0].parent.mkdir(parents=True, exist_ok=True)
+            onnx.save(exact, drafts[0])  # first: what follows changes the graph in place
+            _write_optimized(quantize(exact, feeds), drafts[1])
+            for draft, file in zip(drafts, files, strict=True):  # Both of this model, or none.
+                sync(draft)
+                draft.replace(file)
+        except Exception:
+            for draft in drafts:
+                draft.unlink(missing_ok=True)
+            raise
     rows = _compare(model, module, head, feeds)
     if rows[0].largest > TOLERANCE:
-        raise BertcliError(f"{exact_file} differs from torch by {rows[0].largest:.2g}; do not use it.")
+        raise BertcliError(f"{files[0]} differs from torch by {rows[0].largest:.2g}; do not use it.")
     return rows
 
 
@@ -81,8 +91,8 @@ class _ByPosition(torch.nn.Module):
         return tuple(output.values())
 
 
-def _trace(module: Any, feed: Batch, path: Path) -> onnx.ModelProto:
-    """Trace the model, with the batch and the sequence of any size, into one file, and read it."""
+def _trace(module: Any, feed: Batch) -> onnx.ModelProto:
+    """Trace the model, with the batch and the sequence of any size."""
     names = pytorch.inputs_of(module, feed)
     # No size is 1, and one position is masked: what is constant in the example is constant in the graph.
     example = tuple(torch.from_numpy(np.resize(feed[name], (2, 9))) for name in names)
@@ -97,11 +107,12 @@ def _trace(module: Any, feed: Batch, path: Path) -> onnx.ModelProto:
         axes[name] = {0: "batch"} | dict.fromkeys(lengths, "sequence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
+        file = BytesIO()
         torch.onnx.export(
-            traced, example, str(path), dynamo=False, opset_version=OPSET, input_names=names,
+            traced, example, file, dynamo=False, opset_version=OPSET, input_names=names,
             output_names=traced.outputs, dynamic_axes=axes,
-        )  # fmt: skip
-    return onnx.load(path)
+        )  # type: ignore[arg-type]  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
 
 
 def _write_optimized(model: onnx.ModelProto, path: Path) -> None:
@@ -109,13 +120,11 @@ def _write_optimized(model: onnx.ModelProto, path: Path) -> None:
 
     EXTENDED: the fusions that are the same on every CPU.
     """
-    draft = path.with_suffix(".tmp")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(draft)
+    options.optimized_model_filepath = str(path)
     ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    draft.replace(path)
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""A trained model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it."""
+"""A model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it."""

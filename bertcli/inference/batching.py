@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar
 from bertcli.arrays import Batch
 from bertcli.tokenizer import Features, Window
 
-BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 Slot = tuple[int, int]  # position of a record in its list, position of a window in the record
 Key = TypeVar("Key")  # what a window belongs to
 Row = tuple[Key, Window]

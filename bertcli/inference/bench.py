@@ -23,7 +23,8 @@ from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import result, stream
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Options
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import Options
 from bertcli.tokenizer import Features
 
 BUCKETS = (16, 32, 64, 128, 256, 512)  # tokens: the greatest length in each

@@ -19,7 +19,7 @@ from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.inference.session import open_session
 from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import Stop, result, stream
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, its results, or the error in their place
 Read = Callable[[int], Iterable[Record]]

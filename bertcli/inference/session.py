@@ -14,7 +14,8 @@ from bertcli.errors import ModelError
 from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
-from bertcli.tasks.base import BaseTask, Options
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import Options
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ Try: python -c "from bertcli.inference.settings import Request, Settings; print(
 from dataclasses import dataclass
 
 from bertcli.device import KINDS
-from bertcli.inference.batching import BATCH_TOKENS
 from bertcli.option import option
+
+BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 
 
 @dataclass(frozen=True)

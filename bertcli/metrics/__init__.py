@@ -1,1 +1,1 @@
-"""One file per family of metrics, on scikit-learn and SciPy."""
+"""Scores, a file for each family of them."""

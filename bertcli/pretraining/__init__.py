@@ -1,1 +1,1 @@
-"""Pre-training: from raw text over a vocabulary and a tokenised corpus to a checkpoint of an encoder."""
+"""Raw text in, an encoder out: vocabulary, tokenised corpus, masks and pairs, objectives."""

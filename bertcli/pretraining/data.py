@@ -93,14 +93,11 @@ class CorpusData:
         """The steps with each length. An epoch is counted in blocks of the first length."""
         settings = self.settings
         size = settings.batch_tokens * settings.accumulate
-        per_epoch = [
-            step_count(self._epoch(number, length, 0).lengths, size)
-            for number, (length, _) in enumerate(settings.lengths)
-        ]
+        lengths = [length for length, _ in settings.lengths]
+        per_epoch = [step_count(self._epoch(number, length, 0).lengths, size) for number, length in enumerate(lengths)]
         total = settings.steps or settings.epochs * per_epoch[0]
         ends = [round(total * share) for share in np.cumsum([share for _, share in settings.lengths])]
-        rows = zip(settings.lengths, [0, *ends[:-1]], ends, per_epoch, strict=True)
-        return [Phase(length, first, stop, steps) for (length, _), first, stop, steps in rows]
+        return [Phase(*row) for row in zip(lengths, [0, *ends[:-1]], ends, per_epoch, strict=True)]
 
     def schedule(self, phases: list[Phase], step: int) -> Iterator[list[Key]]:
         """The batches of each step after `step`, phase after phase and in each epoch after epoch."""

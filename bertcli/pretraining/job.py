@@ -21,7 +21,7 @@ from bertcli.pretraining.masking import IGNORED
 from bertcli.training import sampler
 from bertcli.training.loop import Batch, Metrics
 
-Tensors = dict[str, torch.Tensor]  # what a model takes, by name: (B, T) each
+Tensors = Mapping[str, torch.Tensor]  # what a model takes, by name: (B, T) each
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,7 @@ class PretrainJob:
             loss = loss + targets.weight * functional.cross_entropy(relations, targets.relation, reduction="sum")
         return loss * (1.0 if batch.examples else 0.0)
 
-    def _logits(
-        self, model: Any, inputs: Mapping[str, torch.Tensor], targets: Targets
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logits(self, model: Any, inputs: Tensors, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
         """(M, V) of the guesses, (B, 2) of the pairs or nothing."""
         self.narrow.positions = targets.positions
         output = model(**inputs)
@@ -103,8 +101,7 @@ class PretrainJob:
             return None
         settings = self.data.settings
         rows = sampler.generator(0, 1).permutation(len(table.lengths))
-        enough = int(np.searchsorted(np.cumsum(table.lengths[rows]), settings.dev_tokens, side="right"))
-        rows = rows[: max(1, enough)]
+        rows = rows[: max(1, np.searchsorted(np.cumsum(table.lengths[rows]), settings.dev_tokens, side="right"))]
         batches = sampler.in_length_order(table.lengths[rows], settings.batch_tokens)
         model.eval()
         sums = torch.zeros(6, dtype=torch.float64, device=self.accelerator.device)

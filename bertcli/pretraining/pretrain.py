@@ -136,7 +136,6 @@ def _trainer(
     total = phases[-1].stop
     speed = peak(torch.cuda.get_device_name()) if accelerator.device.type == "cuda" else None
     optimizer = optim.adamw(module, settings.lr, settings.weight_decay)
-    model, optimizer = run.prepare(accelerator, module, optimizer)
     plan = Plan(
         total=total,
         steps_per_epoch=phases[0].steps_per_epoch,
@@ -150,7 +149,7 @@ def _trainer(
         identity=identity,
         peak=speed and speed * accelerator.num_processes,
     )
-    return Trainer(accelerator, model, optimizer, None, plan)
+    return Trainer(accelerator, *run.prepare(accelerator, module, optimizer), None, plan)
 
 
 FILL_MASK = '    echo "The sky is [MASK]." | bertcli predict -t fill-mask -m .\n'

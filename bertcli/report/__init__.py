@@ -1,1 +1,1 @@
-"""HTML pages, each one file that holds everything: of an evaluation or a training run, and of explanations."""
+"""HTML pages, each one file that holds everything: of evaluations, trainings and explanations."""

@@ -88,7 +88,7 @@ def pieces(example: Example) -> list[Piece]:
 def where(example: Example) -> str:
     """`file:line`, without the directories of the machine that made the page."""
     source = example.record.source
-    return example.place.replace(source, Path(source).name) if source else example.place
+    return example.location.replace(source, Path(source).name) if source else example.location
 
 
 def readable(value: Any) -> str:

@@ -1,3 +1,3 @@
-"""What bertcli can learn and answer: a folder for each task, and beside them what all tasks share. Never a backend."""
+"""What bertcli can learn and answer: a folder for each task, which owns all of it, and what all tasks share."""
 
 DEFAULT = "text-classification"  # where neither user nor data nor model says which

@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Options
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import Options
 
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 Doubt = tuple[str, str]  # the code of checking/findings.py, and what is doubtful in one record

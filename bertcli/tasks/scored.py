@@ -40,7 +40,7 @@ class Example:
     predicted_marks: tuple[Mark, ...] = ()
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line`."""
         return self.record.location
 

@@ -1,6 +1,6 @@
 """Files that are there whole or not at all: written to a temporary directory, fsynced, renamed.
 
-A checkpoint is a directory `best-STEP` or `last-STEP`; the older one of its kind goes only after the newer is there,
+A checkpoint is a directory `best-STEP` or `last-STEP`; the older one of its prefix goes only after the newer is there,
 so a crash at any moment leaves at least one that can be read. A checkpoint of the same step is set aside as
 `last-STEP.old` before the new one takes its name. A finished model is `ready-STEP` until its last file is in place.
 Try: bertcli finetune … -o DIR, kill -9 at any moment, and the same again with --resume
@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from bertcli.data.sinks import usual_modes
 from bertcli.errors import BertcliError
 
 STATE, OLD = "state.pt", ".old"
 Fill = Callable[[Path], None]
 
 
-def save(folder: Path, kind: str, step: int, fill: Fill) -> Path:
-    """Write the checkpoint `kind-step` by `fill(directory)`, then drop the older ones of that kind."""
-    target = folder / f"{kind}-{step}"
+def save(folder: Path, prefix: str, step: int, fill: Fill) -> Path:
+    """Write the checkpoint `prefix-step` by `fill(directory)`, then drop the older ones of that prefix."""
+    target = folder / f"{prefix}-{step}"
     _write(target, fill)
-    for path in _all(folder, kind):
+    for path in _all(folder, prefix):
         if path != target:
             shutil.rmtree(path)
     return target
@@ -37,8 +38,10 @@ def _write(target: Path, fill: Fill) -> None:
     try:
         draft.mkdir(parents=True)
         fill(draft)
+        usual_modes(draft)
         sync(draft)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors raise their own on a full disk
+        shutil.rmtree(draft, ignore_errors=True)
         reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
         raise BertcliError(f"{target}: cannot be written ({reason}); make room and go on with --resume.") from error
     if target.exists():  # The same step again, from a resumed run; one of the two is whole at any moment.
@@ -48,13 +51,15 @@ def _write(target: Path, fill: Fill) -> None:
     _fsync(target.parent)
 
 
-def latest(folder: Path, kind: str) -> Path | None:
-    """The newest checkpoint of that kind."""
-    return max(_all(folder, kind), key=lambda path: (step_of(path), path.suffix != OLD), default=None)
+def latest(folder: Path, prefix: str) -> Path | None:
+    """The newest checkpoint of that prefix."""
+    return max(_all(folder, prefix), key=lambda path: (step_of(path), path.suffix != OLD), default=None)
 
 
-def _all(folder: Path, kind: str) -> list[Path]:
-    return [path for path in folder.glob(f"{kind}-*") if path.name.removeprefix(f"{kind}-").removesuffix(OLD).isdigit()]
+def _all(folder: Path, prefix: str) -> list[Path]:
+    return [
+        path for path in folder.glob(f"{prefix}-*") if path.name.removeprefix(f"{prefix}-").removesuffix(OLD).isdigit()
+    ]
 
 
 def _aside(target: Path) -> Path:

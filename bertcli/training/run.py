@@ -21,9 +21,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
-from bertcli.data.sinks import replace_file
+from bertcli.data.sinks import replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
-from bertcli.errors import BertcliError, UsageError
+from bertcli.errors import UsageError
 from bertcli.tasks.examples import file_hash
 from bertcli.training import card, checkpoint
 from bertcli.training.artifacts import METRICS, plain
@@ -32,6 +32,7 @@ from bertcli.training.loop import Eval, Step, Trainer, require_same
 CHECKPOINTS, LOG, GONE = "checkpoints", "log.jsonl", "checkpoints.old"
 RESTS = {CHECKPOINTS, LOG, f"{LOG}.part", GONE, "tensorboard"}  # what a run has before its first checkpoint
 NEUTRAL = ("device", "threads", "export")  # options that may change when a finished run is looked at again
+ROOM = "make room and go on with --resume"
 NO_RUN = "holds no run that --resume could go on with; --overwrite replaces what is there."
 Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")
@@ -122,7 +123,7 @@ def _finished(output: Path, command: str, options: Mapping[str, object], overwri
             raise
         raise UsageError(f"{output} {NO_RUN}") from error
     if ready:
-        with _writing(output):
+        with writing(output, ROOM):
             _move(ready, output)
     shutil.rmtree(output / GONE, ignore_errors=True)
     numbers = json.loads((output / METRICS).read_text(encoding="utf-8"))
@@ -223,14 +224,14 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
         return
     accelerator.init_trackers("tensorboard")
     path = output / LOG
-    with _writing(path):
+    with writing(path, ROOM):
         replace_file(path, b"".join(_events(path, step)))
         file = path.open("ab", buffering=0)
     with file:
 
         def log(event: Step | Eval) -> None:
             line = json.dumps(_loggable(event), ensure_ascii=False).encode() + b"\n"
-            with _writing(path):
+            with writing(path, ROOM):
                 if file.write(line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if isinstance(event, Eval):
@@ -238,16 +239,6 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
             accelerator.log(_scalars(event), step=event.step)
 
         yield log
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Within it a full disk is a sentence that names what could not be written."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise BertcliError(f"cannot write to {path}: {reason}; make room and go on with --resume.") from error
 
 
 def _events(path: Path, step: int) -> Iterator[bytes]:
@@ -264,7 +255,7 @@ def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> Non
     """Add what `fill` writes to the best weights, and move all of it to the output; the run is over then."""
     best, step = best_step(trainer)
     if trainer.accelerator.is_main_process:
-        with _writing(output):
+        with writing(output, ROOM):
             fill(best)
             if card.is_edited(output):
                 (best / card.CARD).replace(best / card.NEW)

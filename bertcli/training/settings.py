@@ -12,8 +12,7 @@ from bertcli.errors import UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks import DEFAULT
-from bertcli.tasks.base import Options, Scheme
-from bertcli.tokenizer import Long
+from bertcli.tasks.options import Long, Options, Scheme
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
 Problem = Literal["auto", "single", "multi", "regression"]

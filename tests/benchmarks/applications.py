@@ -29,7 +29,7 @@ from bertcli.data.readers import read
 from bertcli.inference.session import Request, open_session
 from bertcli.inference.stream import result, stream
 from bertcli.metrics.entities import score, spans, tags
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 
 def speed(directory: str, file: str) -> dict[str, Any]:

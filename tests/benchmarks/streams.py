@@ -15,7 +15,8 @@ from typing import Any
 import onnxruntime as ort
 
 from bertcli import tokenizer
-from bertcli.inference.batching import BATCH_TOKENS, collate, cut
+from bertcli.inference.batching import collate, cut
+from bertcli.inference.settings import BATCH_TOKENS
 from bertcli.model import resolve
 
 

@@ -13,7 +13,7 @@ from bertcli.data.readers import read
 from bertcli.evaluation.evaluate import evaluate
 from bertcli.inference.session import Request, open_session
 from bertcli.inference.stream import stream
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 from tests.cli.conftest import Run
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

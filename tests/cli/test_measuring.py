@@ -74,7 +74,7 @@ def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task
     from bertcli.inference import bench
     from bertcli.inference.session import Request
     from bertcli.inference.stream import Settings
-    from bertcli.tasks.base import Options
+    from bertcli.tasks.options import Options
 
     monkeypatch.setattr(bench, "TOKENS", 400)
     monkeypatch.setattr(bench, "RUNS", 1)

@@ -11,7 +11,8 @@ from bertcli.errors import Exit, GateError, UsageError
 from bertcli.evaluation.evaluate import check_gates, evaluate, parse_gates
 from bertcli.evaluation.results import listed
 from bertcli.metrics import classification
-from bertcli.tasks.base import BaseTask, Options
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import Task
 
 SENTIMENT = {"id2label": {"0": "negative", "1": "positive"}}

@@ -12,7 +12,7 @@ from bertcli.evaluation.results import LengthBucket
 from bertcli.metrics import bootstrap
 from bertcli.metrics.bootstrap import weighted_means as means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering.spans import Span
 from bertcli.tasks.scored import Mark
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, outcomes, task_for

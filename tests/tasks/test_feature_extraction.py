@@ -11,8 +11,8 @@ from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError
 from bertcli.model import Model, read
-from bertcli.tasks.base import Options
 from bertcli.tasks.feature_extraction import Task
+from bertcli.tasks.options import Options
 from bertcli.tokenizer import Features
 
 CONFIG = {"max_position_embeddings": 64}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering import NO_ANSWER, Task
 from bertcli.tasks.question_answering.spans import LONGEST
 from bertcli.tokenizer import Features

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.tasks.base import IGNORED, Options
+from bertcli.tasks.base import IGNORED
+from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Mark
 from bertcli.tasks.token_classification import Gold, Task
 from bertcli.tokenizer import Features

@@ -8,7 +8,7 @@ from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit
 from bertcli.inference.settings import Request, Settings
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 MOST = 10_000  # records that are taken of the input
 EXAMPLES = """

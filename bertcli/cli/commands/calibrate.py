@@ -10,7 +10,7 @@ from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json,
 from bertcli.errors import Exit
 from bertcli.inference.settings import Request, Settings
 from bertcli.option import option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 EXAMPLES = """
 bertcli calibrate dev.jsonl -m DIR

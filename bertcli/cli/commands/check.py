@@ -13,7 +13,7 @@ from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_consol
 from bertcli.errors import Exit, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import like, option
-from bertcli.tasks.base import Options, Scheme
+from bertcli.tasks.options import Options, Scheme
 from bertcli.training.settings import Problem, Settings
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import click
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
+from bertcli.cli.training import Reported
 from bertcli.errors import Exit, UsageError
 from bertcli.inference.settings import Request, Settings
 from bertcli.option import option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
@@ -46,7 +47,7 @@ class Number(click.ParamType[Any]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(shared.Files, shared.Reading, shared.Formatted, shared.Reported, Options, Request, Settings):
+class Evaluate(shared.Files, shared.Reading, shared.Formatted, Reported, Options, Request, Settings):
     """The options of `bertcli evaluate`."""
 
     null_threshold: float | Literal["auto"] | None = option(

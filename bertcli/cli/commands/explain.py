@@ -13,7 +13,7 @@ from bertcli.cli.terminal import Voice, handling, is_for_people, stdout_console
 from bertcli.errors import Exit, Interrupted, RecordError, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record

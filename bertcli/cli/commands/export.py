@@ -13,9 +13,9 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice
 from bertcli.errors import Exit, UsageError
-from bertcli.inference.settings import Request
+from bertcli.inference.settings import BATCH_TOKENS, Request
 from bertcli.option import REQUIRED, like, option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
@@ -61,7 +61,7 @@ def export_directory(
     task_name: None for the one whose head the model has.
     """
     from bertcli.export.export import export
-    from bertcli.inference.batching import BATCH_TOKENS, collate, cut, distinct
+    from bertcli.inference.batching import collate, cut, distinct
     from bertcli.inference.session import open_task, task_of
     from bertcli.model import read
     from bertcli.tokenizer import Features

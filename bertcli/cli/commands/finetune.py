@@ -11,16 +11,17 @@ from bertcli import device
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.training import STOPPING, Training, until
 from bertcli.errors import Exit, Interrupted
+from bertcli.model import ONNX
 from bertcli.option import REQUIRED, option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 from bertcli.training.settings import ClassWeights, Settings
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
-STOPPING = "stopping after this step, with a checkpoint for --resume"
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
@@ -57,7 +58,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(shared.Training, shared.Reading, Settings):
+class Finetune(Training, shared.Reading, Settings):
     """The options of `bertcli finetune`."""
 
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
@@ -101,11 +102,12 @@ def finetune(voice: Voice, options: Finetune) -> int:
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
     with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
-        train, dev = (shared.until(stop, options.open(files)) for files in (options.train, options.dev))
+        train = until(stop, options.open(options.train))
+        dev = until(stop, options.open(options.dev)) if options.dev else None
         for event in finetune(
             options,
             train,
-            dev if options.dev else None,
+            dev,
             processor,
             resume=options.resume,
             overwrite=options.overwrite,
@@ -122,7 +124,8 @@ def finetune(voice: Voice, options: Finetune) -> int:
         return Exit.OK
     voice.note(f"model: {saved.path} (weights of step {saved.step})")
     as_in_predict = replace(options.options, null_threshold=None)
-    if options.export:
+    has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
+    if options.export and not has_both:
         texts = islice(options.open(options.train), SAMPLES)
         export_directory(voice, saved.path, texts, options.task, as_in_predict)
     if options.report:

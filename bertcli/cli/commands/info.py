@@ -29,7 +29,7 @@ def info(voice: Voice, options: Info) -> int:
     """
     from bertcli.inference.info import BOUND, check, describe
     from bertcli.inference.session import open_session
-    from bertcli.tasks.base import Options
+    from bertcli.tasks.options import Options
 
     session = open_session(options, Options())
     checked = check(session, options)

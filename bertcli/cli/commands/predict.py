@@ -15,7 +15,7 @@ from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.inference.settings import Request, Settings
 from bertcli.option import option
-from bertcli.tasks.base import Options
+from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.readers import Shard

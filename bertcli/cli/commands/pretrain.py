@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from bertcli import device
-from bertcli.cli import shared
-from bertcli.cli.commands.finetune import STOPPING
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.training import STOPPING, RawText, Training
 from bertcli.errors import Exit
 from bertcli.option import option
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
@@ -47,7 +46,7 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(shared.Training, shared.RawText, PretrainSettings):
+class Pretrain(Training, RawText, PretrainSettings):
     """The options of `bertcli pretrain`."""
 
     size: str | None = option(

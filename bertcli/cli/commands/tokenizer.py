@@ -8,6 +8,7 @@ import click
 from bertcli.cli import shared
 from bertcli.cli.options import HELP, command
 from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.training import RawText
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, like, option
 from bertcli.pretraining.settings import PretrainSettings
@@ -20,7 +21,7 @@ bertcli tokenizer train news.jsonl.gz --text-field body --cased --vocab-size 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(shared.RawText):
+class Train(RawText):
     """The options of `bertcli tokenizer train`."""
 
     vocab_size: int = option(REQUIRED, "Pieces in the vocabulary.", "N", least=1)

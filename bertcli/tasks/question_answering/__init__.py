@@ -14,8 +14,9 @@ import numpy as np
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.base import BaseTask, Encoded, Outputs, offset, text_of
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering import spans as answer_spans
 from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank, whole
 from bertcli.tasks.scored import Example, Mark

@@ -12,8 +12,9 @@ from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Options, Outputs
+from bertcli.tasks.base import BaseTask, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings, labels_of, temperature_of
+from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
 from bertcli.tasks.text_classification import labels as text_labels
 from bertcli.tasks.text_classification.labels import ids_by_name, label_name, label_names, problem_of

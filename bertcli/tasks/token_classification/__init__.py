@@ -19,8 +19,9 @@ from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
-from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Options, Outputs, offset, text_of
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Outputs, offset, text_of
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings, labels_of, temperature_of
+from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold, log_softmax, viterbi

@@ -1,0 +1,54 @@
+"""What the user may set of a task. Imports nothing that `--help` would have to wait for, and knows no task.
+
+Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2))"
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bertcli.option import option
+
+Long = Literal["window", "truncate", "error"]  # as the tokenizer has it
+Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
+OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
+Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may set of a task, for all tasks together; each reads what it needs.
+
+    tags: show each word's tag beside the entities. normalize, null_threshold: None is what the model says; the latter
+    is what an answer must score more than none, and auto what is best on the labelled data.
+    """
+
+    text_field: str = option("text", "Field or column with the text; a.b goes inside.", "NAME")
+    pair_field: str | None = option(None, "Field with the second text of a pair.", "NAME")
+    label_field: str = option("label", "Field with the label or labels.", "NAME")
+    label_separator: str = option(",", "Between several labels in one CSV or TSV cell.", "TEXT")
+    long: Long = option(
+        "window", "Texts over the model's length: overlapping windows, a cut that is reported, or an error record."
+    )
+    top_k: int | None = option(None, "Also list the K best labels with their scores.", "K", least=1)
+    all_scores: bool = option(False, "Also give every label's score.")
+    threshold: float | None = option(
+        None, "Least score for a label to be given.  [default: 0.5 for multi-label]", least=0, most=1
+    )
+    scheme: Scheme = option(
+        "auto", "How the data's entity tags are written; auto reads all of these, the others refuse what differs."
+    )
+    offset_unit: OffsetUnit = option("codepoint", "In what start and end of an entity count.")
+    tags: bool = False
+    normalize: bool | None = option(
+        None,
+        "Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",
+        flags="--normalize/--no-normalize",
+    )
+    mask: str | None = option(None, "Accept this for the model's own mask token.", "TOKEN")
+    question: str | None = option(None, "Ask this of every record; its text is the context.", "TEXT")
+    null_threshold: float | Literal["auto"] | None = option(
+        None,
+        "Log-odds under which a question has no answer.  [default: the model's, if it has one]",
+        "NUMBER",
+    )
+    language: Language = option("auto", "Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.")
