@@ -171,19 +171,18 @@ def write_file(path: str, data: bytes) -> None:
 def writing(path: object, hint: str = "") -> Iterator[None]:
     """Within it what a full disk raises becomes a BertcliError that names `path`. hint: what to do next.
 
-    Libraries raise classes of their own there: tokenizers and safetensors Exception with the system's sentence in it,
-    torch RuntimeError with its writer's name.
+    Libraries raise classes of their own there: shutil, tokenizers and safetensors with the system's sentence in it, torch
+    RuntimeError with its writer's name.
     """
     try:
         yield
     except Exception as error:
+        full = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)]
+        reason = next((sentence for sentence in full if sentence in str(error)), "")
         if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-        else:
-            full = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)]
-            reason = next((sentence for sentence in full if sentence in str(error)), "")
-            if "PytorchStreamWriter" in str(error):
-                reason = "is the disk full?"
+            reason = error.strerror or reason or str(error)
+        elif "PytorchStreamWriter" in str(error):
+            reason = "is the disk full?"
         if not reason or isinstance(error, BertcliError | BrokenPipeError):
             raise
         raise BertcliError(f"cannot write to {path}: {reason}{'; ' if hint else ''}{hint}") from error
