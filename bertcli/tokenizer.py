@@ -8,11 +8,11 @@ Try: python -c "from pathlib import Path; from bertcli.tokenizer import load; pr
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bertcli.errors import ModelError, RecordError
 
@@ -25,6 +25,7 @@ Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
+Item = TypeVar("Item")
 Long = Literal["window", "truncate", "error"]
 
 
@@ -205,6 +206,24 @@ class Tokenizer:
             places = [offset if side == 1 else (-1, -1) for side, offset in sides]
             windows.append(Window(whole.ids, whole.type_ids, None, places, whole if self.traced else None))
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
+
+
+def encode_each(encode: Callable[[list[Item]], Sequence[Features | RecordError]], items: list[Item]) -> list[
+    Features | RecordError
+]:
+    """`encode(items)`; an item on which the library panics, which no `except Exception` catches, gives a RecordError.
+
+    A pattern in tokenizer.json that goes back over the text without end does so (Onig: retry-limit-in-match over).
+    """
+    try:
+        return list(encode(items))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        if len(items) == 1:
+            return [RecordError(f"the tokenizer fails on this record ({error})")]
+        half = len(items) // 2
+        return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 
 
 def _shares(encodings: "list[tokenizers.Encoding]", size: int) -> list[int]:

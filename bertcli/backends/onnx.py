@@ -75,6 +75,6 @@ def _version(file: Path) -> tuple[int, int, int]:
 def _open(file: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

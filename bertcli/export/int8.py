@@ -55,7 +55,7 @@ def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str])
     observed.CopyFrom(model)
     observed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     session = ort.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     inputs = {node.name for node in session.get_inputs()}
     ranges: Ranges = {name: (np.float32(0), np.float32(0)) for name in names}

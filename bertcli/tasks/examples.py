@@ -16,7 +16,7 @@ from bertcli.arrays import Array, Flags, Indices
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Features, Window
+from bertcli.tokenizer import Features, Window, encode_each
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
@@ -61,7 +61,7 @@ class Examples:
         self.truncated = 0
         self.sources: dict[str, int] = {}
         for chunk in _chunks(records):
-            for record, encoded in zip(chunk, task.encode(chunk), strict=True):
+            for record, encoded in zip(chunk, encode_each(task.encode, chunk), strict=True):
                 self._add(record, encoded, task, faults)
         self.ids = np.asarray(self._ids, np.int32)
         self.type_ids = np.asarray(self._types, np.int8) if self._types else None
