@@ -208,9 +208,9 @@ class Tokenizer:
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 
-def encode_each(encode: Callable[[list[Item]], Sequence[Features | RecordError]], items: list[Item]) -> list[
-    Features | RecordError
-]:
+def encode_each(
+    encode: Callable[[list[Item]], Sequence[Features | RecordError]], items: list[Item]
+) -> list[Features | RecordError]:
     """`encode(items)`; an item on which the library panics, which no `except Exception` catches, gives a RecordError.
 
     A pattern in tokenizer.json that goes back over the text without end does so (Onig: retry-limit-in-match over).

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -15,6 +16,11 @@ from bertcli import __version__, registry
 from bertcli.cli import process
 from bertcli.cli.terminal import say
 from bertcli.errors import BertcliError, Exit
+
+HINTS = {  # for what people type in place of a command
+    "help": "'bertcli --help' lists the commands, 'bertcli COMMAND --help' the options of one.",
+    "train": "'bertcli finetune' trains on labelled data, 'bertcli pretrain' on raw text.",
+}
 
 
 class ReaderGone(Exception):
@@ -28,8 +34,19 @@ class Commands(click.Group):
         """The file names, which need no import."""
         return registry.names("cli/commands")
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named. Raises UsageError with the next step for a name that is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = get_close_matches(args[0].lower(), self.list_commands(ctx), n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else "'bertcli --help' lists the commands."
+            raise click.UsageError(f"{error.message} {HINTS.get(args[0].lower(), hint)}", error.ctx) from None
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None for an unknown name, which click turns into its "did you mean"."""
+        """Import one command; None for an unknown name."""
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = getattr(registry.load("cli/commands", cmd_name), cmd_name.replace("-", "_"))

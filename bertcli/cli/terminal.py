@@ -80,6 +80,14 @@ def say(message: str, dim: bool = False) -> None:
         click.echo(click.style(message, dim=True) if dim else message, err=True)
 
 
+def announce_terminal() -> None:
+    """Tell a person who is expected to type that stdin is read, and how it ends."""
+    context = click.get_current_context(silent=True)
+    is_quiet = not context or context.params.get("quiet")
+    if not is_quiet and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        say("reading from the terminal; Ctrl-D ends", dim=True)
+
+
 def is_dumb() -> bool:
     """Whether the terminal obeys no escape sequences."""
     return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")

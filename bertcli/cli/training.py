@@ -86,7 +86,7 @@ class Training(Reported):
         if not self.report:
             return
         from bertcli.report.page import Report
-        from bertcli.training.run import LOG
+        from bertcli.training.output import LOG
 
         known = {name: value for name, value in facts.items() if value is not None}
         title = saved.path.resolve().name

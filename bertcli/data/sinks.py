@@ -171,8 +171,8 @@ def write_file(path: str, data: bytes) -> None:
 def writing(path: object, hint: str = "") -> Iterator[None]:
     """Within it what a full disk raises becomes a BertcliError that names `path`. hint: what to do next.
 
-    Libraries raise classes of their own there: shutil, tokenizers and safetensors with the system's sentence in it, torch
-    RuntimeError with its writer's name.
+    Libraries raise classes of their own there: shutil, tokenizers and safetensors with the system's sentence in it,
+    torch RuntimeError with its writer's name.
     """
     try:
         yield

@@ -5,6 +5,7 @@ Knows tasks by their protocol only. 1M short texts take about 100 MB here, as li
 
 import hashlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from bertcli.tokenizer import Features, Window, encode_each
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
+SAME = 3  # of those that say the same
 
 
 class Faults:
@@ -28,17 +30,21 @@ class Faults:
     def __init__(self) -> None:
         self.first: list[str] = []
         self.count = 0
+        self.messages: Counter[str] = Counter()
 
     def add(self, record: Record, error: RecordError) -> None:
-        """Note the faults of a record."""
-        listed = record.listed(error)
-        self.count += len(listed)
-        self.first.extend(listed[: SHOWN - len(self.first)])
+        """Note the faults of a record. What is said of one record after the other is one mistake, and shown thrice."""
+        for location, message in record.located(error):
+            self.count += 1
+            self.messages[message] += 1
+            if len(self.first) < SHOWN and self.messages[message] <= SAME:
+                self.first.append(f"{location}: {message}")
 
     def require_none(self) -> None:
         """Raise UsageError with the first faults, if there are any."""
         if self.count:
-            more = [f"and {self.count - SHOWN:,} more."] if self.count > SHOWN else []
+            left = self.count - len(self.first)
+            more = [f"and {left:,} more{' of the same' if len(self.first) < SHOWN else ''}."] if left else []
             what = "fault" if self.count == 1 else "faults"
             raise UsageError("\n".join([f"the data has {self.count:,} {what}:", *self.first, *more]))
 

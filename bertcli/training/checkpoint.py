@@ -12,9 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-
 from bertcli.data.sinks import usual_modes
 from bertcli.errors import BertcliError
 
@@ -33,6 +30,8 @@ def save(folder: Path, prefix: str, step: int, fill: Fill) -> Path:
 
 
 def _write(target: Path, fill: Fill) -> None:
+    from safetensors import SafetensorError
+
     draft = target.with_name(f"draft-{target.name}")
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -73,11 +72,15 @@ def step_of(checkpoint: Path) -> int:
 
 def save_state(directory: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values."""
+    import torch
+
     torch.save(state, directory / STATE)
 
 
 def load_state(directory: Path) -> dict[str, Any]:
     """Read what `save_state` wrote; weights_only, so that a checkpoint runs no code. Raises BertcliError."""
+    import torch
+
     try:
         state: dict[str, Any] = torch.load(directory / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from OSError to UnpicklingError here

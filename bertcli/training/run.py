@@ -28,12 +28,10 @@ from bertcli.tasks.examples import file_hash
 from bertcli.training import card, checkpoint
 from bertcli.training.artifacts import METRICS, plain
 from bertcli.training.loop import Eval, Step, Trainer, require_same
+from bertcli.training.output import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
 
-CHECKPOINTS, LOG, GONE = "checkpoints", "log.jsonl", "checkpoints.old"
-RESTS = {CHECKPOINTS, LOG, f"{LOG}.part", GONE, "tensorboard"}  # what a run has before its first checkpoint
 NEUTRAL = ("device", "threads", "export")  # options that may change when a finished run is looked at again
 ROOM = "make room and go on with --resume"
-NO_RUN = "holds no run that --resume could go on with; --overwrite replaces what is there."
 Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")
 
@@ -70,24 +68,6 @@ def first_process_only(events: Callable[Arguments, Iterator[Item]]) -> Callable[
     return filtered
 
 
-def require_usable(output: Path, resume: bool, overwrite: bool) -> None:
-    """Raise UsageError unless the directory is empty, or what is in it is to be resumed or replaced.
-
-    What a run leaves that ended before its first checkpoint is nothing to keep.
-    """
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; -o takes a directory.")
-    if overwrite or not output.is_dir():
-        return
-    last = checkpoint.latest(output / CHECKPOINTS, "last")
-    kept = sorted(path.name for path in output.iterdir() if path.name not in RESTS)
-    if resume and kept and not last and not (output / card.SETTINGS).is_file():
-        raise UsageError(f"{output} {NO_RUN}")
-    if not resume and (kept or last):
-        hint = "--resume continues its run, --overwrite starts anew" if last else "--overwrite replaces its model"
-        raise UsageError(f"{output} is not empty; {hint}.")
-
-
 def finished(
     accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], resume: bool, overwrite: bool
 ) -> Saved | None:
@@ -106,7 +86,7 @@ def _finished(output: Path, command: str, options: Mapping[str, object], overwri
     ready = checkpoint.latest(folder, "ready")
     if not ready and (checkpoint.latest(folder, "last") or not (output / "config.json").is_file()):
         return None
-    written = ready / card.SETTINGS if ready and (ready / card.SETTINGS).exists() else output / card.SETTINGS
+    written = ready / SETTINGS if ready and (ready / SETTINGS).exists() else output / SETTINGS
     try:
         document = yaml.safe_load(written.read_text(encoding="utf-8"))
         splits = document["provenance"].get("data", {}).values()

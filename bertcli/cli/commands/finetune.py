@@ -13,9 +13,10 @@ from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.cli.training import STOPPING, Training, until
 from bertcli.errors import Exit, Interrupted
-from bertcli.model import ONNX
+from bertcli.model import ONNX, resolve
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.options import Options
+from bertcli.training.output import require_usable
 from bertcli.training.settings import ClassWeights, Settings
 
 if TYPE_CHECKING:
@@ -93,21 +94,24 @@ def finetune(voice: Voice, options: Finetune) -> int:
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
     for --resume.
     """
+    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    options.require_page(options.output)
+    resolve(options.model).require_weights()
+    require_usable(Path(options.output), options.resume, options.overwrite)
+
+    # What is wrong with options and files has been said; now comes torch, which takes seconds.
     from bertcli.cli.commands.export import SAMPLES, export_directory
     from bertcli.cli.progress import Show
     from bertcli.training.finetune import finetune
     from bertcli.training.run import Saved
 
-    options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
     with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
-        train = until(stop, options.open(options.train))
-        dev = until(stop, options.open(options.dev)) if options.dev else None
         for event in finetune(
             options,
-            train,
-            dev,
+            until(stop, train),
+            until(stop, dev) if dev else None,
             processor,
             resume=options.resume,
             overwrite=options.overwrite,
