@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,8 +16,7 @@ import numpy as np
 
 from bertcli import registry, tokenizer
 from bertcli.checking import repeats
-from bertcli.checking.findings import Findings
-from bertcli.checking.split import ENDLESS, NoTokenizer, Split, read
+from bertcli.checking.findings import ENDLESS, Findings, NoTokenizer, Split, read
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
@@ -188,21 +186,18 @@ def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
     ranked = counts.most_common()
     usual: dict[str, str] = {}  # of the labels that differ in case, spaces and marks only, the most frequent
     for name, number in ranked:
-        least = FREQUENT * number
-        frequent = [other for other, _ in takewhile(lambda pair: pair[1] >= least, ranked)]  # noqa: B023
-        alike = [(_ratio(name, other), other) for other in frequent if not _numbers_differ(name, other)]
+        alike = []
+        for other, more in ranked:
+            if more < FREQUENT * number:
+                break
+            differing = (Counter(name) - Counter(other)) + (Counter(other) - Counter(name))
+            if any(character.isdigit() for character in differing):
+                continue  # class_1 and class_2 are no typos of each other
+            matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
+            if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio():
+                alike.append((matcher.ratio(), other))
         bare = "".join(character for character in name.casefold() if character.isalnum()) or name
         if (other := usual.setdefault(bare, name)) != name:
             yield name, other
         elif alike and max(alike)[0] >= ALIKE:
             yield name, max(alike)[1]
-
-
-def _numbers_differ(name: str, other: str) -> bool:
-    """class_1 and class_2 are no typos of each other."""
-    return any(character.isdigit() for character in (Counter(name) - Counter(other)) + (Counter(other) - Counter(name)))
-
-
-def _ratio(name: str, other: str) -> float:
-    matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
-    return matcher.ratio() if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio() else 0.0

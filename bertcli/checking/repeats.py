@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bertcli.arrays import Array
-from bertcli.checking.findings import Findings
-from bertcli.checking.split import Example, Split
+from bertcli.checking.findings import Example, Findings, Split
 from bertcli.tasks.base import BaseTask
 
 Parts = tuple[str, ...]
@@ -46,7 +45,11 @@ def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
         for example in (example for same in in_split.values() for example in same):
             _remember(example, seen, task)
         train = len(seen) if split is splits[0] else train
-    _check_near([same[0] for same in seen.values()], train, findings)
+    firsts = [same[0] for same in seen.values()]  # of each text; the first `train` of them are in that split
+    for i, j, similarity in near([example.texts for example in firsts]):
+        example, other = firsts[i], firsts[j]
+        code = "near-leak" if j < train <= i else "near-duplicate"
+        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
     if task.shared_text and len(splits) > 1:
         _check_shared(splits[0], splits[1], findings)
 
@@ -79,14 +82,6 @@ def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, c
         findings.add("conflicting-label", example.record.location, f"another label than {message}")
 
 
-def _check_near(examples: Sequence[Example], train: int, findings: Findings) -> None:
-    """Look at the first record of each text, of which the first `train` are in that split."""
-    for i, j, similarity in near([example.texts for example in examples]):
-        example, other = examples[i], examples[j]
-        code = "near-leak" if j < train <= i else "near-duplicate"
-        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
-
-
 def _check_shared(train: Split, dev: Split, findings: Findings) -> None:
     """Records that share their second text with train, such as a context, though not the first, such as a question."""
     contexts = {example.texts[1]: example for example in reversed(train.examples)}
@@ -107,35 +102,24 @@ def near(texts: Sequence[Parts]) -> Iterator[Match]:
     Case, punctuation and white space do not count. Similarity: Jaccard's of the sets of n-grams of the letters, 4 at a
     time, 2 of ideographs; of a pair that of the part where it is less.
     """
-    letters = ["\n".join(_letters(part) for part in parts) for parts in texts]
+    letters = ["\n".join(_MARKS.sub(" ", part.casefold()).strip() for part in parts) for parts in texts]
     first: dict[str, int] = {}
-    same = {i: j for i, text in enumerate(letters) if text.strip() and (j := first.setdefault(text, i)) != i}
+    similar = {i: (j, 1.0) for i, text in enumerate(letters) if text.strip() and (j := first.setdefault(text, i)) != i}
     longer = [i for text, i in first.items() if len(text) >= (LEAST // 2 if _size(text) == 2 else LEAST)]
-    similar = dict(_similar([letters[i] for i in longer], longer))
-    for i in sorted(same.keys() | similar.keys()):
-        j, similarity = (same[i], 1.0) if i in same else similar[i]
-        yield i, j, similarity
-
-
-def _letters(text: str) -> str:
-    return _MARKS.sub(" ", text.casefold()).strip()
+    pairs = _candidates(_sketches([letters[i] for i in longer])) if len(longer) > 1 else ()
+    for later, earlier in pairs:
+        i, j = longer[later], longer[earlier]
+        if i not in similar:
+            similarity = min(map(_jaccard, letters[i].split("\n"), letters[j].split("\n")))
+            if similarity >= SIMILAR:
+                similar[i] = j, similarity
+    for i in sorted(similar):
+        yield i, *similar[i]
 
 
 def _size(text: str) -> int:
     """Characters in an n-gram: an ideograph says about as much as half a word."""
     return 2 if not text.isascii() and 2 * len(IDEOGRAPHS.findall(text)) > len(text) else 4
-
-
-def _similar(letters: Sequence[str], index: Sequence[int]) -> Iterator[tuple[int, tuple[int, float]]]:
-    """The texts that are similar to an earlier one, by their `index`."""
-    last = -1  # the latest text that is known to be similar to one before it
-    for i, j in _candidates(_sketches(letters)) if len(letters) > 1 else ():
-        if i == last:
-            continue
-        similarity = min(map(_jaccard, letters[i].split("\n"), letters[j].split("\n")))
-        if similarity >= SIMILAR:
-            last = i
-            yield index[i], (index[j], similarity)
 
 
 def _sketches(letters: Sequence[str]) -> Array:
@@ -199,9 +183,5 @@ def _linked(rows: Array) -> Array:
 
 def _jaccard(one: str, other: str) -> float:
     size = _size(one)
-    a, b = _grams(one, size), _grams(other, size)
+    a, b = ({text[i : i + size] for i in range(max(len(text) - size + 1, 1))} for text in (one, other))
     return len(a & b) / len(a | b) if a | b else 1.0
-
-
-def _grams(text: str, size: int) -> set[str]:
-    return {text[i : i + size] for i in range(max(len(text) - size + 1, 1))}

@@ -89,5 +89,6 @@ def _lines(files: Sequence[str]) -> dict[str, int]:
         with path.open("rb") as file:
             if file.read(4).startswith(ARCHIVES):
                 return {}
+            file.seek(0)
             counts[name] = 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     return counts

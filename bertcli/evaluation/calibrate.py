@@ -18,7 +18,6 @@ from bertcli.model import BUILTIN, Model, read, update
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import labels_of
 
-parse_target = calibration.parse_target
 SHOWN = "macro_f1", "micro_f1", "f1", "accuracy"  # what thresholds may change, beside ece and nll
 FEW = 100  # records: of 200 draws from SST-2, none of 100 made the NLL of the rest worse, 2 % of 50 and 9 % of 10 did
 
@@ -35,14 +34,19 @@ class Calibrated:
     after: dict[str, float]
     kept: list[str]
 
-    @property
-    def is_from_few(self) -> bool:
-        """Whether chance may have made the temperature."""
-        return bool(self.stored["records"] < FEW)
 
-    def as_json(self) -> dict[str, Any]:
-        """As `bertcli calibrate` prints it in a pipe."""
-        return {**self.stored, "before": self.before, "after": self.after}
+def parse_target(text: str) -> calibration.Target:
+    """From `precision>=0.9`. Raises UsageError."""
+    metric, sign, number = (part.strip() for part in text.partition(">="))
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not sign or metric not in ("precision", "recall") or not 0 < value <= 1:
+        raise UsageError(
+            f"--target '{text}': write precision>=X or recall>=X, X over 0 and up to 1, as precision>=0.9."
+        )
+    return calibration.Target(metric, value)
 
 
 def fit(plain: BaseTask, predicted: Predicted, target: calibration.Target | None) -> Calibrated:

@@ -1,25 +1,27 @@
-"""Score a task's predictions against the labels of their records, and hold metrics to bounds.
+"""Score a task's predictions against the labels of their records, compare two systems, and hold metrics to bounds.
 
 `collect` labels the outcomes of inference/stream.py and keeps them in memory, `scores` says all that is known of them,
-`check_gates` holds that to bounds. Knows no backend, format or command.
+`compare` what another system has right or wrong instead, `check_gates` holds metrics to bounds. The other system is an
+evaluation in memory, or the JSON that an earlier `bertcli evaluate` printed. Knows no backend, format or command.
 Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 """
 
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from hashlib import blake2b
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bertcli.arrays import Indices
 from bertcli.data.records import Record
 from bertcli.errors import GateError, RecordError, UsageError
-from bertcli.evaluation.results import Evaluation, LengthBucket, Outcomes
+from bertcli.evaluation.results import Change, Comparison, Evaluation, LengthBucket, Outcomes
 from bertcli.inference.stream import Outcome
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
@@ -29,6 +31,7 @@ from bertcli.tasks.scored import Example
 FIRST = 16  # records that a mistake in the options shows in, as one mistake
 SHORTEST = 16  # tokens of the first bucket of lengths
 SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
+SAID = ("given", "predicted", "entities")  # the columns of outcomes that hold a prediction
 
 
 @dataclass
@@ -88,15 +91,8 @@ def require_labels(task: BaseTask, records: Iterator[Record]) -> Iterator[Record
         except RecordError as error:
             faults.extend(record.listed(error)[:1])
     if len(faults) == FIRST:
-        raise UsageError(
-            f"none of the first {FIRST} records can be scored, so no more are read. The first: {faults[0]}"
-        )
+        raise UsageError(f"none of the first {FIRST} records can be scored. The first: {faults[0]}")
     return chain(first, records)
-
-
-def evaluate(task: BaseTask, outcomes: Iterable[Outcome]) -> Evaluation:
-    """Score all outcomes; see `collect` and `scores`."""
-    return scores(task, collect(task, outcomes))
 
 
 def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:
@@ -155,25 +151,49 @@ def digest(examples: Sequence[Example]) -> str:
     return state.hexdigest()
 
 
-@dataclass(frozen=True)
-class Gate:
+def read_outcomes(file: Path, task: str) -> Outcomes:
+    """The outcomes in the JSON of an earlier evaluation. Raises UsageError where there are none of this task."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--compare {file}: cannot be read ({error}).") from error
+    stated = document.get("outcomes") if isinstance(document, dict) else None
+    names = {field.name for field in fields(Outcomes)}
+    if not isinstance(stated, dict) or stated.keys() != names:
+        raise UsageError(
+            f"--compare {file}: it has no outcomes of single examples, which a paired test needs; "
+            "`bertcli evaluate … > FILE` writes them. Or name the other model itself."
+        )
+    if stated["task"] != task:
+        raise UsageError(f"--compare {file}: it is of {stated['task']}, this model of {task}.")
+    return Outcomes(**stated)
+
+
+def compare(task: BaseTask, gold: Sequence[Any], ours: Evaluation, theirs: Outcomes, name: str) -> Comparison:
+    """Differences of the metrics that both have, with paired tests. Raises UsageError for other data."""
+    outcomes = ours.outcomes
+    assert outcomes is not None
+    if theirs.data != outcomes.data:
+        raise UsageError(f"--compare {name}: it was scored on other texts or labels; evaluate both on the same data.")
+    resampled, theirs_resampled = task.resampled(gold, outcomes.columns), task.resampled(gold, theirs.columns)
+    differences = bootstrap.differences(resampled, theirs_resampled, len(gold))
+    if outcomes.right is None or theirs.right is None:
+        return Comparison(name, differences)
+    # What the other system said, where its outcomes keep it.
+    kept = next((theirs.columns[column] for column in SAID if column in theirs.columns), [None] * len(theirs.right))
+    changes = [Change(example, before) for example, before in zip(ours.examples, kept, strict=True)]
+    turned = list(zip(changes, theirs.right, outcomes.right, strict=True))
+    fixed = tuple(change for change, before, now in turned if now > before)
+    broken = tuple(change for change, before, now in turned if now < before)
+    return Comparison(name, differences, fixed, broken, bootstrap.mcnemar(len(fixed), len(broken)))
+
+
+class Gate(NamedTuple):
     """A bound on a metric. direction 1: the metric must be no less; -1, for errors and losses: no more."""
 
     metric: str
     bound: float
     direction: int
-
-    def failure(self, value: float | None) -> str | None:
-        """A sentence that says how the value misses the bound, None where it meets it; undefined misses."""
-        if value is None:
-            return f"{self.metric} is not defined on this data, so it does not meet {self.bound}."
-        if value * self.direction >= self.bound * self.direction:
-            return None
-        side = "under" if self.direction > 0 else "over"
-        # To four decimals, or to as many as show on which side of the bound the value is.
-        texts = (f"{value:.{digits}f}" for digits in range(4, 17))
-        shown = next((text for text in texts if (float(text) - self.bound) * (value - self.bound) > 0), repr(value))
-        return f"{self.metric} {shown} is {side} {self.bound}."
 
 
 def parse_gates(texts: Iterable[str], directions: Mapping[str, int]) -> list[Gate]:
@@ -209,7 +229,16 @@ def parse_gates(texts: Iterable[str], directions: Mapping[str, int]) -> list[Gat
 
 
 def check_gates(gates: Iterable[Gate], metrics: Mapping[str, Any]) -> None:
-    """Raise GateError with a sentence for each gate that the metrics do not meet."""
-    failures = [failure for gate in gates if (failure := gate.failure(metrics[gate.metric]))]
+    """Raise GateError with a sentence for each gate that the metrics do not meet; one that is not defined does not."""
+    failures = []
+    for metric, bound, direction in gates:
+        value = metrics[metric]
+        if value is None:
+            failures.append(f"{metric} is not defined on this data, so it does not meet {bound}.")
+        elif value * direction < bound * direction:
+            # To four decimals, or to as many as show on which side of the bound the value is.
+            texts = (f"{value:.{digits}f}" for digits in range(4, 17))
+            shown = next((text for text in texts if (float(text) - bound) * (value - bound) > 0), repr(value))
+            failures.append(f"{metric} {shown} is {'under' if direction > 0 else 'over'} {bound}.")
     if failures:
         raise GateError(" ".join(failures))

@@ -107,11 +107,11 @@ def _trace(module: Any, feed: Batch) -> onnx.ModelProto:
         axes[name] = {0: "batch"} | dict.fromkeys(lengths, "sequence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
-        file = BytesIO()
+        file: Any = BytesIO()  # which it takes, whatever its annotation says
         torch.onnx.export(
             traced, example, file, dynamo=False, opset_version=OPSET, input_names=names,
             output_names=traced.outputs, dynamic_axes=axes,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
     return onnx.load_from_string(file.getvalue())
 
 

@@ -152,20 +152,6 @@ class Target:
     value: float
 
 
-def parse_target(text: str) -> Target:
-    """From `precision>=0.9`. Raises UsageError."""
-    metric, sign, number = (part.strip() for part in text.partition(">="))
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if not sign or metric not in ("precision", "recall") or not 0 < value <= 1:
-        raise UsageError(
-            f"--target '{text}': write precision>=X or recall>=X, X over 0 and up to 1, as precision>=0.9."
-        )
-    return Target(metric, value)
-
-
 def fit_threshold(truth: Flags, scores: Floats, target: Target | None = None) -> float | None:
     """The threshold of a label of best F1; or of best recall with the target's precision, or the other way round.
 

@@ -3,12 +3,12 @@
 Each family has two functions. The first scores N >= 1 records with scikit-learn's and SciPy's definitions and returns
 plain Python values that JSON can hold, unrounded; what is not defined is None, never NaN. The `weighted` one gives the
 same numbers for many weightings of the records at once, as metrics/bootstrap.py takes them. The libraries are imported
-where they are used: they take a second, which predict does not pay. Knows no model and no task.
+where they are used: they take a second, which only several labels and correlations pay. Knows no model and no task.
 Try: python -c "from bertcli.metrics import classification as c; print(c.regression([1, 2, 3], [1, 2, 4]))"
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,49 +31,48 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
 
     gold: (N,) class indices. scores: (N, L) probabilities. labels: the L names.
 
-    accuracy; macro_f1, micro_f1 (here equal to accuracy) and weighted_f1 as in `_f1_report`; mcc: Matthews correlation
+    accuracy; macro_f1, micro_f1 (here equal to accuracy) and weighted_f1 as in `f1_averages`; mcc: Matthews correlation
     for L classes (R_K: Gorodkin 2004, Comput. Biol. Chem. 28, eq. 8), 0 where only one class is predicted or present;
     log_loss: mean of -ln p(gold); per_class; confusion: counts, a row per gold class, a column per predicted class.
     Raises BertcliError for scores that are not finite.
     """
-    from sklearn import metrics
-
     _require_finite(scores)
-    truth, predicted, ids = np.asarray(gold), scores.argmax(1), [*range(len(labels))]
-    averages, per_class = _f1_report(truth, predicted, labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of one class only
-        correlation = metrics.matthews_corrcoef(truth, predicted)
-        counts = metrics.confusion_matrix(truth, predicted, labels=ids)
+    truth, predicted = np.asarray(gold), scores.argmax(1)
+    counts = np.zeros((len(labels), len(labels)), int)
+    np.add.at(counts, (truth, predicted), 1)
+    right, support, guessed = counts.diagonal(), counts.sum(1), counts.sum(0)
+    least = np.finfo(scores.dtype).eps  # so that no loss is infinite
+    chances = np.clip(scores[np.arange(len(truth)), truth], least, 1 - least)
     return {
-        "accuracy": float(metrics.accuracy_score(truth, predicted)),
-        **averages,
-        "mcc": float(correlation),
-        "log_loss": float(metrics.log_loss(truth, scores, labels=ids)) if len(labels) > 1 else 0.0,
-        "per_class": per_class,
+        **_plain(_class_metrics(right[None], support[None], guessed[None])),
+        "log_loss": float(-np.log(chances).mean()) if len(labels) > 1 else 0.0,
+        "per_class": _per_class(right, support, guessed, labels),
         "confusion": {"labels": list(labels), "matrix": counts.tolist()},
     }
 
 
 def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats, labels: int) -> Metrics:
     """gold, predicted: (N,) class indices under `labels`. losses: (N,), -ln p(gold)."""
-    is_right = gold == predicted
-    truth, guesses = _indicators(gold, labels), _indicators(predicted, labels)
-    both = _indicators(gold, labels, is_right)
+    columns = _indicators(gold, labels, gold == predicted), _indicators(gold, labels), _indicators(predicted, labels)
 
     def metrics(weights: Weights) -> dict[str, Array]:
-        total = weights.sum(1)
-        right, support, guessed = (weights @ columns for columns in (both, truth, guesses))  # (B, L)
-        covariance = right.sum(1) * total - (support * guessed).sum(1)
-        variances = (total**2 - (support**2).sum(1)) * (total**2 - (guessed**2).sum(1))
-        return {
-            "accuracy": ratio(weights @ is_right, total),
-            **f1_averages(right, support, guessed),
-            "mcc": np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0),
-            "log_loss": ratio(weights @ losses, total),
-        }
+        shared = _class_metrics(*(weights @ column for column in columns))
+        return shared | {"log_loss": ratio(weights @ losses, weights.sum(1))}
 
     return metrics
+
+
+def _class_metrics(right: Array, support: Array, guessed: Array) -> dict[str, Floats]:
+    """From counts (B, L) of L classes: predicted rightly, gold, and predicted at all; each (B,)."""
+    total = support.sum(1)
+    covariance = right.sum(1) * total - (support * guessed).sum(1)
+    # As numbers of 64 bits: the product of integers overflows from 55,000 records on.
+    variances = np.prod([total**2.0 - (counts**2).sum(1) for counts in (support, guessed)], axis=0)
+    return {
+        "accuracy": ratio(right.sum(1), total),
+        **f1_averages(right, support, guessed),
+        "mcc": np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0),
+    }
 
 
 def multi_label(
@@ -84,40 +83,39 @@ def multi_label(
     gold: N lists of label indices. scores: (N, L) probabilities. labels: the L names. threshold: of all, or (L,), which
     `thresholds` then names.
 
-    subset_accuracy: share of records whose set is exactly right; macro, micro and weighted F1 as in `_f1_report`;
+    subset_accuracy: share of records whose set is exactly right; macro, micro and weighted F1 as in `f1_averages`;
     samples_f1: mean of each record's F1, 1 where both sets are empty; map: mean over the `map_labels` labels that occur
     in gold of the average precision, sum of (R_n - R_n-1) P_n without interpolation, which no threshold enters;
     hamming_loss: share of the N x L decisions that are wrong.
     Raises BertcliError for scores that are not finite.
     """
-    from sklearn import metrics
+    from sklearn.metrics import average_precision_score
 
     _require_finite(scores)
-    truth = np.zeros(scores.shape, dtype=int)  # (N, L)
-    for row, indices in enumerate(gold):
-        truth[row, list(indices)] = 1
-    predicted = (scores >= threshold).astype(int)
-    # One more label that never occurs: scikit-learn would take the sets of a single label for a class.
-    sets = [np.pad(indicators, ((0, 0), (0, 1))) for indicators in (truth, predicted)]
-    averages, per_class = _f1_report(sets[0], sets[1], labels)
-    precisions = [
-        float(metrics.average_precision_score(truth[:, i], scores[:, i])) if truth[:, i].any() else None
-        for i in range(len(labels))
-    ]
-    for label, precision in zip(labels, precisions, strict=True):
-        per_class[label]["average_precision"] = precision
-    defined = [precision for precision in precisions if precision is not None]
+    truth = np.zeros(scores.shape, bool)  # (N, L)
+    for row, indices in zip(truth, gold, strict=True):
+        row[list(indices)] = True
+    predicted = scores >= threshold
+    right, support, guessed = (flags.sum(0) for flags in (truth & predicted, truth, predicted))
+    averages = _plain(f1_averages(right[None], support[None], guessed[None]))
+    if guessed.any() and not support.any():
+        averages["weighted_f1"] = 0.0  # as scikit-learn has it
+    per_class = _per_class(right, support, guessed, labels)
+    for row, flags, column in zip(per_class.values(), truth.T, scores.T, strict=True):
+        row["average_precision"] = float(average_precision_score(flags, column)) if flags.any() else None
+    precisions = [row["average_precision"] for row in per_class.values() if row["average_precision"] is not None]
+    rows = _row_metrics(truth, predicted)
     if isinstance(threshold, np.ndarray):
         stated: dict[str, Any] = {"thresholds": dict(zip(labels, threshold.tolist(), strict=True))}
     else:
         stated = {"threshold": float(threshold)}
     return {
-        "subset_accuracy": float(metrics.accuracy_score(truth, predicted)),
+        "subset_accuracy": float(rows["subset_accuracy"].mean()),
         **averages,
-        "samples_f1": float(metrics.f1_score(*sets, average="samples", zero_division=1)),
-        "map": float(np.mean(defined)) if defined else None,
-        "map_labels": len(defined),
-        "hamming_loss": float(metrics.hamming_loss(truth, predicted)),
+        "samples_f1": float(rows["samples_f1"].mean()),
+        "map": float(np.mean(precisions)) if precisions else None,
+        "map_labels": len(precisions),
+        "hamming_loss": float((truth != predicted).mean()),
         **stated,
         "per_class": per_class,
     }
@@ -125,23 +123,27 @@ def multi_label(
 
 def weighted_multi_label(truth: Flags, predicted: Flags, scores: Array | None) -> Metrics:
     """truth, predicted: (N, L). scores: (N, L) for map, which is left out where they are not known."""
-    both = truth & predicted
-    sizes = truth.sum(1) + predicted.sum(1)
-    rows = {
-        "subset_accuracy": (truth == predicted).all(1),
-        "samples_f1": np.where(sizes, 2 * both.sum(1) / np.maximum(sizes, 1), 1.0),
-        "hamming_loss": (truth != predicted).mean(1),
-    }
+    columns = [flags.astype(np.float64) for flags in (truth & predicted, truth, predicted)]
+    row_means = weighted_means(_row_metrics(truth, predicted))
     precisions = [] if scores is None else list(map(_weighted_average_precision, truth.T, scores.T))
 
     def metrics(weights: Weights) -> dict[str, Array]:
-        right, support, guessed = (weights @ flags.astype(np.float64) for flags in (both, truth, predicted))
-        result = weighted_means(rows)(weights) | f1_averages(right, support, guessed)
+        result = row_means(weights) | f1_averages(*(weights @ column for column in columns))
         if precisions:
             result["map"] = mean_of_defined(np.array([precision(weights) for precision in precisions]).T)
         return result
 
     return metrics
+
+
+def _row_metrics(truth: Flags, predicted: Flags) -> dict[str, Array]:
+    """Of each record (N,), from (N, L) labels that it has, and is predicted to have."""
+    sizes = truth.sum(1) + predicted.sum(1)
+    return {
+        "subset_accuracy": (truth == predicted).all(1),
+        "samples_f1": np.where(sizes, 2 * (truth & predicted).sum(1) / np.maximum(sizes, 1), 1.0),
+        "hamming_loss": (truth != predicted).mean(1),
+    }
 
 
 def _weighted_average_precision(truth: Flags, scores: Array) -> Callable[[Weights], Floats]:
@@ -166,19 +168,14 @@ def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dic
     Raises BertcliError for predictions that are not finite.
     """
     from scipy import stats
-    from sklearn import metrics
 
     x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     _require_finite(y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant input, for which the correlation is NaN
         pearson, spearman = (f(x, y).statistic if len(x) > 1 else np.nan for f in (stats.pearsonr, stats.spearmanr))
-    return {
-        "pearson": _number(pearson),
-        "spearman": _number(spearman),
-        "rmse": float(metrics.root_mean_squared_error(x, y)),
-        "mae": float(metrics.mean_absolute_error(x, y)),
-    }
+    correlations = {"pearson": [pearson], "spearman": [spearman]}
+    return {**_plain(correlations), "rmse": float(np.sqrt(((x - y) ** 2).mean())), "mae": float(np.abs(x - y).mean())}
 
 
 def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
@@ -243,29 +240,19 @@ def _require_finite(scores: Array) -> None:
         )
 
 
-def _f1_report(
-    truth: Array, predicted: Array, labels: Sequence[str]
-) -> tuple[dict[str, float | None], dict[str, dict[str, Any]]]:
-    """Averages of F1 and the table per class, from class indices (N,) or indicators (N, L).
+def _per_class(right: Array, support: Array, guessed: Array, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A row for each of L labels, from counts (L,): predicted rightly, gold, and predicted at all.
 
-    F1 = 2 hits / (predicted + support): macro is its plain mean over the classes that occur in gold or predictions,
-    weighted its mean by support, micro the F1 of the summed counts. Precision is None for a class never predicted,
-    recall for one not in gold.
+    Precision is None for a label never predicted, recall for one that is not gold.
     """
-    from sklearn.metrics import precision_recall_fscore_support
-
-    options = {"labels": [*range(len(labels))], "zero_division": np.nan}
-    *columns, support = precision_recall_fscore_support(truth, predicted, average=None, **options)
-    rows = {
-        label: {"precision": _number(precision), "recall": _number(recall), "f1": _number(f1), "support": int(count)}
-        for label, precision, recall, f1, count in zip(labels, *columns, support, strict=True)
+    f1 = ratio(2 * right, support + guessed)
+    columns = {"precision": ratio(right, guessed), "recall": ratio(right, support), "f1": f1}
+    return {
+        label: _plain({name: column[i:] for name, column in columns.items()}) | {"support": int(support[i])}
+        for i, label in enumerate(labels)
     }
-    averages = {
-        f"{name}_f1": _number(precision_recall_fscore_support(truth, predicted, average=name, **options)[2])
-        for name in ("macro", "micro", "weighted")
-    }
-    return averages, rows
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _plain(metrics: Mapping[str, Sequence[float] | Floats]) -> dict[str, Any]:
+    """The first value of each, NaN as None."""
+    return {name: None if np.isnan(values[0]) else float(values[0]) for name, values in metrics.items()}

@@ -22,8 +22,7 @@ from bertcli import __version__
 from bertcli.data.sinks import require_writable, write_file
 from bertcli.errors import UsageError
 from bertcli.evaluation.results import Evaluation
-from bertcli.report import charts
-from bertcli.report.examples import Classes, chosen, pieces, readable, where
+from bertcli.report.contents import Classes, chosen, of_evaluation, of_training, pieces, readable, where
 
 HERE = Path(__file__).parent
 BEGINNING = "<!doctype html><!-- bertcli report -->\n"  # by which a page is known as one of ours
@@ -57,15 +56,17 @@ def require_replaceable(path: str) -> None:
 def render(report: Report) -> str:
     """The page of a run as HTML."""
     evaluation = report.evaluation
-    drawn = charts.of_training(report.log) if report.log else []
+    drawn = of_training(report.log) if report.log else []
     facts, metrics, tables = {}, report.metrics, {}
     if evaluation:
-        drawn += charts.of_evaluation(evaluation)
+        drawn += of_evaluation(evaluation)
         facts = {"task": evaluation.task, "examples": evaluation.records}
         facts |= {"faults in the data": len(evaluation.faults)} if evaluation.faults else {}
         facts |= {"calibrated by": evaluation.calibration} if evaluation.calibration else {}
         metrics, tables = evaluation.metrics, _tables(evaluation.metrics)
-    scripts = [_text(name) for name in SCRIPTS]
+    styles, scripts = (
+        [(HERE / name).read_text(encoding="utf-8").strip() for name in names] for names in (STYLES, SCRIPTS)
+    )
     return BEGINNING + _filled(
         "page.html",
         report=report,
@@ -79,7 +80,7 @@ def render(report: Report) -> str:
         confusion=_confusion(evaluation.confusion) if evaluation and evaluation.confusion else None,
         classes=Classes(evaluation) if evaluation else None,
         examples=chosen(evaluation.examples) if evaluation else [],
-        styles=[_text(name) for name in STYLES],
+        styles=styles,
         scripts=scripts,
         hashes=[b64encode(sha256(script.encode()).digest()).decode() for script in scripts],
     )
@@ -119,10 +120,6 @@ def _filled(template: str, **values: Any) -> str:
     )
     environment.filters |= {"pieces": pieces, "readable": readable, "where": where}
     return environment.get_template(template).render(values)
-
-
-def _text(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8").strip()
 
 
 def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:

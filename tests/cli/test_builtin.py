@@ -10,7 +10,7 @@ import pytest
 
 from bertcli import model
 from bertcli.data.readers import read
-from bertcli.evaluation.evaluate import evaluate
+from bertcli.evaluation.evaluate import collect, scores
 from bertcli.inference.session import Request, open_session
 from bertcli.inference.stream import stream
 from bertcli.tasks.options import Options
@@ -66,9 +66,9 @@ def score(task: str, file: Path, count: int, tmp_path: Path) -> dict[str, float]
     raw.write_bytes(lzma.decompress(file.read_bytes()))
     session = open_session(Request(task=task), Options())
     records = islice(read([str(raw)]), count)
-    return evaluate(
-        session.task, (o for window in stream(session.task, session.backend, records) for o in window)
-    ).metrics
+    windows = stream(session.task, session.backend, records)
+    predicted = collect(session.task, (outcome for window in windows for outcome in window))
+    return scores(session.task, predicted).metrics
 
 
 @needs_data

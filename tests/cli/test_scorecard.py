@@ -6,10 +6,9 @@ from textwrap import dedent
 
 from rich.console import Console
 
-from bertcli.cli.scorecard import render_evaluation
+from bertcli.cli.tables import render_evaluation
 from bertcli.data.records import Record
-from bertcli.evaluation.compare import compare
-from bertcli.evaluation.evaluate import collect, scores
+from bertcli.evaluation.evaluate import collect, compare, scores
 from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
 from bertcli.tasks.scored import Example, Mark
 from tests.evaluation.test_evaluate import SENTIMENT, outcomes, task_for

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.evaluation.compare import compare, read_outcomes
-from bertcli.evaluation.evaluate import collect, scores
+from bertcli.evaluation.evaluate import collect, compare, read_outcomes, scores
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, outcomes, task_for
 
 GOLD = ["negative", "positive", "positive", "negative"]

@@ -8,7 +8,7 @@ import pytest
 
 from bertcli.data.records import Record
 from bertcli.errors import Exit, GateError, UsageError
-from bertcli.evaluation.evaluate import check_gates, evaluate, parse_gates
+from bertcli.evaluation.evaluate import check_gates, collect, parse_gates, scores
 from bertcli.evaluation.results import listed
 from bertcli.metrics import classification
 from bertcli.tasks.base import BaseTask
@@ -37,6 +37,10 @@ def outcomes(*rows):
     for i, (label, logits) in enumerate(rows):
         fields = {"text": f"t{i}"} | ({} if label is None else {"label": label})
         yield Outcome(Record(i, fields, i + 1, "dev.jsonl"), np.array(logits, dtype=np.float32))
+
+
+def evaluate(task, outcomes):
+    return scores(task, collect(task, outcomes))
 
 
 def logit(p):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bertcli.data.records import Record
-from bertcli.evaluation.evaluate import by_length, collect, digest, evaluate, scores
+from bertcli.evaluation.evaluate import by_length, collect, digest, scores
 from bertcli.evaluation.results import LengthBucket
 from bertcli.metrics import bootstrap
 from bertcli.metrics.bootstrap import weighted_means as means
@@ -15,7 +15,7 @@ from bertcli.tasks import feature_extraction, fill_mask, question_answering, tok
 from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering.spans import Span
 from bertcli.tasks.scored import Mark
-from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, outcomes, task_for
+from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, evaluate, outcomes, task_for
 
 TAGS = {"id2label": {"0": "O", "1": "B-A", "2": "I-A"}}
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from bertcli.errors import UsageError
+from bertcli.evaluation.calibrate import parse_target
 from bertcli.metrics import calibration
-from bertcli.metrics.calibration import Bin, Scored, Target, fit_temperature, fit_threshold, nll, parse_target
+from bertcli.metrics.calibration import Bin, Scored, Target, fit_temperature, fit_threshold, nll
 
 RNG = np.random.default_rng(5)
 

@@ -74,10 +74,10 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
         rows = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in names}
         render(stdout_console(), {**fitted.stored, "on this data": rows}, str(path))
     else:
-        print_json([fitted.as_json()])
+        print_json([{**fitted.stored, "before": fitted.before, "after": fitted.after}])
     for fault in predicted.faults:
         voice.warn(fault)
-    if fitted.is_from_few:
+    if len(predicted.gold) < engine.FEW:
         voice.warn(f"fitted to {len(predicted.gold):,} records, which chance may rule; take {engine.FEW} or more.")
     if fitted.kept:
         why = "the data has none of them, or none reaches the target" if target else "the data has none of them"

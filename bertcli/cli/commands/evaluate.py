@@ -84,8 +84,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     """
     from bertcli.cli.counter import Counter
     from bertcli.data.writers import open_writer
-    from bertcli.evaluation.compare import compare
-    from bertcli.evaluation.evaluate import check_gates, parse_gates, require_labels, scores
+    from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.results import listed
     from bertcli.inference.session import open_session
 
@@ -107,7 +106,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
             comparison = compare(session.task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
     if is_for_people(options.output_format):
-        from bertcli.cli.scorecard import render_evaluation
+        from bertcli.cli.tables import render_evaluation
 
         render_evaluation(stdout_console(), evaluation)
     else:
@@ -151,7 +150,7 @@ def _collect(
 
 def _open_other(session: "Session", options: Evaluate, name: str) -> "Outcomes | Session":
     """What --compare names, before the run. Raises UsageError where it is of another task."""
-    from bertcli.evaluation.compare import read_outcomes
+    from bertcli.evaluation.evaluate import read_outcomes
     from bertcli.inference.session import open_session
 
     task = session.task.name
