@@ -122,6 +122,15 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
             writer.flush()
 
 
+def print_line(text: str) -> None:
+    """A line of text on stdout; a text of others that has line ends stays one line."""
+    from bertcli.data.sinks import open_sink
+
+    sink = open_sink(None)
+    shown = visible(text) if sys.stdout.isatty() else text.replace("\n", "\\n").replace("\r", "\\r")
+    sink.write(shown.encode("utf-8", "backslashreplace") + b"\n")
+
+
 @contextmanager
 def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
     """Within it `handle` takes these signals; after it whoever took them before. `nohup` keeps SIGHUP ignored."""
