@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from bertcli.errors import UsageError
@@ -29,15 +30,24 @@ def choose(wanted: str = "auto", threads: int | None = None) -> Device:
     """The Device of a --device value (one of KINDS). Raises UsageError where it is not there."""
     threads = threads or cores()
     if wanted != "auto":
+        if wanted != "cpu" and not has_torch():
+            raise UsageError(f"device '{wanted}' needs torch, which is not installed: pip install 'bertcli[torch]'.")
         if wanted != "cpu" and not _works(wanted):
             raise UsageError(f"device '{wanted}' is not available to torch on this machine; use --device auto or cpu.")
         return Device(wanted, threads, "asked for")
     if not _may_have_gpu():
         return Device("cpu", threads, "no GPU on this machine")
+    if not has_torch():
+        return Device("cpu", threads, "the GPU is idle, for torch is not installed: pip install 'bertcli[torch]'")
     for candidate in ("cuda", "mps"):
         if _works(candidate):
             return Device(candidate, threads, f"{candidate} is available")
     return Device("cpu", threads, "torch can use no GPU here")
+
+
+def has_torch() -> bool:
+    """Whether torch is installed, which the light installation leaves out; without importing it."""
+    return find_spec("torch") is not None
 
 
 def cpu(threads: int | None, reason: str) -> Device:
@@ -57,7 +67,7 @@ def available() -> dict[str, str]:
     flags = [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in text]
     processor = f"{name} ({', '.join(flags)})" if text else platform.processor() or platform.machine()
     devices = {"cpu": f"{cores()} cores of {processor}"}
-    if _may_have_gpu():
+    if _may_have_gpu() and has_torch():
         import torch
 
         if _works("cuda"):
@@ -65,6 +75,15 @@ def available() -> dict[str, str]:
         if _works("mps"):
             devices["mps"] = "Apple GPU"
     return devices
+
+
+def has_exact_int8() -> bool:
+    """Whether products of int8 weights are exact at full speed: by VNNI's instructions, and on all but x86.
+
+    The older ones of x86 add two products in 16 bits, which saturate (microsoft/onnxruntime#6004).
+    """
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    return not is_x86 or "vnni" in _cpuinfo()
 
 
 def has_fast_bf16() -> bool:

@@ -6,12 +6,14 @@ Try: bertcli info -m DIR
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertcli import safety
 from bertcli.errors import ModelError
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -26,7 +28,12 @@ DECISIVE = (  # files besides the weights that decide what a model answers
     "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
     "*_Pooling/config.json",
 )  # fmt: skip
-HUB_FILES = ["*.json", "*.txt", "*.safetensors", "README.md", "onnx/model.onnx", "onnx/model_quantized.onnx"]
+EXTERNAL = "_data"  # what the name of an ONNX file's tensors ends in, where they lie beside it: over 2 GB they must
+HUB_FILES = [
+    "*.json", "*.txt", "*.safetensors", "README.md",
+    *(name + ending for name in ONNX.values() for ending in ("", EXTERNAL)),
+]  # fmt: skip
+HEAD = re.compile(r"For([A-Z]\w*?)(?:Simple)?$")  # RoFormerForMaskedLM, XLMForQuestionAnsweringSimple
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,17 @@ class Model:
 
     @property
     def labels(self) -> list[str]:
-        """Label names by id, as config.json's id2label orders them; empty where the model has none."""
-        names = self.config.get("id2label") or {}
-        return [names[key] for key in sorted(names, key=int)]
+        """Label names by id; empty where config.json says nothing of them."""
+        return names_of(self.config)
 
     @property
     def head(self) -> str:
         """The transformers class suffix: `SequenceClassification` of `BertForSequenceClassification`; "" for none."""
         architecture = (self.config.get("architectures") or [""])[0]
-        return str(architecture.partition("For")[2])
+        if architecture.endswith("WithLMHeadModel"):  # XLM and FlauBERT, whose objective is BERT's
+            return "MaskedLM"
+        head = HEAD.search(architecture)
+        return head[1] if head else ""
 
     def onnx_file(self, precision: str) -> Path | None:
         """The ONNX file of a precision (int8, fp32), if there."""
@@ -60,13 +69,15 @@ class Model:
         """
         for precision in precisions:
             if file := self.onnx_file("fp32" if precision == "bf16" else precision):
+                safety.require_whole(file)
                 return precision, file
         names = " or ".join(precisions)
         raise ModelError(f"{self.path}: no ONNX file in {names}; make it with: bertcli export {self.path}")
 
     def weights(self) -> dict[str, str]:
         """The files that a backend may open, with their sizes."""
-        files = [*sorted(self.path.glob("*.safetensors")), *(self.path / name for name in ONNX.values())]
+        onnx = [self.path / (name + ending) for name in ONNX.values() for ending in ("", EXTERNAL)]
+        files = [*sorted(self.path.glob("*.safetensors")), *onnx]
         sizes = {file: file.stat().st_size for file in files if file.is_file()}
         return {str(file.relative_to(self.path)): f"{size / 1e6:.1f} MB" for file, size in sizes.items()}
 
@@ -81,11 +92,11 @@ class Model:
     @property
     def has_weights(self) -> bool:
         """Whether there are safetensors that transformers can open."""
-        return any((self.path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+        return any((self.path / name).is_file() for name in (safety.WEIGHTS, safety.INDEX))
 
     def require_weights(self) -> None:
-        """Raise ModelError unless there are safetensors; a pickle is refused with the way to convert it."""
-        if self.has_weights:
+        """Raise ModelError unless there are whole safetensors; a pickle is refused with the way to convert it."""
+        if safety.weight_files(self.path):
             return
         pickle = next((name for name in PICKLES if (self.path / name).is_file()), None)
         if pickle:
@@ -103,20 +114,52 @@ class Model:
 
         pooling: mean, cls or max. Raises ModelError for another, and for layers after it, such as Dense.
         """
-        modules = _optional(self.path / "modules.json") or []
-        paths = {str(module["type"]).rpartition(".")[2]: module["path"] for module in modules}
-        if "Pooling" not in paths:
+        folders = self.sentence_folders
+        if "Pooling" not in folders:
             return {}
-        stated = _optional(self.path / paths["Pooling"] / "config.json") or {}
-        if others := paths.keys() - MODULES:
+        stated = safety.read_json(folders["Pooling"] / "config.json") or {}
+        if others := folders.keys() - MODULES:
             raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
+        if not isinstance(stated, dict):
+            raise ModelError(f"{folders['Pooling'] / 'config.json'}: not a JSON object.")
         modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
         if mode := stated.get("pooling_mode"):
-            modes = [mode] if isinstance(mode, str) else list(mode)
+            modes = list(map(str, mode)) if isinstance(mode, list) else [str(mode)]
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
-        length = (_optional(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
-        return {"pooling": POOLINGS[modes[0]], "normalize": "Normalize" in paths, "max_length": length}
+        length = (safety.read_json(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
+        return {"pooling": POOLINGS[modes[0]], "normalize": "Normalize" in folders, "max_length": length}
+
+    @property
+    def sentence_folders(self) -> dict[str, Path]:
+        """The folder of each of a sentence-transformers model's steps, by class; empty where modules.json is not there.
+
+        Raises ModelError for a step that has no class, and for a folder outside the directory.
+        """
+        file = self.path / "modules.json"
+        folders: dict[str, Path] = {}
+        modules = safety.read_json(file) or []
+        if not isinstance(modules, list):
+            raise ModelError(f"{file}: not a JSON list.")
+        for module in modules:
+            name = module.get("type") if isinstance(module, dict) else None
+            if not isinstance(name, str):
+                raise ModelError(f"{file}: a step is of type {name!r}, which is no name of a class.")
+            folders[name.rpartition(".")[2]] = safety.inside(self.path, module.get("path"), file.name)
+        return folders
+
+
+def names_of(config: Mapping[str, Any]) -> list[str]:
+    """The names of labels by id, each once: id2label's, else transformers' for num_labels, else none.
+
+    A name that comes again has its id behind it, for two labels of one name are still two.
+    """
+    stated = config.get("id2label") or {f"{i}": f"LABEL_{i}" for i in range(config.get("num_labels") or 0)}
+    names: dict[str, None] = {}
+    for key in sorted(stated, key=int):
+        name = str(stated[key])
+        names[f"{name} ({key})" if name in names else name] = None
+    return list(names)
 
 
 def resolve(name: str | None, task: str = "text-classification") -> Model:
@@ -137,14 +180,14 @@ def resolve(name: str | None, task: str = "text-classification") -> Model:
 
 
 def read(path: Path) -> Model:
-    """Read the config.json of a model directory. Raises ModelError where there is none, or no JSON object in it."""
-    file = path / "config.json"
-    config = _optional(file)
-    if config is None and not file.exists():
+    """Read the config.json of a model directory.
+
+    Raises ModelError where there is none, for values that it cannot have, and for whatever safety.py refuses.
+    """
+    configs = safety.read_configs(path)
+    if "config.json" not in configs:
         raise ModelError(f"{path}: no config.json, so this is not a model directory.")
-    if not isinstance(config, dict):
-        raise ModelError(f"{file}: not a JSON object.")
-    return Model(path, config)
+    return Model(path, configs["config.json"])
 
 
 def fingerprint(model: Model, weights: str) -> str:
@@ -165,6 +208,7 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
     file = model.path / "config.json"
     draft = file.with_suffix(".tmp")
     try:
+        draft.unlink(missing_ok=True)  # it could be a link that leads elsewhere
         draft.write_text(json.dumps({**model.config, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:
@@ -173,18 +217,8 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
         raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error
 
 
-def _optional(file: Path) -> Any:
-    """The JSON in a file; None where the file is not there. Raises ModelError where it is not JSON."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read ({error}).") from error
-
-
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     missing = f"'{name}' is neither a directory nor a model on the Hub"
@@ -193,6 +227,7 @@ def _download(name: str) -> Path:
     except (HFValidationError, RepositoryNotFoundError):
         raise ModelError(f"{missing}.") from None
     except LocalEntryNotFoundError:
-        raise ModelError(f"{missing} that is reachable or cached here (HF_HUB_OFFLINE forbids the network).") from None
+        why = " (HF_HUB_OFFLINE forbids the network)" if constants.HF_HUB_OFFLINE else ""
+        raise ModelError(f"{missing} that is reachable or cached here{why}.") from None
     except OSError as error:
         raise ModelError(f"{missing} that can be reached ({error}).") from error

@@ -7,7 +7,6 @@ Try: python -c "from pathlib import Path; from bertcli.tokenizer import load; pr
 """
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bertcli.errors import ModelError, RecordError
+from bertcli.pretrained import open_tokenizer
+from bertcli.safety import read_configs, require_whole
 
 if TYPE_CHECKING:
     import tokenizers
@@ -26,7 +27,22 @@ MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 Item = TypeVar("Item")
+LEAST = 2  # tokens of text in a window: one of each text of a pair
 Long = Literal["window", "truncate", "error"]
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the library says of each token of a window. sides: 0 or 1, the text it is of, None for special tokens.
+
+    offsets: where it begins and ends in its text, or in its word where words are encoded, in code points.
+    """
+
+    tokens: list[str]
+    is_special: list[int]
+    sides: list[int | None]
+    words: list[int | None]
+    offsets: list[tuple[int, int]]
 
 
 @dataclass(slots=True)
@@ -35,16 +51,16 @@ class Window:
 
     words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
     where neither words nor masks are looked for.
-    places: for each token of a context where it begins and ends there, in code points, (-1, -1) for others; None where
-    there is no context.
-    encoding: what the library says of each token; only of a tokenizer that is traced.
+    offsets: for each token of a context where it begins and ends there, in code points, without the white space around
+    it; (-1, -1) for others; None where there is no context.
+    trace: only of a tokenizer that is traced.
     """
 
     ids: list[int]
     type_ids: list[int] | None = None
     words: list[int] | None = None
-    places: list[tuple[int, int]] | None = None
-    encoding: "tokenizers.Encoding | None" = None
+    offsets: list[tuple[int, int]] | None = None
+    trace: Trace | None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +78,7 @@ class Features:
 class Tokenizer:
     """The tokenizer of a model directory. max_length: tokens in a window, special tokens included.
 
-    traced: windows keep their encodings, which say where in the text each token is; that takes memory and time.
+    traced: windows keep what the library says of each token; that takes memory and time.
     """
 
     def __init__(self, backend: "tokenizers.Tokenizer", max_length: int) -> None:
@@ -127,7 +143,27 @@ class Tokenizer:
 
     def _window(self, encoding: "tokenizers.Encoding", text: Text) -> Window:
         type_ids = None if isinstance(text, str) else encoding.type_ids
-        return Window(encoding.ids, type_ids, encoding=encoding if self.traced else None)
+        return Window(encoding.ids, type_ids, trace=self._trace(encoding, encoding.offsets))
+
+    def _trace(self, encoding: "tokenizers.Encoding", offsets: list[tuple[int, int]]) -> Trace | None:
+        if not self.traced:
+            return None
+        special = encoding.special_tokens_mask
+        return Trace(encoding.tokens, special, encoding.sequence_ids, encoding.word_ids, offsets)
+
+    def _processed(
+        self, first: "tokenizers.Encoding", second: "tokenizers.Encoding | None" = None
+    ) -> tuple["tokenizers.Encoding", list[tuple[int, int]]]:
+        """Pieces with the special tokens around them, and where each token is in its text, (0, 0) for special ones.
+
+        The library's own offsets are wrong then for byte-level pieces: it takes away the space before a word once when
+        it encodes and again here, and with it the word's first letter.
+        """
+        offsets = [iter(piece.offsets) for piece in (first, second) if piece is not None]
+        whole = self.backend.post_process(first, second)
+        sides = zip(whole.special_tokens_mask, whole.sequence_ids, strict=True)
+        # A first text that was encoded by itself has no side.
+        return whole, [(0, 0) if is_special else next(offsets[side or 0]) for is_special, side in sides]
 
     def _long(self, text: Text, long: Long) -> Features | RecordError:
         """Windows that together hold every token of the text, or of both texts of a pair."""
@@ -139,8 +175,11 @@ class Tokenizer:
         pieces = [_cut(encoding, share) for encoding, share in zip(bare, _shares(bare, size), strict=True)]
         count = max(map(len, pieces))
         rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
-        whole = [self.backend.post_process(row[0], row[1] if len(row) == 2 else None) for row in rows]
-        windows = [self._window(encoding, text) for encoding in whole]
+        windows = []
+        for row in rows:
+            whole, offsets = self._processed(*row)
+            type_ids = None if isinstance(text, str) else whole.type_ids
+            windows.append(Window(whole.ids, type_ids, trace=self._trace(whole, offsets)))
         return Features(windows[:1], truncated=True) if long == "truncate" else Features(windows)
 
     def _too_long(self, what: str) -> RecordError:
@@ -178,19 +217,21 @@ class Tokenizer:
         pieces, step = _cut(encoding, size), size - size // 4
         windows = []
         for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
-            whole, rest = self.backend.post_process(piece), iter(words[i * step :])
+            (whole, offsets), rest = self._processed(piece), iter(words[i * step :])
             marks = [-1 if is_special else next(rest) for is_special in whole.special_tokens_mask]
-            windows.append(Window(whole.ids, words=marks, encoding=whole if self.traced else None))
+            windows.append(Window(whole.ids, words=marks, trace=self._trace(whole, offsets)))
         return Features(windows, truncated=len(windows) < len(pieces))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
         bare = self.backend.encode_batch([text for pair in pairs for text in pair], add_special_tokens=False)
-        return [self._context(*pair, long) for pair in zip(bare[::2], bare[1::2], strict=True)]
+        encodings = zip(bare[::2], bare[1::2], [context for _, context in pairs], strict=True)
+        return [self._context(question, context, text, long) for question, context, text in encodings]
 
     def _context(
-        self, question: "tokenizers.Encoding", context: "tokenizers.Encoding", long: Long
+        self, question: "tokenizers.Encoding", context: "tokenizers.Encoding", text: str, long: Long
     ) -> Features | RecordError:
+        """Windows of a question with its context, whose `text` tells which offsets begin with a space."""
         size = self.max_length - self.backend.num_special_tokens_to_add(True)
         is_cut = len(question) > size // 2
         if is_cut and long != "truncate":
@@ -201,10 +242,10 @@ class Tokenizer:
             return self._too_long("context")
         windows = []
         for piece in pieces[:1] if long == "truncate" else pieces:
-            whole = self.backend.post_process(question, piece)
-            sides = zip(whole.sequence_ids, whole.offsets, strict=True)
-            places = [offset if side == 1 else (-1, -1) for side, offset in sides]
-            windows.append(Window(whole.ids, whole.type_ids, None, places, whole if self.traced else None))
+            whole, offsets = self._processed(question, piece)
+            sides = zip(whole.sequence_ids, offsets, strict=True)
+            bare = [_without_spaces(text, *offset) if side == 1 else (-1, -1) for side, offset in sides]
+            windows.append(Window(whole.ids, whole.type_ids, None, bare, self._trace(whole, offsets)))
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 
@@ -224,6 +265,15 @@ def encode_each(
             return [RecordError(f"the tokenizer fails on this record ({error})")]
         half = len(items) // 2
         return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
+
+
+def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
+    """A part of a text without white space around it: some tokenizers count the space before a word as the word's."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def _shares(encodings: "list[tokenizers.Encoding]", size: int) -> list[int]:
@@ -250,13 +300,23 @@ def load(directory: Path, config: dict[str, Any]) -> Tokenizer:
 
     config: of the model. Raises ModelError where there is no tokenizer.
     """
-    file = directory / "tokenizer_config.json"
-    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    settings: dict[str, Any] = read_configs(directory).get("tokenizer_config.json") or {}
     positions = int(config.get("max_position_embeddings") or 512)
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
         positions -= int(config.get("pad_token_id") or 0) + 1  # RoBERTa counts positions from the padding id + 1
     # The tokenizer may say that there are fewer; transformers writes 1e30 for "no limit".
-    return Tokenizer(_open(directory, settings), min(positions, int(settings.get("model_max_length") or positions)))
+    limit = int(min(positions, settings.get("model_max_length") or positions))
+    backend = _open(directory, settings)
+    count, known = backend.get_vocab_size(), int(config.get("vocab_size") or 0)
+    # Ids may have gaps; to list all of 30,522 would take 10 ms.
+    if known and (count > known or any(backend.id_to_token(id_) is not None for id_ in range(known, known + 1000))):
+        raise ModelError(
+            f"{directory}: its tokenizer has {count:,} tokens, some with ids over the {known:,} that the model has "
+            "embeddings for. Take both of one model, or give it more: resize_token_embeddings, then save_pretrained."
+        )
+    if limit < (least := backend.num_special_tokens_to_add(True) + LEAST):
+        raise ModelError(f"{directory}: it takes {limit} tokens at most; with fewer than {least} there is no text.")
+    return Tokenizer(backend, limit)
 
 
 def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
@@ -265,6 +325,7 @@ def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
 
     file, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
     if file.is_file():
+        require_whole(file)
         try:
             return tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
@@ -278,12 +339,8 @@ def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
             strip_accents=settings.get("strip_accents"),
             handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
         )._tokenizer
-    from transformers import AutoTokenizer  # converts the others, such as RoBERTa's vocab.json with merges.txt
-
-    try:
-        backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(
-            directory, local_files_only=True
-        ).backend_tokenizer
-    except Exception as error:
+    try:  # transformers converts the others, such as RoBERTa's vocab.json with merges.txt
+        backend: tokenizers.Tokenizer = open_tokenizer(directory).backend_tokenizer
+    except (ModelError, AttributeError) as error:
         raise ModelError(f"{directory}: no tokenizer.json or vocab.txt, and transformers finds no other.") from error
     return backend

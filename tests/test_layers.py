@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
-PLAIN = {"arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
+PLAIN = {"pretrained", "safety", "arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
     "cli": PLAIN | {
@@ -18,18 +18,19 @@ MAY_IMPORT = {
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "words"},
-    "training": MODELS | {"data", "training", "evaluation", "inference"},
+    "training": MODELS | {"data", "training", "evaluation", "export", "inference"},
     "evaluation": MODELS | {"data", "evaluation", "inference"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"data", "export"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
     "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option", "errors"},
-    "backends": {"arrays", "backends", "device", "model", "errors"},
+    "backends": {"arrays", "backends", "device", "model", "pretrained", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
-    "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
-    "model": BASE, "device": BASE, "registry": BASE, "errors": set(), "arrays": set(), "option": set(),
+    "tokenizer": {"arrays", "words", "pretrained", "safety", "errors"}, "words": {"arrays"},
+    "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
+    "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),
@@ -37,9 +38,10 @@ ONLY_IN = {
     "onnxruntime": ("backends", "export", "inference"),
     "openvino": ("backends",),
     "ray": ("inference",),
-    "torch": ("backends", "device", "tasks", "training", "pretraining", "export", "explain", "inference"),
-    "transformers": ("backends", "tokenizer", "training", "pretraining", "export"),
-    "sklearn": ("metrics",),
+    "torch": ("backends", "device", "pretrained", "tasks", "training", "pretraining", "export", "explain", "inference"),
+    "transformers": ("pretrained", "pretraining"),
+    "sklearn": (),
+    "scipy": (),
     "rjieba": ("pretraining",),
     "jinja2": ("report",),
 }

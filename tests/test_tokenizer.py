@@ -1,7 +1,9 @@
 """Tokenising: equal to transformers, whole long texts and pairs in windows, nothing cut silently."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -146,3 +148,45 @@ def test_marks_are_counted_in_the_text_as_it_is(byte_level: Path, text: str) -> 
     assert [i for i, word in zip(window.ids, window.words or [], strict=True) if word >= 0] == [mask] * text.count(
         token
     )
+
+
+def spelling(name: str) -> Any:
+    """A tokenizer that spells words letter by letter, in one of the ways in which spaces become pieces."""
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters = sorted({*bytes_of.alphabet(), *"▁abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnop")})
+    vocabulary = {piece: i for i, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
+    if name == "word pieces":
+        made = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>", max_input_chars_per_word=99))
+        made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        made.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 0))
+        return made
+    made = tokenizers.Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    if name == "metaspace":
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        made.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 0))
+        return made
+    made.pre_tokenizer = bytes_of
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), name == "trimmed bytes", False)
+    return made
+
+
+@pytest.mark.parametrize("name", ["word pieces", "metaspace", "trimmed bytes", "bytes with spaces"])
+@pytest.mark.parametrize("length", [64, 16])
+def test_offsets_in_a_context_are_those_of_the_words(name: str, length: int) -> None:
+    context = "i live in a  big city. tim cook\u00e9 is a man"
+    made = Tokenizer(spelling(name), length)
+    (features,) = made.encode_contexts([("who", context)])
+    assert isinstance(features, Features)
+    assert (len(features.windows) > 1) == (length == 16)
+    alone = {(start, end) for start, end in made.backend.encode(context, add_special_tokens=False).offsets}
+    for window in features.windows:
+        offsets = [offset for offset in window.offsets or [] if offset != (-1, -1)]
+        assert not any(context[start:end] != context[start:end].strip() for start, end in offsets)
+        for start, end in offsets:
+            assert any(a <= start and end <= b and not context[a:b].strip(context[start:end] + " ") for a, b in alone)
+    begins = {start for window in features.windows for start, end in window.offsets or [] if end > start}
+    words = [match.start() for match in re.finditer(r"[a-z\u00e9]+", context)]
+    assert begins >= set(words)  # words of one letter too

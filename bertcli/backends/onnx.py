@@ -9,6 +9,7 @@ Try: echo "a gripping film" | bertcli predict --backend onnx
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,10 +17,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy multiplies no matric
 import onnxruntime as ort
 
 from bertcli.arrays import Batch
-from bertcli.backends.base import BaseBackend
-from bertcli.device import Device, keep_freed_memory
+from bertcli.backends.base import BaseBackend, require_inputs
+from bertcli.device import Device, has_exact_int8, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
-from bertcli.model import Model
+from bertcli.model import EXTERNAL, Model
 
 COPIES = 1 << 29  # bytes of weights in all sessions; streams for which no more fit share the first one
 
@@ -42,6 +43,8 @@ class Backend(BaseBackend):
             raise ModelError(f"{self.file}: ONNX Runtime cannot open it ({error}).") from error
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]
+        self.sizes = {node.name: _size(node.shape) for node in self.session.get_outputs()}
+        require_inputs(self.file, self.inputs)
         self.streams = device.threads
         # By the thread's name, not its id: the threads of the next stream of records have the same names.
         self.sessions: dict[str, ort.InferenceSession] = {}
@@ -53,7 +56,10 @@ class Backend(BaseBackend):
         if thread not in self.sessions:
             with self.lock:
                 self.sessions.setdefault(thread, self._another() if self.sessions else self.session)
-        values = self.sessions[thread].run(None, {name: batch[name] for name in self.inputs})
+        try:
+            values = self.sessions[thread].run(None, {name: batch[name] for name in self.inputs})
+        except Exception as error:  # a graph that cannot be computed, whatever its shapes say
+            raise ModelError(f"{self.file}: ONNX Runtime cannot run it ({error}).") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def _another(self) -> ort.InferenceSession:
@@ -66,10 +72,15 @@ class Backend(BaseBackend):
         return self.session
 
 
+def _size(shape: Sequence[int | str]) -> int | None:
+    return shape[-1] if shape and isinstance(shape[-1], int) else None
+
+
 def _version(file: Path) -> tuple[int, int, int]:
-    """What changes when a file is replaced or written: inode, size in bytes, time of change."""
-    status = file.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    """What changes when a file is replaced or written: inode, size in bytes (tensors beside it too), time of change."""
+    status, tensors = file.stat(), file.with_name(file.name + EXTERNAL)
+    size = status.st_size + (tensors.stat().st_size if tensors.is_file() else 0)
+    return status.st_ino, size, status.st_mtime_ns
 
 
 def _open(file: Path) -> ort.InferenceSession:
@@ -77,4 +88,7 @@ def _open(file: Path) -> ort.InferenceSession:
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not has_exact_int8():
+        # Multiplies u8 by u8 there, which cannot overflow. With VNNI it would gain nothing and take twice the time.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from bertcli.arrays import Batch
-from bertcli.backends.base import BaseBackend
+from bertcli.backends.base import BaseBackend, require_inputs
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
@@ -42,6 +42,8 @@ class Backend(BaseBackend):
             raise ModelError(f"{file}: OpenVINO cannot open it ({error}).") from error
         self.inputs = [port.get_any_name() for port in self.compiled.inputs]
         self.outputs = [port.get_any_name() for port in self.compiled.outputs]
+        self.sizes = {port.get_any_name(): _size(port.get_partial_shape()) for port in self.compiled.outputs}
+        require_inputs(file, self.inputs)
         self.streams = device.threads
         self.thread = threading.local()  # has the `request` of each thread
         self.tokens: set[int] = set()  # numbers of tokens that were in a batch, padding included
@@ -72,6 +74,10 @@ class Backend(BaseBackend):
         self.tokens.add(size * length)
         self.rows.add(size)
         return size
+
+
+def _size(shape: Any) -> int | None:
+    return shape[-1].get_length() if len(shape) and shape[-1].is_static else None
 
 
 def _read_a_tensor(openvino: Any) -> None:

@@ -13,6 +13,7 @@ from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
+from bertcli.pretrained import open_module
 
 
 class Backend(BaseBackend):
@@ -29,7 +30,7 @@ class Backend(BaseBackend):
         self.precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.device = device.type
-        self.module = load(model, head).to(device=device.type, dtype=dtype).eval()
+        self.module = load(model, head, dtype=dtype).to(device=device.type, dtype=dtype).eval()
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch; outputs come back as float32 on the CPU."""
@@ -51,20 +52,12 @@ def inputs_of(module: Any, names: Iterable[str]) -> list[str]:
 
 
 def load(model: Model, head: str, **settings: Any) -> Any:
-    """The transformers model with that head ("": the encoder alone), from safetensors. settings: of from_pretrained.
+    """The transformers model with that head ("": the encoder alone), from safetensors, in fp32.
 
-    Raises ModelError where there are no safetensors, or they lack weights of the head.
+    settings: of from_pretrained. Raises ModelError where there are no safetensors, or they lack weights of the head.
     """
-    import transformers
-
     model.require_weights()
-    quiet()
-    try:
-        module, info = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_pretrained(
-            model.path, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{model.path}: transformers cannot open it ({error}).") from error
+    module, info = open_module(model.path, head, **settings)
     if not head:
         module.pooler = None  # BERT's next-sentence layer: no part of the encoder, and often not in the checkpoint
     lacking = [name for name in info["missing_keys"] if head or not name.startswith("pooler.")]
@@ -72,11 +65,3 @@ def load(model: Model, head: str, **settings: Any) -> Any:
         missing = f"{head or 'the encoder'} ({', '.join(sorted(lacking)[:3])})"
         raise ModelError(f"{model.path}: the checkpoint has no weights for {missing}; finetune it first.")
     return module
-
-
-def quiet() -> None:
-    """Keep transformers' own progress bars and notices off stderr; bertcli says what matters itself."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

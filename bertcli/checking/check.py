@@ -6,7 +6,6 @@ Try: bertcli check train.jsonl --dev dev.jsonl
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from statistics import fmean
@@ -33,22 +32,19 @@ FREQUENT = 20  # times as many records as a label that may be a typo of it
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was found. facts: task, problem, records, labels and lengths, for people and scripts."""
-
-    facts: dict[str, Any]
-    findings: Findings
-
-
 def guess_task(record: Record | None) -> str:
     """The task that a first record is made for."""
     tasks = (registry.load("tasks", name).Task for name in registry.names("tasks"))
     return next((task.name for task in tasks if record and task.fits(record)), DEFAULT)
 
 
-def check(settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None) -> Report:
-    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does."""
+def check(
+    settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None
+) -> tuple[dict[str, Any], Findings]:
+    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does.
+
+    Returns task, problem, records, labels and lengths, for people and scripts; and what is wrong.
+    """
     findings = Findings()
     tokens = tokenizer.load(model.path, model.config) if model else NoTokenizer()
     limit, tokens.max_length = tokens.max_length, ENDLESS
@@ -70,7 +66,7 @@ def check(settings: Settings, model: Model | None, train: Iterable[Record], dev:
         limit = min(limit, stated.get("max_length") or limit)
         facts["tokens"] = {s.name: _lengths(s, tokens, limit, findings) for s in splits if s.examples}
     repeats.check(splits, reader, findings)
-    return Report(facts, findings)
+    return facts, findings
 
 
 def _decide(

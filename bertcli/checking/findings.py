@@ -43,6 +43,9 @@ MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
     "mixed-labels": Meaning(
         "warning", "a label of another kind than most, so that all are taken for classes; mend it, or say --problem"
     ),
+    "number-labels": Meaning(
+        "warning", "whole numbers, which are taken for classes; --problem regression takes them as numbers"
+    ),
     "label-typo": Meaning("warning", "a label much like a more frequent one; rename it if it is a typo"),
     "rare-label": Meaning("warning", "a label with too few training records to be learnt; add some, or merge it"),
     "imbalance": Meaning("warning", "labels of very different frequency; --class-weights balanced evens them"),
@@ -61,23 +64,15 @@ MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a fault is, as `file:line`, and what is wrong there."""
-
-    location: str
-    message: str
-
-
 @dataclass
 class Findings:
-    """All faults found so far, by kind, each kind in the order of the data."""
+    """All faults found so far, by kind, each kind in the order of the data: where, and what is wrong there."""
 
-    places: dict[str, list[Place]] = field(default_factory=dict)
+    places: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def add(self, code: str, where: str, message: str) -> None:
         """Note a fault. code: one of MEANINGS; where: `file:line`, or the files of a split."""
-        self.places.setdefault(code, []).append(Place(where, message))
+        self.places.setdefault(code, []).append((where, message))
 
     def add_all(self, code: str, record: Record, error: RecordError) -> None:
         """Note every fault of a record in its place."""
@@ -96,7 +91,7 @@ class Findings:
                 "severity": meaning.severity,
                 "message": meaning.what,
                 "count": len(self.places[code]),
-                "places": [{"place": fault.location, "message": fault.message} for fault in self.places[code]],
+                "places": [{"place": where, "message": message} for where, message in self.places[code]],
             }
             for code, meaning in MEANINGS.items()
             if code in self.places

@@ -21,6 +21,7 @@ HINTS = {  # for what people type in place of a command
     "help": "'bertcli --help' lists the commands, 'bertcli COMMAND --help' the options of one.",
     "train": "'bertcli finetune' trains on labelled data, 'bertcli pretrain' on raw text.",
 }
+OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
 
 
 class ReaderGone(Exception):
@@ -120,6 +121,12 @@ def _report(error: Exception) -> int:
     if isinstance(error, BertcliError):
         _complain(str(error))
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
+        _complain(
+            f"this needs {error.name}, which the light installation leaves out: "
+            "pip install 'bertcli[torch]' adds what training, export, explain, GPUs and models without ONNX files need."
+        )
+        return Exit.USAGE
     if isinstance(error, OSError) and error.strerror:
         _complain(f"{error.filename or 'input or output'}: {error.strerror}.")
     elif isinstance(error, MemoryError):

@@ -148,9 +148,9 @@ class Explainer:
         inputs, baselines = [], []  # (T, C) each
         with torch.no_grad():
             for k, batch in zip(used, batches, strict=True):
-                ids, encoding = batch["input_ids"], windows[k].encoding
-                assert encoding is not None  # the tokenizer is traced
-                special = torch.tensor([encoding.special_tokens_mask], dtype=torch.bool, device=ids.device)
+                ids, trace = batch["input_ids"], windows[k].trace
+                assert trace is not None  # the tokenizer is traced
+                special = torch.tensor([trace.is_special], dtype=torch.bool, device=ids.device)
                 inputs.append(embed(ids)[0])
                 baselines.append(embed(torch.where(special, ids, self.baseline[1]))[0])
 
@@ -179,13 +179,12 @@ class Explainer:
 
     def _pieces(self, record: Record, window: Window, names: Sequence[str]) -> list[Piece]:
         """Each token with where it is in its text. names: of the texts, the first and the second of a pair."""
-        encoding = window.encoding
-        assert encoding is not None  # the tokenizer is traced
+        trace = window.trace
+        assert trace is not None  # the tokenizer is traced
         words = self.task.word_offsets(record)  # of words that were tokenised one by one
         spaces = 0 if words is None else int(self.task.tokenizer.tells_spaces())  # that were put before each
         pieces = []
-        special = encoding.special_tokens_mask
-        rows = zip(encoding.tokens, special, encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True)
+        rows = zip(trace.tokens, trace.is_special, trace.sides, trace.words, trace.offsets, strict=True)
         for i, (token, is_special, side, word, (start, end)) in enumerate(rows):
             if is_special:
                 pieces.append(Piece(token))

@@ -3,10 +3,10 @@
 Knows no task and no tokenizer: it gets the head's name and arrays to run. Try: bertcli export DIR --calibrate texts.txt
 """
 
+import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,30 @@ import torch
 from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
-from bertcli.data.sinks import sync, writing
+from bertcli.data.sinks import writing
 from bertcli.device import Device
-from bertcli.errors import BertcliError
+from bertcli.errors import BertcliError, ModelError
 from bertcli.export.graph import take_first_early
 from bertcli.export.int8 import quantize
-from bertcli.model import ONNX, Model, read
+from bertcli.export.large import is_large, references, save, source_of
+from bertcli.model import EXTERNAL, ONNX, Model, read
 
 OPSET = 17  # the first with LayerNormalization as one operator
-TOLERANCE = 1e-3  # of fp32 ONNX against torch: the same numbers but for rounding
+TOLERANCE = 1e-3  # of fp32 ONNX against torch, relative: the same numbers but for rounding
+DRAFT = ".export"  # the folder in which files are made and checked
 
 
 @dataclass(frozen=True)
 class Row:
-    """How one file compares with torch fp32. agreement: share of the same argmax."""
+    """How one file compares with torch fp32.
+
+    relative: the largest difference by the largest number, or by 1; agreement: share of the same argmax.
+    """
 
     file: str
     megabytes: float
     largest: float
+    relative: float
     mean: float
     agreement: float
 
@@ -49,30 +55,53 @@ class Row:
 def export(directory: Path, head: str, feeds: Sequence[Batch]) -> list[Row]:
     """Write onnx/model.onnx and onnx/model_quantized.onnx and compare both with torch on the feeds.
 
-    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales.
-    Raises ModelError for a checkpoint without that head, BertcliError where the fp32 file differs by over 1e-3.
+    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. The files are made and
+    checked in a folder of their own and then moved in: where anything goes wrong, the directory is as it was before.
+    Raises ModelError for a checkpoint without that head, BertcliError where the fp32 file differs by over 1e-3 of what
+    torch gives.
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    exact = take_first_early(_trace(module, feeds[0]))
-    files = [directory / ONNX[precision] for precision in ("fp32", "int8")]
-    drafts = [file.with_suffix(".tmp") for file in files]
     with writing(directory / "onnx"):
+        draft = _empty_draft(directory)
         try:
-            files[0].parent.mkdir(parents=True, exist_ok=True)
-            onnx.save(exact, drafts[0])  # first: what follows changes the graph in place
-            _write_optimized(quantize(exact, feeds), drafts[1])
-            for draft, file in zip(drafts, files, strict=True):  # Both of this model, or none.
-                sync(draft)
-                draft.replace(file)
-        except Exception:
-            for draft in drafts:
-                draft.unlink(missing_ok=True)
-            raise
-    rows = _compare(model, module, head, feeds)
-    if rows[0].largest > TOLERANCE:
-        raise BertcliError(f"{files[0]} differs from torch by {rows[0].largest:.2g}; do not use it.")
+            draft_model = replace(model, path=draft)
+            (draft / ONNX["fp32"]).parent.mkdir(parents=True)
+            exact = take_first_early(_trace(module, feeds[0], draft))
+            save(exact, draft / ONNX["fp32"])
+            _write_optimized(quantize(exact, feeds, draft), draft, draft / ONNX["int8"])
+            del exact
+            rows = _compare(draft_model, module, head, feeds)
+            if not rows[0].relative <= TOLERANCE:  # NaN is not
+                raise BertcliError(
+                    f"{directory}: the ONNX file differs from torch by {rows[0].largest:.2g}, so it was not kept; "
+                    "predict takes the weights as they are (--backend pytorch)."
+                )
+            for name in ONNX.values():
+                _move(draft / name, directory / name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return rows
+
+
+def _empty_draft(directory: Path) -> Path:
+    """The folder for drafts, without what a killed run left. Raises ModelError where a link leads out of the model."""
+    draft, folder = directory / DRAFT, directory / "onnx"
+    if draft.is_symlink() or not folder.resolve().is_relative_to(directory.resolve()):
+        raise ModelError(f"{directory}: {folder.name} or {DRAFT} is a link to elsewhere, where nothing is written.")
+    shutil.rmtree(draft, ignore_errors=True)
+    return draft
+
+
+def _move(draft: Path, file: Path) -> None:
+    """Put a file and the tensors beside it, if any, in the place of those of an earlier export."""
+    file.parent.mkdir(exist_ok=True)
+    tensors, old = draft.with_name(draft.name + EXTERNAL), file.with_name(file.name + EXTERNAL)
+    if tensors.is_file():
+        tensors.replace(old)
+    draft.replace(file)
+    if not references(file):
+        old.unlink(missing_ok=True)
 
 
 class _ByPosition(torch.nn.Module):
@@ -91,8 +120,13 @@ class _ByPosition(torch.nn.Module):
         return tuple(output.values())
 
 
-def _trace(module: Any, feed: Batch) -> onnx.ModelProto:
-    """Trace the model, with the batch and the sequence of any size."""
+def _trace(module: Any, feed: Batch, folder: Path) -> onnx.ModelProto:
+    """Trace the model, with the batch and the sequence of any size, into a file in that folder, and read it.
+
+    torch writes a model of over 2 GB in hundreds of files beside it.
+    """
+    path = folder / "traced" / "model.onnx"
+    path.parent.mkdir()
     names = pytorch.inputs_of(module, feed)
     # No size is 1, and one position is masked: what is constant in the example is constant in the graph.
     example = tuple(torch.from_numpy(np.resize(feed[name], (2, 9))) for name in names)
@@ -107,31 +141,41 @@ def _trace(module: Any, feed: Batch) -> onnx.ModelProto:
         axes[name] = {0: "batch"} | dict.fromkeys(lengths, "sequence")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that it reads
-        file: Any = BytesIO()  # which it takes, whatever its annotation says
         torch.onnx.export(
-            traced, example, file, dynamo=False, opset_version=OPSET, input_names=names,
+            traced, example, str(path), dynamo=False, opset_version=OPSET, input_names=names,
             output_names=traced.outputs, dynamic_axes=axes,
         )  # fmt: skip
-    return onnx.load_from_string(file.getvalue())
+    model = onnx.load(path)
+    shutil.rmtree(path.parent)
+    return model
 
 
-def _write_optimized(model: onnx.ModelProto, path: Path) -> None:
+def _write_optimized(model: onnx.ModelProto, folder: Path, path: Path) -> None:
     """Write what ONNX Runtime makes of the graph when it opens it, which then opens in 24 ms instead of 39.
 
-    EXTENDED: the fusions that are the same on every CPU.
+    EXTENDED: the fusions that are the same on every CPU. folder: where files may lie in between.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(path)
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    if is_large(model):
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", path.name + EXTERNAL
+        )
+    with source_of(model, folder) as source:
+        ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 @dataclass
 class _Tally:
-    """How the outputs of one file differ from torch's so far. values: numbers compared; rows: their argmaxes."""
+    """How the outputs of one file differ from torch's so far. values: numbers compared; rows: their argmaxes.
+
+    relative: to the largest number that torch gives in an output, or to 1 where all are smaller.
+    """
 
     largest: float = 0.0
+    relative: float = 0.0
     total: float = 0.0
     values: int = 0
     same: int = 0
@@ -151,7 +195,9 @@ def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch]) -> li
             for name, value in backends[precision].run(feed).items():
                 differences = np.abs(value - expected[name])
                 agrees = value.argmax(-1) == expected[name].argmax(-1)
-                tally.largest = max(tally.largest, float(differences.max()))
+                scale = max(1.0, float(np.abs(expected[name]).max()))
+                tally.largest = float(np.maximum(tally.largest, differences.max()))  # keeps NaN
+                tally.relative = float(np.maximum(tally.relative, differences.max() / scale))
                 tally.total += float(differences.sum(dtype=np.float64))
                 tally.values += differences.size
                 tally.same += int(agrees.sum())
@@ -159,10 +205,17 @@ def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch]) -> li
     return [
         Row(
             ONNX[precision],
-            (model.path / ONNX[precision]).stat().st_size / 1e6,
+            _size(model.path / ONNX[precision]) / 1e6,
             tally.largest,
+            tally.relative,
             tally.total / tally.values,
             tally.same / tally.rows,
         )
         for precision, tally in tallies.items()
     ]
+
+
+def _size(file: Path) -> int:
+    """The bytes of an ONNX file and of the tensors beside it."""
+    files = (file, file.with_name(file.name + EXTERNAL))
+    return sum(part.stat().st_size for part in files if part.is_file())

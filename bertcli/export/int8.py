@@ -13,6 +13,7 @@ Knows no task and no text. Try: bertcli export DIR --calibrate texts.txt
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from onnx import NodeProto, helper
 from bertcli.arrays import Array, Batch
 from bertcli.errors import ModelError
 from bertcli.export.graph import MICROSOFT, Graph
+from bertcli.export.large import source_of
 from bertcli.model import Model
+from bertcli.pretrained import new_module, open_config
 
 EMBEDDING_SIZE = 10_000  # values; a smaller table is not worth an integer form
 OUTLIER = 4.0  # times the median channel: tensors with a larger peak have their large channels divided ...
@@ -35,11 +38,14 @@ Weights = dict[str, Array]  # by the names that the torch model has for them, fl
 # ---- to int8
 
 
-def quantize(model: onnx.ModelProto, feeds: Iterable[Batch]) -> onnx.ModelProto:
-    """The int8 form of a model. feeds: input name -> (B, T) int64, texts like those to come."""
+def quantize(model: onnx.ModelProto, feeds: Iterable[Batch], folder: Path) -> onnx.ModelProto:
+    """The int8 form of a model.
+
+    feeds: input name -> (B, T) int64, texts like those to come. folder: for files between.
+    """
     graph = Graph(model)
     products = [node for node in graph.nodes if _weight(graph, node) is not None]
-    ranges = _calibrate(graph.finish(), feeds, sorted({node.input[0] for node in products}))
+    ranges = _calibrate(graph.finish(), feeds, sorted({node.input[0] for node in products}), folder)
     for node in products:
         _quantize_product(graph, node, *ranges[node.input[0]])
     for node in list(graph.nodes):  # as they are now: what replaces an embedding reads a table too, that of its scales
@@ -49,14 +55,15 @@ def quantize(model: onnx.ModelProto, feeds: Iterable[Batch]) -> onnx.ModelProto:
     return graph.finish()
 
 
-def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str]) -> Ranges:
+def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str], folder: Path) -> Ranges:
     """The least and greatest value, 0 included, of each channel (last axis) of the named tensors on the feeds."""
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
-    observed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    outputs = len(model.graph.output)
+    model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
-    session = ort.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes too.
+    with source_of(model, folder) as source:
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    del model.graph.output[outputs:]
     inputs = {node.name for node in session.get_inputs()}
     ranges: Ranges = {name: (np.float32(0), np.float32(0)) for name in names}
     for feed in feeds:
@@ -159,17 +166,12 @@ def dequantized(model: Model, head: str, **settings: Any) -> Any:
     weight that the model has.
     """
     import torch
-    import transformers
-
-    from bertcli.backends.pytorch import quiet
 
     file = model.onnx_file("int8")
     if file is None:
         raise ModelError(f"{model.path}: neither safetensors nor an int8 ONNX file; gradients need one of them.")
-    quiet()
     weights = _weights(Graph(onnx.load(file)))
-    config = transformers.AutoConfig.from_pretrained(model.path, local_files_only=True)
-    module = getattr(transformers, f"AutoModelFor{head}").from_config(config, dtype=torch.float32, **settings)
+    module = new_module(open_config(model.path), head, dtype=torch.float32, **settings)
     names = module.state_dict()
     tensors = {name: torch.tensor(value) for name, value in weights.items() if name in names}
     try:

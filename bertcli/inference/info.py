@@ -48,7 +48,14 @@ def describe(session: Session) -> dict[str, Any]:
     return {
         "versions": versions,
         "devices": device.available(),
-        "choice": {"backend": backend.name, "precision": backend.precision, "reason": session.reason},
+        "choice": {
+            "backend": backend.name,
+            "precision": backend.precision,
+            "int8 products": "exact, by VNNI or Arm's instructions"
+            if device.has_exact_int8()
+            else "exact, without VNNI",
+            "reason": session.reason,
+        },
         "model": {
             "path": str(model.path),
             "task": session.task.name,

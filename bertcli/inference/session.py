@@ -11,11 +11,13 @@ from bertcli import device, registry, tokenizer
 from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError
+from bertcli.inference.batching import collate
 from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
+from bertcli.tokenizer import Window
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def open_session(request: Request, options: Options) -> Session:
         opened = opening.submit(open_backend, model, chosen, task_class.head, request.precision)
         task = open_task(task_class, model, options)
     backend = opened.result()
+    _require_outputs(model, task, backend)
     reason = (
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {chosen.type}, {chosen.threads} threads "
         f"({why}; {chosen.reason})"
@@ -45,6 +48,23 @@ def open_session(request: Request, options: Options) -> Session:
     if "records" in (calibration := model.config.get("calibration") or {}):
         reason += f"; scores calibrated on {calibration['records']:,} records"
     return Session(model, task, backend, chosen, reason)
+
+
+def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None:
+    """Raise ModelError where the model's outputs are not those that the task reads, or not one for each label."""
+    names, sizes = task.model_outputs, backend.sizes
+    if task.labels and any(sizes.get(name) is None for name in names):  # only running it shows them
+        ran = backend.run(collate([Window([task.tokenizer.pad] * 4)]))
+        sizes = {name: value.shape[-1] for name, value in ran.items()}
+    if sizes and (lacking := [name for name in names if name not in sizes]):
+        raise ModelError(f"{model.path}: the model gives {', '.join(sizes)}, not {lacking[0]}.")
+    ids = sorted(map(int, model.config.get("id2label") or range(len(task.labels))))
+    for name in names if task.labels else ():
+        if ids != list(range(sizes[name] or 0)):
+            raise ModelError(
+                f"{model.path / 'config.json'}: id2label names {len(ids):,} labels, {ids[0]} to {ids[-1]}, but the "
+                f"model gives {sizes[name]:,} scores; name one for each, from 0."
+            )
 
 
 def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str, Device]:

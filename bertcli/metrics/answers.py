@@ -110,14 +110,13 @@ def normalized(text: str) -> str:
 
 def _chinese(gold: str, predicted: str) -> tuple[float, float]:
     """As CMRC's script: F1 over the longest run of segments that both texts have."""
-    gold, predicted = _bare(gold), _bare(predicted)
+    gold, predicted = (
+        "".join(letter for letter in text.lower().strip() if letter not in CMRC_PUNCTUATION)
+        for text in (gold, predicted)
+    )
     segments, predicted_segments = _segments(gold), _segments(predicted)
     match = SequenceMatcher(None, segments, predicted_segments, autojunk=False).find_longest_match()
     return float(gold == predicted), _f1(match.size, len(segments), len(predicted_segments))
-
-
-def _bare(text: str) -> str:
-    return "".join(character for character in text.lower().strip() if character not in CMRC_PUNCTUATION)
 
 
 def _segments(text: str) -> list[str]:

@@ -8,6 +8,7 @@ resamples define nor several at once. Knows no task.
 Try: python -c "from bertcli.metrics import bootstrap as b; print(b.intervals(lambda w: {'mean': w.mean(1)}, 10))"
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -104,9 +105,9 @@ def _drawn(metrics: Metrics, count: int) -> dict[str, Floats]:
 
 def mcnemar(fixed: int, broken: int) -> float:
     """The p-value of as many examples fixed and broken being chance: exact (McNemar 1947, Psychometrika 12)."""
-    from scipy import stats
-
-    return float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+    changed, fewer = fixed + broken, min(fixed, broken)
+    tail = sum(math.comb(changed, k) for k in range(fewer + 1))
+    return float(min(1.0, 2 * tail / 2**changed))
 
 
 # What the families of metrics share to weigh their examples.

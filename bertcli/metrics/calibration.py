@@ -1,7 +1,7 @@
 """Whether a score of 0.8 means right in 80 of 100 cases, and what to do where it does not.
 
 Reliability, expected calibration error and the temperature that lessens it: Guo et al. 2017 (arXiv 1706.04599),
-sections 2, 3 and 4.2. SciPy and scikit-learn are imported where they are used; predict does not pay for them. Knows no
+sections 2, 3 and 4.2. Knows no
 model: what it fits, evaluation/calibrate.py stores.
 Try: bertcli calibrate dev.jsonl -m DIR
 """
@@ -16,6 +16,8 @@ from bertcli.errors import UsageError
 BINS = 15  # as Guo et al. have them
 STEPS = 101  # thresholds of a curve
 TRIED = 0.02, 50.0  # the least and the greatest temperature
+GOLDEN = (1 + 5**0.5) / 2
+HALVINGS = 50  # steps of the search, after which the temperature is known to ten digits
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,15 @@ def _rounded(numbers: Floats) -> tuple[float, ...]:
 
 def probabilities(logits: Logits, targets: Array, temperature: float) -> Logits:
     """(M, L): a softmax for classes (targets (M,)), sigmoids for sets of labels (targets (M, L))."""
-    from scipy.special import expit, softmax
+    scaled = logits / temperature
+    if targets.ndim == 2:
+        return 0.5 * (1 + np.tanh(0.5 * scaled))  # the sigmoid, without overflow
+    return np.exp(_log_softmax(scaled))
 
-    return expit(logits / temperature) if targets.ndim == 2 else softmax(logits / temperature, axis=1)  # type: ignore[no-any-return]
+
+def _log_softmax(scaled: Logits) -> Logits:
+    below = scaled - scaled.max(1, keepdims=True)
+    return below - np.log(np.exp(below).sum(1, keepdims=True))  # type: ignore[no-any-return]
 
 
 def nll(logits: Logits, targets: Array, temperature: float = 1.0) -> float:
@@ -111,12 +119,10 @@ def nll(logits: Logits, targets: Array, temperature: float = 1.0) -> float:
 
     logits: (M, L). targets: (M,) class indices, or (M, L) of bool.
     """
-    from scipy.special import log_softmax
-
     scaled = logits / temperature
     if targets.ndim == 2:
         return float(np.logaddexp(0, np.where(targets, -scaled, scaled)).mean())
-    return float(-log_softmax(scaled, axis=1)[np.arange(len(targets)), targets].mean())
+    return float(-_log_softmax(scaled)[np.arange(len(targets)), targets].mean())
 
 
 def fit_temperature(logits: Logits, targets: Array) -> float:
@@ -124,8 +130,6 @@ def fit_temperature(logits: Logits, targets: Array) -> float:
 
     Raises UsageError for logits that are not finite, and where no temperature is best: all or none of it is right.
     """
-    from scipy.optimize import minimize_scalar
-
     if not len(logits) or not np.isfinite(logits).all():
         raise UsageError("the model's scores are not finite numbers; its weights or its precision are at fault.")
     # Some temperature is best if the NLL falls from an infinite one on, and rises again before zero.
@@ -140,8 +144,14 @@ def fit_temperature(logits: Logits, targets: Array) -> float:
             f"no temperature is best on these {len(logits):,} decisions: all are right, or no better than chance; "
             "calibrate on more data, that the model was not trained on."
         )
-    fit = minimize_scalar(lambda x: nll(logits, targets, np.exp(x)), bounds=np.log(TRIED), method="bounded")
-    return float(np.exp(fit.x))
+    low, high = np.log(TRIED)
+    for _ in range(HALVINGS):  # the golden section: NLL falls and then rises, so the lower of two points says where
+        left, right = high - (high - low) / GOLDEN, low + (high - low) / GOLDEN
+        if nll(logits, targets, np.exp(left)) < nll(logits, targets, np.exp(right)):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
 
 
 @dataclass(frozen=True)
@@ -158,12 +168,14 @@ def fit_threshold(truth: Flags, scores: Floats, target: Target | None = None) ->
     truth, scores: (N,). Halfway to the next lower score, so that near ones are treated alike. None where the label has
     no example, or where nothing reaches the target.
     """
-    from sklearn.metrics import precision_recall_curve
-
     if not truth.any():
         return None
-    precision, recall, cuts = precision_recall_curve(truth, scores)
-    precision, recall = precision[:-1], recall[:-1]  # the last point gives nothing
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]), -1.0))[
+        ::-1
+    ]  # of the examples of each score, the least first
+    cuts, right = scores[order][last], np.cumsum(truth[order])[last]
+    precision, recall = right / (last + 1), right / truth.sum()
     worth = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     if target:
         reached, other = (precision, recall) if target.metric == "precision" else (recall, precision)

@@ -1,13 +1,12 @@
 """Metrics of text classification: one label, several labels, or a number per record.
 
-Each family has two functions. The first scores N >= 1 records with scikit-learn's and SciPy's definitions and returns
-plain Python values that JSON can hold, unrounded; what is not defined is None, never NaN. The `weighted` one gives the
-same numbers for many weightings of the records at once, as metrics/bootstrap.py takes them. The libraries are imported
-where they are used: they take a second, which only several labels and correlations pay. Knows no model and no task.
+Each family has two functions. The first scores N >= 1 records as scikit-learn and SciPy define it (these take 200 MB,
+so only tests compare with them) and returns plain Python values that JSON can hold, unrounded; what is not defined is
+None, never NaN. The `weighted` one gives the same numbers for many weightings of the records at once, as
+metrics/bootstrap.py takes them. Knows no model and no task.
 Try: python -c "from bertcli.metrics import classification as c; print(c.regression([1, 2, 3], [1, 2, 4]))"
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,10 +52,10 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
 
 def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats, labels: int) -> Metrics:
     """gold, predicted: (N,) class indices under `labels`. losses: (N,), -ln p(gold)."""
-    columns = _indicators(gold, labels, gold == predicted), _indicators(gold, labels), _indicators(predicted, labels)
+    columns = _grouped(gold, labels, gold == predicted), _grouped(gold, labels), _grouped(predicted, labels)
 
     def metrics(weights: Weights) -> dict[str, Array]:
-        shared = _class_metrics(*(weights @ column for column in columns))
+        shared = _class_metrics(*(column(weights) for column in columns))
         return shared | {"log_loss": ratio(weights @ losses, weights.sum(1))}
 
     return metrics
@@ -89,8 +88,6 @@ def multi_label(
     hamming_loss: share of the N x L decisions that are wrong.
     Raises BertcliError for scores that are not finite.
     """
-    from sklearn.metrics import average_precision_score
-
     _require_finite(scores)
     truth = np.zeros(scores.shape, bool)  # (N, L)
     for row, indices in zip(truth, gold, strict=True):
@@ -102,7 +99,8 @@ def multi_label(
         averages["weighted_f1"] = 0.0  # as scikit-learn has it
     per_class = _per_class(right, support, guessed, labels)
     for row, flags, column in zip(per_class.values(), truth.T, scores.T, strict=True):
-        row["average_precision"] = float(average_precision_score(flags, column)) if flags.any() else None
+        precision = _weighted_average_precision(flags, column)(np.ones((1, len(flags)))) if flags.any() else None
+        row["average_precision"] = None if precision is None else float(precision[0])
     precisions = [row["average_precision"] for row in per_class.values() if row["average_precision"] is not None]
     rows = _row_metrics(truth, predicted)
     if isinstance(threshold, np.ndarray):
@@ -151,10 +149,10 @@ def _weighted_average_precision(truth: Flags, scores: Array) -> Callable[[Weight
     _, ranks = np.unique(-scores, return_inverse=True)  # best first; equal scores are one rank
     gold = np.unique(ranks[truth])
     steps = np.searchsorted(gold, ranks)  # the first rank of a gold example at or after each example's
-    above, right_above = _indicators(steps, len(gold) + 1), _indicators(steps, len(gold) + 1, truth)
+    above, right_above = _grouped(steps, len(gold) + 1), _grouped(steps, len(gold) + 1, truth)
 
     def precision(weights: Weights) -> Floats:
-        right, guessed = weights @ right_above, (weights @ above).cumsum(1)  # (B, ranks of gold examples)
+        right, guessed = right_above(weights), above(weights).cumsum(1)  # (B, ranks of gold examples)
         return ratio((right * right.cumsum(1) / np.maximum(guessed, 1)).sum(1), right.sum(1))
 
     return precision
@@ -167,15 +165,12 @@ def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dic
     record or where either side is constant. rmse and mae: root of the mean squared error, mean absolute error.
     Raises BertcliError for predictions that are not finite.
     """
-    from scipy import stats
-
     x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     _require_finite(y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of constant input, for which the correlation is NaN
-        pearson, spearman = (f(x, y).statistic if len(x) > 1 else np.nan for f in (stats.pearsonr, stats.spearmanr))
-    correlations = {"pearson": [pearson], "spearman": [spearman]}
-    return {**_plain(correlations), "rmse": float(np.sqrt(((x - y) ** 2).mean())), "mae": float(np.abs(x - y).mean())}
+    metrics = weighted_regression(x, y)(np.ones((1, len(x))))
+    if len(x) < 2:
+        metrics |= {"pearson": np.array([np.nan]), "spearman": np.array([np.nan])}
+    return _plain(metrics)
 
 
 def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
@@ -199,10 +194,10 @@ def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
 def _weighted_ranks(numbers: Floats) -> Callable[[Weights], Array]:
     """The ranks (B, N) that numbers (N,) have among those that were drawn, equals sharing their mean rank."""
     distinct, groups = np.unique(numbers, return_inverse=True)
-    members = _indicators(groups, len(distinct))
+    members = _grouped(groups, len(distinct))
 
     def ranks(weights: Weights) -> Array:
-        counts: Array = weights @ members  # (B, distinct numbers)
+        counts: Array = members(weights)  # (B, distinct numbers)
         middle: Array = counts.cumsum(1) - (counts - 1) / 2
         return middle[:, groups]
 
@@ -219,15 +214,18 @@ def _weighted_pearson(weights: Weights, x: Array, y: Array) -> Floats:
     return ratio(products, np.sqrt(np.where(spread > np.finfo(float).tiny, spread, 0)))
 
 
-def _indicators(ids: Indices, labels: int, values: Array | None = None) -> Any:
-    """A sparse (N, L): 1 (or the value) at each example's label."""
-    from scipy.sparse import csr_array
+def _grouped(ids: Indices, groups: int, values: Array | None = None) -> Callable[[Weights], Array]:
+    """A function that sums weights (B, N) by the group (N,) of each example: (B, groups). values: (N,) factors."""
+    order = np.argsort(ids, kind="stable")
+    present, starts = np.unique(ids[order], return_index=True)
 
-    count, ids = len(ids), ids.copy()  # dropping zeros changes it
-    ones = np.ones(count) if values is None else values.astype(np.float64)
-    result = csr_array((ones, ids, np.arange(count + 1)), shape=(count, labels))
-    result.eliminate_zeros()
-    return result
+    def sums(weights: Weights) -> Array:
+        drawn = weights[:, order] if values is None else weights[:, order] * values[order]
+        result = np.zeros((len(weights), groups))
+        result[:, present] = np.add.reduceat(drawn, starts, axis=1)
+        return result
+
+    return sums
 
 
 def _require_finite(scores: Array) -> None:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertcli import tokenizer
+from bertcli import pretrained, tokenizer
 from bertcli.arrays import Indices, Vectors
-from bertcli.backends import pytorch
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
+from bertcli.safety import require_config
 from bertcli.tokenizer import Tokenizer
 from bertcli.training.base_model import DROPOUTS
 
@@ -44,9 +44,7 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
 
     Raises UsageError or ModelError where it cannot be, and for blocks longer than it has positions.
     """
-    import transformers
-
-    pytorch.quiet()
+    pretrained.quiet()
     words = tokenizer.load(folder, {})
     config = _config(settings, base, words)
     positions = tokenizer.load(folder, config.to_dict()).max_length
@@ -57,15 +55,11 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
         config.update({name: settings.dropout for name, value in dropout.items() if value is not None})
     # torch's fused attention has a slow backward pass on CPUs: 7 to 24 % fewer tokens/s, at 128 to 512 tokens a block
     attention = "eager" if device == "cpu" else "sdpa"
-    auto = getattr(transformers, f"AutoModelFor{HEADS[settings.objective]}")
-    try:
-        if base:
-            module, notes = _continued(auto, config, base, attention)
-        else:
-            module, notes = auto.from_config(config, attn_implementation=attention), []
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"no {HEADS[settings.objective]} model of this kind: {error}") from error
-    if not base:
+    head = HEADS[settings.objective]
+    if base:
+        module, notes = _continued(head, config, base, attention)
+    else:
+        module, notes = pretrained.new_module(config, head, attn_implementation=attention), []
         _init_positions(module)
     if "+" in settings.objective and not hasattr(getattr(module, "cls", None), "seq_relationship"):
         family = config.model_type
@@ -92,13 +86,15 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
     is_decoder = settings.objective == "causal"  # whatever a checkpoint was until now
     count = words.backend.get_vocab_size()
     if base:
-        config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True, is_decoder=is_decoder)
+        config = pretrained.open_config(base.path, is_decoder=is_decoder)
         if config.vocab_size < count:
             raise ModelError(f"{base.path}: the tokenizer has {count:,} tokens, the model {config.vocab_size:,}.")
     elif path := settings.model_config:
         try:
-            config = transformers.AutoConfig.for_model(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            require_config(Path(path), values, "config.json")
+            config = pretrained.make_config(**values)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"--model-config {path}: not a config.json that transformers reads ({error}).") from error
         config.is_decoder = is_decoder
     else:
@@ -112,11 +108,8 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
     return config
 
 
-def _continued(auto: Any, config: Any, base: Model, attention: str) -> tuple[Any, list[str]]:
-    module, info = auto.from_pretrained(
-        base.path, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True,
-        dtype=torch.float32, attn_implementation=attention,
-    )  # fmt: skip
+def _continued(head: str, config: Any, base: Model, attention: str) -> tuple[Any, list[str]]:
+    module, info = pretrained.open_module(base.path, head, config=config, attn_implementation=attention)
     new = sorted(info["missing_keys"])
     prefix = f"{module.base_model_prefix}."
     lacking = [name for name in new if name.startswith(prefix) and ".pooler." not in name]

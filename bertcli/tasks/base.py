@@ -20,6 +20,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class BaseTask(ABC):
     name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
     encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
     record may have besides its text, as options of `explain` name it. shared_text: which of `texts` many records share.
+    model_outputs: those that it reads. labels: their names, where they have names.
     """
 
     name: ClassVar[str]
@@ -48,6 +50,8 @@ class BaseTask(ABC):
     has_mistakes: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ()
     shared_text: ClassVar[str | None] = None
+    model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    labels: list[str] = []  # noqa: RUF012
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -238,22 +242,3 @@ class BaseTask(ABC):
     def model_files(self, base: Model) -> Sequence[Path]:
         """Files of a base model, relative to it, that a model trained from it needs too."""
         return ()
-
-
-def text_of(record: Record, name: str, option: str) -> str:
-    """A field that must be text. Raises RecordError."""
-    value = lookup(record.fields, name, option)
-    if not isinstance(value, str):
-        raise RecordError(f"field '{name}' is {type(value).__name__}, not text.")
-    return value
-
-
-def offset(text: str, position: int, unit: str) -> int:
-    """A position counted in code points, in another unit."""
-    match unit:
-        case "utf16":
-            return len(text[:position].encode("utf-16-le")) // 2
-        case "utf8":
-            return len(text[:position].encode())
-        case _:
-            return position

@@ -101,8 +101,8 @@ class Examples:
             self._types.extend(window.type_ids)
         if window.words is not None:
             self._words.extend(window.words)
-        if window.places is not None:
-            self._spans.extend(chain.from_iterable(window.places))
+        if window.offsets is not None:
+            self._spans.extend(chain.from_iterable(window.offsets))
         self._lengths.append(len(window.ids))
         self._owner.append(len(self.records))
 
@@ -147,7 +147,7 @@ class Examples:
         tokens = self.tokens_of(window)
         words = None if self.words is None else self.words[tokens].tolist()
         spans = None if self.spans is None else self.spans[tokens].tolist()
-        return Window(self.ids[tokens].tolist(), words=words, places=spans)
+        return Window(self.ids[tokens].tolist(), words=words, offsets=spans)
 
     def sha256(self, targets: Sequence[Any]) -> str:
         """A hash of what the model is trained on: tokens, their segments and the targets."""

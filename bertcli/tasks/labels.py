@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, UsageError
-from bertcli.model import Model
+from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
 
@@ -55,8 +55,7 @@ class Decision:
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:
     """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
-    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return [str(names[key]) for key in sorted(names, key=int)]
+    return names_of(config) or ["LABEL_0", "LABEL_1"]
 
 
 def temperature_of(config: Mapping[str, Any]) -> float:

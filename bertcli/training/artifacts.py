@@ -14,11 +14,12 @@ import yaml
 
 from bertcli import __version__
 from bertcli.model import Model
+from bertcli.pretrained import open_tokenizer
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
 from bertcli.training import card
-from bertcli.training.settings import Settings
+from bertcli.training.settings import EMBEDDED, Settings
 
 PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
 METRICS = "metrics.json"
@@ -47,7 +48,7 @@ class Result:
         """Write all the files into a directory that already has config.json and model.safetensors."""
         write_tokenizer(self.base.path, draft, self.task.tokenizer.max_length)
         for file in self.task.model_files(self.base):
-            (draft / file).parent.mkdir(exist_ok=True)
+            (draft / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.base.path / file, draft / file)
         sources = {name: split.examples.provenance() for name, split in self.splits.items()}
         digest = card.write(draft, "finetuned", self._facts(sources))
@@ -101,9 +102,9 @@ def hub_name(model: str | None) -> str | None:
     return model if model and not Path(model).exists() else None
 
 
-def name_of(model: str) -> str:
-    """A base model's name, without where it lay."""
-    return hub_name(model) or title_of(model)
+def name_of(model: str | None) -> str:
+    """A base model's name, without where it lay; None: the embedded one."""
+    return hub_name(model) or (title_of(model) if model else EMBEDDED)
 
 
 def write_settings(draft: Path, command: str, options: Mapping[str, object], provenance: Mapping[str, Any]) -> None:
@@ -127,9 +128,7 @@ def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, his
 
 def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
     """Copy a tokenizer in the form that transformers writes, vocab.txt too where there is one."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    tokenizer = open_tokenizer(source)
     tokenizer.model_max_length = max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -62,7 +62,8 @@ def finetune(
     Interrupted after a checkpoint when `stop` returns a signal number.
     """
     base = resolve(settings.model)
-    base.require_weights()
+    if settings.model is not None:
+        base.require_weights()
     output = Path(settings.output)
     require_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)

@@ -56,13 +56,13 @@ class Saved:
 def first_process_only(events: Callable[Arguments, Iterator[Item]]) -> Callable[Arguments, Iterator[Item]]:
     """Let a generator yield in the first process of a distributed run alone; the others work in silence.
 
-    torchrun says in RANK which process this is.
+    torchrun says in WORLD_SIZE that there are several, and in RANK which one this is.
     """
 
     @wraps(events)
     def filtered(*arguments: Arguments.args, **named: Arguments.kwargs) -> Iterator[Item]:
         for event in events(*arguments, **named):
-            if os.environ.get("RANK", "0") == "0":
+            if "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0":
                 yield event
 
     return filtered

@@ -30,6 +30,9 @@ def require_range(settings: object, names: Sequence[str], least: float, below: f
         raise UsageError(f"--{name.replace('_', '-')} {value}: must be {bounds}.")
 
 
+EMBEDDED = "the encoder of bertcli's embedded model"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All that decides the result of a run, besides the data. Raises UsageError for values out of range.
@@ -38,7 +41,7 @@ class Settings:
     dropout: None keeps the base model's. eval_steps: None for once an epoch. patience: None to run to the end.
     """
 
-    model: str = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
+    model: str | None = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
     output: str
     task: str = like(Request, "task", DEFAULT)
     problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")

@@ -146,6 +146,25 @@ def test_labels_that_change_what_all_are_taken_for(check: Check) -> None:
     })  # fmt: skip
 
 
+def test_whole_numbers_are_classes_and_said_to_be(check: Check) -> None:
+    rows = [{"text": sentence, "label": i % 5} for i, sentence in enumerate(planted.WORDS[:40])]
+    check.write("a.jsonl", jsonl(rows))
+    code, report = check.report("a.jsonl")
+    assert code == 0 and report["problem"] == "single_label_classification"
+    assert [(k["code"], k["places"][0]["message"]) for k in report["findings"]] == [
+        ("number-labels", "5 whole numbers from 0 to 4")
+    ]
+    check.write("a.jsonl", jsonl([*rows, {"text": "the last", "label": 2.5}]))
+    code, report = check.report("a.jsonl")
+    assert (code, report["problem"], report["findings"]) == (0, "regression", [])
+
+
+def test_a_label_that_is_null_everywhere_is_a_sentence(check: Check) -> None:
+    check.write("a.jsonl", jsonl([{"text": sentence, "label": None} for sentence in planted.WORDS[:4]]))
+    code, report = check.report("a.jsonl")
+    assert code == 1 and "no training record has a label" in str(report["findings"])
+
+
 def test_rare_and_uneven_labels_and_numbers_that_are_no_typos(check: Check) -> None:
     rows = [{"text": f"{word} x{i}", "label": label} for label, count in (("class_1", 100), ("class_2", 5), ("odd", 1))
             for i, word in enumerate(planted.WORDS[:count])]  # fmt: skip

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.pretraining.blocks import Inputs, Special
+from bertcli.pretraining.blocks import Inputs, Pairs, Relation, Special
 from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.masking import IGNORED, Masking
-from bertcli.pretraining.pairs import Pairs, Relation
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5
 SPECIAL = Special(CLS, SEP)

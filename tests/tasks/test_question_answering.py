@@ -83,9 +83,9 @@ def test_every_token_of_the_context_is_in_a_window_with_the_whole_question(token
     assert isinstance(features, Features) and len(features.windows) > 3
     shown = set()
     for window in features.windows:
-        assert window.places is not None and len(window.ids) <= 64
+        assert window.offsets is not None and len(window.ids) <= 64
         assert window.ids[1:5] == features.windows[0].ids[1:5]
-        shown |= {i for start, end in window.places for i in range(start, end)}
+        shown |= {i for start, end in window.offsets for i in range(start, end)}
     assert shown == {i for i, character in enumerate(context) if character != " "}
 
 
@@ -98,12 +98,12 @@ def test_the_best_span_is_found_as_by_trying_all(tokens: tokenizer.Tokenizer) ->
     random = np.random.default_rng(3)
     start, end = random.normal(size=(2, len(window.ids)))
     found = own.combine(features, [{"start_logits": start, "end_logits": end}])
-    inside = [i for i, place in enumerate(window.places or []) if place[0] >= 0]
+    inside = [i for i, place in enumerate(window.offsets or []) if place[0] >= 0]
     score, i, k = max(
         (start[i] + end[k] - start[0] - end[0], i, k) for i in inside for k in inside if i <= k < i + LONGEST
     )
-    assert window.places is not None
-    assert (found[0].start, found[0].end) == (window.places[i][0], window.places[k][1])
+    assert window.offsets is not None
+    assert (found[0].start, found[0].end) == (window.offsets[i][0], window.offsets[k][1])
     assert found[0].score == pytest.approx(score)
 
 

@@ -18,7 +18,8 @@ from bertcli import tokenizer
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, UsageError
-from bertcli.model import read
+from bertcli.export.int8 import dequantized
+from bertcli.model import read, resolve
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.text_classification import Task, labels
 from bertcli.tasks.text_classification.training import Training
@@ -259,7 +260,10 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         ([["a"], ["b", "a"], []], "multi_label_classification"),
         ([0.5, 1.25], "regression"),
         (["3.800", "5.000", "-1.5e3"], "regression"),
-        (["3.800", "4"], "single_label_classification"),
+        (["3.800", "4"], "regression"),
+        ([4.5, 3, 5], "regression"),
+        ([4.5, 3, "good"], "single_label_classification"),
+        ([True, 1.5], "single_label_classification"),
         ([0, 1], "single_label_classification"),
         (["a,b", "c"], "single_label_classification"),
     ],
@@ -278,6 +282,7 @@ def test_the_problem_is_told_from_the_labels(tiny_model: Path, values: list[Any]
         ([], "the training data has no records"),
         (records([("good", "pos"), ("bad", "pos")]), "all 2 training records have the label 'pos'; two classes"),
         (records([("good", []), ("bad", [])]), "no training record has a label"),
+        (records([("good", None), ("bad", None)]), "no training record has a label"),
         ([Record(0, {"text": "x"}, 7, "f")], r"1 fault:\nf:7: no field 'label' \(the record has: text\)"),
         ([Record(0, {}, 3, "f", fault="not JSON")], "f:3: not JSON"),
         (records([(5, "a"), ("b", "b")]), "train.jsonl:1: field 'text' is int, not text"),  # type: ignore[list-item]
@@ -289,6 +294,24 @@ def test_bad_training_data_is_refused(fit: Fit, tmp_path: Path, train: list[Reco
     with pytest.raises(UsageError, match=message):
         fit(train)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "fill-mask"])
+def test_without_a_base_the_embedded_encoder_is_trained(task: str, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "text-classification": {}, "fill-mask": {"text": "a good [MASK]", "label": "film"},
+        "token-classification": {"tokens": ["good", "film"], "label": ["O", "B-WORK"]},
+    }[task]  # fmt: skip
+    train = [Record(record.index, record.fields | fields, record.line, "t") for record in sentiment(4)]
+    output = str(tmp_path / "out")
+    settings = Settings(model=None, output=output, task=task, epochs=1, precision="fp32", lr=1e-9)
+    events = list(finetune(settings, train, None, DEVICE))
+    assert "new weights: " in notes(events) and "encoder" not in notes(events)
+    weights = load_file(saved(events).path / "model.safetensors")
+    encoder = dequantized(resolve(None), "SequenceClassification").state_dict()
+    name = "bert.encoder.layer.3.output.dense.weight"
+    torch.testing.assert_close(weights[name], encoder[name], atol=1e-6, rtol=0)
+    assert "embedded model" in (saved(events).path / "README.md").read_text()
 
 
 def test_an_empty_dev_set_is_refused(fit: Fit) -> None:

@@ -19,8 +19,7 @@ from bertcli.training.settings import Problem, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bertcli.checking.check import Report
-    from bertcli.checking.findings import Severity
+    from bertcli.checking.findings import Findings, Severity
     from bertcli.data.records import Record
 
 SHOWN = 3  # places of each fault
@@ -90,11 +89,11 @@ def check(voice: Voice, options: Check) -> int:
         label_separator=options.label_separator,
         scheme=options.scheme,
     )
-    report = check(settings, model, train, dev)
-    counts = {severity: report.findings.count(severity) for severity in SEVERITIES}
+    facts, findings = check(settings, model, train, dev)
+    counts = {severity: findings.count(severity) for severity in SEVERITIES}
     if is_for_people(options.output_format):
         console = stdout_console()
-        _render(console, report)
+        _render(console, facts, findings)
         verdict = ", ".join(f"{n:,} {severity}{'s' * (n != 1)}" for severity, n in counts.items())
         if counts["error"]:
             verdict += "; finetune refuses this data until the errors are mended"
@@ -105,7 +104,7 @@ def check(voice: Voice, options: Check) -> int:
                 print_line(f"{place['place']}: {finding['severity']}: {place['message']} [{finding['code']}]")
     else:
         totals = {f"{severity}s": count for severity, count in counts.items()}
-        print_json([{**report.facts, **totals, "findings": report.findings.listed()}])
+        print_json([{**facts, **totals, "findings": findings.listed()}])
     return Exit.FAILED if counts["error"] else Exit.OK
 
 
@@ -127,18 +126,18 @@ def _first(records: Iterator["Record"]) -> tuple["Record | None", Iterator["Reco
     return None, iter(held)
 
 
-def _render(console: "Console", report: "Report") -> None:
+def _render(console: "Console", facts: dict[str, Any], findings: "Findings") -> None:
     """The facts as tables, then each kind of fault with its first places; the errors last, where the eye is."""
     from bertcli.cli.tables import render
 
-    facts = dict(report.facts)
+    facts = dict(facts)
     counts = {f"{name} records": f"{count:,}" for name, count in facts.pop("records").items()}
     names = list(facts.get("labels", {}).items())
     if len(names) > LABELS:
         facts[f"labels, the most frequent of {len(names):,}"] = dict(names[:LABELS])
         del facts["labels"]
     render(console, {"task": facts.pop("task"), **counts, **facts}, "data")
-    for finding in sorted(report.findings.listed(), key=lambda finding: finding["severity"] == "error"):
+    for finding in sorted(findings.listed(), key=lambda finding: finding["severity"] == "error"):
         _render_finding(console, finding)
 
 

@@ -17,13 +17,14 @@ from bertcli.model import ONNX, resolve
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.options import Options
 from bertcli.training.output import require_usable
-from bertcli.training.settings import ClassWeights, Settings
+from bertcli.training.settings import EMBEDDED, ClassWeights, Settings
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
 EXAMPLES = """
+bertcli finetune --train train.tsv --dev dev.tsv -o DIR      # from the embedded encoder: no network
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
 bertcli finetune -t qa --train train.json --dev dev.json -m MODEL -o DIR
@@ -62,6 +63,12 @@ class Names(click.ParamType[tuple[str, ...]]):
 class Finetune(Training, shared.Reading, Settings):
     """The options of `bertcli finetune`."""
 
+    model: str | None = option(
+        None,
+        "Base model: a directory or a Hub name.  [default: the embedded encoder]",
+        "MODEL",
+        flags="-m",
+    )
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
     dev: tuple[str, ...] = option((), "Labelled records to score on; the best weights are kept. Repeatable.", "FILE")
     labels: tuple[str, ...] | None = option(
@@ -88,7 +95,7 @@ class Finetune(Training, shared.Reading, Settings):
     EXAMPLES,
 )
 def finetune(voice: Voice, options: Finetune) -> int:
-    """Train MODEL for a task on labelled records.
+    """Train MODEL, or without -m the embedded encoder, for a task on labelled records.
 
     Single labels, several labels or numbers (regression) of texts and pairs, entities, answers, masked words; the
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
@@ -96,7 +103,8 @@ def finetune(voice: Voice, options: Finetune) -> int:
     """
     train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     options.require_page(options.output)
-    resolve(options.model).require_weights()
+    if options.model:
+        resolve(options.model).require_weights()
     require_usable(Path(options.output), options.resume, options.overwrite)
 
     # What is wrong with options and files has been said; now comes torch, which takes seconds.
@@ -134,7 +142,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
         export_directory(voice, saved.path, texts, options.task, as_in_predict)
     if options.report:
         facts = {
-            "base model": Path(options.model).name,
+            "base model": Path(options.model).name if options.model else EMBEDDED,
             "epochs": options.epochs,
             "lr": f"{options.lr:g}",
             "batch tokens": options.batch_tokens,

@@ -158,7 +158,7 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
         is_file = path != "-" and Path(path).is_file()
         return f"{path} of {Path(path).stat().st_size:,} bytes" if is_file else path
 
-    weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx"
+    weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx*"  # and the tensors beside them
     chosen = {name.removeprefix("output_"): value for name, value in spelt(options).items() if name not in NEUTRAL}
     return {
         "the input": [described(path) for path in options.files or ["-"]],

@@ -4,7 +4,6 @@ Pooling, normalisation and length are those of the model's sentence-transformers
 (Reimers and Gurevych 2019, arXiv 1908.10084, section 3). No torch here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,11 @@ from bertcli.arrays import Array, Batch, Vectors
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Outputs, text_of
+from bertcli.tasks.base import BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Task(BaseTask):
     """Embeddings from any encoder; no head."""
 
     head = ""
+    model_outputs = ()  # of one name or another: see HIDDEN
     has_mistakes = False
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
@@ -141,12 +142,11 @@ class Task(BaseTask):
 
     def model_files(self, base: Model) -> list[Path]:
         """What sentence-transformers reads of pooling and length."""
-        modules = base.path / "modules.json"
-        if not modules.is_file():
+        folders = [folder for folder in base.sentence_folders.values() if folder != base.path]
+        if not folders:
             return []
-        folders = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
-        patterns = ("*sentence*.json", "modules.json", *(f"{folder}/config.json" for folder in folders))
-        return [file.relative_to(base.path) for pattern in patterns for file in base.path.glob(pattern)]
+        files = [*base.path.glob("*sentence*.json"), base.path / "modules.json", *(f / "config.json" for f in folders)]
+        return [file.relative_to(base.path) for file in files if file.is_file()]
 
 
 def cosine(vectors: Vectors) -> float:

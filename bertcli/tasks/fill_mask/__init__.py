@@ -13,10 +13,11 @@ from bertcli.arrays import Batch
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Outputs, text_of
+from bertcli.tasks.base import BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import text_of
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ import numpy as np
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Outputs, offset, text_of
+from bertcli.tasks.base import BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
 from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering import spans as answer_spans
-from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank, whole
+from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank
 from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.texts import in_unit, text_of, whole
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Task(BaseTask):
     """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
 
     head = "QuestionAnswering"
+    model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)
     shared_text = "context"
 
@@ -92,7 +94,17 @@ class Task(BaseTask):
         context = self._context(record)
         spans = distinct(context, prediction)
         *shares, share = self._shares(spans)
-        answers = [self._shown(context, *pair) for pair in zip(spans, shares, strict=True)]
+        positions = [position for span in spans for position in (span.start, span.end)]
+        units = in_unit(context, positions, self.options.offset_unit)
+        answers: list[dict[str, Any]] = [
+            {
+                "answer": context[span.start : span.end],
+                "start": units[span.start],
+                "end": units[span.end],
+                "score": round(share, DIGITS),
+            }
+            for span, share in zip(spans, shares, strict=True)
+        ]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
         first = answers[0] if self._is_answered(spans) else nothing
         question = {} if self.options.question is None else {"question": self.options.question}
@@ -109,11 +121,6 @@ class Task(BaseTask):
         weights = np.exp(scores - scores.max())
         total = weights[:-1][:KEPT].sum() + weights[-1]
         return [float(weight / total) for weight in weights]
-
-    def _shown(self, context: str, span: Span, share: float) -> dict[str, Any]:
-        unit = self.options.offset_unit
-        start, end = (offset(context, position, unit) for position in (span.start, span.end))
-        return {"answer": context[span.start : span.end], "start": start, "end": end, "score": round(share, DIGITS)}
 
     def _is_answered(self, spans: list[Span]) -> bool:
         return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
@@ -144,7 +151,7 @@ class Task(BaseTask):
 
     def token_doubts(self, record: Record, features: Features) -> Iterator[Doubt]:
         """An answer that begins or ends inside a token. Raises RecordError."""
-        if offsets := features.windows[0].places:
+        if offsets := features.windows[0].offsets:
             yield from answer_spans.cut_tokens(self.label(record), offsets)
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
@@ -191,7 +198,7 @@ class Task(BaseTask):
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
-        return gold.context[spans[0].start : whole(gold.context, spans[0].end)] if spans else ""
+        return gold.context[spans[0].start : whole(gold.context, spans[0].start, spans[0].end)] if spans else ""
 
     def _answers(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[str]:
         pairs = zip(gold, predictions, strict=True)

@@ -33,7 +33,7 @@ class Explaining(BaseExplaining):
         candidates = [
             (_odds(outputs[k], *pair), k, pair, wish)
             for wish, (k, window) in product(wishes, enumerate(features.windows))
-            if (pair := _tokens(window.places or (), *wish))
+            if (pair := _tokens(window.offsets or (), *wish))
         ]
         if target is not None and not candidates:
             raise RecordError(f"'{target}' (--target) is not in the context.")

@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import combining
 
 import numpy as np
 
 from bertcli.arrays import Arrays
 from bertcli.errors import RecordError
+from bertcli.tasks.texts import whole
 from bertcli.tokenizer import Window
 
 LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
-ZERO_WIDTH = "\u200d\ufe0f"  # what joins emoji, and asks for their colours
 NO_ANSWER = (-1, -1)
 
 
@@ -47,7 +46,7 @@ def rank(span: Span) -> tuple[float, int, int]:
 
 def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, int, int]]:
     """The best spans of a window: of tokens of the context only, at most LONGEST, with some letter at each end."""
-    offsets = np.asarray(window.places)  # (T, 2)
+    offsets = np.asarray(window.offsets)  # (T, 2)
     tokens = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
     if not len(tokens):
         return []
@@ -65,15 +64,8 @@ def distinct(context: str, spans: Sequence[Span]) -> list[Span]:
     """The spans with whole characters at their end, the best of those that are then the same."""
     best: dict[tuple[int, int], float] = {}
     for span in spans:
-        best.setdefault((span.start, whole(context, span.end)), span.score)
+        best.setdefault((span.start, whole(context, span.start, span.end)), span.score)
     return [Span(score, *position) for position, score in best.items()]
-
-
-def whole(text: str, end: int) -> int:
-    """The end of the character that a person sees: accents and joiners after it belong to it."""
-    while end < len(text) and (combining(text[end]) or text[end] in ZERO_WIDTH):
-        end += 1
-    return end
 
 
 def gold_of(context: str, value: Any) -> Gold:

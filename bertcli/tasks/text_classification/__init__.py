@@ -60,9 +60,9 @@ class Task(BaseTask):
     def split_doubts(
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
-        """Labels of another sort than most, where the sort decides what is learnt."""
+        """Whole numbers, and labels of another sort than most, where the sort decides what is learnt."""
         if is_train and settings.problem == "auto":
-            yield from text_labels.mixed(records, settings.options.label_field)
+            yield from text_labels.doubts(records, settings.options.label_field)
 
     def combine(self, features: Features, outputs: Outputs) -> Array:
         """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""

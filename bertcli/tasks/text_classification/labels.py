@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model
-from bertcli.tasks.labels import Decision, LabelSettings, label_config
+from bertcli.tasks.labels import Decision, LabelSettings, label_config, labels_of
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 PROBLEMS: Mapping[str, Problem] = {
@@ -24,9 +24,9 @@ NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another l
 def problem_of(config: Mapping[str, Any]) -> Problem:
     """The kind of problem a Hugging Face config describes; a single output without more is a regression."""
     stated: Problem | None = config.get("problem_type")
-    if stated:
-        return stated
-    return "regression" if len(config.get("id2label") or "12") == 1 else "single_label_classification"
+    if stated and stated not in PROBLEMS.values():
+        raise ModelError(f"config.json: problem_type is '{stated}', which is none of {', '.join(PROBLEMS.values())}.")
+    return stated or ("regression" if len(labels_of(config)) == 1 else "single_label_classification")
 
 
 def label_name(value: Any) -> str:
@@ -64,10 +64,10 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
     if problem == "regression":
         return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
     names = names_in(records, problem, settings)
-    if len(names) < 2 and problem == "single_label_classification":
-        raise UsageError(f"all {len(records):,} training records have the label '{names[0]}'; two classes are needed.")
     if not names:
         raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
+    if len(names) < 2 and problem == "single_label_classification":
+        raise UsageError(f"all {len(records):,} training records have the label '{names[0]}'; two classes are needed.")
     is_same_problem = base.head == "SequenceClassification" and problem_of(base.config) == problem
     labels, why = names, "sorted, from the training data"
     if settings.labels:
@@ -85,6 +85,10 @@ def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Proble
         return "multi_label_classification", "every label is a list"
     if all(_is_decimal(value) for value in values):
         return "regression", "every label is a number with a decimal point"
+    if all(is_number(value) for value in values):
+        if any(_is_decimal(value) for value in values):
+            return "regression", "every label is a number, and some have a decimal point"
+        return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
     return "single_label_classification", "the labels are neither lists nor all decimal numbers"
 
 
@@ -95,6 +99,13 @@ def _value(record: Record, settings: LabelSettings) -> Any:
 def _is_decimal(value: Any) -> bool:
     """Whether a label is a number with a decimal point, in JSON or as text."""
     return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a label is a number, with a decimal point or without, in JSON or as text."""
+    if isinstance(value, str):
+        return DECIMAL.fullmatch(value) is not None or INTEGER.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -> list[str]:
@@ -110,19 +121,24 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
     return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
 
 
-def mixed(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
-    """A label that is no list, or has no decimal point, among labels that are or have: it makes classes of them all."""
+def doubts(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
+    """Whole numbers, which may be meant as such; and a label of another sort than most, which makes classes of all."""
     sorts = [(record, _sort(record.fields.get(field))) for record in records]
     counts = Counter(sort for _, sort in sorts)
+    numbers = {int(record.fields[field]) for record, sort in sorts if sort == "integer"}
+    if len(numbers) > 2 and counts["integer"] == len(sorts):
+        shown = f"{len(numbers):,} whole numbers from {min(numbers)} to {max(numbers)}"
+        yield records[0], "number-labels", RecordError(shown)
     usual = max(("list", "decimal number"), key=lambda sort: counts[sort])
-    least = max(NEARLY_ALL * (len(sorts) - counts["integer"]), len(sorts) / 2)  # 4 among 3.5 and 2.25 is not rare
-    if not least <= counts[usual] < len(sorts):
+    same = {usual} if usual == "list" else {usual, "integer"}  # 4 among 3.5 and 2.25 is a number too
+    alike = sum(counts[sort] for sort in same)
+    if not counts[usual] or not NEARLY_ALL * len(sorts) <= alike < len(sorts):
         return
     for record, sort in sorts:
-        if sort != usual:
+        if sort not in same:
             article = "an" if sort == "integer" else "a"
             shown = f"{record.fields.get(field)!r:.60} is {article} {sort}"
-            message = f"{shown}, {counts[usual]:,} of {len(sorts):,} are a {usual}"
+            message = f"{shown}, {alike:,} of {len(sorts):,} are a {usual}"
             yield record, "mixed-labels", RecordError(message)
 
 
@@ -131,4 +147,4 @@ def _sort(value: Any) -> str:
         return "list"
     if _is_decimal(value):
         return "decimal number"
-    return "integer" if INTEGER.fullmatch(str(value)) else "name"
+    return "integer" if is_number(value) else "name"

@@ -7,24 +7,25 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bertcli.arrays import Array, Flags, Logits
+from bertcli.arrays import Array, Logits
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
-from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Outputs, offset, text_of
+from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings, labels_of, temperature_of
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.texts import in_unit, text_of, whole
 from bertcli.tasks.token_classification import labels as entity_labels
-from bertcli.tasks.token_classification.labels import Gold, log_softmax, viterbi
+from bertcli.tasks.token_classification.labels import Gold
+from bertcli.tasks.token_classification.tagging import TagSet
 from bertcli.tokenizer import Features, Tokenizer
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ Offsets = list[tuple[int, int]]  # where each word begins and ends in the text, 
 
 
 class Task(BaseTask):
-    """Token classification with any encoder that has a `…ForTokenClassification` head and IOB2 labels."""
+    """Token classification with any encoder that has a `…ForTokenClassification` head, whatever its labels are."""
 
     head = "TokenClassification"
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.labels = labels_of(config)
-        self.index = {label: i for i, label in enumerate(self.labels)}
+        self.tag_set = TagSet(self.labels)
         self.temperature = temperature_of(config)
 
     @classmethod
@@ -124,41 +125,32 @@ class Task(BaseTask):
     def decode(self, record: Record, prediction: Logits) -> dict[str, Any]:
         """entities, each with type, text, start, end (code points) and score; tags too, for given tokens."""
         text, offsets = self.words(record)
-        tags, scores = self.tag(prediction, len(offsets))
-        listed = [self._entity(text, offsets, span, scores) for span in entities.spans(tags)]
+        ids, scores = self.tag(prediction, len(offsets))
+        tags = [self.labels[i] for i in ids]
+        listed = self._entities(text, offsets, self.tag_set.spans(ids), scores)
         if "tokens" in record.fields:
             return {"text": text, "entities": listed, "tags": tags}
         if self.options.tags:
             return {"tokens": [text[start:end] for start, end in offsets], "entities": listed, "tags": tags}
         return {"entities": listed}
 
-    def _entity(self, text: str, offsets: Offsets, span: Span, scores: Array) -> dict[str, Any]:
-        start, end = offsets[span.start][0], offsets[span.end - 1][1]
-        score = round(float(scores[span.start : span.end].mean()), DIGITS)
-        unit = self.options.offset_unit
-        position = {"start": offset(text, start, unit), "end": offset(text, end, unit)}
-        return {"type": span.type, "text": text[start:end], **position, "score": score}
+    def _entities(self, text: str, offsets: Offsets, spans: Sequence[Span], scores: Array) -> list[dict[str, Any]]:
+        ends = [whole(text, *_extent(offsets, span)) for span in spans]
+        units = in_unit(text, [offsets[span.start][0] for span in spans] + ends, self.options.offset_unit)
+        return [
+            {
+                "type": span.type,
+                "text": text[start:end],
+                "start": units[start],
+                "end": units[end],
+                "score": round(float(scores[span.start : span.end].mean()), DIGITS),
+            }
+            for span, start, end in zip(spans, (offsets[span.start][0] for span in spans), ends, strict=True)
+        ]
 
-    def tag(self, logits: Logits, count: int) -> tuple[list[str], Array]:
-        """The likeliest sequence of tags in which each I follows its own type, and each tag's probability.
-
-        Viterbi (Forney 1973) with the allowed transitions of IOB2 and no other preference. A word that no window shows
-        is O.
-        """
-        shown = np.full((count, len(self.labels)), -np.inf)
-        shown[:, self.index.get("O", 0)] = 0.0
-        known = ~np.isnan(logits).any(1)
-        shown[np.flatnonzero(known)] = log_softmax(logits[known].astype(np.float64))
-        path = viterbi(shown, self._forbidden)
-        calibrated = shown if self.temperature == 1 else log_softmax(shown / self.temperature)
-        return [self.labels[i] for i in path], np.exp(calibrated[np.arange(count), path])
-
-    @cached_property
-    def _forbidden(self) -> Flags:
-        """(1 + L, L): whether the second tag may not follow the first; row 0 is the start of a sentence."""
-        before = [("O", ""), *map(entities.split, self.labels)]
-        after = [entities.split(label) for label in self.labels]
-        return np.array([[prefix == "I" and label != last for prefix, label in after] for _, last in before])
+    def tag(self, logits: Logits, count: int) -> tuple[list[int], Array]:
+        """The likeliest labels of the words that the model's scheme allows, and the probability of each."""
+        return self.tag_set.best(logits, count, self.temperature)
 
     def kept(self, record: Record) -> dict[str, Any]:
         """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
@@ -174,21 +166,21 @@ class Task(BaseTask):
             spans = entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
             spans, lost = entity_labels.spans_of_text(record, len(text), offsets)
-        known = ", ".join(self.labels)
+        known, types = ", ".join(self.labels), self.tag_set.types
         entity_labels.require_none(
             (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
             for span in sorted([*spans, *lost])
-            if f"B-{span.type}" not in self.index or f"I-{span.type}" not in self.index
+            if span.type not in types
         )
         tags = entities.tags(spans, len(offsets))
-        ids = [self.index.get(tag, 0) for tag in tags]
+        ids = self.tag_set.ids(spans, len(offsets))
         for i in chain.from_iterable(range(span.start, span.end) for span in lost):
             ids[i] = IGNORED if tags[i] == "O" else ids[i]
         return Gold(ids, tuple(span.type for span in lost))
 
     def label_names(self, gold: Gold) -> list[str]:
         """The types of the entities, of those that cannot be found too."""
-        return [self.labels[i][2:] for i in gold.tags if i >= 0 and self.labels[i][0] == "B"] + list(gold.lost)
+        return [span.type for span in entities.spans(self._tags(gold))] + list(gold.lost)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
         """Entities of a text that its words do not make up."""
@@ -204,14 +196,15 @@ class Task(BaseTask):
         """Entity precision, recall and F1, micro and per type, and token accuracy; what cannot be found is missed."""
         lost = [label for target in gold for label in target.lost]
         misplaced = {"misplaced_entities": len(lost)} if lost else {}
-        right = [self._names(target) for target in gold]
-        return entities.score(right, self._tags(gold, predictions), lost) | misplaced
+        right = [self._tags(target) for target in gold]
+        return entities.score(right, self._predicted(gold, predictions), lost) | misplaced
 
-    def _names(self, gold: Gold) -> list[str]:
-        return ["O" if i == IGNORED else self.labels[i] for i in gold.tags]
+    def _tags(self, gold: Gold) -> list[str]:
+        return ["O" if i == IGNORED else self.tag_set.tags[i] for i in gold.tags]
 
-    def _tags(self, gold: Sequence[Gold], predictions: Sequence[Logits]) -> list[list[str]]:
-        return [self.tag(logits, len(target.tags))[0] for logits, target in zip(predictions, gold, strict=True)]
+    def _predicted(self, gold: Sequence[Gold], predictions: Sequence[Logits]) -> list[list[str]]:
+        ids = (self.tag(logits, len(target.tags))[0] for logits, target in zip(predictions, gold, strict=True))
+        return [[self.tag_set.tags[i] for i in sentence] for sentence in ids]
 
     @property
     def directions(self) -> Mapping[str, int]:
@@ -224,19 +217,20 @@ class Task(BaseTask):
 
     def _example(self, record: Record, gold: Gold, prediction: Logits) -> Example:
         text, offsets = self.words(record)
-        tags, scores = self.tag(prediction, len(gold.tags))
-        right = self._names(gold)
+        ids, scores = self.tag(prediction, len(gold.tags))
+        tags, right = [self.tag_set.tags[i] for i in ids], self._tags(gold)
+        names = ["O" if i == IGNORED else self.labels[i] for i in gold.tags]
         wrong = [i for i, (a, b) in enumerate(zip(right, tags, strict=True)) if a != b]
         sure = float(scores[wrong].max() if wrong else scores.min(initial=1.0))
         return Example(
-            record, text, right, tags, not wrong, round(sure, DIGITS), sure,
-            gold_marks=_marks(offsets, right), predicted_marks=_marks(offsets, tags, scores),
+            record, text, names, [self.labels[i] for i in ids], not wrong, round(sure, DIGITS), sure,
+            gold_marks=_marks(text, offsets, right), predicted_marks=_marks(text, offsets, tags, scores),
         )  # fmt: skip
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The entities, as first word, end and type, and how many words have the right tag."""
-        tagged = self._tags(gold, predictions)
-        pairs = [zip(self._names(target), tags, strict=True) for target, tags in zip(gold, tagged, strict=True)]
+        tagged = self._predicted(gold, predictions)
+        pairs = [zip(self._tags(target), tags, strict=True) for target, tags in zip(gold, tagged, strict=True)]
         return {
             "entities": [[list(span) for span in entities.spans(tags)] for tags in tagged],
             "right_words": [sum(a == b for a, b in words) for words in pairs],
@@ -244,7 +238,7 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Of counts by type in each sentence."""
-        wanted = [set(entities.spans(self._names(target))) for target in gold]
+        wanted = [set(entities.spans(self._tags(target))) for target in gold]
         predicted = [{Span(*span) for span in spans} for spans in columns["entities"]]
         right = [one & other for one, other in zip(wanted, predicted, strict=True)]
         types = [[span.type for span in spans] for group in (right, predicted, wanted) for spans in group]
@@ -279,11 +273,16 @@ class Task(BaseTask):
         return logits[known].astype(np.float64), targets[known].astype(np.int64)
 
 
-def _marks(offsets: Offsets, tags: Sequence[str], scores: Array | None = None) -> tuple[Mark, ...]:
+def _extent(offsets: Offsets, span: Span) -> tuple[int, int]:
+    """Where an entity begins and ends in the text."""
+    return offsets[span.start][0], offsets[span.end - 1][1]
+
+
+def _marks(text: str, offsets: Offsets, tags: Sequence[str], scores: Array | None = None) -> tuple[Mark, ...]:
     """The entities that tags spell, in code points; each scores the mean of its words."""
     return tuple(
         Mark(
-            offsets[span.start][0], offsets[span.end - 1][1], span.type,
+            offsets[span.start][0], whole(text, *_extent(offsets, span)), span.type,
             None if scores is None else round(float(scores[span.start : span.end].mean()), DIGITS),
         )
         for span in entities.spans(tags)

@@ -18,7 +18,7 @@ class Explaining(BaseExplaining):
 
     def require(self, target: str | None) -> None:
         """Raise UsageError for what is no type of the model."""
-        types = sorted({label.removeprefix("B-") for label in self.task.labels if label.startswith("B-")})
+        types = self.task.tag_set.types
         if target is not None and target not in types:
             raise UsageError(f"unknown type '{target}'; the model's types are: {', '.join(types)}.")
 
@@ -28,21 +28,17 @@ class Explaining(BaseExplaining):
         text, offsets = task.words(record)
         sources = _sources(features)
         logits = task.combine(features, outputs)
-        tags, _ = task.tag(logits, len(offsets))
-        spans = [span for span in entities.spans(tags) if target in (None, span.type)]
+        ids, _ = task.tag(logits, len(offsets))
+        spans = [span for span in task.tag_set.spans(ids) if target in (None, span.type)]
         if target and not spans and sources:
-            index = task.index[f"B-{target}"]
+            index = task.tag_set.ids([entities.Span(0, 1, target)], 1)[0]
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
-            tags[best] = f"B-{target}"
+            ids[best] = index
             spans = [entities.Span(best, best + 1, target)]
         return [
             Target(
                 span.type,
-                tuple(
-                    Row("logits", task.index[tags[i]], (sources[i],))
-                    for i in range(span.start, span.end)
-                    if i in sources
-                ),
+                tuple(Row("logits", ids[i], (sources[i],)) for i in range(span.start, span.end) if i in sources),
                 shown=shown_part(text, offsets[span.start][0], offsets[span.end - 1][1]),
                 temperature=task.temperature,
             )

@@ -9,9 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
 from bertcli.metrics import entities
@@ -190,28 +187,3 @@ def _schemes(tags: Sequence[str]) -> list[Scheme]:
     plain = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in tags]
     spans = entities.spans(plain)
     return [scheme for scheme in SCHEMES if entities.tags(spans, len(plain), scheme) == plain]
-
-
-# From logits to the likeliest sequence of tags.
-
-
-def log_softmax(logits: Logits) -> Array:
-    """Logits (N, L) to logarithms of probabilities."""
-    below = logits - logits.max(1, keepdims=True)
-    return below - np.log(np.exp(below).sum(1, keepdims=True))  # type: ignore[no-any-return]
-
-
-def viterbi(scores: Array, forbidden: Flags) -> list[int]:
-    """The path (N,) of greatest sum through (N, L) that makes no forbidden step (1 + L, L), its row 0 the start."""
-    cost = np.where(forbidden, -np.inf, 0.0)
-    if not len(scores):
-        return []
-    best, back = scores[0] + cost[0], []
-    for row in scores[1:]:
-        total = best[:, None] + cost[1:]  # (L, L)
-        back.append(total.argmax(0))
-        best = total.max(0) + row
-    path = [int(best.argmax())]
-    for pointers in reversed(back):
-        path.append(int(pointers[path[-1]]))
-    return path[::-1]

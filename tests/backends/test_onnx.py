@@ -1,0 +1,69 @@
+"""int8 products are exact on every processor, also where two of them would overflow 16 bits."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from bertcli import device
+from bertcli.backends import onnx as runtime
+
+WIDTH = 64
+PRECISE = "session.x64quantprecision"
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    """A file that multiplies u8 (1, WIDTH) by s8 weights of +127 and -128, of which any two neighbours saturate."""
+    signs = np.where(np.arange(WIDTH)[:, None] // 2 % 2, -128, 127) * np.ones((1, 8), np.int64)
+    weights = [numpy_helper.from_array(signs.astype(np.int8), name) for name in ("weights", "others")]
+    scales = [numpy_helper.from_array(np.array(value, kind), name) for name, value, kind in (
+        ("one", 1, np.float32), ("zero", 0, np.uint8), ("none", 0, np.int8),
+    )]  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "one", "zero"], ["a"]),
+        helper.make_node("DequantizeLinear", ["weights", "one", "none"], ["b"]),
+        helper.make_node("MatMul", ["a", "b"], ["y"]),
+        helper.make_node("MatMulInteger", ["x", "others"], ["z"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.UINT8, ["rows", WIDTH])]
+    outputs = [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 8]),
+        helper.make_tensor_value_info("z", TensorProto.INT32, ["rows", 8]),
+    ]
+    graph = helper.make_graph(nodes, "products", inputs, outputs, [*weights, *scales])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "p.onnx")
+    return tmp_path / "p.onnx"
+
+
+@pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])
+def test_products_are_those_of_integers(products: Path, cpuinfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "vnni" in cpuinfo and not device.has_exact_int8():
+        pytest.skip("this processor has no VNNI")
+    monkeypatch.setattr(device, "_cpuinfo", lambda: cpuinfo)
+    session = runtime._open(products)
+    x = np.vstack([np.full(WIDTH, 255), np.random.default_rng(0).integers(0, 256, (15, WIDTH))]).astype(np.uint8)
+    weights = np.where(np.arange(WIDTH)[:, None] // 2 % 2, -128, 127) * np.ones((1, 8), np.int64)
+    floats, integers = session.run(None, {"x": x})
+    expected = x.astype(np.int64) @ weights
+    assert (integers == expected).all() and (floats == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "asked"),
+    [("x86_64", "avx2", True), ("x86_64", "avx512_vnni", False), ("aarch64", "", False), ("AMD64", "", True)],
+)
+def test_it_is_asked_for_only_where_it_is_needed(
+    products: Path, machine: str, cpuinfo: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_cpuinfo", lambda: cpuinfo)
+    monkeypatch.setattr(device.platform, "machine", lambda: machine)
+    options = runtime._open(products).get_session_options()
+    assert options.has_session_config_entry(PRECISE) == asked if hasattr(options, "has_session_config_entry") else True
+    if asked:
+        assert options.get_session_config_entry(PRECISE) == "1"
+    else:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry(PRECISE)

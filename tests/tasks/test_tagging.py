@@ -1,0 +1,98 @@
+"""A model's own tags, in whatever scheme its labels are, and entities that end where a reader sees them end."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertcli import tokenizer
+from bertcli.data.records import Record
+from bertcli.tasks.base import Options
+from bertcli.tasks.texts import in_unit, whole
+from bertcli.tasks.token_classification import Task
+from bertcli.tasks.token_classification.tagging import TagSet
+
+CONLL = ["B-LOC", "B-MISC", "B-ORG", "I-LOC", "I-MISC", "I-ORG", "I-PER", "O"]  # of two models that are much downloaded
+
+
+def logits(labels: list[str], wanted: list[str | None]) -> "np.ndarray[Any, Any]":
+    """Such that each word's label is the wanted one; None for a word that has no pieces."""
+    rows = [[np.nan] * len(labels) if name is None else [5.0 * (label == name) for label in labels] for name in wanted]
+    return np.array(rows, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scheme", "wanted", "spans"),
+    [
+        (CONLL, "iob1", ["I-PER", "I-PER", "O", "I-LOC", "B-LOC"], [(0, 2, "PER"), (3, 4, "LOC"), (4, 5, "LOC")]),
+        (["O", "B-PER", "I-PER"], "iob2", ["B-PER", "I-PER", "O"], [(0, 2, "PER")]),
+        (["O", "I-PER", "I-LOC"], "io", ["I-PER", "I-PER", "I-LOC"], [(0, 2, "PER"), (2, 3, "LOC")]),
+        (["O", "PER", "LOC"], "io", ["PER", "PER", "O", "LOC"], [(0, 2, "PER"), (3, 4, "LOC")]),
+        (["NOUN", "VERB"], "words", ["NOUN", "NOUN", "VERB"], [(0, 1, "NOUN"), (1, 2, "NOUN"), (2, 3, "VERB")]),
+        (["LABEL_0", "LABEL_1"], "words", ["LABEL_1", "LABEL_0"], [(0, 1, "LABEL_1"), (1, 2, "LABEL_0")]),
+        (["O", "B-P", "I-P", "L-P", "U-P"], "bioes", ["B-P", "L-P", "U-P"], [(0, 2, "P"), (2, 3, "P")]),
+        (["O", "B-PER", "I-PER", "X", "[CLS]", "[SEP]"], "iob2", ["B-PER", "X", "O"], [(0, 1, "PER")]),
+    ],
+)  # fmt: skip
+def test_the_scheme_is_read_off_the_labels(
+    labels: list[str], scheme: str, wanted: list[str | None], spans: list[Any]
+) -> None:
+    tag_set = TagSet(labels)
+    assert tag_set.scheme == scheme
+    ids, chances = tag_set.best(logits(labels, wanted), len(wanted), 1.0)
+    assert [labels[i] for i in ids] == wanted and (chances > 0.8).all()
+    assert tag_set.spans(ids) == spans
+    assert tag_set.spans(tag_set.ids(tag_set.spans(ids), len(ids))) == spans  # what is learnt is what is read
+
+
+def test_iob2_forbids_what_it_has_no_use_for() -> None:
+    labels = ["O", "B-PER", "I-PER"]
+    ids, _ = TagSet(labels).best(logits(labels, ["O", "I-PER", "O"]), 3, 1.0)
+    assert 2 not in ids
+
+
+def test_a_word_without_pieces_belongs_to_the_entity_around_it() -> None:
+    labels = ["O", "B-PER", "I-PER"]
+    tag_set = TagSet(labels)
+    for wanted, spans in (
+        (["B-PER", None, "I-PER"], [(0, 3, "PER")]),
+        (["B-PER", None, "B-PER"], [(0, 1, "PER"), (2, 3, "PER")]),
+        (["B-PER", None], [(0, 1, "PER")]),
+        ([None, "B-PER"], [(1, 2, "PER")]),
+    ):
+        ids, _ = tag_set.best(logits(labels, wanted), len(wanted), 1.0)
+        assert tag_set.spans(ids) == spans
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "end"),
+    [
+        ("Zoe\u0308 met", 3, 4),  # NFD
+        ("नई दिल्ली में", 8, 9),  # a vowel sign of category Mc
+        ("ปารีสๆ", 2, 2), ("กำ ", 1, 2),  # Thai
+        ("🇩🇪 won", 1, 2),  # both letters of a flag
+        ("❤\ufe0f you", 1, 2), ("👩\u200d👧 x", 1, 3),
+        ("plain text", 5, 5), ("", 0, 0), ("a\u0301", 1, 2),
+    ],
+)  # fmt: skip
+def test_an_end_takes_in_what_a_reader_sees_as_one_character(text: str, cut: int, end: int) -> None:
+    assert whole(text, 0, cut) == end
+
+
+def test_positions_are_counted_in_one_pass() -> None:
+    text = "a\u00e9😀b" * 1000
+    positions = [0, 3, 4, 2000, 4000]
+    assert in_unit(text, positions, "utf8") == {i: len(text[:i].encode()) for i in positions}
+    assert in_unit(text, positions, "utf16") == {i: len(text[:i].encode("utf-16-le")) // 2 for i in positions}
+    assert in_unit(text, positions, "codepoint") == {i: i for i in positions}
+
+
+def test_an_entity_keeps_a_mark_that_is_a_word_of_its_own(tiny_model: Path) -> None:
+    config = {"id2label": {str(i): label for i, label in enumerate(["O", "B-LOC", "I-LOC"])}}
+    task = Task(tokenizer.load(tiny_model, config), config, Options())
+    text = "in 🇩🇪 now"
+    _, offsets = task.words(Record(0, {"text": text}))
+    wanted: list[str | None] = ["B-LOC" if text[a:b] == "🇩" else "O" for a, b in offsets]
+    (entity,) = task.decode(Record(0, {"text": text}), logits(task.labels, wanted))["entities"]
+    assert entity["text"] == "🇩🇪" == text[entity["start"] : entity["end"]]

@@ -1,0 +1,83 @@
+"""The light installation: without torch and what comes with it the filter works, and the rest says what it needs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HIDDEN = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "torch" else real(name, package)
+"""
+
+
+@pytest.fixture
+def bertcli(tmp_path: Path) -> "Run":
+    return Run(tmp_path)
+
+
+class Run:
+    """bertcli where the packages of the extra `torch` cannot be imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "hidden").mkdir()
+        (folder / "hidden" / "sitecustomize.py").write_text(HIDDEN)
+        rows = [("a gripping film", "positive"), ("dull and far too long", "negative")] * 20
+        rows.append(("a gripping film", "negative"))  # No temperature suits a model that is always right.
+        (folder / "dev.jsonl").write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
+        (folder / "corpus.txt").write_text("a line of text\n" * 20)
+
+    def __call__(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        environment = {**os.environ, "PYTHONPATH": f"{self.folder / 'hidden'}{os.pathsep}{ROOT}"}
+        done = subprocess.run(
+            [sys.executable, "-m", "bertcli", *arguments], input=stdin, cwd=self.folder, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict"], ["predict", "-t", "ner"], ["predict", "-t", "qa", "--question", "who"], ["info"],
+        ["evaluate", "dev.jsonl"], ["evaluate", "dev.jsonl", "--report", "page.html"],
+        ["check", "dev.jsonl", "--dev", "dev.jsonl"], ["calibrate", "dev.jsonl", "-o", "copy"],
+        ["bench", "dev.jsonl", "--threads", "1", "--backend", "onnx"], ["completion", "bash"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_filter_needs_no_torch(bertcli: Run, arguments: list[str]) -> None:
+    code, out, errors = bertcli(*arguments, stdin="a gripping film\n")
+    assert code == 0 and out, errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["finetune", "--train", "dev.jsonl", "-m", "MODEL", "-o", "out"], ["explain", "a gripping film"],
+        ["pretrain", "corpus.txt", "-o", "out"], ["export", "MODEL", "--calibrate", "dev.jsonl"],
+        ["predict", "-m", "MODEL", "-t", "embed", "dev.jsonl"], ["predict", "--backend", "pytorch", "dev.jsonl"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_rest_says_what_it_needs(bertcli: Run, tiny_model: Path, arguments: list[str]) -> None:
+    code, out, errors = bertcli(*[str(tiny_model) if part == "MODEL" else part for part in arguments])
+    assert (code, out) == (2, "") and "pip install 'bertcli[torch]'" in errors and errors.count("\n") == 1, errors
+
+
+def test_a_gpu_without_torch_is_asked_for_in_vain(bertcli: Run) -> None:
+    code, _, errors = bertcli("predict", "--device", "cuda", stdin="a\n")
+    assert code == 2 and "needs torch, which is not installed: pip install 'bertcli[torch]'" in errors
