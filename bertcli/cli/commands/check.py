@@ -99,7 +99,7 @@ def check(voice: Voice, options: Check) -> int:
             verdict += "; finetune refuses this data until the errors are mended"
         console.print(f"\n{verdict}", highlight=False)
     elif options.output_format != "json":
-        for finding in report.findings.listed():
+        for finding in findings.listed():
             for place in finding["places"]:
                 print_line(f"{place['place']}: {finding['severity']}: {place['message']} [{finding['code']}]")
     else:
