@@ -16,6 +16,7 @@ import pytest
 
 from bertcli.training import run
 from bertcli.training.artifacts import write_metrics, write_settings
+from bertcli.training.output import CHECKPOINTS, LOG, require_usable
 from tests.training.test_loop import FOUR, ToyJob, trainer
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
@@ -62,10 +63,10 @@ def killer() -> Killer:
 
 def story(output: Path, resume: bool, train: Callable[..., Any] = trainer) -> None:
     """What finetune and pretrain do with files, around a model of six weights."""
-    run.require_usable(output, resume, False)
+    require_usable(output, resume, False)
     job = ToyJob(*FOUR)
     job.evaluate = lambda model: {"accuracy": model.linear.bias.item()}  # type: ignore[assignment]
-    toy = train(output / run.CHECKPOINTS, job, epochs=2, eval_every=3)
+    toy = train(output / CHECKPOINTS, job, epochs=2, eval_every=3)
     if run.finished(toy.accelerator, output, "toy", OPTIONS, resume, False):
         return
     list(run.start(toy, output, resume))
@@ -87,7 +88,7 @@ def story(output: Path, resume: bool, train: Callable[..., Any] = trainer) -> No
 def result(output: Path) -> dict[str, object]:
     """All that is there in the end; of the log the steps in their order."""
     files = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    events = [json.loads(line) for line in files.pop(run.LOG).splitlines()]
+    events = [json.loads(line) for line in files.pop(LOG).splitlines()]
     return {**files, "log": [(event["event"], event["step"], event.get("loss")) for event in events]}
 
 
@@ -124,11 +125,11 @@ def test_so_is_one_whose_resumed_run_is_killed_too(tmp_path: Path, killer: Kille
 @pytest.mark.parametrize("rest", [b'{"event": "step", "st', b"null\n", b"\xff\n", b'{"event"\n'])
 def test_a_line_of_the_log_that_a_kill_has_cut_is_dropped(tmp_path: Path, rest: bytes) -> None:
     job = ToyJob(*FOUR)
-    toy = trainer(tmp_path / run.CHECKPOINTS, job)
+    toy = trainer(tmp_path / CHECKPOINTS, job)
     lines = b"".join(b'{"event": "step", "step": %d}\n' % step for step in (1, 2, 3))
-    (tmp_path / run.LOG).write_bytes(lines + rest)
+    (tmp_path / LOG).write_bytes(lines + rest)
     with run.event_log(toy.accelerator, tmp_path, 2):
-        assert (tmp_path / run.LOG).read_bytes() == lines[: lines.index(b'{"event": "step", "step": 3')]
-    (tmp_path / run.LOG).write_bytes(lines + rest)
+        assert (tmp_path / LOG).read_bytes() == lines[: lines.index(b'{"event": "step", "step": 3')]
+    (tmp_path / LOG).write_bytes(lines + rest)
     with run.event_log(toy.accelerator, tmp_path, 3):
-        assert (tmp_path / run.LOG).read_bytes() == lines
+        assert (tmp_path / LOG).read_bytes() == lines
