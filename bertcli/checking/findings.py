@@ -192,7 +192,7 @@ def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findin
             raise encoded
         texts = tuple(task.texts(record).values())
         code = "bad-label"
-        kept = Record(record.index, task.kept(record), record.line, record.source, step=record.step)
+        kept = Record(record.index, task.kept(record), record.line, record.source, lines=record.lines)
         doubts = list(task.token_doubts(record, encoded))
     except RecordError as error:
         findings.add_all(code, record, error)

@@ -12,6 +12,7 @@ Knows click and no command. Try: bertcli predict --help
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from bertcli import registry
@@ -27,6 +29,7 @@ from bertcli.errors import UsageError
 from bertcli.option import Option, option
 
 PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
+NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
 NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -77,7 +80,14 @@ def command(
         options = body.__annotations__["options"]
 
         def run(verbose: bool, quiet: bool, **values: Any) -> int:
-            return body(Voice(verbose, quiet), options(**values))
+            ctx = click.get_current_context()
+            ctx.obj = voice = Voice(verbose, quiet)
+            for name in _unknown_variables(ctx):
+                close = get_close_matches(name, _variables(ctx.find_root()), n=1, cutoff=0.8)
+                voice.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
+            if hasattr(options, "text_first"):
+                values["text_first"] = ctx.get_parameter_source("text_field") in NAMED
+            return body(voice, options(**values))
 
         common = parameters(Common, "config verbose quiet")
         params = [*parameters(options, names), *extra, *common]
@@ -132,9 +142,51 @@ def _type(type_: Any, option: Option) -> Any:
     lowest = option.least if option.above is None else option.above
     highest = option.most if option.below is None else option.below
     if lowest is None:
-        return type_ if type_ in (int, float) else None
+        return type_ if type_ in (int, float) else Text()
     number: Any = click.IntRange if type_ is int else click.FloatRange
     return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
+
+
+class Text(click.ParamType[Any]):
+    """Text that UTF-8 can hold, or the name of a file, which may be any bytes. A list in a config file is joined."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check it."""
+        if isinstance(value, Mapping):
+            self.fail(f"{value} is no text.", param, ctx)
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            if not os.path.lexists(text):
+                shown = text.encode("utf-8", "backslashreplace").decode()
+                self.fail(f"'{shown}' is no UTF-8 at character {error.start + 1}; write it in UTF-8.", param, ctx)
+        return text
+
+
+def _variables(root: click.Context) -> set[str]:
+    """The environment variables of all commands; imports each of them."""
+    names = {"BERTCLI_DEBUG"}
+    group = root.command
+    assert isinstance(group, click.Group)
+    commands = [command for name in group.list_commands(root) if (command := group.get_command(root, name))]
+    for command in commands:
+        if isinstance(command, click.Group):
+            commands += command.commands.values()
+        for parameter in command.params:
+            names.update(parameter.envvar or () if not isinstance(parameter.envvar, str) else [parameter.envvar])
+    return names
+
+
+def _unknown_variables(ctx: click.Context) -> list[str]:
+    """What stands in the environment as BERTCLI_… and is no option's, as where it is misspelt."""
+    known = {name for parameter in ctx.command.params for name in parameter.envvar or ()}
+    others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
+    if set(others) <= {"BERTCLI_DEBUG"}:
+        return []
+    return [name for name in others if name not in _variables(ctx.find_root())]
 
 
 def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -174,14 +226,27 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     if not isinstance(special, Mapping):
         raise UsageError(f"{path}: '{name}' holds no options.")
     shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
-    known = {_key(flag): p.name for p in ctx.command.params for flag in [*p.opts, p.name or ""]}
+    known = {_key(flag): p for p in ctx.command.params for flag in [*p.opts, p.name or ""]}
+    negated = {_key(flag): p for p in ctx.command.params for flag in p.secondary_opts}
     ctx.default_map = {}
     for key, value in {**shared, **special}.items():
-        if _key(str(key)) not in known:
-            close = get_close_matches(_key(str(key)), known, n=1)
+        name = _key(str(key))
+        option = known.get(name) or negated.get(name)
+        if option is None:
+            close = get_close_matches(name, known | negated, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else f". The options are: {', '.join(sorted(known))}."
             raise UsageError(f"{path}: unknown key '{key}'{hint}")
-        ctx.default_map[known[_key(str(key))]] = value
+        if value is None:
+            continue
+        try:
+            if name not in known:
+                value = not click.BOOL.convert(value, option, ctx)
+            takes_many = getattr(option, "multiple", False) or option.nargs == -1
+            values_of = [value] if takes_many and not isinstance(value, list) else value
+            option.type_cast_value(ctx, values_of)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"{path}: '{key}' cannot be {value!r}; see --help") from error
+        ctx.default_map[str(option.name)] = values_of
 
 
 def _key(name: str) -> str:
@@ -191,8 +256,16 @@ def _key(name: str) -> str:
 def _read(path: str) -> Mapping[Any, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """`yes`, `no` and dates are text, as labels and questions are; a flag reads `yes` as true all the same."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012 - as the class it extends
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -3,22 +3,26 @@
 Imports nothing heavy, for --help. Try: bertcli predict --help
 """
 
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bertcli.cli.terminal import announce_terminal
+from bertcli.cli.terminal import Voice, announce_terminal
 from bertcli.errors import RecordError, UsageError
 from bertcli.option import like, option
 from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
-    from bertcli.data.readers import Shard
+    from bertcli.data.readers import Manner, Shard
     from bertcli.data.records import Record
 
 PATH = click.Path()
+NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +47,25 @@ class Reading:
 
     text_field: str = like(Options, "text_field")
     pair_field: str | None = like(Options, "pair_field")
-    input_format: str | None = option(None, "[default: by file extension, else lines]", room="data/input_formats")
+    input_format: str | None = option(
+        None, "[default: by file extension, else by the first line]", room="data/input_formats"
+    )
     columns: str | None = option(None, "Comma-separated names for a CSV or TSV file without a header.", "NAMES")
+    delimiter: str | None = option(
+        None, "What parts the cells of CSV.  [default: a comma, or the ; tab or | that is there instead]", "CHAR"
+    )
     encoding: str = option("utf-8", "Encoding of the input.")
 
     @property
-    def names(self) -> Sequence[str] | None:
-        """Those of a table's columns, where --columns says them."""
-        return self.columns.split(",") if self.columns else None
+    def manner(self) -> "Manner":
+        """How `read` and `count_before` are to read. Raises UsageError for a delimiter that is none."""
+        from bertcli.data.readers import Manner
+
+        delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter or "", self.delimiter)
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii()):
+            raise UsageError(f"--delimiter '{self.delimiter}': write one character, as in --delimiter ';', or tab.")
+        columns = [name.strip() for name in self.columns.split(",")] if self.columns else None
+        return Manner(self.input_format, self.encoding, columns, delimiter, self.text_field)
 
     def open(self, files: Sequence[str], shard: "Shard | None" = None) -> Iterator["Record"]:
         """The records of files or stdin. Raises UsageError at once for what cannot be read, or later for a table.
@@ -76,9 +91,24 @@ class Reading:
                             if self.pair_field:
                                 lookup(record.fields, self.pair_field, "--pair-field")
                         except RecordError as error:
-                            raise UsageError(f"{record.source}: {error}") from None
+                            is_whole = len(record.fields) == 1 and not all(map(NAME.fullmatch, record.fields))
+                            hint = " --delimiter says what parts the columns of CSV." if is_whole else ""
+                            raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 
-        return checked(
-            read(files, input_format=self.input_format, encoding=self.encoding, columns=self.names, shard=shard)
-        )
+        voice = click.get_current_context().find_object(Voice) or Voice()
+        return checked(read(files, **self.manner._asdict(), shard=shard, note=voice.note))
+
+
+def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:
+    """Raise UsageError where two outputs, by their options, are one file, or one is an input; before the run."""
+    seen: dict[str, str] = {}
+    for option_name, path in outputs.items():
+        if not path or path.startswith("/dev/"):
+            continue
+        real = os.path.realpath(path)
+        if real in seen:
+            raise UsageError(f"{seen[real]} and {option_name} both name {path}; give each a file of its own.")
+        seen[real] = option_name
+        if Path(path).exists() and any(Path(path).samefile(name) for name in inputs if Path(name).exists()):
+            raise UsageError(f"{option_name} {path}: it is the input, and is not replaced; name another.")

@@ -70,6 +70,8 @@ def read(
     source = Source(path, encoding)
     if source.is_utf8 and b"\0" in source.head(HEAD):
         yield RecordError(f"{path}:1: a binary file (NUL bytes); --encoding names an encoding that has them")
+    elif source.no_text:
+        yield RecordError(f"{path}:1: {source.no_text}")
     elif by_extension("input", path) in RECORDS:
         yield from _documents(_records(source, text_field), path)
     else:

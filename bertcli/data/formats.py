@@ -7,6 +7,7 @@ Try: python -c 'from bertcli.data.formats import by_extension; print(by_extensio
 """
 
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
@@ -44,6 +45,19 @@ def by_extension(direction: Direction, path: str) -> str | None:
     return next((name for name in names if suffix in load(direction, name).EXTENSIONS), None)
 
 
+def of_output(path: str) -> str:
+    """The output format of a file that is written: by its extension, jsonl without one. Raises UsageError.
+
+    A number is no extension: `part.7` is a piece of JSON lines.
+    """
+    suffix = extension(path)
+    name = by_extension("output", path)
+    if name is None and suffix and not suffix[1:].isdigit() and not path.startswith(("/dev/", "/proc/")):
+        names = ", ".join(registry.names("data/output_formats"))
+        raise UsageError(f"cannot write {path}: no output format has the ending {suffix}; --format says which: {names}")
+    return name or "jsonl"
+
+
 def extension(path: str) -> str:
     """The extension under that of the compression: `.csv` for a.csv.gz."""
     name = PurePath(path.lower())
@@ -61,10 +75,16 @@ def compression(path: str) -> Compression | None:
         case ".bz2":
             import bz2
 
-            return Compression(bz2.open, OSError, bz2.compress)
+            return Compression(lambda path: _buffered(path, "bz2"), OSError, bz2.compress)
         case ".xz":
             import lzma
 
-            return Compression(lzma.open, lzma.LZMAError, lzma.compress)
+            return Compression(lambda path: _buffered(path, "xz"), lzma.LZMAError, lzma.compress)
         case _:
             return None
+
+
+def _buffered(path: str, name: Literal["xz", "bz2"]) -> BufferedReader:
+    from bertcli.data.archives import CHUNK, Streams
+
+    return BufferedReader(Streams(path, name), CHUNK)

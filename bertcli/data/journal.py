@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.data.records import Record
-from bertcli.data.sinks import Sink, open_sink, part_of, replace_file, writing
+from bertcli.data.sinks import Sink, open_sink, part_of, replace_file, require_no_unfinished, side_of, writing
 from bertcli.errors import BertcliError, UsageError
 
 
@@ -120,11 +120,13 @@ def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool
     Raises UsageError for a file that is there already unless `force`, or, with `resume`, for a run that is another one.
     """
     target = Path(os.path.realpath(path))
-    side = target.with_name(f"{target.name}.resume")
+    side = side_of(target)
     begin = _read(side, run, target) if resume else Mark()
     if target.exists() and not force and not begin.records and not begin.complete:
         hint = "--force replaces it" + ("" if resume else ", --resume goes on with an unfinished one")
         raise UsageError(f"{path} exists; {hint}")
+    if not resume and not force:
+        require_no_unfinished(path)
     if begin.complete:
         if part_of(target).exists():  # killed just before it got its name
             open_sink(path, begin.position).commit()

@@ -1,7 +1,8 @@
 r"""Records in: files and stdin, in any format of input_formats/, as one stream of Record.
 
 What cannot be read becomes a record with a `fault` in its place; only what makes the whole input unusable (a missing
-file, a bad header) is a UsageError. Knows no format but for `.json`, which may be JSON lines or one document.
+file, a bad header) is a UsageError. Knows no format but for what must be told by the first line: `.json`, which may be
+JSON lines or one document, and input whose name says nothing, such as stdin's.
 
 A shard is a part of the input for each of n processes: a range of bytes of all files, one after the other. A record
 belongs to the shard in which its first line begins, so that shards have no record in common, miss none, and their
@@ -12,12 +13,16 @@ document, an encoding in which a line end may be two bytes) belongs where its fi
 """
 
 import errno
+import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, dropwhile, takewhile
+from functools import partial
+from itertools import dropwhile, takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from bertcli.data.formats import by_extension, compression, extension, load
 from bertcli.data.records import Record
@@ -55,35 +60,40 @@ class Part:
         return self.start <= 0 and (self.end is None or self.end > 0)
 
 
+class Manner(NamedTuple):
+    """How input is read, as `read` says it."""
+
+    input_format: str | None
+    encoding: str
+    columns: Sequence[str] | None
+    delimiter: str | None
+    text_field: str
+
+
 def read(
     paths: Sequence[str],
     *,
     input_format: str | None = None,
     encoding: str = "utf-8",
     columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    text_field: str = "text",
     shard: Shard | None = None,
+    note: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Record]:
     """The records of all inputs, in order, each as soon as its last line is there; memory is constant.
 
-    paths: files and "-" for stdin; none means stdin. input_format: else by extension, else lines. columns: the names
-    of a csv or tsv without a header. shard: only these records; their index begins at 0. Raises UsageError at once for
-    a path, format or encoding that cannot be used, and during iteration for a header that names no columns or a .json
-    file that is one document.
+    paths: files and "-" for stdin; none means stdin. input_format: else by extension, else by the first line. columns:
+    the names of a csv or tsv without a header. delimiter: what parts the cells of csv. text_field: how the field with
+    the text is called, by which a table is told from lines. shard: only these records; their index begins at 0. note:
+    told which format was read off a first line. Raises UsageError at once for a path, format or encoding that cannot be
+    used, and during iteration for a header that names no columns, a .json file that is one document, or a stdin that is
+    no text.
     """
-    paths = list(paths) or ["-"]
-    check_encoding(encoding)
-    for path in paths:
-        check_path(path)
-    if input_format:
-        load("input", input_format)
-    if columns is not None:
-        formats = [input_format or by_extension("input", path) or LINES for path in paths]
-        if not TABLES.intersection(formats):
-            tables = "column names are for csv, tsv and conll"
-            raise UsageError(f"{tables}, not {formats[0]}; --input-format says which it is")
-        load("input", "csv").check_names(columns, "the column names given")
+    paths, manner = list(paths) or ["-"], Manner(input_format, encoding, columns, delimiter, text_field)
+    _check(paths, manner)
     parts = _parts(paths, *shard.span(sum(map(_size, paths)))) if shard else [Part(path) for path in paths]
-    return _records(parts, input_format, encoding, columns)
+    return _records(parts, manner, note)
 
 
 def count_before(
@@ -93,58 +103,97 @@ def count_before(
     input_format: str | None = None,
     encoding: str = "utf-8",
     columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    text_field: str = "text",
 ) -> int:
     """How many records the shards before this one have: the index of its first. Reads them all."""
+    manner = Manner(input_format, encoding, columns, delimiter, text_field)
     begin, _ = shard.span(sum(map(_size, paths)))
-    parts = _parts(paths, 0, begin)
-    return sum(1 for _ in _records(parts, input_format, encoding, columns))
+    return sum(1 for _ in _records(_parts(paths, 0, begin), manner, lambda message: None))
 
 
-def _records(
-    parts: Sequence[Part], input_format: str | None, encoding: str, columns: Sequence[str] | None
-) -> Iterator[Record]:
+def _check(paths: Sequence[str], manner: Manner) -> None:
+    """Raise UsageError where these inputs cannot be read so."""
+    check_encoding(manner.encoding)
+    for path in paths:
+        check_path(path)
+        if not manner.input_format and path != "-" and Path(path).is_file():
+            Source(path, manner.encoding, requires_text=True).require_text()
+    if manner.input_format:
+        load("input", manner.input_format)
+    formats = [manner.input_format or by_extension("input", path) or LINES for path in paths]
+    if manner.columns is not None:
+        if not TABLES.intersection(formats):
+            tables = "column names are for csv, tsv and conll"
+            raise UsageError(f"{tables}, not {formats[0]}; --input-format says which it is")
+        load("input", "csv").check_names(manner.columns, "the column names given")
+    if manner.delimiter is not None and "csv" not in formats:
+        raise UsageError(f"a delimiter is for csv, not {formats[0]}; --input-format says which it is")
+
+
+def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
     index = 0
     for part in parts:
-        for record in _part_records(part, input_format, encoding, columns):
+        for record in _part_records(part, manner, note):
             record.index = index
             record.source = part.path
             yield record
             index += 1
 
 
-def _part_records(
-    part: Part, input_format: str | None, encoding: str, columns: Sequence[str] | None
-) -> Iterator[Record]:
+def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
     """The records of a file whose line begins in the part; only formats of single lines are entered in the middle."""
-    source = Source(part.path, encoding)
-    name = input_format or by_extension("input", part.path) or LINES
-    is_guess = not input_format and extension(part.path) == ".json"
-    if is_guess and load("input", "squad").is_squad(source):
-        name, is_guess = "squad", False
+    source = Source(part.path, manner.encoding, requires_text=not manner.input_format)
+    name = (
+        manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
+    )
+    if not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
+        name = "squad" if load("input", "squad").is_squad(source) else "jsonl"
+        if name == "jsonl" and (fault := load("input", "jsonl").document_fault(source)):
+            raise UsageError(
+                f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with "
+                f"`jq -c '.[]' {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
+            )
     module = load("input", name)
+    read_lines = partial(module.read, delimiter=manner.delimiter) if manner.delimiter and name == "csv" else module.read
     is_piece = getattr(module, "WHOLE", False) or bool(compression(part.path)) or not source.is_utf8
-    records: Iterator[Record]
     if part.end is None or is_piece:
-        records = module.read(source, columns) if part.has_start else iter(())
+        return read_lines(source, manner.columns) if part.has_start else iter(())
+    first, after = _lines(part, part.end)
+    records: Iterator[Record]
+    if getattr(module, "BY_LINE", False) and not part.has_start:
+        records = read_lines(Source(part.path, manner.encoding, part.start, first), manner.columns)
     else:
-        first, after = _lines(part, part.end)
-        if getattr(module, "BY_LINE", False) and not part.has_start:
-            records = module.read(Source(part.path, encoding, part.start, first), columns)
-        else:
-            records = dropwhile(lambda record: record.line < first, module.read(source, columns))
-        records = takewhile(lambda record: record.line < after, records)
-    return _json_lines(part.path, records) if is_guess and part.has_start else records
+        records = dropwhile(lambda record: record.line < first, read_lines(source, manner.columns))
+    return takewhile(lambda record: record.line < after, records)
 
 
-def _json_lines(path: str, records: Iterator[Record]) -> Iterator[Record]:
-    """Tell a .json file that is one big document from JSON lines by its first line."""
-    first = next(records, None)
-    if first is not None and first.fault:
-        raise UsageError(
-            f"{path}:{first.line}: {first.fault}; bertcli reads one JSON object a line: "
-            f"make it with `jq -c '.[]' {path} > {Path(path).stem}.jsonl`, or say --input-format jsonl"
-        )
-    return iter(()) if first is None else chain([first], records)
+def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], None]) -> str:
+    """The format of input whose name says none: jsonl, csv or tsv where the first line is clearly theirs, else lines.
+
+    Clearly: an object that is not empty; or a header that names the text's field, or a question and its context, and
+    has a row below it, for a line of prose must not be lost as a header.
+    """
+    name, (line,) = LINES, _texts(source, 1)
+    if line.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            name = "jsonl" if json.loads(line) else LINES
+    for separator, table in (("\t", "tsv"), (",", "csv"), (";", "csv")):
+        cells = [cell.strip('"') for cell in line.split(separator)]
+        if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):
+            row = _texts(source, 2)[1]
+            name = table if separator in row or (table == "csv" and row.startswith('"')) else LINES
+            break
+    if name != LINES:
+        where = "stdin" if source.name == "-" else source.name
+        note(f"{where} is read as {name}, as its first line looks; --input-format lines takes lines as they are")
+    return name
+
+
+def _texts(source: Source, count: int) -> list[str]:
+    """The first lines as text, "" for those that are not there or are no text."""
+    lines = [line.decode("utf-8", "replace").strip() if isinstance(line, bytes) else "" for line in source.begin(count)]
+    return lines + [""] * (count - len(lines))
 
 
 def check_path(path: str) -> None:

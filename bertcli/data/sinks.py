@@ -138,6 +138,17 @@ def open_sink(path: str | None, position: int = 0) -> Sink:
         raise UsageError(f"cannot write to {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def require_no_unfinished(path: str) -> None:
+    """Raise UsageError where a killed run has left FILE.part and FILE.resume, which a new one would replace."""
+    target = Path(os.path.realpath(path))
+    part = part_of(target)
+    if side_of(target).exists() and part.exists() and part.stat().st_size:
+        raise UsageError(
+            f"{path} is unfinished: a run that was interrupted has left {part.name}; --resume goes on with it, "
+            f"--force begins anew"
+        )
+
+
 def is_special(path: str) -> bool:
     """Whether it is a device, a named pipe or a descriptor such as /dev/fd/3, which cannot be renamed into place."""
     file = Path(path)
@@ -152,6 +163,7 @@ def is_special(path: str) -> bool:
 def require_writable(path: str) -> None:
     """Raise UsageError where a file cannot be written: asked before a run that writes it at its end."""
     if not is_special(path):
+        require_no_unfinished(path)
         open_sink(path).discard()
 
 
@@ -253,3 +265,8 @@ def sync(path: Path) -> None:
 def part_of(target: Path) -> Path:
     """Where a file is while it is not complete."""
     return target.with_name(f"{target.name}.part")
+
+
+def side_of(target: Path) -> Path:
+    """Where the journal of an output is."""
+    return target.with_name(f"{target.name}.resume")

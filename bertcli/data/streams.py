@@ -12,16 +12,23 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from bertcli.data.formats import compression
+from bertcli.data.formats import by_extension, compression, extension
+from bertcli.data.signatures import HEAD, UTF16, no_text
 from bertcli.errors import RecordError, UsageError
 
 MAX_LINE = 64 << 20  # bytes; a longer line is a fault, so that a file of zeros does not fill the memory
 READ_SIZE = 1 << 16
+FEW = 20  # bytes; fewer in a file whose name has no ending may be anything
 BOM = b"\xef\xbb\xbf"
 _MARK = "bertcli.mark"
+FREQUENT = (  # Chinese characters, of all texts
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方"
+    "多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实很电影"
+)
 
 Line = bytes | RecordError
 Text = tuple[int, str | RecordError]  # 1-based number of a line, and its text or what is wrong with it
@@ -51,15 +58,27 @@ class Source:
     """One input: its name, its lines and how their bytes become text.
 
     start: the byte of a plain UTF-8 file where reading begins, at the line that begins there or next after it;
-    first_line: the number of that line.
+    first_line: the number of that line. requires_text: whether what is no text by its first bytes is a UsageError, and
+    not a fault of its lines; no_text: why, once it is open.
     """
 
-    def __init__(self, name: str, encoding: str = "utf-8", start: int = 0, first_line: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        encoding: str = "utf-8",
+        start: int = 0,
+        first_line: int = 1,
+        requires_text: bool = False,
+    ) -> None:
         self.name = name
         self.start = start
         self.first_line = first_line
         self.encoding = encoding
         self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+        self.requires_text = requires_text
+        self.no_text: str | None = None
+        self._is_utf16 = False
+        self._begun: Iterator[Line] | None = None
         self._compression = compression(name)
         # what reading raises when a disk fails, an archive is cut or wrong, or an encoding has no start
         self._broken: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError)
@@ -95,9 +114,30 @@ class Source:
         if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
             position = f"character {len(line[: error.start].decode()) + 1}"
         name = "UTF-8" if self.is_utf8 else self.encoding
-        return RecordError(f"invalid {name} at {position} of the line; --encoding names another encoding")
+        hint = "--encoding names another encoding"
+        if self.no_text:
+            hint = f"it is {self.no_text}"
+        elif self.is_utf8 and _is_chinese(line):
+            hint = "it looks like Chinese: --encoding gb18030"
+        return RecordError(f"invalid {name} at {position} of the line; {hint}")
+
+    def require_text(self) -> None:
+        """Raise UsageError for what cannot be opened, or is no text."""
+        self._open().close()
+
+    def begin(self, count: int = 1) -> list[Line]:
+        """The first lines; lines() gives them again, also where an input can be read only once."""
+        lines = self.lines()
+        first = list(islice(lines, count))
+        self._begun = chain(first, lines)
+        return first
 
     def lines(self) -> Iterator[Line]:
+        """The lines, those that begin() has read included; see _lines."""
+        begun, self._begun = self._begun, None
+        return begun or self._lines()
+
+    def _lines(self) -> Iterator[Line]:
         r"""The lines as UTF-8 bytes with their end: b"\n", b"\r\n", or none on the last; a byte order mark is dropped.
 
         A line that is too long, and the place where an archive breaks, come as a RecordError.
@@ -113,6 +153,8 @@ class Source:
                     if len(line) > MAX_LINE and not line.endswith(b"\n"):
                         _skip_line(stream)
                         yield RecordError(f"a line longer than {MAX_LINE >> 20} MiB")
+                    elif self._is_utf16:  # most of its lines would pass for UTF-8, with a NUL beside each letter
+                        yield RecordError("UTF-16, as its first bytes say; --encoding utf-16 reads it")
                     else:
                         yield line
                     line = stream.readline(MAX_LINE + 1)
@@ -137,7 +179,43 @@ class Source:
                 stream = self._compression.open(self.name) if self._compression else _file(self.name)
         except OSError as error:
             raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
+        self._look(stream)
         return stream if self.is_utf8 else io.BufferedReader(_Transcoded(stream, self.encoding))
+
+    def _look(self, stream: Any) -> None:
+        """See what the first bytes say; those of a broken archive say nothing."""
+        try:
+            head = stream.peek(HEAD)
+        except self._broken:
+            return
+        has_name = self.name == "-" or extension(self.name) or self._compression
+        if has_name or len(head) >= FEW:
+            # noise under the name of a format is faults of its lines, as a damaged file's
+            self.no_text = no_text(head, self.name, self.is_utf8 and by_extension("input", self.name) is None)
+        self._is_utf16 = self.is_utf8 and head.startswith(UTF16) and b"\0" in head
+        if self.no_text and self.requires_text:
+            stream.close()
+            raise UsageError(f"{'stdin' if self.name == '-' else self.name}: {self.no_text}")
+
+
+def _is_chinese(line: bytes) -> bool:
+    """Whether bytes that are no UTF-8 look like GB18030: all that is not ASCII pairs up, most of it in GB 2312's rows.
+
+    Latin-1's letters stand alone. Hangul in EUC-KR pairs up too, within rows that have half of the ideographs: there
+    the most frequent of these must be seen.
+    """
+    try:
+        text = line.decode("gb18030")
+        hangul = line.decode("euc-kr", "replace")
+    except UnicodeDecodeError:
+        return False
+    others = [char for char in text if char > "\x7f"]
+    ideographs = [char for char in others if "\u4e00" <= char <= "\u9fff"]
+    if len(ideographs) < 2 or len(ideographs) < 0.6 * len(others):
+        return False
+    if sum("\uac00" <= char <= "\ud7a3" for char in hangul) >= 0.9 * len(ideographs):
+        return sum(char in FREQUENT for char in ideographs) >= 0.15 * len(ideographs)
+    return sum(len(char.encode("gb2312", "ignore")) == 2 for char in others) >= 0.9 * len(others)
 
 
 def _skip_line(stream: IO[bytes]) -> None:
@@ -154,7 +232,7 @@ def _stdin() -> Any:
         # lock for <_io.BufferedReader name='<stdin>'> at interpreter shutdown")
         return open(sys.stdin.fileno(), "rb", buffering=READ_SIZE, closefd=False)
     except io.UnsupportedOperation:  # a stdin in memory, as in tests
-        return io.BytesIO(sys.stdin.buffer.read())
+        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))
 
 
 def _file(path: str) -> Any:

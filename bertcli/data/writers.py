@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from bertcli.data.formats import by_extension, load
+from bertcli.data.formats import load, of_output
 from bertcli.data.journal import Journal, open_journal
 from bertcli.data.output_formats import BaseFormatter
 from bertcli.data.records import Record, error_result, is_error
@@ -46,7 +46,7 @@ def open_writer(
     terminal = sys.stdout if path is None else None
     is_terminal = terminal is not None and terminal.isatty()
     if output_format is None:
-        output_format = "rich" if is_terminal else by_extension("output", path or "") or "jsonl"
+        output_format = "rich" if is_terminal else of_output(path or "")
     formatter: BaseFormatter = load("output", output_format).Formatter(terminal, optional)
     if path is not None and run is not None and not is_special(path):
         journal, sink = open_journal(path, run, resume=resume, force=force)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bertcli.arrays import Arrays
 from bertcli.backends import pytorch
-from bertcli.data.records import Record
+from bertcli.data.records import Record, merged
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
@@ -101,7 +101,7 @@ class Explainer:
         result["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
         if self.view.attention:
             result["attention"] = [self._attention(*pair) for pair in zip(windows, pieces, strict=True)]
-        return {(f"input_{name}" if name in result else name): value for name, value in record.fields.items()} | result
+        return merged(record.fields, result)
 
     def _explanations(
         self,

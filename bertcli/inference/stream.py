@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from bertcli.backends.base import BaseBackend
-from bertcli.data.records import Record
+from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
 from bertcli.inference.settings import Settings
@@ -146,7 +146,7 @@ class _Stream:
         """Feed the records, on the reader's thread, never further ahead than there is room."""
         try:
             for record in records:
-                characters = sum(len(value) for value in record.fields.values() if isinstance(value, str))
+                characters = weight(record.fields)
                 with self.room:
                     self.room.wait_for(lambda: self.closed or (self.free_records > 0 and self.free_characters > 0))
                     self.free_records -= 1
@@ -206,7 +206,8 @@ class _Stream:
                 outcome.error = str(encoded)
                 continue
             features[i] = encoded
-            outcome.windows = len(encoded.windows) - (encoded.second is not None)
+            is_pair_of_one = encoded.second is not None and len(encoded.windows) == 2
+            outcome.windows = 1 if is_pair_of_one else len(encoded.windows)
             outcome.truncated = encoded.truncated
             outcome.tokens = sum(len(window.ids) for window in encoded.windows)
 
@@ -261,12 +262,11 @@ class _Stream:
 def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
     """What the user gets for a good outcome: the input's fields, what the task found, and how a long text was treated.
 
-    An input field that has the name of a result is kept as `input_NAME`.
+    See `merged` for input fields that have the name of a result.
     """
     results = task.decode(outcome.record, outcome.prediction)
     if outcome.windows > 1:
         results["windows"] = outcome.windows
     if outcome.truncated:
         results["truncated"] = True
-    fields = outcome.record.fields
-    return {(f"input_{name}" if name in results else name): value for name, value in fields.items()} | results
+    return merged(outcome.record.fields, results)

@@ -93,7 +93,7 @@ class Examples:
             self._second.append(encoded.second)
         self.truncated += encoded.truncated
         # What is left is what the label is read from, and the place for messages.
-        return self.records.append(Record(record.index, fields, record.line, record.source, step=record.step))
+        return self.records.append(Record(record.index, fields, record.line, record.source, lines=record.lines))
 
     def _add_window(self, window: Window) -> None:
         self._ids.extend(window.ids)

@@ -18,7 +18,8 @@ Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 class Options:
     """What the user may set of a task, for all tasks together; each reads what it needs.
 
-    tags: show each word's tag beside the entities. normalize, null_threshold: None is what the model says; the latter
+    tags: show each word's tag beside the entities. text_first: whether the text's field was named, and so is read even
+    where a record has tokens. normalize, null_threshold: None is what the model says; the latter
     is what an answer must score more than none, and auto what is best on the labelled data.
     """
 
@@ -39,6 +40,7 @@ class Options:
     )
     offset_unit: OffsetUnit = option("codepoint", "In what start and end of an entity count.")
     tags: bool = False
+    text_first: bool = False
     normalize: bool | None = option(
         None,
         "Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",

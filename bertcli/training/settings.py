@@ -46,6 +46,7 @@ class Settings:
     task: str = like(Request, "task", DEFAULT)
     problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")
     text_field: str = like(Options, "text_field")
+    text_first: bool = False
     pair_field: str | None = like(Options, "pair_field")
     label_field: str = like(Options, "label_field")
     label_separator: str = like(Options, "label_separator")
@@ -86,11 +87,11 @@ class Settings:
     def options(self) -> Options:
         """What of this the task reads."""
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
-        return Options(*fields, scheme=self.scheme, null_threshold="auto")
+        return Options(*fields, scheme=self.scheme, null_threshold="auto", text_first=self.text_first)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
-        values = {field.name: getattr(self, field.name) for field in fields(Settings)}
+        values = {field.name: getattr(self, field.name) for field in fields(Settings) if field.name != "text_first"}
         return values | {"labels": list(self.labels) if self.labels else None}
 
     def kept(self) -> Mapping[str, object]:

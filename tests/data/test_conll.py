@@ -124,3 +124,36 @@ def test_other_white_space_is_a_token(records: Any) -> None:
     found = records("\u2028\n\na b\n\u00a0\n".encode(), "a.conll")
     assert found[0].fields == {"tokens": ["\u2028"]}
     assert found[1].fault == "2 columns where the sentence has 1"  # as the one before
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1-2\tdu\tX\n1\tde\tO\n2\tle\tO\n", ["de le"]),
+        ("1\tI\tO\n1.1\tam\tO\n2\tsleep\tO\n\n1-2\tdu\tX\n1\tde\tO\n2\tle\tO\n", ["I sleep", "de le"]),
+        ("0.1\tam\tO\n1\tI\tO\n", ["I"]),
+        ("# a\tb\tc\n#x\ty\tz\n#\n1\tI\tO\n# within\tit\tO\n2\tsleep\tO\n", ["I sleep"]),
+        ("# id f5\tdomain=en\na _ _ B-PER\n", ["a"]),
+        ("# id f5 domain=en\na _ _ B-PER\n", ["a"]),  # as many columns, but its last is no tag
+        ("# id f5\tdomain=en\na\tB-PER\n", ["a"]),
+        ("# id f5\tdomain=en\n\na\tB-PER\n", ["a"]),
+        ("# _ _ O\na _ _ B-PER\n", ["# a"]),
+        ("#\tO\na\tO\n", ["# a"]),
+        ("a\tO\n#\tO\n", ["a #"]),
+        ("#tag NN\na DT\n", ["#tag a"]),
+        ("# # O\n1 CD O\n", ["# 1"]),
+        ("#\n#a\nb\n", ["# #a b"]),
+        ("1\tI\tO\n\n1-2\tdu\tX\n", ["I", "a sentence without a word: only ranges and empty nodes"]),
+    ],
+)
+def test_ranges_and_comments_are_no_tokens(tmp_path: Path, text: str, expected: list[str]) -> None:
+    shown = [item if isinstance(item, str) else " ".join(item["tokens"]) for item in fields(tmp_path, text)]  # type: ignore[index]
+    assert shown == expected
+
+
+def test_a_fault_is_at_the_line_of_its_token(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("# c\n1-2\tdu\t_\n1\tde\tO\n2\tle\tO\n\n1\tla\tO\n")
+    first, second = read([str(tmp_path / "a.conll")])
+    error = RecordError("bad", [(0, "bad"), (1, "bad")])
+    assert [location.rpartition(":")[2] for location, _ in first.located(error)] == ["3", "4"]
+    assert second.location.endswith(":6")

@@ -131,11 +131,15 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == COUNT
 
 
-def test_without_resume_the_run_begins_anew(tmp_path: Path) -> None:
+def test_without_resume_the_run_begins_anew_only_by_force(tmp_path: Path) -> None:
     path = tmp_path / "o.jsonl"
     interrupted(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["o.jsonl.part", "o.jsonl.resume"]
-    with opened(path) as writer:
+    left = [file.read_bytes() for file in sorted(tmp_path.iterdir())]
+    with pytest.raises(UsageError, match=r"o.jsonl is unfinished: .* --resume goes on with it, --force begins anew$"):
+        opened(path)
+    assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == left
+    with opened(path, force=True) as writer:
         assert writer.journal.begin.records == 0
     assert [file.name for file in tmp_path.iterdir()] == ["o.jsonl"]
     assert path.read_bytes() == b""

@@ -239,3 +239,30 @@ def test_result_keeps_every_input_field_and_says_how_long_texts_were_treated() -
     assert result(FakeTask(), outcome) == {  # type: ignore[arg-type]
         "text": "a", "input_label": "gold", "id": 7, "label": 97, "windows": 3, "truncated": True,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second", "windows"), [(1, 1, 1), (3, 2, 5), (1, 2, 3), (4, 1, 5), (3, None, 3)])
+def test_a_pair_says_how_many_windows_both_texts_have(first: int, second: int | None, windows: int) -> None:
+    class Pairs(FakeTask):
+        def _encode(self, text: str) -> Any:
+            return Features([Window([1])] * (first + (second or 0)), second=None if second is None else first)
+
+    ((outcome,),) = stream(Pairs(), FakeBackend(), [Record(0, {"text": "a"})])  # type: ignore[arg-type]
+    assert outcome.windows == windows
+    assert result(Pairs(), outcome).get("windows", 1) == windows  # type: ignore[arg-type]
+
+
+def test_the_reader_takes_no_more_than_there_is_room_for_however_deep_it_is_nested() -> None:
+    taken = 0
+
+    def records() -> Iterator[Record]:
+        nonlocal taken
+        for i in range(2000):
+            taken += 1
+            yield Record(i, {"text": "a", "more": {"deep": ["x" * 10_000]}})
+
+    outcomes = stream(FakeTask(), FakeBackend(), records(), Settings(characters=100_000))  # type: ignore[arg-type]
+    next(outcomes)
+    time.sleep(0.2)
+    assert taken < 200
+    outcomes.close()  # type: ignore[attr-defined]

@@ -212,3 +212,34 @@ def test_the_metrics_count_every_gold_entity_and_list_the_wrong_sentences(tokens
     decided = own.scored(gold, logits, [wrong, missed])
     assert (decided.items, decided.right.tolist(), decided.support) == ("entities", [True, False], 2)
     assert set(own.directions) <= set(scores)
+
+
+TEXT, WORDS = "Tim Cook", ["Tim", "Cook"]
+OBJECTS = [{"text": "Tim", "start": 0, "end": 3, "id": 0}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_named", "words"),
+    [
+        ({"text": TEXT, "tokens": OBJECTS}, False, WORDS),  # as Prodigy writes them
+        ({"text": TEXT, "tokens": OBJECTS}, True, WORDS),
+        ({"text": TEXT, "tokens": ["a"]}, False, ["a"]),
+        ({"text": TEXT, "tokens": ["a"]}, True, WORDS),
+        ({"text": TEXT, "tokens": ["a"], "tags": ["O"]}, True, ["a"]),  # only these have labels
+        ({"text": TEXT, "tokens": ["a"], "tags": ["O"], "entities": []}, True, WORDS),
+        ({"tokens": ["a"]}, True, ["a"]),
+        ({"text": 7, "tokens": ["a"]}, True, ["a"]),
+    ],
+)
+def test_a_text_field_that_was_named_wins_over_tokens(
+    tokens: tokenizer.Tokenizer, fields: dict[str, Any], is_named: bool, words: list[str]
+) -> None:
+    own = task(tokens, text_first=is_named)
+    assert own.read(Record(fields=fields)) == words
+    shown = run(own, Record(fields=fields))
+    assert ("tags" in shown) is (words == ["a"])
+
+
+def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
+    (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
+    assert str(refused) == "field 'tokens' is not a list of texts."

@@ -25,7 +25,7 @@ class Bench(shared.Files, shared.Reading, shared.Formatted, Options, Request, Se
 
 @command(
     """
-    files model task text_field pair_field question long input_format columns encoding output_format
+    files model task text_field pair_field question long input_format columns delimiter encoding output_format
     backend device threads precision batch_tokens
     """,
     EXAMPLES,

@@ -38,7 +38,7 @@ class Calibrate(shared.Files, shared.Reading, shared.Formatted, Options, Request
 @command(
     """
     files model output task text_field pair_field label_field label_separator scheme target long
-    input_format columns encoding output_format backend device threads precision batch_tokens
+    input_format columns delimiter encoding output_format backend device threads precision batch_tokens
     """,
     EXAMPLES,
 )

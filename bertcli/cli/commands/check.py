@@ -56,7 +56,7 @@ class Check(shared.Reading):
 @command(
     """
     train dev model task text_field pair_field label_field label_separator scheme problem question
-    input_format columns encoding output_format
+    input_format columns delimiter encoding output_format
     """,
     EXAMPLES,
     extra=[click.Option(["output_format", "--json"], flag_value="json", help="As --format json.")],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
 
+LISTS = ("jsonl", "tsv", "csv")  # formats that hold the wrong items, whatever the task
 EXAMPLES = """
 bertcli evaluate dev.jsonl -m DIR
 bertcli evaluate dev.tsv -m DIR --text-field sentence --errors wrong.jsonl
@@ -70,7 +71,7 @@ class Evaluate(shared.Files, shared.Reading, shared.Formatted, Reported, Options
 @command(
     """
     files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
-    language long input_format columns encoding output_format errors report compare fail_under
+    language long input_format columns delimiter encoding output_format errors report compare fail_under
     backend device threads precision batch_tokens
     """,
     EXAMPLES,
@@ -88,8 +89,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.evaluation.results import listed
     from bertcli.inference.session import open_session
 
-    options.require_page()
     _require_errors_writable(options)
+    options.require_page()
     records = options.open(options.files)
     session = open_session(options, options)
     gates = parse_gates(options.fail_under, session.task.directions)
@@ -126,16 +127,18 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
 
 
 def _require_errors_writable(options: Evaluate) -> None:
-    """Raise UsageError where --errors cannot be written, or would replace what is read; before the run."""
+    """Raise UsageError where --errors cannot be written, or would replace what is read or written; before the run."""
+    from bertcli.data.formats import of_output
     from bertcli.data.sinks import require_writable
 
-    if not options.errors:
-        return
-    path = Path(options.errors)
-    inputs = [name for name in options.files if name != "-" and Path(name).exists()]
-    if path.is_file() and any(path.samefile(name) for name in inputs):
-        raise UsageError(f"--errors {path}: it is the input, and is not replaced; name another.")
-    require_writable(options.errors)
+    shared.require_different(
+        {"--errors": options.errors, "--report": options.report},
+        [*options.files, *([options.compare] if options.compare else [])],
+    )
+    if options.errors:
+        if of_output(options.errors) not in LISTS:
+            raise UsageError(f"--errors {options.errors}: the list is JSONL, TSV or CSV; name the file so.")
+        require_writable(options.errors)
 
 
 def _collect(

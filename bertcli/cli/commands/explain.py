@@ -55,7 +55,7 @@ class Explain(shared.Reading, Options, Request):
 @command(
     """
     texts model task target pair context attention layer head html files text_field pair_field question long
-    input_format columns encoding output_format device threads
+    input_format columns delimiter encoding output_format device threads
     """,
     EXAMPLES,
 )

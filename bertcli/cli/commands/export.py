@@ -42,7 +42,7 @@ class Export(shared.Reading, Options):
     samples: int = option(SAMPLES, "How many texts to calibrate on.", least=1)
 
 
-@command("model task files samples text_field pair_field input_format columns encoding", EXAMPLES)
+@command("model task files samples text_field pair_field input_format columns delimiter encoding", EXAMPLES)
 def export(voice: Voice, options: Export) -> int:
     """Write onnx/model.onnx and a static int8 onnx/model_quantized.onnx into the model directory DIR.
 

@@ -56,7 +56,8 @@ class Names(click.ParamType[tuple[str, ...]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Split them; a list comes from a config file as it is."""
-        return tuple(value.split(",") if isinstance(value, str) else map(str, value))
+        names = value if isinstance(value, list | tuple) else str(value).split(",")
+        return tuple(str(name).strip() for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +89,9 @@ class Finetune(Training, shared.Reading, Settings):
 @command(
     """
     train dev model task output text_field pair_field label_field label_separator scheme problem labels
-    input_format columns encoding long max_length epochs lr schedule warmup batch_tokens accumulate weight_decay
-    clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads precision
-    resume overwrite export track report
+    input_format columns delimiter encoding long max_length epochs lr schedule warmup batch_tokens accumulate
+    weight_decay clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads
+    precision resume overwrite export track report
     """,
     EXAMPLES,
 )
@@ -102,6 +103,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
     for --resume.
     """
     train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    shared.require_different({"--output": options.output, "--report": options.report}, [*options.train, *options.dev])
     options.require_page(options.output)
     if options.model:
         resolve(options.model).require_weights()

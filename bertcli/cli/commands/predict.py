@@ -74,7 +74,7 @@ class Predict(shared.Files, shared.Reading, Options, Request, Settings):
 @command(
     """
     files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
-    long input_format columns encoding shard output_format output force resume on_error max_wait_ms
+    long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
     backend device threads precision batch_tokens engine address
     """,
     EXAMPLES,
@@ -96,7 +96,7 @@ def predict(voice: Voice, options: Predict) -> int:
             raise UsageError(f"cannot read {name}: no such file. For a text: echo {quote(name)} | bertcli predict")
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
-    output_format = options.output_format or formats.by_extension("output", options.output or "-")
+    output_format = options.output_format or formats.of_output(options.output or "-")
     options = replace(options, tags=output_format == "conll")
     session = open_session(options, options)
     voice.note(session.reason)
@@ -176,8 +176,7 @@ def _first_index(options: Predict, shard: "Shard | None") -> Callable[[], int] |
 
     if shard is None or shard.number == 1:
         return None
-    files, input_format, encoding, names = options.files, options.input_format, options.encoding, options.names
-    return cache(lambda: count_before(files, shard, input_format=input_format, encoding=encoding, columns=names))
+    return cache(lambda: count_before(options.files, shard, **options.manner._asdict()))
 
 
 def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable[Answer]]:

@@ -10,6 +10,7 @@ import click
 
 from bertcli import device
 from bertcli.cli.options import command
+from bertcli.cli.shared import require_different
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.cli.training import STOPPING, RawText, Training
 from bertcli.errors import Exit
@@ -91,6 +92,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     from bertcli.pretraining.pretrain import pretrain
     from bertcli.training.run import Saved
 
+    require_different({"--output": options.output, "--report": options.report}, options.corpus)
     options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
     # The user's directory for such things, as the XDG Base Directory Specification names it.

@@ -1,9 +1,9 @@
 r"""CoNLL columns: a token a line, a blank line after each sentence; the tag in the last column, or where it says so.
 
 Columns are parted by tabs where a sentence has one, else by white space. `-DOCSTART-` lines are no
-sentences, and part those around them. `# …` is a comment where it can be told from a token: without a tab where
-columns are parted by tabs (CoNLL-U and UNER); between spaces only with three words or more, and not as many as the
-sentence has columns. Comments stand before a sentence; within one `#` is a token as any other.
+sentences, and part those around them. Where the first column counts the words (CoNLL-U, UNER), every `#` line is a
+comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words. Elsewhere `# …` before a sentence is a comment unless
+it has the form of the sentence's tokens; within one `#` is a token as any other.
 
 Try: printf 'Rome B-LOC\n\nsleeps O\n' | bertcli predict --input-format conll --format jsonl -m NER-MODEL
 """
@@ -20,6 +20,8 @@ from bertcli.errors import RecordError
 EXTENSIONS = (".iob", ".iob2", ".bio", ".bioes")
 DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)")
 TAG = re.compile(r"O|[BIESLU]-\S+")
+ID = re.compile(r"\d+|\d+[-.]\d+")
+Lines = list[tuple[int, list[str]]]  # a sentence: the number of each line, and its columns
 
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -32,20 +34,34 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     counts = None  # whether the first column counts; the first good sentence tells
     usual = 0  # columns
     for sentence in _sentences(source):
-        lines = sentence[_count_comments(sentence) :]
+        lines = _without_comments(sentence, counts, usual)
         if not lines:
             continue
         table = _table(lines, usual)
         if isinstance(table, Record):
             yield table
             continue
-        usual = len(table[0])
+        usual = len(table[0][1])
         if counts is None:
-            counts = usual >= 3 and [row[0] for row in table] == [str(i) for i in range(1, len(table) + 1)]
+            counts = _counts(table)
+        if counts:
+            table = [(number, row) for number, row in table if not ID.fullmatch(row[0]) or row[0].isdigit()]
+        if not table:
+            yield Record(line=lines[0][0], fault="a sentence without a word: only ranges and empty nodes")
+            continue
         try:
-            yield Record(fields=_fields(table, columns, counts), line=lines[0][0], step=1)
+            fields = _fields([row for _, row in table], columns, counts)
         except RecordError as error:
-            yield Record(line=lines[0][0], fault=str(error))
+            yield Record(line=table[0][0], fault=str(error))
+        else:
+            yield Record(fields=fields, line=table[0][0], lines=[number for number, _ in table])
+
+
+def _counts(table: Lines) -> bool:
+    """Whether the first column counts the words from 1; ranges and empty nodes stand between them."""
+    ids = [row[0] for _, row in table]
+    words = [name for name in ids if not ID.fullmatch(name) or name.isdigit()]
+    return len(table[0][1]) >= 3 and bool(words) and words == [str(i) for i in range(1, len(words) + 1)]
 
 
 def _sentences(source: Source) -> Iterator[list[Text]]:
@@ -60,23 +76,44 @@ def _sentences(source: Source) -> Iterator[list[Text]]:
     yield lines
 
 
-def _count_comments(lines: list[Text]) -> int:
-    """How many lines are comments before the sentence."""
-    others = [text for _, text in lines if isinstance(text, str) and not _may_be_comment(text)]
-    has_tabs = any("\t" in text for text in others)
-    width = len(_words(others[0])) if others else 0  # columns of the sentence, 0 where it has no other line
-    for count, (_, text) in enumerate(lines):
-        if isinstance(text, RecordError) or not _may_be_comment(text):
-            return count
-        words = _words(text)
-        is_token = len(words) <= 2 or (len(words) == width if width else TAG.fullmatch(words[-1]))
-        if is_token and not has_tabs:
-            return count
-    return len(lines)
+def _without_comments(lines: list[Text], counts: bool | None, usual: int) -> list[Text]:
+    """The lines of a sentence. counts: whether the first column of the file does, None where it is not known yet."""
+    body = [text for _, text in lines if isinstance(text, str) and not text.startswith("#")]
+    has_tabs = any("\t" in text for text in body)
+    rows = [text.split("\t") if has_tabs else _words(text) for text in body]
+    width = len(rows[0]) if rows else usual
+    tagged = bool(rows) and all(TAG.fullmatch(row[-1]) for row in rows)
+    if counts is None and rows and len(rows[0]) >= 3 and _counts(list(enumerate(rows))):
+        marked = [text for _, text in lines if isinstance(text, str) and text.startswith("#")]
+        counts = len(rows) > 1 or not any(_is_token(text, True, has_tabs, width, tagged) for text in marked)
+    if counts:
+        return [(number, text) for number, text in lines if isinstance(text, RecordError) or not text.startswith("#")]
+    for i, (_, text) in enumerate(lines):
+        if (
+            isinstance(text, RecordError)
+            or not text.startswith("#")
+            or _is_token(text, bool(rows), has_tabs, width, tagged)
+        ):
+            return lines[i:]
+    return []
 
 
-def _may_be_comment(text: str) -> bool:
-    return text.startswith("# ") and "\t" not in text
+def _is_token(text: str, has_body: bool, has_tabs: bool, width: int, tagged: bool) -> bool:
+    """Whether a `#` line before or in a sentence of such columns is one of its tokens, and no comment.
+
+    It has the columns of one, the first without a space, the last a tag where those of the sentence are tags. A line
+    that is broken is better a fault than a comment: `#` or a hashtag alone, or with nothing but a tag.
+    """
+    cells = text.split("\t") if has_tabs or (not has_body and "\t" in text) else _words(text)
+    is_tag = TAG.fullmatch(cells[-1]) is not None
+    if has_tabs and len(cells) == 1:
+        return " " not in text
+    if len(cells) == width or (not width and is_tag):
+        is_of_form = "\t" not in text or has_tabs or not has_body or is_tag
+        return " " not in cells[0] and is_of_form and (is_tag or not tagged)
+    if has_tabs:
+        return " " not in cells[0]
+    return not text.startswith("# ") or (len(cells) == 2 and is_tag)
 
 
 def _words(text: str) -> list[str]:
@@ -84,7 +121,7 @@ def _words(text: str) -> list[str]:
     return re.split("[ \t]+", text.strip(" \t"))
 
 
-def _table(lines: list[Text], usual: int) -> list[list[str]] | Record:
+def _table(lines: list[Text], usual: int) -> Lines | Record:
     """The cells of a sentence, or what is wrong with its lines, at the first of them. Most lines have it right."""
     has_tabs = any(isinstance(text, str) and "\t" in text for _, text in lines)
     rows = [
@@ -102,7 +139,7 @@ def _table(lines: list[Text], usual: int) -> list[list[str]] | Record:
         (line, fault), *others = faults
         more = f" (and line {', '.join(str(number) for number, _ in others)})" if others else ""
         return Record(line=line, fault=fault + more)
-    return [row for _, row in rows if isinstance(row, list)]
+    return [(number, row) for number, row in rows if isinstance(row, list)]
 
 
 def _fields(table: list[list[str]], columns: Sequence[str] | None, counts: bool) -> dict[str, Any]:

@@ -5,12 +5,11 @@ The file is one JSON document, so it is read whole: the 30 MB of SQuAD's trainin
 Try: bertcli predict dev-v1.1.json -m MODEL
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bertcli.data.input_formats.jsonl import check_surrogates
+from bertcli.data.input_formats.jsonl import DECODER, check_surrogates
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
@@ -26,7 +25,7 @@ def is_squad(source: Source) -> bool:
     """Whether a file begins as one."""
     head = ""
     for line in source.lines():
-        head += source.text(line) if isinstance(line, bytes) else ""
+        head += line.decode("utf-8", "replace") if isinstance(line, bytes) else ""
         if len(head) >= HEAD:
             break
     return _BEGINS.match(head[:HEAD]) is not None
@@ -38,7 +37,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     Raises UsageError for what is not SQuAD's JSON, before the first record.
     """
     try:
-        document = json.loads("".join(map(source.text, source.lines())))
+        document = DECODER.decode("".join(map(source.text, source.lines())))
     except (ValueError, RecursionError, RecordError) as error:  # of JSON, of its nesting, of bytes that are no text
         raise UsageError(f"{source.name}: not SQuAD's JSON ({error}).") from error
     questions = []

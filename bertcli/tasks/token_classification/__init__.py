@@ -76,7 +76,7 @@ class Task(BaseTask):
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
         """Tags that break the scheme of the others."""
-        return entity_labels.breaks_of_scheme(records, settings.options.label_field)
+        return entity_labels.breaks_of_scheme(records, settings.options)
 
     def read(self, record: Record) -> list[str]:
         """The words, which are tokenised one by one. Raises RecordError."""
@@ -90,7 +90,7 @@ class Task(BaseTask):
     def words(self, record: Record) -> tuple[str, Offsets]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
         tokens = record.fields.get("tokens")
-        if tokens is None:
+        if not entity_labels.has_words(record, self.options) or tokens is None:
             text = text_of(record, self.options.text_field, "--text-field")
             return text, [match.span() for match in WORD.finditer(text)]
         if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
@@ -128,7 +128,7 @@ class Task(BaseTask):
         ids, scores = self.tag(prediction, len(offsets))
         tags = [self.labels[i] for i in ids]
         listed = self._entities(text, offsets, self.tag_set.spans(ids), scores)
-        if "tokens" in record.fields:
+        if entity_labels.has_words(record, self.options):
             return {"text": text, "entities": listed, "tags": tags}
         if self.options.tags:
             return {"tokens": [text[start:end] for start, end in offsets], "entities": listed, "tags": tags}
@@ -154,7 +154,7 @@ class Task(BaseTask):
 
     def kept(self, record: Record) -> dict[str, Any]:
         """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
-        if "tokens" in record.fields:
+        if entity_labels.has_words(record, self.options):
             entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         return record.fields
 
@@ -162,7 +162,7 @@ class Task(BaseTask):
         """From `tags` of given tokens, or the `entities` of a text. Raises RecordError."""
         text, offsets = self.words(record)
         lost: list[Span] = []
-        if "tokens" in record.fields:
+        if entity_labels.has_words(record, self.options):
             spans = entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
             spans, lost = entity_labels.spans_of_text(record, len(text), offsets)

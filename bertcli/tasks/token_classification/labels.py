@@ -15,6 +15,7 @@ from bertcli.metrics import entities
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Scheme, Span
 from bertcli.model import Model
 from bertcli.tasks.labels import Decision, LabelSettings, label_config
+from bertcli.tasks.options import Options
 
 Entity = tuple[int, int, str]  # start and end in code points, and the type
 
@@ -28,6 +29,21 @@ class Gold:
 
     tags: list[int]
     lost: tuple[str, ...] = ()
+
+
+def has_words(record: Record, options: Options) -> bool:
+    """Whether the words of a record are its `tokens`, and not those of its text.
+
+    Tokens that are objects, as Prodigy writes them, are none where there is a text; and where the text's field was
+    named, it is read, unless only the tokens have labels.
+    """
+    tokens, name = record.fields.get("tokens"), options.text_field
+    if "tokens" not in record.fields or not isinstance(record.fields.get(name), str) or name == "tokens":
+        return "tokens" in record.fields
+    if isinstance(tokens, list) and any(isinstance(token, Mapping) for token in tokens):
+        return False
+    is_labelled = "entities" not in record.fields and ("tags" in record.fields or options.label_field in record.fields)
+    return not options.text_first or is_labelled
 
 
 def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span]:
@@ -131,7 +147,7 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
 
 
 def _usual_scheme(records: Iterable[Record], settings: LabelSettings) -> str:
-    tagged = (record for record in records if "tokens" in record.fields)
+    tagged = (record for record in records if has_words(record, settings.options))
     with suppress(RecordError):  # Task.label says where
         return entities.recognise(tags_of(record, settings.options.label_field) for record in tagged)
     return "iob2"
@@ -142,7 +158,7 @@ def types_in(records: Iterable[Record], settings: LabelSettings) -> list[str]:
     types: set[str] = set()
     for record in records:
         with suppress(RecordError):
-            if "tokens" in record.fields:
+            if has_words(record, settings.options):
                 types.update(span.type for span in spans_of_tags(record, settings.options.label_field))
             else:
                 types.update(label for _, _, label in entities_of(record))
@@ -168,9 +184,10 @@ def misplaced(record: Record, text: str, words: Sequence[tuple[int, int]]) -> It
             covered = end
 
 
-def breaks_of_scheme(records: Iterable[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
+def breaks_of_scheme(records: Iterable[Record], options: Options) -> Iterator[tuple[Record, str, RecordError]]:
     """The records with tokens whose tags break the scheme which most of them keep."""
-    tagged = [record for record in records if "tokens" in record.fields]
+    field = options.label_field
+    tagged = [record for record in records if has_words(record, options)]
     schemes = [_schemes(tags_of(record, field)) for record in tagged]
     votes = Counter(scheme for possible in schemes for scheme in possible)
     usual = max(SCHEMES, key=lambda scheme: votes[scheme])
