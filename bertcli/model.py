@@ -8,6 +8,7 @@ Try: bertcli info -m DIR
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,8 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
         draft.write_text(json.dumps({**model.config, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error
 
 

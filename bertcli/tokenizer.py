@@ -8,11 +8,11 @@ Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bertcli.errors import ModelError, RecordError
 
@@ -26,6 +26,8 @@ MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
+Item = TypeVar("Item")
+LEAST = 2  # tokens of text in a window: one of each text of a pair
 Long = Literal["window", "truncate", "error"]
 
 
@@ -263,6 +265,24 @@ class Tokenizer:
             bare = [_without_spaces(text, *offset) if side == 1 else (-1, -1) for side, offset in sides]
             windows.append(Window(whole.ids, whole.type_ids, None, bare, self._trace(whole, offsets)))
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
+
+
+def encode_each(
+    encode: Callable[[list[Item]], Sequence[Features | RecordError]], items: list[Item]
+) -> list[Features | RecordError]:
+    """`encode(items)`; an item on which the library panics, which no `except Exception` catches, gives a RecordError.
+
+    A pattern in tokenizer.json that goes back over the text without end does so (Onig: retry-limit-in-match over).
+    """
+    try:
+        return list(encode(items))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        if len(items) == 1:
+            return [RecordError(f"the tokenizer fails on this record ({error})")]
+        half = len(items) // 2
+        return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 
 
 def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Tokenizer, Window
+from bertcli.tokenizer import Tokenizer, Window, encode_each
 
 DIGITS = 6  # of a printed number: what fp32 carries
 SHORT = 8  # tokens of a text on which the model shows what its attention is
@@ -98,7 +98,7 @@ class Explainer:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
         if record.fault:
             raise RecordError(record.fault)
-        (features,) = self.task.encode([record])
+        (features,) = encode_each(self.task.encode, [record])
         if isinstance(features, RecordError):
             raise features
         windows = features.windows

@@ -18,6 +18,7 @@ import torch
 from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
+from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
 from bertcli.export.graph import take_first_early
@@ -63,23 +64,22 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    draft = _empty_draft(directory)
-    try:
-        draft_model = replace(model, path=draft)
-        (draft / ONNX["fp32"]).parent.mkdir(parents=True)
-        rows, long = _made(draft_model, module, head, feeds, longest, directory)
-        for row, what in ((rows[0], ""), (long, " for a long text")):
-            if not row.relative <= TOLERANCE:  # NaN is not
-                raise ModelError(
-                    f"{directory}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not kept; "
-                    "predict takes the weights as they are (--backend pytorch)."
-                )
-        for name in ONNX.values():
-            _move(draft / name, directory / name)
-    except OSError as error:
-        raise BertcliError(f"{directory / 'onnx'}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with writing(directory / "onnx"):
+        draft = _empty_draft(directory)
+        try:
+            draft_model = replace(model, path=draft)
+            (draft / ONNX["fp32"]).parent.mkdir(parents=True)
+            rows, long = _made(draft_model, module, head, feeds, longest, directory)
+            for row, what in ((rows[0], ""), (long, " for a long text")):
+                if not row.relative <= TOLERANCE:  # NaN is not
+                    raise ModelError(
+                        f"{directory}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not "
+                        "kept; predict takes the weights as they are (--backend pytorch)."
+                    )
+            for name in ONNX.values():
+                _move(draft / name, directory / name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return rows
 
 
@@ -183,7 +183,7 @@ def _write_optimized(model: onnx.ModelProto, folder: Path, path: Path) -> None:
     EXTENDED: the fusions that are the same on every CPU. folder: where files may lie in between.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(path)
     if is_large(model):

@@ -179,7 +179,7 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
     # The processes never see these signals, which may reach a whole group: the first process decides. To ignore them
     # there would be too late, for a process needs a second to begin.
     resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         for process, (_, end) in zip(processes, pipes, strict=True):
             process.start()

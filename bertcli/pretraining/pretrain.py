@@ -26,6 +26,7 @@ from bertcli.pretraining.source import Source, Stop
 from bertcli.pretraining.vocabulary import cached_vocabulary
 from bertcli.training import artifacts, card, optim, run
 from bertcli.training.loop import Eval, Metrics, Plan, Step, Trainer
+from bertcli.training.output import CHECKPOINTS, require_usable
 from bertcli.training.run import Note, Saved
 
 Event = Note | Reading | Step | Eval | Saved
@@ -52,7 +53,7 @@ def pretrain(
     model, Interrupted after a checkpoint when `stop` returns a signal number.
     """
     output = Path(settings.output)
-    run.require_usable(output, resume, overwrite)
+    require_usable(output, resume, overwrite)
     base = resolve(settings.model) if settings.model else None
     if base:
         base.require_weights()
@@ -61,6 +62,9 @@ def pretrain(
     precision, reason = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
+        if saved := run.finished(accelerator, output, "pretrain", settings.kept(), resume, overwrite):
+            yield saved
+            return
         threads = f"{device.threads} threads ({device.reason})"
         yield Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 
@@ -142,7 +146,7 @@ def _trainer(
         metric="loss",
         direction=-1,
         patience=None,
-        folder=Path(settings.output) / run.CHECKPOINTS,
+        folder=Path(settings.output) / CHECKPOINTS,
         identity=identity,
         peak=speed and speed * accelerator.num_processes,
     )

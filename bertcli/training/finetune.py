@@ -34,9 +34,11 @@ from bertcli.training import optim, run, sampler
 from bertcli.training.artifacts import Result
 from bertcli.training.base_model import open_base
 from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer
+from bertcli.training.output import CHECKPOINTS, require_usable
 from bertcli.training.run import Note, Saved
 from bertcli.training.settings import Settings
 
+FEW = 12  # labels that a note names
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
 Event = Note | Step | Eval | Saved
 
@@ -65,10 +67,13 @@ def finetune(
         base.require_weights()
     require_encoder(base.path, base.config)
     output = Path(settings.output)
-    run.require_usable(output, resume, overwrite)
+    require_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)
     where = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
+        if saved := run.finished(accelerator, output, "finetune", settings.kept(), resume, overwrite):
+            yield saved
+            return
         yield Note(
             f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
         )
@@ -120,7 +125,9 @@ class Data:
         """What was chosen for the user, and why."""
         yield f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})"
         if self.decision.has_classes:
-            yield f"labels: {', '.join(self.decision.labels)} ({self.decision.labels_reason})"
+            labels = self.decision.labels
+            named = ", ".join(labels[:FEW]) + (f", … {len(labels):,} in all" if len(labels) > FEW else "")
+            yield f"labels: {named} ({self.decision.labels_reason})"
 
     def warnings(self) -> Iterator[str]:
         """What was lost."""
@@ -281,7 +288,7 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, where: str) ->
         metric=metric,
         direction=directions[metric],
         patience=settings.patience,
-        folder=output / run.CHECKPOINTS,
+        folder=output / CHECKPOINTS,
         identity=run.identity(settings.as_dict(), facts, where, job.processes),
         average_from=round(settings.warmup * total),
     )

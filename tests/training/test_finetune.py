@@ -391,9 +391,14 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(fit: Fit, tm
     assert [entry | clock for entry in logs[0]] == [entry | clock for entry in logs[1]]
 
 
-def test_there_must_be_something_to_resume(fit: Fit) -> None:
-    with pytest.raises(UsageError, match="there is no unfinished run to resume"):
-        fit(sentiment(), resume=True)
+def test_resume_begins_where_there_is_nothing_and_does_nothing_where_all_is_done(fit: Fit) -> None:
+    events = fit(sentiment(), resume=True, epochs=1)
+    assert "nothing to resume: the run begins" in notes(events)
+    again = fit(sentiment(), resume=True, epochs=1)
+    assert [type(event) for event in again] == [Saved] and saved(again).step == saved(events).step
+    with pytest.raises(UsageError, match=r"these differ:\n  epochs: was 1, is 2"):
+        fit(sentiment(), resume=True, epochs=2)
+    assert saved(fit(sentiment(), resume=True, overwrite=True, epochs=2)).step == 2 * saved(events).step
 
 
 def test_early_stopping_saves_the_best(fit: Fit) -> None:
