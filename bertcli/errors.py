@@ -16,6 +16,7 @@ class Exit(IntEnum):
     USAGE = 2  # wrong usage or configuration, or a model that cannot be used
     RECORDS = 3  # finished, but some records failed
     GATE = 4  # a quality gate (--fail-under) was not met
+    HUNG_UP = 129  # SIGHUP: the terminal or the connection is gone
     INTERRUPTED = 130  # SIGINT
     TERMINATED = 143  # SIGTERM
 
@@ -58,6 +59,7 @@ class GateError(BertcliError):
 class Interrupted(BertcliError):
     """A signal asked the run to stop; whatever was finished has been written."""
 
-    def __init__(self, signum: int) -> None:
-        super().__init__("interrupted" if signum == 2 else "terminated")
+    def __init__(self, signum: int, outcome: str = "") -> None:
         self.exit_code = Exit(128 + signum)
+        name = self.exit_code.name.lower().replace("_", " ")
+        super().__init__(f"{name} {outcome}" if outcome else name)

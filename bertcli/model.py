@@ -8,6 +8,7 @@ Try: bertcli info -m DIR
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ POOLINGS = {  # the first form is that of sentence-transformers 6
 MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 DECISIVE = (  # files besides the weights that decide what a model answers
     "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
-    "*_Pooling/config.json",
+    "*_Pooling/config.json", "config_sentence_transformers.json",
 )  # fmt: skip
+SENTENCE = "config_sentence_transformers.json"
 EXTERNAL = "_data"  # what the name of an ONNX file's tensors ends in, where they lie beside it: over 2 GB they must
 HUB_FILES = [
-    "*.json", "*.txt", "*.safetensors", "README.md",
+    "*.json", "*.txt", "*.model", "*.safetensors", "README.md",
     *(name + ending for name in ONNX.values() for ending in ("", EXTERNAL)),
 ]  # fmt: skip
 HEAD = re.compile(r"For([A-Z]\w*?)(?:Simple)?$")  # RoFormerForMaskedLM, XLMForQuestionAnsweringSimple
@@ -109,9 +111,11 @@ class Model:
 
     @property
     def sentence(self) -> dict[str, Any]:
-        """What a sentence-transformers directory says of its vectors: pooling, normalize and max_length, if it does.
+        """What a sentence-transformers directory says of its vectors, if it is one.
 
-        pooling: mean, cls or max. Raises ModelError for another, and for layers after it, such as Dense.
+        That is: pooling (mean, cls or max), normalize, max_length, dimensions, prompts (a text by each name), prompt
+        (the name of the usual one); the last four None or empty where it does not say. Raises ModelError for another
+        pooling, and for layers after it, such as Dense.
         """
         folders = self.sentence_folders
         if "Pooling" not in folders:
@@ -127,7 +131,14 @@ class Model:
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
         length = (safety.read_json(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
-        return {"pooling": POOLINGS[modes[0]], "normalize": "Normalize" in folders, "max_length": length}
+        more = safety.read_json(self.path / SENTENCE) or {}
+        prompts = more.get("prompts") or {}
+        if any(prompts.values()) and stated.get("include_prompt") is False:
+            raise ModelError(f"{self.path}: its vectors leave out the tokens of its prompts, which bertcli cannot.")
+        return {
+            "pooling": POOLINGS[modes[0]], "normalize": "Normalize" in folders, "max_length": length,
+            "dimensions": more.get("truncate_dim"), "prompts": prompts, "prompt": more.get("default_prompt_name"),
+        }  # fmt: skip
 
     @property
     def sentence_folders(self) -> dict[str, Path]:
@@ -211,6 +222,8 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
         draft.write_text(json.dumps({**model.config, **changes}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error
 
 

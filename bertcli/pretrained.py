@@ -5,7 +5,7 @@ transformers asks on stdin whether to trust such code, and takes a line of the d
 Try: python -c "from bertcli.pretrained import open_tokenizer; from pathlib import Path; open_tokenizer(Path('DIR'))"
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,25 @@ from bertcli.safety import read_configs, weight_files
 
 REFUSING = {"trust_remote_code": False}  # whatever the library's default is, and whatever the environment says
 LOCAL = {**REFUSING, "local_files_only": True}
+TOKENS = 7  # of a short text; a number that no size of a block divides
+
+
+def require_encoder(directory: Path, config: Mapping[str, Any]) -> None:
+    """Raise ModelError for a family that generates text: transformers knows by `model_type` what each is trained for.
+
+    config: of the model.
+    """
+    from transformers.models.auto import modeling_auto as families
+
+    family = config.get("model_type")
+    generates = family in families.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES or config.get("is_encoder_decoder")
+    continues = family in families.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if generates or (continues and family not in families.MODEL_FOR_MASKED_LM_MAPPING_NAMES):
+        what = "has a decoder" if generates else "is trained to go on with a text"
+        raise ModelError(
+            f"{directory}: a model of type {family} {what}; bertcli is for encoders, which see a whole text at once. "
+            "Take one that was trained to fill masks, such as BERT, RoBERTa or ModernBERT."
+        )
 
 
 def open_config(directory: Path, **changes: Any) -> Any:
@@ -22,7 +41,7 @@ def open_config(directory: Path, **changes: Any) -> Any:
     import transformers
 
     with _refusals(f"{directory}: transformers cannot open it"):
-        read_configs(directory)
+        require_encoder(directory, read_configs(directory).get("config.json") or {})
         return transformers.AutoConfig.from_pretrained(directory, **LOCAL, **changes)
 
 
@@ -43,12 +62,14 @@ def open_module(directory: Path, head: str, **settings: Any) -> tuple[Any, dict[
 
     settings = {"dtype": torch.float32, **settings}
     with _refusals(f"{directory}: transformers cannot open it"):
-        read_configs(directory)
+        require_encoder(directory, read_configs(directory).get("config.json") or {})
         if not weight_files(directory):
             raise ModelError(f"{directory}: no model.safetensors; this needs the weights of the model.")
         module, info = _class_of(head).from_pretrained(
             directory, use_safetensors=True, output_loading_info=True, **LOCAL, **settings
         )
+    _keep_attention(module)
+    _require_short_texts(directory, module)
     return module, info
 
 
@@ -67,6 +88,13 @@ def open_tokenizer(directory: Path) -> Any:
         return AutoTokenizer.from_pretrained(directory, **LOCAL)
 
 
+def has_class(name: str) -> bool:
+    """Whether transformers has a class of that name, in one of the forms that it had."""
+    import transformers
+
+    return any(hasattr(transformers, name + ending) for ending in ("", "Fast"))
+
+
 def quiet() -> None:
     """Keep transformers' own progress bars and notices off stderr; bertcli says what matters itself."""
     from transformers.utils import logging
@@ -79,6 +107,36 @@ def _class_of(head: str) -> Any:
     import transformers
 
     return getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel")
+
+
+def _keep_attention(module: Any) -> None:
+    """Make each batch choose its attention anew.
+
+    transformers' Big Bird changes from block-sparse to full attention for good at the first short text, so that a long
+    text after it is read otherwise than by itself.
+    """
+    base = module.base_model
+    if getattr(base, "attention_type", "") == "block_sparse":
+        base.register_forward_pre_hook(lambda part, _: part.set_attention_type("block_sparse"))
+
+
+def _require_short_texts(directory: Path, module: Any) -> None:
+    """Raise ModelError for a model that cannot read a text of a few tokens as it is, without filling it up."""
+    import torch
+
+    is_training = module.training
+    try:
+        ids = torch.arange(TOKENS) % module.config.vocab_size
+        ids[ids == (-1 if module.config.pad_token_id is None else module.config.pad_token_id)] = 1
+        with torch.no_grad():
+            module.eval()(input_ids=ids[None].to(module.device))
+    except Exception as error:
+        raise ModelError(
+            f"{directory}: a {type(module).__name__} of these settings cannot read a text by itself "
+            f"({str(error).splitlines()[0]})."
+        ) from error
+    finally:
+        module.train(is_training)
 
 
 @contextmanager

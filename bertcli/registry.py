@@ -6,6 +6,8 @@ here. Knows no task, backend, format or command by name.
     python -c 'from bertcli import registry; print(registry.names("tasks"))'
 """
 
+import ast
+import re
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +39,14 @@ def load(folder: str, name: str) -> ModuleType:
     hint = f" Did you mean '{close[0]}'?" if close else ""
     choices = ", ".join(sorted(modules))
     raise UsageError(f"no {folder[:-1]} is called '{name}'.{hint} The {folder} are: {choices}.")
+
+
+def aliases(folder: str, name: str) -> list[str]:
+    """The ALIASES of a choice, read from its file, for --help and completion must not wait for an import."""
+    path = PACKAGE / folder / name.replace("-", "_")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    stated = re.search(r"^ALIASES = (\(.*?\))", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return list(ast.literal_eval(stated[1])) if stated else []
 
 
 def _modules(folder: str) -> dict[str, str]:

@@ -34,6 +34,9 @@ KINDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # what bertcli itself r
         "tokenize_chinese_chars": (bool,), "tokenizer_class": (str,),
     },
     "sentence_bert_config.json": {"max_seq_length": (int,)},
+    "config_sentence_transformers.json": {
+        "prompts": (dict,), "default_prompt_name": (str,), "truncate_dim": (int,),
+    },
 }  # fmt: skip
 NAMES = {  # of a type, for people
     dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false",

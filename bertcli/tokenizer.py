@@ -3,19 +3,18 @@
 Four ways in, by what a task wants to know of each token: `encode` (nothing more, of texts and pairs), `encode_words`
 (the word that it begins), `encode_marked` (the mask that it is), `encode_contexts` (where in the context it is).
 Knows no task and no model weights. Nothing is padded here and nothing is cut unless `long="truncate"` asks for it.
-Try: python -c "from pathlib import Path; from bertcli.tokenizer import load; print(load(Path('DIR'), {}).encode(['']))"
+Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {}).encode(['']))"
 """
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bertcli.errors import ModelError, RecordError
-from bertcli.pretrained import open_tokenizer
-from bertcli.safety import read_configs, require_whole
 
 if TYPE_CHECKING:
     import tokenizers
@@ -24,8 +23,10 @@ if TYPE_CHECKING:
 
 Text = str | tuple[str, str]
 MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
+LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
+Item = TypeVar("Item")
 LEAST = 2  # tokens of text in a window: one of each text of a pair
 Long = Literal["window", "truncate", "error"]
 
@@ -77,35 +78,53 @@ class Features:
 class Tokenizer:
     """The tokenizer of a model directory. max_length: tokens in a window, special tokens included.
 
+    special: what the model's files call the tokens for mask, pad and unk, as far as they say.
     traced: windows keep what the library says of each token; that takes memory and time.
     """
 
-    def __init__(self, backend: "tokenizers.Tokenizer", max_length: int) -> None:
+    def __init__(
+        self, backend: "tokenizers.Tokenizer", max_length: int, special: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.backend = backend
         self.max_length = max_length
+        self.special = special
         self.traced = False
         backend.no_padding()
         backend.no_truncation()
 
-    @property
+    @cached_property
     def mask(self) -> tuple[str, int]:
         """The mask token and its id. Raises ModelError where there is none."""
-        for token in MASKS:
-            if (id_ := self.backend.token_to_id(token)) is not None:
-                return token, id_
-        raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}).")
+        added = [token.content for token in self.backend.get_added_tokens_decoder().values()]
+        likely = list(filter(LIKE_MASK.search, added))
+        token = self._first("mask", [*MASKS, *(likely if len(likely) == 1 else [])])
+        if token is None:
+            raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}), and names no other.")
+        return token
 
     @property
     def pad(self) -> int:
         """The id of the padding token; 0 where there is none, for it is never looked at."""
-        ids = map(self.backend.token_to_id, PADS)
-        return next((id_ for id_ in ids if id_ is not None), 0)
+        return self.padding or 0
+
+    @property
+    def padding(self) -> int | None:
+        """The id of the padding token; None where there is none."""
+        token = self._first("pad", PADS)
+        return token[1] if token else None
 
     @property
     def unknown(self) -> int | None:
         """The id of the piece that stands for all that the vocabulary lacks; None where it lacks nothing."""
-        ids = map(self.backend.token_to_id, UNKNOWN)
-        return next((id_ for id_ in ids if id_ is not None), None)
+        token = self._first("unk", UNKNOWN)
+        return token[1] if token else None
+
+    def _first(self, role: str, usual: Sequence[str]) -> tuple[str, int] | None:
+        """The token that the model's files name for a role, else the first usual one that the vocabulary has."""
+        for token in (*filter(None, [self.special.get(role)]), *usual):
+            if (id_ := self.backend.token_to_id(token)) is not None:
+                return token, id_
+        return None
 
     def tells_spaces(self) -> bool:
         """Whether a word after a space has other pieces, as RoBERTa's; transformers wants add_prefix_space there."""
@@ -248,6 +267,24 @@ class Tokenizer:
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 
+def encode_each(
+    encode: Callable[[list[Item]], Sequence[Features | RecordError]], items: list[Item]
+) -> list[Features | RecordError]:
+    """`encode(items)`; an item on which the library panics, which no `except Exception` catches, gives a RecordError.
+
+    A pattern in tokenizer.json that goes back over the text without end does so (Onig: retry-limit-in-match over).
+    """
+    try:
+        return list(encode(items))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        if len(items) == 1:
+            return [RecordError(f"the tokenizer fails on this record ({error})")]
+        half = len(items) // 2
+        return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
+
+
 def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
     """A part of a text without white space around it: some tokenizers count the space before a word as the word's."""
     while start < end and text[start].isspace():
@@ -274,54 +311,3 @@ def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encodin
     """Cut an encoding into pieces of at most `size` tokens, each sharing a quarter with the one before."""
     encoding.truncate(size, stride=size // 4)
     return [encoding, *encoding.overflowing]
-
-
-def load(directory: Path, config: dict[str, Any]) -> Tokenizer:
-    """Open the tokenizer of a model directory: tokenizer.json, else vocab.txt, else what transformers reads.
-
-    config: of the model. Raises ModelError where there is no tokenizer.
-    """
-    settings: dict[str, Any] = read_configs(directory).get("tokenizer_config.json") or {}
-    positions = int(config.get("max_position_embeddings") or 512)
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        positions -= int(config.get("pad_token_id") or 0) + 1  # RoBERTa counts positions from the padding id + 1
-    # The tokenizer may say that there are fewer; transformers writes 1e30 for "no limit".
-    limit = int(min(positions, settings.get("model_max_length") or positions))
-    backend = _open(directory, settings)
-    count, known = backend.get_vocab_size(), int(config.get("vocab_size") or 0)
-    # Ids may have gaps; to list all of 30,522 would take 10 ms.
-    if known and (count > known or any(backend.id_to_token(id_) is not None for id_ in range(known, known + 1000))):
-        raise ModelError(
-            f"{directory}: its tokenizer has {count:,} tokens, some with ids over the {known:,} that the model has "
-            "embeddings for. Take both of one model, or give it more: resize_token_embeddings, then save_pretrained."
-        )
-    if limit < (least := backend.num_special_tokens_to_add(True) + LEAST):
-        raise ModelError(f"{directory}: it takes {limit} tokens at most; with fewer than {least} there is no text.")
-    return Tokenizer(backend, limit)
-
-
-def _open(directory: Path, settings: dict[str, Any]) -> "tokenizers.Tokenizer":
-    """The library's tokenizer. settings: what tokenizer_config.json says, which a vocab.txt needs."""
-    import tokenizers
-
-    file, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
-    if file.is_file():
-        require_whole(file)
-        try:
-            return tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
-    if vocabulary.is_file():  # BERT's own, which splits text as google-research/bert `tokenization.py` does
-        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
-
-        return BertWordPieceTokenizer(
-            str(vocabulary),
-            lowercase=settings.get("do_lower_case", True),
-            strip_accents=settings.get("strip_accents"),
-            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-        )._tokenizer
-    try:  # transformers converts the others, such as RoBERTa's vocab.json with merges.txt
-        backend: tokenizers.Tokenizer = open_tokenizer(directory).backend_tokenizer
-    except (ModelError, AttributeError) as error:
-        raise ModelError(f"{directory}: no tokenizer.json or vocab.txt, and transformers finds no other.") from error
-    return backend

@@ -9,7 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
-PLAIN = {"pretrained", "safety", "arrays", "records", "model", "tokenizer", "device", "registry", "option", "errors"}
+PLAIN = {
+    "pretrained", "safety", "arrays", "records", "model", "tokenizer", "tokenizer_files", "device", "registry",
+    "option", "errors",
+}  # fmt: skip
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
     "cli": PLAIN | {
@@ -18,17 +21,18 @@ MAY_IMPORT = {
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
     "pretraining": MODELS | {"pretraining", "training", "words"},
-    "training": MODELS | {"training", "evaluation", "export", "inference"},
-    "evaluation": MODELS | {"evaluation", "inference"},
+    "training": MODELS | {"data", "training", "evaluation", "export", "inference"},
+    "evaluation": MODELS | {"data", "evaluation", "inference"},
     "inference": MODELS | {"inference"},
-    "export": MODELS | {"export"},
+    "export": MODELS | {"data", "export"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
     "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option", "errors"},
     "backends": {"arrays", "backends", "device", "model", "pretrained", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
-    "tokenizer": {"arrays", "words", "pretrained", "safety", "errors"}, "words": {"arrays"},
+    "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
+    "tokenizer_files": BASE | {"tokenizer", "pretrained", "safety"},
     "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
     "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip

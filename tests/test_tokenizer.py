@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli import tokenizer
+from bertcli import tokenizer_files
 from bertcli.errors import ModelError, RecordError
 from bertcli.tokenizer import Features, Text, Tokenizer
 
@@ -25,7 +25,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(directory: Path, length: int = 512) -> Tokenizer:
-    return tokenizer.load(directory, {"max_position_embeddings": length, "model_type": "bert"})
+    return tokenizer_files.load(directory, {"max_position_embeddings": length, "model_type": "bert"})
 
 
 def encode(directory: Path, text: Text, length: int) -> Features:
@@ -86,7 +86,7 @@ def test_long_texts_are_cut_or_refused_only_when_asked_and_it_is_said(directory:
 
 def test_positions_of_roberta_begin_after_the_padding_id(directory: Path) -> None:
     config = {"max_position_embeddings": 514, "model_type": "roberta", "pad_token_id": 1}
-    assert tokenizer.load(directory, config).max_length == 512
+    assert tokenizer_files.load(directory, config).max_length == 512
 
 
 def test_a_huge_model_max_length_means_none(tmp_path: Path) -> None:

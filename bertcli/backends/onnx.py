@@ -86,7 +86,7 @@ def _version(file: Path) -> tuple[int, int, int]:
 def _open(file: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not has_exact_int8():
         # Multiplies u8 by u8 there, which cannot overflow. With VNNI it would gain nothing and take twice the time.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bertcli import registry, tokenizer
+from bertcli import registry, tokenizer_files
 from bertcli.checking import repeats
 from bertcli.checking.findings import ENDLESS, Findings, NoTokenizer, Split, read
 from bertcli.data.records import Record
@@ -46,7 +46,7 @@ def check(
     Returns task, problem, records, labels and lengths, for people and scripts; and what is wrong.
     """
     findings = Findings()
-    tokens = tokenizer.load(model.path, model.config) if model else NoTokenizer()
+    tokens = tokenizer_files.load(model.path, model.config) if model else NoTokenizer()
     limit, tokens.max_length = tokens.max_length, ENDLESS
     base = model or Model(Path(), {})
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task

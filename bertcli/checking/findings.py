@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Features, Tokenizer, Window
+from bertcli.tokenizer import Features, Tokenizer, Window, encode_each
 
 CHUNK = 4096  # records encoded at once
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
@@ -164,7 +164,7 @@ def read(name: str, records: Iterable[Record], task: BaseTask, findings: Finding
     split = Split(name)
     readable = _readable(name, records, findings)
     while chunk := list(islice(readable, CHUNK)):
-        for record, encoded in zip(chunk, task.encode(chunk), strict=True):
+        for record, encoded in zip(chunk, encode_each(task.encode, chunk), strict=True):
             split.read += 1
             split.sources[record.source] = split.sources.get(record.source, 0) + 1
             if example := _accepted(record, encoded, task, findings):

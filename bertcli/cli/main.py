@@ -3,17 +3,24 @@
 Commands are found by file name and imported when named. Try: bertcli --help; bertcli predict --help
 """
 
+import io
 import os
 import signal
 import sys
-from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from bertcli import __version__, registry
+from bertcli.cli import process
+from bertcli.cli.terminal import say
 from bertcli.errors import BertcliError, Exit
 
+HINTS = {  # for what people type in place of a command
+    "help": "'bertcli --help' lists the commands, 'bertcli COMMAND --help' the options of one.",
+    "train": "'bertcli finetune' trains on labelled data, 'bertcli pretrain' on raw text.",
+}
 OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
 
 
@@ -28,8 +35,19 @@ class Commands(click.Group):
         """The file names, which need no import."""
         return registry.names("cli/commands")
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named. Raises UsageError with the next step for a name that is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = get_close_matches(args[0].lower(), self.list_commands(ctx), n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else "'bertcli --help' lists the commands."
+            raise click.UsageError(f"{error.message} {HINTS.get(args[0].lower(), hint)}", error.ctx) from None
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None for an unknown name, which click turns into its "did you mean"."""
+        """Import one command; None for an unknown name."""
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = getattr(registry.load("cli/commands", cmd_name), cmd_name.replace("-", "_"))
@@ -66,12 +84,13 @@ def cli(debug: bool) -> None:
       bertcli evaluate dev.tsv -m DIR
 
     Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
-    4 a --fail-under gate was not met, 130 and 143 interrupted.
+    4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
     """
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    process.begin()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -84,7 +103,9 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"))
         return Exit.USAGE
     except ReaderGone:
         return _die_of_sigpipe()
@@ -116,8 +137,7 @@ def _report(error: Exception) -> int:
 
 
 def _complain(message: str) -> None:
-    with suppress(OSError):  # the exit code still says it where nobody reads stderr
-        click.echo(f"bertcli: {message}", err=True)
+    say(f"bertcli: {message}")
 
 
 def _die_of_sigpipe() -> int:

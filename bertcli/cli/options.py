@@ -21,12 +21,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from bertcli import registry
 from bertcli.cli.terminal import Voice
 from bertcli.errors import UsageError
 from bertcli.option import Option, option
 
+PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
 NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
 NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -45,6 +47,18 @@ class Command(click.Command):
             if isinstance(parameter, click.Option) and parameter.envvar is None and parameter.name != "help":
                 name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
                 parameter.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line. A file that is left over where one with an option is lacking gets its next step."""
+        pairs = list(zip(["", *args], args, strict=False))
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            bare = [name for before, name in pairs if not before.startswith("-") and Path(name).is_file()]
+            if bare and any(parameter.name == "train" and parameter.opts == ["--train"] for parameter in self.params):
+                hint = f"Labelled data has an option: --train {bare[0]}"
+                raise click.UsageError(f"{error.format_message()} {hint}", error.ctx) from None
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples as they stand, not re-wrapped."""
@@ -106,11 +120,14 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
         attributes |= {"default": field.default, "show_default": not is_flag}
     text = option.text
     if option.room == "tasks":
-        text = text.format(choices=", ".join(registry.names("tasks")))
+        named = {task: ", ".join(registry.aliases("tasks", task)) for task in registry.names("tasks")}
+        text = text.format(choices=", ".join(f"{task} ({names})" if names else task for task, names in named.items()))
         attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
     flags = option.flags.split()
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")
+    if option.metavar in PATHS and "type" not in option.more and not option.type:
+        attributes["shell_complete"] = _complete_path
     attributes |= {"multiple": many, "metavar": option.metavar, "help": text, **option.more}
     return click.Option([field.name, *flags], **attributes)
 
@@ -178,7 +195,14 @@ def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in registry.names("tasks") if name.startswith(incomplete)]
+    tasks = registry.names("tasks")
+    names = [*tasks, *(alias for task in tasks for alias in registry.aliases("tasks", task))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The shell completes files and directories by itself, also where a Hub name may stand."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def spelt(options: Any) -> dict[str, object]:

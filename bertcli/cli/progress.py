@@ -7,11 +7,13 @@ Try: bertcli finetune … in a terminal; … 2> log.txt
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bertcli.cli.terminal import Voice
+from bertcli.data.terminal import visible
 from bertcli.device import Device
 
 if TYPE_CHECKING:
@@ -140,7 +142,8 @@ class Show:
 
     def __exit__(self, *error: object) -> None:
         if self.live:
-            self.live.stop()
+            with suppress(OSError):  # the terminal may be gone, and the run has been stored
+                self.live.stop()
 
     def event(self, event: "Note | Reading | Step | Eval") -> None:
         """Show what a training run tells."""
@@ -165,6 +168,13 @@ class Show:
         else:
             self.voice.note(event.message)
 
+    def tell(self, message: str) -> None:
+        """Say something at once to a person who watches, above the board."""
+        if self.live:
+            self.live.console.print(message, highlight=False, markup=False)
+        else:
+            self.voice.tell(message)
+
     def step(self, step: "Step") -> None:
         """Move the board, or write a line when the last is a while ago."""
         epoch = f"epoch {step.epoch:.2f}"
@@ -186,7 +196,7 @@ class Show:
         """Begin to show the board where a person watches; else say it in a line, if the last is a while ago."""
         if self.live:
             return
-        if self.voice.terminal:
+        if self.voice.draws:
             from rich.control import Control
             from rich.live import Live
             from rich.segment import ControlType
@@ -208,6 +218,6 @@ class Show:
         numbers = [f"{name} {value:.4f}" for name, value in scored.metrics.items() if isinstance(value, float)]
         line = f"step {scored.step}{GAP}dev: {GAP.join(numbers)}{GAP + '(best)' if scored.best else ''}"
         if self.live:
-            self.live.console.print(line, highlight=False, markup=False)
+            self.live.console.print(visible(line), highlight=False, markup=False)
         else:
             self.voice.line(line)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Voice, announce_terminal
 from bertcli.errors import RecordError, UsageError
 from bertcli.option import like, option
 from bertcli.tasks.options import Options
@@ -75,6 +75,9 @@ class Reading:
         from bertcli.data import formats
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
+
+        if not files or "-" in files:
+            announce_terminal()
 
         def checked(records: Iterator["Record"]) -> Iterator["Record"]:
             seen: set[str] = set()

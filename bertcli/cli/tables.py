@@ -21,6 +21,7 @@ PAIRS = 10
 LABEL_CELLS = 30  # the width at which a label is cut
 WIDEST = 10_000  # cells: asks rich how wide a table would like to be
 MISTAKES = 5
+LONG = 20  # rows of a table, after which the headline has left the screen and comes again
 LEAST_P = 0.0001  # what four decimals show
 CUTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # thresholds that the table shows of a curve
 
@@ -136,6 +137,17 @@ def render_evaluation(console: "Console", evaluation: Evaluation) -> None:
             texts = "  ".join(" ".join(text.split()) for text in (example.pair, example.text) if text)
             line = plain(f" {example.location}{score}  {gold} → {predicted}  {texts}")
             console.print(line, no_wrap=True, overflow="ellipsis")
+    if any(len(value) > LONG for value in evaluation.metrics.values() if isinstance(value, Mapping)):
+        console.print()
+        console.print(plain(headline(evaluation), style="bold"))
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The metric that decides, with its interval, on how many records."""
+    value, interval = evaluation.metrics.get(evaluation.metric), evaluation.intervals.get(evaluation.metric)
+    shown = f"{value:.4f}" if isinstance(value, float) else "-"
+    bounds = f" ({interval.low:.4f} to {interval.high:.4f})" if interval else ""
+    return f"{evaluation.metric} {shown}{bounds} on {evaluation.records:,} records"
 
 
 def _blocks(evaluation: Evaluation) -> dict[str, Any]:

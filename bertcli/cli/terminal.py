@@ -4,14 +4,18 @@ Knows no command. Notes are shown on a terminal or with -v, warnings unless -q. 
 shows something. Try: bertcli predict -v < texts.txt
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from bertcli.data.terminal import visible
+from bertcli.errors import BertcliError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,20 +35,31 @@ class Voice:
         """Whether a person is watching stderr and has not asked for silence."""
         return not self.quiet and sys.stderr.isatty()
 
+    @property
+    def draws(self) -> bool:
+        """Whether that terminal can move its cursor, as a board needs."""
+        return self.terminal and not is_dumb()
+
     def note(self, message: str) -> None:
         """A choice made for the user, with its reason."""
         if self.verbose or self.terminal:
-            click.secho(message, err=True, dim=True)
+            say(message, dim=True)
 
     def line(self, message: str) -> None:
         """A line of a log: progress where no terminal shows a bar."""
         if not self.quiet:
-            click.echo(message, err=True)
+            say(message)
 
     def warn(self, message: str) -> None:
         """Something the user should know although the run goes on."""
         if not self.quiet:
-            click.echo(f"bertcli: {message}", err=True)
+            say(f"bertcli: {message}")
+
+    def tell(self, message: str) -> None:
+        """Say something at once to a person who watches: in a signal handler, which may have interrupted `print`."""
+        if self.terminal:
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), f"\r{visible(message, lines=True)}\n".encode())
 
     def rich(self) -> "Console":
         """A rich console on stderr."""
@@ -53,9 +68,37 @@ class Voice:
         return Console(stderr=True, quiet=self.quiet)
 
 
+def say(message: str, dim: bool = False) -> None:
+    """Write a message to stderr: on a terminal without a character that it would obey, in a pipe as it is.
+
+    What nobody reads any more is no fault of a run: its results go elsewhere.
+    """
+    if sys.stderr.isatty():
+        message = visible(message, lines=True)
+        dim = dim and not is_dumb() and not os.environ.get("NO_COLOR")
+    with suppress(OSError):
+        click.echo(click.style(message, dim=True) if dim else message, err=True)
+
+
+def announce_terminal() -> None:
+    """Tell a person who is expected to type that stdin is read, and how it ends."""
+    context = click.get_current_context(silent=True)
+    is_quiet = not context or context.params.get("quiet")
+    if not is_quiet and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        say("reading from the terminal; Ctrl-D ends", dim=True)
+
+
+def is_dumb() -> bool:
+    """Whether the terminal obeys no escape sequences."""
+    return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
+
+
 def stdout_console() -> "Console":
     """A rich console for results on stdout, whose reader may go away: BrokenPipeError then, where rich exits with 1."""
     from rich.console import Console
+
+    if sys.stdout is None:
+        raise BertcliError("cannot write to stdout: it is closed")
 
     class Results(Console):
         def on_broken_pipe(self) -> None:
@@ -66,7 +109,7 @@ def stdout_console() -> "Console":
 
 def is_for_people(output_format: str | None) -> bool:
     """Whether --format, or a terminal on stdout where it does not say, asks for tables in place of JSON."""
-    return output_format == "rich" or (output_format is None and sys.stdout.isatty())
+    return output_format == "rich" or (output_format is None and sys.stdout is not None and sys.stdout.isatty())
 
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -79,20 +122,38 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
             writer.flush()
 
 
+def print_line(text: str) -> None:
+    """A line of text on stdout; a text of others that has line ends stays one line."""
+    from bertcli.data.sinks import open_sink
+
+    sink = open_sink(None)
+    shown = visible(text) if sys.stdout.isatty() else text.replace("\n", "\\n").replace("\r", "\\r")
+    sink.write(shown.encode("utf-8", "backslashreplace") + b"\n")
+
+
 @contextmanager
 def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
-    """Within it `handle` takes these signals; after it whoever took them before."""
-    before = {signum: signal.signal(signum, handle) for signum in signums}
+    """Within it `handle` takes these signals; after it whoever took them before. `nohup` keeps SIGHUP ignored."""
+    before = {signum: signal.getsignal(signum) for signum in signums}
+    heeded = [signum for signum in signums if signum != signal.SIGHUP or before[signum] != signal.SIG_IGN]
+    for signum in heeded:
+        signal.signal(signum, handle)
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for signum in heeded:
+            signal.signal(signum, before[signum])
+
+
+STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @contextmanager
-def heed_signals() -> Iterator["Stop"]:
-    """Within it SIGINT and SIGTERM ask for an orderly stop; a second one ends the process at once."""
+def heed_signals(say: Callable[[str], None] = lambda message: None, what: str = "") -> Iterator["Stop"]:
+    """Within it SIGINT, SIGTERM and SIGHUP ask for an orderly stop; a second one ends the process at once.
+
+    what: a person is told by `say` that the first Ctrl-C brings it.
+    """
     from bertcli.inference.stream import Stop
 
     stop = Stop()
@@ -100,6 +161,8 @@ def heed_signals() -> Iterator["Stop"]:
     def handle(signum: int, frame: object) -> None:
         signal.signal(signum, signal.SIG_DFL)
         stop.request(signum)
+        if signum == signal.SIGINT:
+            say(f"{what}; Ctrl-C again: at once")
 
-    with handling(handle, signal.SIGINT, signal.SIGTERM):
+    with handling(handle, *STOPS):
         yield stop

@@ -3,7 +3,7 @@
 Imports nothing heavy, for --help. Try: bertcli pretrain --help
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Literal
 from bertcli.cli.options import spelt
 from bertcli.cli.shared import PATH
 from bertcli.cli.terminal import Voice
+from bertcli.errors import Interrupted
 from bertcli.inference.settings import Request
 from bertcli.option import REQUIRED, like, option
 
 if TYPE_CHECKING:
+    from bertcli.data.records import Record
     from bertcli.evaluation.results import Evaluation
+    from bertcli.inference.stream import Stop
     from bertcli.pretraining.source import Source
     from bertcli.report.page import Report
     from bertcli.training.run import Saved
 
+STOPPING = "stopping after this step, with a checkpoint for --resume"
 NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
 
 
@@ -82,11 +86,19 @@ class Training(Reported):
         if not self.report:
             return
         from bertcli.report.page import Report
-        from bertcli.training.run import LOG
+        from bertcli.training.output import LOG
 
         known = {name: value for name, value in facts.items() if value is not None}
         title = saved.path.resolve().name
         self.write_page(voice, Report(title, evaluation, saved.path / LOG, saved.metrics or {}, known))
+
+
+def until(stop: "Stop", records: Iterator["Record"]) -> Iterator["Record"]:
+    """The records; Interrupted once a signal came, for a reader that does not look for it by itself."""
+    for record in records:
+        if stop.signum is not None:
+            raise Interrupted(stop.signum)
+        yield record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.data.records import Record
-from bertcli.data.sinks import Sink, open_sink, part_of, replace_file, require_no_unfinished, side_of
+from bertcli.data.sinks import Sink, open_sink, part_of, replace_file, require_no_unfinished, side_of, writing
 from bertcli.errors import BertcliError, UsageError
 
 
@@ -135,7 +135,12 @@ def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool
     else:
         sink = open_sink(path, begin.position)
         sink.keep = begin.records > 0
-    return Journal(side, run, begin, resume), sink
+    try:
+        with writing(side):
+            return Journal(side, run, begin, resume), sink
+    except BertcliError:
+        sink.discard()
+        raise
 
 
 def _read(side: Path, run: Mapping[str, Any], target: Path) -> Mark:

@@ -6,12 +6,13 @@ names, `replace_file` and `new_directory` what the program keeps for itself. Kno
 Try: python -c 'from bertcli.data.sinks import write_file; write_file("hello.txt.gz", b"hello")' && zcat hello.txt.gz
 """
 
+import errno
 import fcntl
 import os
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -169,42 +170,84 @@ def require_writable(path: str) -> None:
 def write_file(path: str, data: bytes) -> None:
     """A whole file at once. Raises BertcliError where that fails; the file is then as it was."""
     sink = open_sink(path)
+    with writing(path):
+        try:
+            sink.write(data)
+            sink.commit()
+        except OSError:
+            sink.discard()
+            raise
+
+
+@contextmanager
+def writing(path: object, hint: str = "") -> Iterator[None]:
+    """Within it what a full disk raises becomes a BertcliError that names `path`. hint: what to do next.
+
+    Libraries raise classes of their own there: shutil, tokenizers and safetensors with the system's sentence in it,
+    torch RuntimeError with its writer's name.
+    """
     try:
-        sink.write(data)
-        sink.commit()
-    except OSError as error:
-        sink.discard()
-        raise BertcliError(f"cannot write to {path}: {error.strerror or error}") from error
+        yield
+    except Exception as error:
+        full = [os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)]
+        reason = next((sentence for sentence in full if sentence in str(error)), "")
+        if isinstance(error, OSError):
+            reason = error.strerror or reason or str(error)
+        elif "PytorchStreamWriter" in str(error):
+            reason = "is the disk full?"
+        if not reason or isinstance(error, BertcliError | BrokenPipeError):
+            raise
+        raise BertcliError(f"cannot write to {path}: {reason}{'; ' if hint else ''}{hint}") from error
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """A small file of the program's own, such as a journal, at once or not at all. Raises OSError."""
+    """A small file of the program's own, such as a journal, at once or not at all. Raises OSError with its name."""
     draft = part_of(path)
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())  # else a loss of power may leave its name without its bytes
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # else a loss of power may leave its name without its bytes
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
     """A draft to be filled with files, which becomes `target`, in place of what is there, when the `with` ends.
 
-    After an exception the target is as it was, and the draft is left for the next attempt to remove. Raises OSError.
+    After an exception the target is as it was, and the draft is gone. Raises OSError.
     """
     import shutil  # brings bz2 and lzma, which a run that only reads and writes lines has no use for
 
     draft = target.with_name(f"draft-{target.name}")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    yield draft
-    for path in (*draft.iterdir(), draft):
-        sync(path)
-    if target.exists():
-        shutil.rmtree(target)
-    draft.rename(target)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        usual_modes(draft)
+        for path in (*draft.rglob("*"), draft):
+            sync(path)
+        if target.exists():
+            shutil.rmtree(target)
+        draft.rename(target)
+    except Exception:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     sync(target.parent)
+
+
+def usual_modes(directory: Path) -> None:
+    """Give the files in a new directory the mode that the umask says, where safetensors makes them 0600.
+
+    The directory's own mode tells the umask, which can be asked for only by setting it, for all threads.
+    """
+    mode = directory.stat().st_mode
+    for path in directory.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def sync(path: Path) -> None:

@@ -18,6 +18,7 @@ from bertcli.data.journal import Journal, open_journal
 from bertcli.data.output_formats import BaseFormatter
 from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
+from bertcli.data.terminal import visible
 from bertcli.errors import BertcliError, RecordError, UsageError
 
 
@@ -43,8 +44,8 @@ def open_writer(
     if path in ("-", "/dev/stdout"):
         path = None
     terminal = sys.stdout if path is None else None
+    is_terminal = terminal is not None and terminal.isatty()
     if output_format is None:
-        is_terminal = terminal is not None and terminal.isatty()
         output_format = "rich" if is_terminal else of_output(path or "")
     formatter: BaseFormatter = load("output", output_format).Formatter(terminal, optional)
     if path is not None and run is not None and not is_special(path):
@@ -59,23 +60,30 @@ def open_writer(
     if journal.begin.state is not None:
         formatter.state = journal.begin.state
     formatter.continues = first_index is not None
-    return Writer(formatter, sink, journal, first_index)
+    return Writer(formatter, sink, journal, first_index, is_terminal and output_format != "rich")
 
 
 class Writer:
     """Writes results in order; nothing leaves before flush(), unless an archive has a whole block.
 
-    failures: how many results the format could not hold, each replaced by an error result in its place.
+    failures: how many results the format could not hold, each replaced by an error result in its place. is_watched:
+    whether a terminal shows the bytes, and would obey some of them.
     """
 
     def __init__(
-        self, formatter: BaseFormatter, sink: Sink, journal: Journal, first_index: Callable[[], int] | None = None
+        self,
+        formatter: BaseFormatter,
+        sink: Sink,
+        journal: Journal,
+        first_index: Callable[[], int] | None = None,
+        is_watched: bool = False,
     ) -> None:
         self.failures = 0
         self.journal = journal
         self._formatter = formatter
         self._sink = sink
         self._first_index = first_index
+        self._is_watched = is_watched
         self._pending: list[bytes] = []
         self._size = 0  # bytes that are pending
         self._count = 0  # results given to write()
@@ -145,6 +153,8 @@ class Writer:
         return error_result(first + record.index, record.line, message, file=file)
 
     def _append(self, text: str | bytes) -> None:
+        if self._is_watched and isinstance(text, str):
+            text = visible(text, lines=True)
         # In JSON the \udc80 of backslashreplace is the escape for just that surrogate; elsewhere it is readable.
         data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
         self._pending.append(data)

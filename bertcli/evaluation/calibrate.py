@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import Predicted
 from bertcli.metrics import calibration
@@ -108,7 +109,8 @@ def store(model: Model, stored: Mapping[str, Any], output: Path | None) -> Path:
     if output is None:
         update(model, {"calibration": stored})
         return model.path
-    shutil.copytree(model.path, output, dirs_exist_ok=True)
-    output.chmod(0o755)  # that of an installed package may be read-only
-    update(read(output), {"calibration": stored})
+    with writing(output), new_directory(output) as draft:
+        shutil.copytree(model.path, draft, dirs_exist_ok=True, copy_function=shutil.copyfile)
+
+        update(read(draft), {"calibration": stored})
     return output

@@ -8,10 +8,11 @@ Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from hashlib import blake2b
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from bertcli.metrics.bootstrap import Metrics
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.scored import Example
 
+FIRST = 16  # records that a mistake in the options shows in, as one mistake
 SHORTEST = 16  # tokens of the first bucket of lengths
 SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
 SAID = ("given", "predicted", "entities")  # the columns of outcomes that hold a prediction
@@ -73,6 +75,24 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
             f"nothing to evaluate: none of the {predicted.lost} records can be scored. The first: {predicted.faults[0]}"
         )
     return predicted
+
+
+def require_labels(task: BaseTask, records: Iterator[Record]) -> Iterator[Record]:
+    """The records. Raises UsageError where none of the first 16 can be scored: that is one mistake, of the options.
+
+    The whole input need not pass through the model to show it.
+    """
+    first, faults = list(islice(records, FIRST)), []
+    for record in first:
+        try:
+            if record.fault is not None:
+                raise RecordError(record.fault)
+            task.label(record)
+        except RecordError as error:
+            faults.extend(record.listed(error)[:1])
+    if len(faults) == FIRST:
+        raise UsageError(f"none of the first {FIRST} records can be scored. The first: {faults[0]}")
+    return chain(first, records)
 
 
 def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:

@@ -7,6 +7,7 @@ Try: bertcli explain "a gripping film"
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,16 +19,19 @@ from torch.utils.checkpoint import checkpoint
 from bertcli.arrays import Arrays
 from bertcli.backends import pytorch
 from bertcli.data.records import Record, merged
-from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.errors import ModelError, RecordError
+from bertcli.explain import attention
+from bertcli.explain.attention import View
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
-from bertcli.model import ONNX
+from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Tokenizer, Window
+from bertcli.tokenizer import Tokenizer, Window, encode_each
 
 DIGITS = 6  # of a printed number: what fp32 carries
+SHORT = 8  # tokens of a text on which the model shows what its attention is
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,12 @@ class Piece:
 Row = list[tuple[Piece, float]]  # of a window: each token with its attribution
 
 
-@dataclass(frozen=True)
-class View:
-    """What of the attention is given: layers and heads, counted from 1; None for all."""
-
-    attention: bool = False
-    layer: int | None = None
-    head: int | None = None
-
-
 class Explainer:
     """A session with its model in torch, opened once for many records.
 
     target: a label, an entity type or an answer to explain in place of what was predicted. Raises UsageError for one
-    that no record could have, and ModelError where the model has no weights that torch can open.
+    that no record could have, and ModelError where the model has no weights that torch can open, or no attention as
+    BERT's where that is asked for.
     """
 
     def __init__(self, session: Session, target: str | None, view: View) -> None:
@@ -77,14 +73,32 @@ class Explainer:
         else:
             module, self.origin = dequantized(model, head, attn_implementation="eager"), f"{ONNX['int8']}, dequantised"
         self.module = module.float().to(self.device).eval().requires_grad_(False)
-        self.baseline = _baseline(self.task.tokenizer)
-        self.matrices = _matrices(self.module.config, view)
+        self.baseline = _baseline(self.task.tokenizer, model)
+        self.matrices: list[tuple[int, int]] = []
+        tensors = self._tensors(Window([self.baseline[1]] * SHORT))
+        self._require_vectors(model, tensors)
+        if view.attention:
+            layers = attention.layers(self.module, tensors)
+            if fault := attention.fault(layers, SHORT):
+                raise ModelError(f"{model.path}: {fault}; leave out --attention and --html.")
+            self.matrices = attention.chosen(layers, view)
+
+    def _require_vectors(self, model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Raise ModelError for a kind of model that takes ids only."""
+        rest = {name: tensor for name, tensor in tensors.items() if name != "input_ids"}
+        try:
+            with torch.no_grad():
+                self.module(inputs_embeds=self.module.get_input_embeddings()(tensors["input_ids"]), **rest)
+        except Exception as error:
+            raise ModelError(
+                f"{model.path}: a {type(self.module).__name__} takes ids only, no vectors whose gradients explain."
+            ) from error
 
     def explain(self, record: Record) -> dict[str, Any]:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
         if record.fault:
             raise RecordError(record.fault)
-        (features,) = self.task.encode([record])
+        (features,) = encode_each(self.task.encode, [record])
         if isinstance(features, RecordError):
             raise features
         windows = features.windows
@@ -200,8 +214,9 @@ class Explainer:
 
         Arrays, for they grow with the square of the text: as lists those of 512 tokens would take 600 MB in 6 layers.
         """
-        with torch.no_grad():
-            layers = self.module(**self._tensors(window), output_attentions=True).attentions
+        layers = attention.layers(self.module, self._tensors(window))
+        if fault := attention.fault(layers, len(window.ids)):
+            raise RecordError(f"of a text of {len(window.ids):,} tokens, {fault}.")
         matrices = [
             {"layer": layer, "head": head, "weights": layers[layer - 1][0, head - 1].cpu().numpy()}
             for layer, head in self.matrices
@@ -209,23 +224,17 @@ class Explainer:
         return {"tokens": [piece.token for piece in pieces], "matrices": matrices}
 
 
-def _baseline(tokenizer: Tokenizer) -> tuple[str, int]:
-    """The token that stands for "no information", and its id: the mask, on which the encoder was trained."""
-    try:
+def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
+    """The token that stands for "no information", and its id: the mask, on which the encoder was trained.
+
+    Where there is none: padding, else what stands for unknown pieces. Raises ModelError where there is none of these.
+    """
+    with suppress(ModelError):
         return tokenizer.mask
-    except ModelError:
-        return str(tokenizer.backend.id_to_token(tokenizer.pad)), tokenizer.pad
-
-
-def _matrices(config: Any, view: View) -> list[tuple[int, int]]:
-    """The layers and heads that are asked for, from 1. Raises UsageError for one that the model has not."""
-    numbers = []
-    for name, size in (("layer", config.num_hidden_layers), ("head", config.num_attention_heads)):
-        asked = getattr(view, name)
-        if asked is not None and asked > size:
-            raise UsageError(f"the model has {size} {name}s, counted from 1; --{name} {asked} is none of them.")
-        numbers.append(range(1, size + 1) if asked is None else [asked])
-    return [(layer, head) for layer in numbers[0] for head in numbers[1]]
+    for id_ in (tokenizer.padding, model.config.get("pad_token_id"), tokenizer.unknown):
+        if id_ is not None and (token := tokenizer.backend.id_to_token(id_)) is not None:
+            return str(token), int(id_)
+    raise ModelError(f"{model.path}: its tokenizer has no token for a mask, padding or unknown pieces to start from.")
 
 
 def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ import torch
 from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
+from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
 from bertcli.export.graph import take_first_early
@@ -27,6 +28,7 @@ from bertcli.model import EXTERNAL, ONNX, Model, read
 
 OPSET = 17  # the first with LayerNormalization as one operator
 TOLERANCE = 1e-3  # of fp32 ONNX against torch, relative: the same numbers but for rounding
+LONGEST = 1024  # tokens of a long text to compare on; more would take gigabytes in eager attention
 DRAFT = ".export"  # the folder in which files are made and checked
 
 
@@ -51,37 +53,61 @@ class Row:
         )
 
 
-def export(directory: Path, head: str, feeds: Sequence[Batch]) -> list[Row]:
+def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1) -> list[Row]:
     """Write onnx/model.onnx and onnx/model_quantized.onnx and compare both with torch on the feeds.
 
-    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. The files are made and
+    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: the most
+    tokens in a text, for a graph that is traced from a short one may be wrong for a long one. The files are made and
     checked in a folder of their own and then moved in: where anything goes wrong, the directory is as it was before.
-    Raises ModelError for a checkpoint without that head, BertcliError where the fp32 file differs by over 1e-3 of what
-    torch gives.
+    Raises ModelError for a checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3
+    of what torch gives.
     """
     model = read(directory)
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    draft = _empty_draft(directory)
-    try:
-        draft_model = replace(model, path=draft)
-        (draft / ONNX["fp32"]).parent.mkdir(parents=True)
-        exact = take_first_early(_trace(module, feeds[0], draft))
-        save(exact, draft / ONNX["fp32"])
-        _write_optimized(quantize(exact, feeds, draft), draft, draft / ONNX["int8"])
-        del exact
-        rows = _compare(draft_model, module, head, feeds)
-        if not rows[0].relative <= TOLERANCE:  # NaN is not
-            raise BertcliError(
-                f"{directory}: the ONNX file differs from torch by {rows[0].largest:.2g}, so it was not kept; "
-                "predict takes the weights as they are (--backend pytorch)."
-            )
-        for name in ONNX.values():
-            _move(draft / name, directory / name)
-    except OSError as error:
-        raise BertcliError(f"{directory / 'onnx'}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with writing(directory / "onnx"):
+        draft = _empty_draft(directory)
+        try:
+            draft_model = replace(model, path=draft)
+            (draft / ONNX["fp32"]).parent.mkdir(parents=True)
+            rows, long = _made(draft_model, module, head, feeds, longest, directory)
+            for row, what in ((rows[0], ""), (long, " for a long text")):
+                if not row.relative <= TOLERANCE:  # NaN is not
+                    raise ModelError(
+                        f"{directory}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not "
+                        "kept; predict takes the weights as they are (--backend pytorch)."
+                    )
+            for name in ONNX.values():
+                _move(draft / name, directory / name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return rows
+
+
+def _made(
+    model: Model, module: Any, head: str, feeds: Sequence[Batch], longest: int, directory: Path
+) -> tuple[list[Row], Row]:
+    """Write both files into the draft of the model; how they compare, and the first for a long text.
+
+    Raises ModelError for a kind of model that ONNX or its tools cannot express.
+    """
+    ort.set_default_logger_severity(4)  # what fails is said once, in a sentence
+    torch._C._jit_onnx_log = lambda *_: None  # torch 2.13 prints the graph on stdout, whatever its switch says
+    try:
+        exact = take_first_early(_trace(module, feeds[0], model.path))
+        save(exact, model.path / ONNX["fp32"])
+        _write_optimized(quantize(exact, feeds, model.path), model.path, model.path / ONNX["int8"])
+        del exact
+        rows = _compare(model, module, head, feeds, ("fp32", "int8"))
+        (long,) = _compare(model, module, head, [_long(feeds[0], min(longest, LONGEST))], ("fp32",))
+    except (BertcliError, OSError, MemoryError):
+        raise
+    except Exception as error:  # of torch's exporter, of ONNX and of ONNX Runtime; any of them
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"{directory}: a {type(module).__name__} cannot be written as ONNX ({why}); predict takes the weights as "
+            "they are (--backend pytorch)."
+        ) from error
+    return rows, long
 
 
 def _empty_draft(directory: Path) -> Path:
@@ -130,7 +156,8 @@ def _trace(module: Any, feed: Batch, folder: Path) -> onnx.ModelProto:
     names = pytorch.inputs_of(module, feed)
     # No size is 1, and one position is masked: what is constant in the example is constant in the graph.
     example = tuple(torch.from_numpy(np.resize(feed[name], (2, 9))) for name in names)
-    example[names.index("attention_mask")][1, 6:] = 0
+    if "attention_mask" in names:  # FNet has none
+        example[names.index("attention_mask")][1, 6:] = 0
     traced = _ByPosition(module, names)
     shorter = tuple(tensor[:, :-1].clone() for tensor in example)
     with torch.no_grad():
@@ -156,7 +183,7 @@ def _write_optimized(model: onnx.ModelProto, folder: Path, path: Path) -> None:
     EXTENDED: the fusions that are the same on every CPU. folder: where files may lie in between.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(path)
     if is_large(model):
@@ -182,10 +209,15 @@ class _Tally:
     rows: int = 0
 
 
-def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch]) -> list[Row]:
-    """Both files beside torch, fp32 first; a feed at a time, for the logits of a vocabulary are large."""
+def _long(feed: Batch, length: int) -> Batch:
+    """A text of that many tokens, made of one that is shorter."""
+    return {name: np.resize(array[0], (1, length)) for name, array in feed.items()}
+
+
+def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], precisions: Sequence[str]) -> list[Row]:
+    """The files beside torch, fp32 first; a feed at a time, for the logits of a vocabulary are large."""
     device = Device("cpu", 1, "checking")
-    backends = {precision: runtime.Backend(model, device, head, precision) for precision in ("fp32", "int8")}
+    backends = {precision: runtime.Backend(model, device, head, precision) for precision in precisions}
     tallies = {precision: _Tally() for precision in backends}
     for feed in feeds:
         tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}

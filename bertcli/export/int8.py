@@ -60,7 +60,7 @@ def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str],
     outputs = len(model.graph.output)
     model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes too.
     with source_of(model, folder) as source:
         session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     del model.graph.output[outputs:]

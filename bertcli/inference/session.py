@@ -7,7 +7,7 @@ Try: bertcli info
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bertcli import device, registry, tokenizer
+from bertcli import device, registry, tokenizer_files
 from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError
@@ -100,7 +100,7 @@ def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
     """A task bound to a model's tokenizer and config."""
-    return task_class(tokenizer.load(model.path, model.config), task_class.config_of(model), options)
+    return task_class(tokenizer_files.load(model.path, model.config), task_class.config_of(model), options)
 
 
 def task_of(model: Model) -> str:

@@ -23,7 +23,7 @@ from bertcli.errors import Interrupted, RecordError
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
 from bertcli.inference.settings import Settings
 from bertcli.tasks.base import BaseTask
-from bertcli.tokenizer import Features
+from bertcli.tokenizer import Features, encode_each
 
 FIRST_WINDOW = 64  # records: the first results come soon
 QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most Settings.window records
@@ -199,7 +199,9 @@ class _Stream:
         outcomes = [Outcome(record, error=record.fault) for record in records]
         good = [(i, outcome) for i, outcome in enumerate(outcomes) if outcome.error is None]
         features: dict[int, Features] = {}
-        for (i, outcome), encoded in zip(good, self.task.encode([outcome.record for _, outcome in good]), strict=True):
+        for (i, outcome), encoded in zip(
+            good, encode_each(self.task.encode, [outcome.record for _, outcome in good]), strict=True
+        ):
             if isinstance(encoded, RecordError):
                 outcome.error = str(encoded)
                 continue

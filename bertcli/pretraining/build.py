@@ -23,12 +23,12 @@ import numpy as np
 
 from bertcli.errors import BertcliError, Interrupted, RecordError, UsageError
 from bertcli.pretraining.corpus import Corpus, Part, Writer, open_corpus
-from bertcli.pretraining.encoding import Encoder, sentences
+from bertcli.pretraining.encoding import Encoder
 from bertcli.pretraining.source import Source, Stop, key, locked, sha256
 
 BATCH = 1 << 20  # characters that a worker is given at once
 COMMIT = 1 << 26  # characters between entries of the journal: what an interruption may cost
-VERSION = 1  # of the folder's format and of how text becomes tokens
+VERSION = 2  # of the folder's format and of how text becomes tokens
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _batches(source: Source, position: _Position) -> _Batches:
 
 def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
     """Split documents into sentences and these into tokens; a sentence or document of which nothing is left is none."""
-    split = [[sentence for line in lines for sentence in sentences(line)] for lines in documents]
+    split = [encoder.split(lines) for lines in documents]
     encoded = encoder.encode(list(chain.from_iterable(split)))
     kept = encoded.lengths > 0
     owner = np.repeat(np.arange(len(split)), [len(document) for document in split])
@@ -179,7 +179,7 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
     # The processes never see these signals, which may reach a whole group: the first process decides. To ignore them
     # there would be too late, for a process needs a second to begin.
     resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         for process, (_, end) in zip(processes, pipes, strict=True):
             process.start()

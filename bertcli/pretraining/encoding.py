@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 
 from bertcli.arrays import Array, Flags, Indices
 from bertcli.errors import UsageError
-from bertcli.words import IDEOGRAPHS, WORD, HashedWords, word_encoder
+from bertcli.words import IDEOGRAPHS, LINE_END, WORD, HashedWords, word_encoder
 
 PREFIX = "##"  # of a piece inside a word; no word begins so, for # is one of its own
 LONG = 1 << 12  # characters; the time of sentencex grows with the square of a text's length
@@ -128,7 +129,14 @@ class Encoder:
     """  # fmt: skip
 
     def __init__(self, tokenizer: str, segmenter: str | None = None) -> None:
-        self.tokenizer = tokenizers.Tokenizer.from_str(tokenizer)
+        stated = json.loads(tokenizer)
+        byte_level = _byte_level(stated["pre_tokenizer"])
+        self.keeps_spaces = bool(byte_level)
+        # The library would put a space before each sentence; only a document begins with one, if any.
+        self.first = " " if any(part.get("add_prefix_space") for part in byte_level) else ""
+        for part in byte_level:
+            part["add_prefix_space"] = False
+        self.tokenizer = tokenizers.Tokenizer.from_str(json.dumps(stated))
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
@@ -138,7 +146,6 @@ class Encoder:
         self.continues = np.zeros(largest + 1, bool)
         self.continues[[token for piece, token in vocabulary.items() if piece.startswith(PREFIX)]] = True
         self.segment = open_segmenter(segmenter) if segmenter else None
-        stated = json.loads(tokenizer)
         special = [re.escape(token["content"]) for token in stated["added_tokens"] if token["special"]]
         # whatever the library is told, Unigram finds them among its pieces
         self.special = re.compile("|".join(special)) if special and stated["model"]["type"] == "Unigram" else None
@@ -150,8 +157,26 @@ class Encoder:
                 encode = word_encoder(self.tokenizer)
                 self.words = HashedWords(encode, self.tokenizer.normalizer.handle_chinese_chars)
 
+    def split(self, lines: Sequence[str]) -> list[str]:
+        """The sentences of a document, for `encode`.
+
+        With the white space before each where the tokenizer makes it a part of words or a token, as bytes are: the
+        tokens of all sentences together are then those of the document.
+        """
+        if not self.keeps_spaces:
+            return [sentence for line in lines for sentence in sentences(line)]
+        spaced, before = [], self.first
+        for line in lines:
+            end = len(line) - len(line.lstrip())
+            for sentence in sentences(line):
+                begin = line.index(sentence, end)
+                spaced.append((before or line[end:begin]) + sentence)
+                before, end = "", begin + len(sentence)
+            before = LINE_END
+        return spaced
+
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Encode sentences, none of which holds a line end."""
+        """Encode sentences, as `split` gives them."""
         if self.words:
             ids, lengths = self.words.encode(texts)
             return Encoded(ids, ~self.continues[ids], lengths)
@@ -175,3 +200,9 @@ class Encoder:
         begun = (begun * ~np.roll(continues, 1)).cumsum()
         starts = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
         return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
+
+
+def _byte_level(pre_tokenizer: Any) -> list[dict[str, Any]]:
+    """The parts of a pre-tokenizer, as tokenizer.json has it, that make bytes of a text, and tokens of its spaces."""
+    parts = [pre_tokenizer or {}, *(pre_tokenizer or {}).get("pretokenizers", ())]
+    return [part for part in parts if part.get("type") == "ByteLevel"]

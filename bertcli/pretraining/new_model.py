@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertcli import pretrained, tokenizer
+from bertcli import pretrained, tokenizer_files
 from bertcli.arrays import Indices, Vectors
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
@@ -45,9 +45,9 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     Raises UsageError or ModelError where it cannot be, and for blocks longer than it has positions.
     """
     pretrained.quiet()
-    words = tokenizer.load(folder, {})
+    words = tokenizer_files.load(folder, base.config if base else {})
     config = _config(settings, base, words)
-    positions = tokenizer.load(folder, config.to_dict()).max_length
+    positions = tokenizer_files.load(folder, config.to_dict()).max_length
     if settings.longest > positions:
         raise UsageError(f"--lengths {settings.longest}: the model has positions for {positions} tokens.")
     dropout = {name: getattr(config, name) for name in DROPOUTS if hasattr(config, name)}
@@ -87,8 +87,6 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
     count = words.backend.get_vocab_size()
     if base:
         config = pretrained.open_config(base.path, is_decoder=is_decoder)
-        if config.vocab_size < count:
-            raise ModelError(f"{base.path}: the tokenizer has {count:,} tokens, the model {config.vocab_size:,}.")
     elif path := settings.model_config:
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))

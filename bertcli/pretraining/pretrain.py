@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from bertcli import tokenizer
+from bertcli import tokenizer_files
 from bertcli.device import Device
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretraining.build import Reading, Recipe, prepare
@@ -26,6 +26,7 @@ from bertcli.pretraining.source import Source, Stop
 from bertcli.pretraining.vocabulary import cached_vocabulary
 from bertcli.training import artifacts, card, optim, run
 from bertcli.training.loop import Eval, Metrics, Plan, Step, Trainer
+from bertcli.training.output import CHECKPOINTS, require_usable
 from bertcli.training.run import Note, Saved
 
 Event = Note | Reading | Step | Eval | Saved
@@ -52,7 +53,7 @@ def pretrain(
     model, Interrupted after a checkpoint when `stop` returns a signal number.
     """
     output = Path(settings.output)
-    run.require_usable(output, resume, overwrite)
+    require_usable(output, resume, overwrite)
     base = resolve(settings.model) if settings.model else None
     if base:
         base.require_weights()
@@ -61,6 +62,9 @@ def pretrain(
     precision, reason = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
+        if saved := run.finished(accelerator, output, "pretrain", settings.kept(), resume, overwrite):
+            yield saved
+            return
         threads = f"{device.threads} threads ({device.reason})"
         yield Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 
@@ -69,7 +73,7 @@ def pretrain(
         opened = open_module(settings, base, vocabulary, device.type)
         yield from map(Note, opened.notes)
 
-        words = tokenizer.load(vocabulary, {})
+        words = tokenizer_files.load(vocabulary, base.config if base else {})
         recipe = Recipe(source, words.backend.to_str(), settings.words)
         corpus = yield from prepare(recipe, cache, device.threads, stop)
         yield from _describe(corpus)
@@ -92,7 +96,7 @@ def pretrain(
 
         def fill(draft: Path) -> None:
             """Put beside the weights what else a model directory holds."""
-            artifacts.write_tokenizer(vocabulary, draft, opened.positions)
+            tokenizer_files.save(words, vocabulary, draft, opened.positions)
             digest = _write_card(draft, settings, hardware, _counts(corpus) | source.identity, metrics)
             provenance = {"device": hardware, "corpus": recipe.identity, "card": digest}
             artifacts.write_settings(draft, "pretrain", settings.kept(), provenance)
@@ -142,7 +146,7 @@ def _trainer(
         metric="loss",
         direction=-1,
         patience=None,
-        folder=Path(settings.output) / run.CHECKPOINTS,
+        folder=Path(settings.output) / CHECKPOINTS,
         identity=identity,
         peak=speed and speed * accelerator.num_processes,
     )

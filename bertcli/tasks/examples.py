@@ -5,6 +5,7 @@ Knows tasks by their protocol only. 1M short texts take about 100 MB here, as li
 
 import hashlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -16,10 +17,11 @@ from bertcli.arrays import Array, Flags, Indices
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Features, Window
+from bertcli.tokenizer import Features, Window, encode_each
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
+SAME = 3  # of those that say the same
 
 
 class Faults:
@@ -28,17 +30,21 @@ class Faults:
     def __init__(self) -> None:
         self.first: list[str] = []
         self.count = 0
+        self.messages: Counter[str] = Counter()
 
     def add(self, record: Record, error: RecordError) -> None:
-        """Note the faults of a record."""
-        listed = record.listed(error)
-        self.count += len(listed)
-        self.first.extend(listed[: SHOWN - len(self.first)])
+        """Note the faults of a record. What is said of one record after the other is one mistake, and shown thrice."""
+        for location, message in record.located(error):
+            self.count += 1
+            self.messages[message] += 1
+            if len(self.first) < SHOWN and self.messages[message] <= SAME:
+                self.first.append(f"{location}: {message}")
 
     def require_none(self) -> None:
         """Raise UsageError with the first faults, if there are any."""
         if self.count:
-            more = [f"and {self.count - SHOWN:,} more."] if self.count > SHOWN else []
+            left = self.count - len(self.first)
+            more = [f"and {left:,} more{' of the same' if len(self.first) < SHOWN else ''}."] if left else []
             what = "fault" if self.count == 1 else "faults"
             raise UsageError("\n".join([f"the data has {self.count:,} {what}:", *self.first, *more]))
 
@@ -61,7 +67,7 @@ class Examples:
         self.truncated = 0
         self.sources: dict[str, int] = {}
         for chunk in _chunks(records):
-            for record, encoded in zip(chunk, task.encode(chunk), strict=True):
+            for record, encoded in zip(chunk, encode_each(task.encode, chunk), strict=True):
                 self._add(record, encoded, task, faults)
         self.ids = np.asarray(self._ids, np.int32)
         self.type_ids = np.asarray(self._types, np.int8) if self._types else None
@@ -152,7 +158,7 @@ class Examples:
 
     def provenance(self) -> dict[str, Any]:
         """Where the records came from: name, count and, for a file, sha256."""
-        return {source: {"records": count, **_hash(source)} for source, count in self.sources.items()}
+        return {source: {"records": count, **file_hash(source)} for source, count in self.sources.items()}
 
 
 def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -168,7 +174,8 @@ def _target(task: BaseTask, record: Record, faults: Faults) -> Any:
         return faults.add(record, error)
 
 
-def _hash(source: str) -> dict[str, str]:
+def file_hash(source: str) -> dict[str, str]:
+    """Its sha256 by that name; nothing for stdin and what else is no file."""
     if not Path(source).is_file():
         return {}
     with Path(source).open("rb") as file:

@@ -46,6 +46,9 @@ class Options:
         "Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",
         flags="--normalize/--no-normalize",
     )
+    prompt: str | None = option(
+        None, "Which of the model's prompts goes before each text, '' for none.  [default: the model's own]", "NAME"
+    )
     mask: str | None = option(None, "Accept this for the model's own mask token.", "TOKEN")
     question: str | None = option(None, "Ask this of every record; its text is the context.", "TEXT")
     null_threshold: float | Literal["auto"] | None = option(

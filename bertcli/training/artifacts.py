@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bertcli import __version__
+from bertcli import __version__, tokenizer_files
 from bertcli.model import Model
-from bertcli.pretrained import open_tokenizer
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
@@ -22,6 +21,7 @@ from bertcli.training import card
 from bertcli.training.settings import EMBEDDED, Settings
 
 PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
+METRICS = "metrics.json"
 SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 
 
@@ -45,7 +45,7 @@ class Result:
 
     def write(self, draft: Path) -> None:
         """Write all the files into a directory that already has config.json and model.safetensors."""
-        write_tokenizer(self.base.path, draft, self.task.tokenizer.max_length)
+        tokenizer_files.save(self.task.tokenizer, self.base.path, draft, self.task.tokenizer.max_length)
         for file in self.task.model_files(self.base):
             (draft / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.base.path / file, draft / file)
@@ -109,24 +109,17 @@ def name_of(model: str | None) -> str:
 def write_settings(draft: Path, command: str, options: Mapping[str, object], provenance: Mapping[str, Any]) -> None:
     """bertcli.yaml: the options of a run that are set, which --config repeats, and what else is needed for that."""
     versions = {"bertcli": __version__} | {name: version(name) for name in PACKAGES}
-    named = {name.replace("_", "-"): value for name, value in options.items()}
-    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
-    document = {command: plain, "provenance": {"versions": versions, **provenance}}
+    document = {command: plain(options), "provenance": {"versions": versions, **provenance}}
     (draft / "bertcli.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), "utf-8")
+
+
+def plain(options: Mapping[str, object]) -> dict[str, object]:
+    """Options as bertcli.yaml has them: those that are set, by their names on the command line, in YAML's types."""
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in named.items() if v not in (None, ())}
 
 
 def write_metrics(draft: Path, metrics: Mapping[str, Any] | None, step: int, history: list[dict[str, Any]]) -> None:
     """metrics.json: on dev, of the saved weights and of every evaluation."""
     numbers = {"dev": metrics, "step": step, "history": history}
-    (draft / "metrics.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_tokenizer(source: Path, draft: Path, max_length: int) -> None:
-    """Copy a tokenizer in the form that transformers writes, vocab.txt too where there is one."""
-    tokenizer = open_tokenizer(source)
-    tokenizer.model_max_length = max_length
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(draft)
-    if (source / "vocab.txt").is_file():
-        shutil.copyfile(source / "vocab.txt", draft / "vocab.txt")
+    (draft / METRICS).write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -15,7 +15,9 @@ from typing import Any
 
 import yaml
 
-CARD, NEW, SETTINGS = "README.md", "README.new.md", "bertcli.yaml"
+from bertcli.training.output import SETTINGS
+
+CARD, NEW = "README.md", "README.new.md"
 TEMPLATES = Path(__file__).parent / "cards"
 SHOWN = 20  # labels whose counts are listed
 

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from bertcli import registry, tokenizer
+from bertcli import registry, tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -25,6 +25,7 @@ from bertcli.device import Device
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import intervals
 from bertcli.model import Model, read, resolve, update
+from bertcli.pretrained import require_encoder
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.examples import Examples, Faults
 from bertcli.tasks.labels import Decision, decide
@@ -33,9 +34,11 @@ from bertcli.training import optim, run, sampler
 from bertcli.training.artifacts import Result
 from bertcli.training.base_model import open_base
 from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer
+from bertcli.training.output import CHECKPOINTS, require_usable
 from bertcli.training.run import Note, Saved
 from bertcli.training.settings import Settings
 
+FEW = 12  # labels that a note names
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
 Event = Note | Step | Eval | Saved
 
@@ -62,11 +65,15 @@ def finetune(
     base = resolve(settings.model)
     if settings.model is not None:
         base.require_weights()
+    require_encoder(base.path, base.config)
     output = Path(settings.output)
-    run.require_usable(output, resume, overwrite)
+    require_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)
     where = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
+        if saved := run.finished(accelerator, output, "finetune", settings.kept(), resume, overwrite):
+            yield saved
+            return
         yield Note(
             f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
         )
@@ -118,7 +125,9 @@ class Data:
         """What was chosen for the user, and why."""
         yield f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})"
         if self.decision.has_classes:
-            yield f"labels: {', '.join(self.decision.labels)} ({self.decision.labels_reason})"
+            labels = self.decision.labels
+            named = ", ".join(labels[:FEW]) + (f", … {len(labels):,} in all" if len(labels) > FEW else "")
+            yield f"labels: {named} ({self.decision.labels_reason})"
 
     def warnings(self) -> Iterator[str]:
         """What was lost."""
@@ -133,7 +142,7 @@ class Data:
 def read_data(settings: Settings, base: Model, train: Iterable[Record], dev: Iterable[Record] | None) -> Data:
     """Read and encode all records. Raises UsageError with the faults of both splits, or for unknown dev labels."""
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
-    tokens = tokenizer.load(base.path, base.config)
+    tokens = tokenizer_files.load(base.path, base.config)
     if settings.max_length is not None:
         if settings.max_length > tokens.max_length:
             raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
@@ -279,7 +288,7 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, where: str) ->
         metric=metric,
         direction=directions[metric],
         patience=settings.patience,
-        folder=output / run.CHECKPOINTS,
+        folder=output / CHECKPOINTS,
         identity=run.identity(settings.as_dict(), facts, where, job.processes),
         average_from=round(settings.warmup * total),
     )

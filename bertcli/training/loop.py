@@ -148,7 +148,7 @@ class Trainer:
             # All processes must stop at the same step when any got a signal, or the others wait for ever.
             if signum := max(self._from_all([stop() or 0])):
                 self.save()
-                raise Interrupted(signum)
+                raise Interrupted(signum, f"after step {self.step:,}; --resume goes on from there")
 
     def _step(self, job: Job, keys: Sequence[Any]) -> Step:
         """One step of the optimiser: the gradients of the batches' mean loss, clipped, at the plan's learning rate."""
@@ -206,9 +206,9 @@ class Trainer:
         if metrics is not None:
             numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
             self.history.append({"step": self.step, "epoch": self._epoch, **numbers})
-        self.save()
-        if metrics is not None:
+            # It is logged before the checkpoint: a run that goes on from there does not score this step again.
             yield Eval(self.step, self._epoch, metrics, is_best, self.plan.metric)
+        self.save()
 
     def _is_best(self, metric: float | None) -> bool:
         """Compare with the best so far. metric: None where it is not defined for these predictions."""

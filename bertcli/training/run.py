@@ -3,6 +3,7 @@
 Knows no task and no data. finetune.py and pretraining/pretrain.py say what is trained; loop.py is the loop.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -15,15 +16,22 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 
+from bertcli.data.sinks import replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
 from bertcli.errors import UsageError
+from bertcli.tasks.examples import file_hash
 from bertcli.training import card, checkpoint
-from bertcli.training.loop import Eval, Step, Trainer
+from bertcli.training.artifacts import METRICS, plain
+from bertcli.training.loop import Eval, Step, Trainer, require_same
+from bertcli.training.output import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
 
-CHECKPOINTS, LOG = "checkpoints", "log.jsonl"
+NEUTRAL = ("device", "threads", "export")  # options that may change when a finished run is looked at again
+ROOM = "make room and go on with --resume"
 Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")
 
@@ -60,16 +68,46 @@ def first_process_only(events: Callable[Arguments, Iterator[Item]]) -> Callable[
     return filtered
 
 
-def require_usable(output: Path, resume: bool, overwrite: bool) -> None:
-    """Raise UsageError unless the directory is empty, or what is in it is to be resumed or replaced."""
-    last = checkpoint.latest(output / CHECKPOINTS, "last")
-    if resume and last is None:
-        raise UsageError(f"{output}: there is no unfinished run to resume; start it without --resume.")
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; -o takes a directory.")
-    if not (resume or overwrite) and output.is_dir() and any(output.iterdir()):
-        hint = "--resume continues its run, --overwrite starts anew" if last else "--overwrite replaces its model"
-        raise UsageError(f"{output} is not empty; {hint}.")
+def finished(
+    accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], resume: bool, overwrite: bool
+) -> Saved | None:
+    """What --resume finds where the training is done: the model, moved into place where a crash left it on the way.
+
+    None where there is a training to do. Raises UsageError for the model of another run, unless it is overwritten.
+    """
+    if not resume:
+        return None
+    saved = [_finished(output, command, options, overwrite) if accelerator.is_main_process else None]
+    return broadcast_object_list(saved)[0] if accelerator.num_processes > 1 else saved[0]
+
+
+def _finished(output: Path, command: str, options: Mapping[str, object], overwrite: bool) -> Saved | None:
+    folder = output / CHECKPOINTS
+    ready = checkpoint.latest(folder, "ready")
+    if not ready and (checkpoint.latest(folder, "last") or not (output / "config.json").is_file()):
+        return None
+    written = ready / SETTINGS if ready and (ready / SETTINGS).exists() else output / SETTINGS
+    try:
+        document = yaml.safe_load(written.read_text(encoding="utf-8"))
+        splits = document["provenance"].get("data", {}).values()
+        data = {name: facts["sha256"] for files in splits for name, facts in files.items() if "sha256" in facts}
+        require_same(
+            {name: value for name, value in {**document[command], **data}.items() if name not in NEUTRAL},
+            {name: value for name, value in plain(options).items() if name not in NEUTRAL}
+            | {name: file_hash(name).get("sha256") for name in data},
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, UsageError) as error:
+        if overwrite:
+            return None
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{output} {NO_RUN}") from error
+    if ready:
+        with writing(output, ROOM):
+            _move(ready, output)
+    shutil.rmtree(output / GONE, ignore_errors=True)
+    numbers = json.loads((output / METRICS).read_text(encoding="utf-8"))
+    return Saved(output, numbers["step"], numbers["dev"])
 
 
 def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
@@ -139,9 +177,13 @@ def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
     if resume and last:
         trainer.resume(last)
         yield Note(f"resumed after step {trainer.step:,} of {trainer.plan.total:,}")
-    elif trainer.accelerator.is_main_process:
+        return
+    if resume:
+        yield Note("nothing to resume: the run begins")
+    if trainer.accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(trainer.plan.folder, ignore_errors=True)
+        for folder in (trainer.plan.folder, output / GONE):
+            shutil.rmtree(folder, ignore_errors=True)
         (output / LOG).unlink(missing_ok=True)
 
 
@@ -162,39 +204,61 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
         return
     accelerator.init_trackers("tensorboard")
     path = output / LOG
-    kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(kept)
+    with writing(path, ROOM):
+        replace_file(path, b"".join(_events(path, step)))
+        file = path.open("ab", buffering=0)
+    with file:
 
         def log(event: Step | Eval) -> None:
-            print(json.dumps(_loggable(event), ensure_ascii=False), file=file, flush=True)
+            line = json.dumps(_loggable(event), ensure_ascii=False).encode() + b"\n"
+            with writing(path, ROOM):
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if isinstance(event, Eval):
+                    os.fsync(file.fileno())  # A checkpoint comes next, from which the lines before it are not repeated.
             accelerator.log(_scalars(event), step=event.step)
 
         yield log
 
 
+def _events(path: Path, step: int) -> Iterator[bytes]:
+    """The lines of a log up to a step, without those that a kill has cut."""
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+        try:
+            if json.loads(line)["step"] <= step:
+                yield line
+        except (ValueError, TypeError, KeyError):
+            continue
+
+
 def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> None:
     """Add what `fill` writes to the best weights, and move all of it to the output; the run is over then."""
-    best, _ = best_step(trainer)
+    best, step = best_step(trainer)
     if trainer.accelerator.is_main_process:
-        fill(best)
-        if card.is_edited(output):
-            (best / card.CARD).replace(best / card.NEW)
-        shutil.rmtree(output / "onnx", ignore_errors=True)  # of the model that is being replaced
-        checkpoint.publish(best, output, last="config.json")
-        shutil.rmtree(trainer.plan.folder)
+        with writing(output, ROOM):
+            fill(best)
+            if card.is_edited(output):
+                (best / card.CARD).replace(best / card.NEW)
+            checkpoint.sync(best)
+            _move(best.rename(trainer.plan.folder / f"ready-{step}"), output)  # which `finished` can do as well
     trainer.accelerator.wait_for_everyone()
+
+
+def _move(ready: Path, output: Path) -> None:
+    """The files of a finished model into the output; then the checkpoints go, at once by their name."""
+    if (ready / "config.json").exists():
+        shutil.rmtree(output / "onnx", ignore_errors=True)  # of the model that is being replaced
+    checkpoint.publish(ready, output, last="config.json")
+    shutil.rmtree(output / GONE, ignore_errors=True)
+    ready.parent.rename(output / GONE)
+    shutil.rmtree(output / GONE)
 
 
 def best_step(trainer: Trainer) -> tuple[Path, int]:
     """Where the best weights are, and of which step they are."""
     best = checkpoint.latest(trainer.plan.folder, "best")
     assert best is not None  # the last step of a run is always an evaluation
-    return best, int(best.name.rpartition("-")[2])
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return best, checkpoint.step_of(best)
 
 
 def _loggable(event: Step | Eval) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def make_model(task: str, folder: Path) -> Path:
 
     from bertcli.export.export import export
     from bertcli.model import read as read_model
-    from bertcli.tokenizer import load
+    from bertcli.tokenizer_files import load
 
     head = registry.load("tasks", task).Task.head
     path = folder / task

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_each_of_30_faults_in_10000_records_is_found_and_nothing_else(
     train, dev, faults, in_dev = planted.planted()
     (tmp_path / "train.jsonl").write_bytes(train)
     (tmp_path / "dev.jsonl").write_bytes(dev)
-    report = bertcli("check", "train.jsonl", "--dev", "dev.jsonl", "-m", syllables, expect=1).stdout
+    report = bertcli("check", "--json", "train.jsonl", "--dev", "dev.jsonl", "-m", syllables, expect=1).stdout
     expected = [(code, f"train.jsonl:{line}") for code, line in faults]
     expected += [(code, f"dev.jsonl:{line}") for code, line in in_dev]
     assert len(expected) == 30
@@ -55,7 +56,7 @@ def test_each_of_30_faults_in_10000_records_is_found_and_nothing_else(
 def test_a_clean_file_has_no_finding(bertcli: Run, tmp_path: Path, syllables: Path) -> None:
     (tmp_path / "train.jsonl").write_bytes(planted.write(planted.lines(planted.clean())))
     (tmp_path / "dev.jsonl").write_bytes(planted.write(planted.lines(planted.clean(300, seed=1))))
-    report = json.loads(bertcli("check", "train.jsonl", "--dev", "dev.jsonl", "-m", syllables).stdout)
+    report = json.loads(bertcli("check", "--json", "train.jsonl", "--dev", "dev.jsonl", "-m", syllables).stdout)
     assert (report["errors"], report["warnings"], report["findings"]) == (0, 0, [])
     assert report["records"] == {"train": 10_000, "dev": 300}
     assert report["labels"]["sports"] == {"train": 3_334, "dev": 100}
@@ -76,7 +77,7 @@ class Check:
         return code, found(json.dumps(report).encode())
 
     def report(self, *arguments: str | Path) -> tuple[int, dict[str, Any]]:
-        code = run(["check", *map(str, arguments)])
+        code = run(["check", "--json", *map(str, arguments)])
         return code, json.loads(self.capture.readouterr().out)
 
 
@@ -253,3 +254,14 @@ def test_a_reader_that_has_left_its_table_kills_quietly(tmp_path: Path) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+def test_without_a_terminal_a_fault_is_a_line_as_linters_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "b"}\nno json\n', "utf-8")
+    assert run(["check", "a.jsonl"]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert any(re.fullmatch(r"a\.jsonl:2: error: no field 'label'.* \[[a-z-]+\]", line) for line in lines)
+    assert any(line.startswith("a.jsonl:3: error: not JSON") for line in lines)

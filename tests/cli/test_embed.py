@@ -39,6 +39,33 @@ def test_what_sentence_transformers_saves_gives_its_vectors(
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), own.encode(texts), atol=2e-6)
 
 
+def test_prompts_and_dimensions_are_those_of_sentence_transformers(
+    tiny_model: Path, bertcli: Run, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    own = SentenceTransformer(
+        modules=[Transformer(str(tiny_model)), Pooling(32), Normalize()], device="cpu", truncate_dim=8,
+        prompts={"query": "film : ", "passage": "the plot "}, default_prompt_name="query",
+    )  # fmt: skip
+    own.save(str(tmp_path / "m"))
+    texts = ["a good film", "bad"]
+    command = ("predict", "-t", "embed", "-m", "m", "-o", "v.npy", "--force")
+    for options, expected in (
+        ([], own.encode(texts)),
+        (["--prompt", "passage"], own.encode(texts, prompt_name="passage")),
+        (["--prompt", ""], own.encode(texts, prompt="")),
+        (["--normalize"], own.encode(texts, normalize_embeddings=True)),
+    ):
+        bertcli(*command, *options, stdin="\n".join(texts).encode())
+        found = np.load(tmp_path / "v.npy")
+        assert found.shape == (2, 8)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+    refused = bertcli(*command, "--prompt", "nope", stdin=b"a", expect=2).stderr.decode()
+    assert "it has " in refused and "query" in refused
+
+
 def test_a_model_without_a_head_is_exported_predicted_and_evaluated(
     tiny_model: Path, bertcli: Run, tmp_path: Path
 ) -> None:

@@ -63,7 +63,10 @@ def test_the_models_own_yaml_repeats_the_run_with_a_change(
     assert '"accuracy"' in capfd.readouterr().out
 
 
-def test_a_stopped_run_is_resumed_to_the_same_weights(tiny_model: Path, data: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_stopped_run_is_resumed_to_the_same_weights(
+    tiny_model: Path, data: str, tmp_path: Path, signum: int, code: int
+) -> None:
     options = ["--train", data, "--dev", data, "--epochs", "40", "--eval-steps", "25", "--batch-tokens", "40"]
     options += ["--no-export"]
     assert finetune(tiny_model, tmp_path / "whole", *options) == 0
@@ -72,13 +75,50 @@ def test_a_stopped_run_is_resumed_to_the_same_weights(tiny_model: Path, data: st
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith(b"step ")
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    assert process.returncode == 143
+        process.send_signal(signum)
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == code
+    assert "after step " in said and said.endswith("; --resume goes on from there\n")
     assert not (tmp_path / "cut" / "config.json").exists()
     assert finetune(tiny_model, tmp_path / "cut", *options, "--resume") == 0
     whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     assert whole == cut
+
+
+def test_resume_finishes_what_a_kill_left_and_only_that(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, page = tmp_path / "model", tmp_path / "page.html"
+    options = ["--train", data, "--dev", data, "--epochs", "1", "--report", str(page)]
+    (out / "checkpoints" / "draft-last-1").mkdir(parents=True)  # killed before its first checkpoint
+    (out / "log.jsonl").write_text('{"event": "step", "st', "utf-8")
+    assert finetune(tiny_model, out, *options, "--resume") == 0
+    files = [out / "model.safetensors", out / "onnx" / "model.onnx"]
+    times = [file.stat().st_mtime_ns for file in files]
+    files[1].unlink()  # killed between publishing and export
+    page.unlink()
+    assert finetune(tiny_model, out, *options, "--resume") == 0
+    assert files[0].stat().st_mtime_ns == times[0] and files[1].exists() and page.exists()
+    times = [file.stat().st_mtime_ns for file in files]
+    assert finetune(tiny_model, out, *options, "--resume") == 0
+    assert [file.stat().st_mtime_ns for file in files] == times
+    capfd.readouterr()
+    assert finetune(tiny_model, out, *options, "--resume", "--lr", "0.5") == 2
+    assert "these differ:\n  lr: was 0.0001, is 0.5" in capfd.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").touch()
+    assert finetune(tiny_model, tmp_path / "other", *options, "--resume") == 2
+    assert "holds no run that --resume could go on with" in capfd.readouterr().err
+    assert oct(files[0].stat().st_mode)[-3:] == oct((out / "config.json").stat().st_mode)[-3:]
+
+
+def test_what_a_kill_before_the_first_checkpoint_left_does_not_stop_a_new_run(
+    tiny_model: Path, data: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    (out / "checkpoints" / "draft-best-1").mkdir(parents=True)
+    (out / "log.jsonl").touch()
+    assert finetune(tiny_model, out, "--train", data, "--epochs", "1", "--no-export") == 0
 
 
 def test_an_existing_model_is_not_overwritten_unasked(

@@ -139,7 +139,9 @@ def byte_level() -> Tokenizer:
 @settings(max_examples=30, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=4))
 def test_byte_level_ids_are_the_library_s(byte_level: Tokenizer, texts: list[str]) -> None:
-    ids, starts, lengths = encoded(Encoder(byte_level.to_str()), texts)
+    # A sentence comes with its own spaces, of which the library would put one before each.
+    spaced = [text if text[:1] in ("", " ") else f" {text}" for text in texts]
+    ids, starts, lengths = encoded(Encoder(byte_level.to_str()), spaced)
     wanted, least, wanted_lengths = expected(byte_level, texts)
     assert (ids, lengths) == (wanted, wanted_lengths)
     assert not (np.array(least, bool) & ~np.array(starts, bool)).any()
@@ -157,7 +159,22 @@ def words(tokenizer: Tokenizer, text: str, segmenter: str | None = None) -> list
 
 
 def test_a_byte_level_word_ends_before_punctuation(byte_level: Tokenizer) -> None:
-    assert words(byte_level, "hello, <s> café?!") == ["hello", ",", "<", "s", ">", "café", "?", "!"]
+    assert words(byte_level, " hello, <s> café?!") == ["hello", ",", "<", "s", ">", "café", "?", "!"]
+
+
+@pytest.mark.parametrize("add_prefix_space", [True, False])
+def test_the_sentences_of_a_document_make_its_text(byte_level: Tokenizer, add_prefix_space: bool) -> None:
+    made = Tokenizer.from_str(byte_level.to_str())
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)])
+    lines = ["I went home. The café was  shut!\tNot good.", "So?", "It is.Is it? 我在北京。你好"]
+    encoder = Encoder(made.to_str())
+    ids, _, _ = encoded(encoder, encoder.split(lines))
+    assert len(encoder.split(lines)) > len(lines)
+    assert ids == made.encode("\n".join(lines), add_special_tokens=False).ids
+
+
+def test_other_tokenizers_are_given_sentences_without_the_space_between() -> None:
+    assert Encoder(KINDS["cased"].to_str()).split(["It is. Is it? "]) == ["It is.", "Is it?"]
 
 
 @pytest.fixture
@@ -225,8 +242,8 @@ def test_chinese_words_for_byte_level_tokens(byte_level: Tokenizer, listed: str)
     bytes_alone = json.loads(byte_level.to_str())
     bytes_alone["model"]["merges"] = []
     made = Tokenizer.from_str(json.dumps(bytes_alone))
-    assert words(made, "我在北京中文", listed) == ["我在", "北京", "中文"]
-    assert words(made, "我在北京a", None) == ["我", "在", "北", "京", "a"]
+    assert words(made, " 我在北京中文", listed) == ["我在", "北京", "中文"]
+    assert words(made, " 我在北京a", None) == ["我", "在", "北", "京", "a"]
 
 
 # Sentences.

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-from bertcli import tokenizer
+from bertcli import tokenizer_files
 from bertcli.data.documents import expand, read
 from bertcli.device import Device
 from bertcli.errors import Interrupted, UsageError
@@ -271,7 +271,7 @@ def test_word_vectors_start_the_embeddings(fit: Fit, tmp_path: Path) -> None:
     events = fit(init_embeddings=str(vectors), lr=1e-9, steps=1)
     assert f"embeddings: 4 of 98 tokens start from {vectors} (32 to 32 columns)" in notes(events)
     table = load_file(saved(events).path / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
-    known = tokenizer.load(saved(events).path, {}).backend
+    known = tokenizer_files.load(saved(events).path, {}).backend
     rows = table[[known.token_to_id(word) for word in words[:4]]]
     assert float(rows.std()) == pytest.approx(SHAPE["initializer_range"], rel=0.05)
     expected = torch.tensor([[(i * j) % 5 for j in range(32)] for i in range(4)], dtype=torch.float32)

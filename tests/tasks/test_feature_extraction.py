@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertcli import tokenizer
+from bertcli import tokenizer_files
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError
 from bertcli.model import Model, read
@@ -19,7 +19,7 @@ CONFIG = {"max_position_embeddings": 64}
 
 
 def task(path: Path, sentence: dict[str, Any] | None = None, **options: Any) -> Task:
-    return Task(tokenizer.load(path, CONFIG), {**CONFIG, "sentence": sentence or {}}, Options(**options))
+    return Task(tokenizer_files.load(path, CONFIG), {**CONFIG, "sentence": sentence or {}}, Options(**options))
 
 
 def vectors(own: Task, fields: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -36,7 +36,7 @@ def vectors(own: Task, fields: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def ids(path: Path, text: str) -> np.ndarray[Any, Any]:
-    return np.array(tokenizer.load(path, CONFIG).backend.encode(text).ids, np.float64)
+    return np.array(tokenizer_files.load(path, CONFIG).backend.encode(text).ids, np.float64)
 
 
 def test_pooling(tiny_model: Path) -> None:

@@ -1,6 +1,11 @@
 """Ranked guesses against one right answer each."""
 
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+from bertcli import tokenizer
+from bertcli.data.records import Record
 from bertcli.tasks import fill_mask
+from bertcli.tasks.options import Options
 
 
 def test_ranks_count_as_they_should() -> None:
@@ -12,3 +17,18 @@ def test_ranks_count_as_they_should() -> None:
 
 def test_nothing_ranked_is_not_defined() -> None:
     assert set(fill_mask.score([], []).values()) == {None}
+
+
+def test_an_answer_after_a_space_has_the_space_in_it() -> None:
+    backend = Tokenizer(models.BPE({"<mask>": 0, "Ġ": 1, "a": 2, "b": 3, "Ġb": 4, "Ġa": 5}, [("Ġ", "b"), ("Ġ", "a")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    task = fill_mask.Task(tokenizer.Tokenizer(backend, 9), {}, Options())
+    for text, answer, expected in (
+        ("a <mask> a", "b", [4]),
+        ("<mask> a", "b", [3]),
+        ("a <mask> <mask>", ["b", "a"], [4, 5]),
+        ("a<mask>", "b", [3]),
+        ("a <mask>", "Ġb", [4]),
+    ):
+        assert task.label(Record(0, {"text": text, "label": answer})) == expected

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertcli import tokenizer
+from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.tasks.options import Options
@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {"max_position_embeddings": 64}
 
 @pytest.fixture(scope="module")
 def tokens(tiny_model: Path) -> tokenizer.Tokenizer:
-    return tokenizer.load(tiny_model, CONFIG)
+    return tokenizer_files.load(tiny_model, CONFIG)
 
 
 def task(tokens: tokenizer.Tokenizer, **options: Any) -> Task:
@@ -134,7 +134,7 @@ def test_an_accent_is_not_parted_from_its_letter(tokens: tokenizer.Tokenizer) ->
 def test_an_accent_with_a_piece_of_its_own_makes_no_second_answer(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "e", "##\u0301", "a"]))
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    own = Task(tokenizer.load(tmp_path, CONFIG), CONFIG, Options(top_k=9))
+    own = Task(tokenizer_files.load(tmp_path, CONFIG), CONFIG, Options(top_k=9))
     answers = run(own, record("a", "e\u0301 a"))["answers"]
     places = [(answer["start"], answer["end"]) for answer in answers]
     assert len(places) == len(set(places)) == 5

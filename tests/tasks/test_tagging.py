@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertcli import tokenizer
+from bertcli import tokenizer_files
 from bertcli.data.records import Record
 from bertcli.tasks.base import Options
 from bertcli.tasks.texts import in_unit, whole
@@ -90,7 +90,7 @@ def test_positions_are_counted_in_one_pass() -> None:
 
 def test_an_entity_keeps_a_mark_that_is_a_word_of_its_own(tiny_model: Path) -> None:
     config = {"id2label": {str(i): label for i, label in enumerate(["O", "B-LOC", "I-LOC"])}}
-    task = Task(tokenizer.load(tiny_model, config), config, Options())
+    task = Task(tokenizer_files.load(tiny_model, config), config, Options())
     text = "in 🇩🇪 now"
     _, offsets = task.words(Record(0, {"text": text}))
     wanted: list[str | None] = ["B-LOC" if text[a:b] == "🇩" else "O" for a, b in offsets]

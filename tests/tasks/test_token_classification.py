@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertcli import tokenizer
+from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.tasks.base import IGNORED
@@ -28,7 +28,7 @@ texts = st.one_of(st.text(max_size=80), st.sampled_from(HARD), st.lists(st.sampl
 
 @pytest.fixture(scope="module")
 def tokens(tiny_model: Path) -> tokenizer.Tokenizer:
-    return tokenizer.load(tiny_model, CONFIG)
+    return tokenizer_files.load(tiny_model, CONFIG)
 
 
 def task(tokens: tokenizer.Tokenizer, **options: Any) -> Task:
@@ -81,7 +81,7 @@ def test_a_token_of_300_characters_and_words_past_the_models_length(tokens: toke
 
 
 def test_windows_say_of_a_long_text_what_one_window_would(tokens: tokenizer.Tokenizer, tiny_model: Path) -> None:
-    wide = tokenizer.load(tiny_model, {"max_position_embeddings": 4096})
+    wide = tokenizer_files.load(tiny_model, {"max_position_embeddings": 4096})
     record = Record(0, {"text": "good film the great plot of a lovely actor , " * 60})
     assert run(task(tokens), record, 3) == run(task(wide), record, 3)
 

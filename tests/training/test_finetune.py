@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from bertcli import tokenizer
+from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, UsageError
@@ -147,7 +147,7 @@ def test_transformers_opens_the_result_with_the_same_logits(fit: Fit) -> None:
     logits = model(**inputs).logits
 
     config = read(done.path).config
-    windows = [f.windows[0].ids for f in tokenizer.load(done.path, config).encode(["a good film", "bad"])]  # type: ignore[union-attr]
+    windows = [f.windows[0].ids for f in tokenizer_files.load(done.path, config).encode(["a good film", "bad"])]  # type: ignore[union-attr]
     assert windows[0] == inputs["input_ids"][0].tolist()
     reopened, new = open_base(read(done.path), "SequenceClassification", {}, None)
     rows = [reopened.eval()(input_ids=torch.tensor([ids])).logits[0] for ids in windows]
@@ -216,7 +216,7 @@ def test_texts_that_are_cut_are_counted(fit: Fit) -> None:
 
 def test_a_shorter_length_belongs_to_the_model(fit: Fit) -> None:
     done = saved(fit(sentiment(), sentiment(8), epochs=1, max_length=6))
-    assert tokenizer.load(done.path, read(done.path).config).max_length == 6
+    assert tokenizer_files.load(done.path, read(done.path).config).max_length == 6
     with pytest.raises(UsageError, match=r"--max-length 99: the model takes at most 64 tokens"):
         fit(sentiment(), max_length=99, overwrite=True)
 
@@ -263,7 +263,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         (["3.800", "4"], "regression"),
         ([4.5, 3, 5], "regression"),
         ([4.5, 3, "good"], "single_label_classification"),
-        ([True, 1.5], "single_label_classification"),
+        ([True, 1.5, False], "single_label_classification"),
         ([0, 1], "single_label_classification"),
         (["a,b", "c"], "single_label_classification"),
     ],
@@ -391,9 +391,14 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(fit: Fit, tm
     assert [entry | clock for entry in logs[0]] == [entry | clock for entry in logs[1]]
 
 
-def test_there_must_be_something_to_resume(fit: Fit) -> None:
-    with pytest.raises(UsageError, match="there is no unfinished run to resume"):
-        fit(sentiment(), resume=True)
+def test_resume_begins_where_there_is_nothing_and_does_nothing_where_all_is_done(fit: Fit) -> None:
+    events = fit(sentiment(), resume=True, epochs=1)
+    assert "nothing to resume: the run begins" in notes(events)
+    again = fit(sentiment(), resume=True, epochs=1)
+    assert [type(event) for event in again] == [Saved] and saved(again).step == saved(events).step
+    with pytest.raises(UsageError, match=r"these differ:\n  epochs: was 1, is 2"):
+        fit(sentiment(), resume=True, epochs=2)
+    assert saved(fit(sentiment(), resume=True, overwrite=True, epochs=2)).step == 2 * saved(events).step
 
 
 def test_early_stopping_saves_the_best(fit: Fit) -> None:
@@ -422,8 +427,12 @@ def test_class_weights() -> None:
 
 def loss_of(problem: str, weights: torch.Tensor | None = None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """The loss of logits and targets for two labels."""
-    task = Task(tokenizer.Tokenizer.__new__(tokenizer.Tokenizer), {"problem_type": problem}, Settings("m", "o").options)
-    training = Training(task, Decision(problem, ["a", "b"], ""), Settings("m", "o"))
+    task = Task(
+        tokenizer.Tokenizer.__new__(tokenizer.Tokenizer),
+        {"problem_type": problem},
+        Settings(model="m", output="o").options,
+    )
+    training = Training(task, Decision(problem, ["a", "b"], ""), Settings(model="m", output="o"))
     training.weights = weights
     return lambda logits, targets: training.loss({"logits": logits}, targets)
 

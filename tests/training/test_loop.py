@@ -116,6 +116,23 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, stop_after: int) ->
     assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:for .*no-op")
+def test_an_average_is_resumed_on_the_device_of_the_weights(tmp_path: Path) -> None:
+    job = ToyJob(*FOUR)
+    first = trainer(tmp_path, job, ema=0.5)
+    with pytest.raises(Interrupted):
+        for _ in first.run(job, lambda: signal.SIGTERM if first.step == 3 else None):
+            pass
+    module = Toy().to("meta")  # stands for a GPU: a tensor that stays on the CPU is one of another device
+    average = optim.average(module, 0.5)
+    second = Trainer(first.accelerator, module, optim.adamw(module, 0.1, 0.01), average, first.plan)
+    second.resume(checkpoint.latest(tmp_path, "last") or tmp_path)
+    average.update_parameters(second.model)
+    devices = {weight.device.type for weight in (*module.parameters(), *average.module.parameters())}
+    states = second.optimizer.state.values()
+    assert devices | {state["exp_avg"].device.type for state in states} == {"meta"} and len(states) == 4
+
+
 def test_a_run_with_other_settings_is_not_resumed(tmp_path: Path) -> None:
     run = trainer(tmp_path, ToyJob(*FOUR), identity={"--lr": 0.1, "train data": "abc"})
     run.save()
@@ -249,4 +266,4 @@ def test_publishing_moves_the_deciding_file_last(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in target.iterdir()} == {
         "config.json": "draft", "weights": "draft", "other": "stays",
     }  # fmt: skip
-    assert not draft.exists()
+    assert not any(draft.iterdir())

@@ -49,7 +49,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     was not trained on. Prints calibration error and loss before and after: tables on a terminal, else JSON.
     """
     from bertcli.evaluation import calibrate as engine
-    from bertcli.evaluation.evaluate import collect
+    from bertcli.evaluation.evaluate import collect, require_labels
     from bertcli.inference.session import open_session, open_task
     from bertcli.inference.stream import stream
 
@@ -60,8 +60,9 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)
     voice.note(session.reason)
+    records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
-    with heed_signals() as stop:
+    with heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         windows = stream(plain, session.backend, records, options, stop)
         predicted = collect(plain, chain.from_iterable(windows))
     fitted = engine.fit(plain, predicted, target)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Voice, is_for_people, print_json, print_line, stdout_console
 from bertcli.errors import Exit, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import like, option
@@ -35,8 +35,12 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(shared.Reading, shared.Formatted):
+class Check(shared.Reading):
     """The options of `bertcli check`."""
+
+    output_format: Literal["rich", "lines", "json"] | None = option(
+        None, "[default: rich on a terminal, else lines: FILE:LINE: message, as linters have it]", flags="-f --format"
+    )
 
     train: tuple[str, ...] = option((), is_argument=True, type=shared.PATH)
     dev: tuple[str, ...] = option((), "Records to be scored on; is any also in TRAIN? Repeatable.", "FILE")
@@ -94,6 +98,10 @@ def check(voice: Voice, options: Check) -> int:
         if counts["error"]:
             verdict += "; finetune refuses this data until the errors are mended"
         console.print(f"\n{verdict}", highlight=False)
+    elif options.output_format != "json":
+        for finding in findings.listed():
+            for place in finding["places"]:
+                print_line(f"{place['place']}: {finding['severity']}: {place['message']} [{finding['code']}]")
     else:
         totals = {f"{severity}s": count for severity, count in counts.items()}
         print_json([{**facts, **totals, "findings": findings.listed()}])
@@ -140,7 +148,7 @@ def _render_finding(console: "Console", finding: Mapping[str, Any]) -> None:
     from bertcli.data.terminal import visible
 
     title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
-    console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {finding['message']}"))
+    console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {visible(finding['message'])}"))
     for example in finding["places"][:SHOWN]:
         line = Text(visible(f"{example['place']}: {example['message']}", mask=True))
         console.print(Padding(line, (0, 0, 0, 2)))

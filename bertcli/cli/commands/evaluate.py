@@ -18,6 +18,7 @@ from bertcli.option import option
 from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
+    from bertcli.cli.counter import Counter
     from bertcli.data.records import Record
     from bertcli.evaluation.evaluate import Predicted
     from bertcli.evaluation.results import Outcomes
@@ -70,7 +71,7 @@ class Evaluate(shared.Files, shared.Reading, shared.Formatted, Reported, Options
 @command(
     """
     files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
-    language long input_format columns delimiter encoding output_format errors report compare fail_under
+    prompt language long input_format columns delimiter encoding output_format errors report compare fail_under
     backend device threads precision batch_tokens
     """,
     EXAMPLES,
@@ -82,8 +83,9 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     confusion, how reliable the scores are, metrics by length. Records that cannot be scored are listed on stderr,
     left out of the metrics, and make the exit code 3.
     """
+    from bertcli.cli.counter import Counter
     from bertcli.data.writers import open_writer
-    from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, scores
+    from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.results import listed
     from bertcli.inference.session import open_session
 
@@ -96,8 +98,9 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
     other = _open_other(session, options, options.compare) if options.compare else None
     voice.note(session.reason)
-    with heed_signals() as stop:
-        predicted = _collect(session, records, options, stop)
+    records = require_labels(session.task, records)
+    with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
+        predicted = _collect(session, records, options, stop, counter)
         evaluation = scores(session.task, predicted, session.model.path.name)
         if other and options.compare:
             theirs = _outcomes(voice, other, predicted, options, stop)
@@ -138,12 +141,14 @@ def _require_errors_writable(options: Evaluate) -> None:
         require_writable(options.errors)
 
 
-def _collect(session: "Session", records: Iterable["Record"], options: Evaluate, stop: "Stop") -> "Predicted":
+def _collect(
+    session: "Session", records: Iterable["Record"], options: Evaluate, stop: "Stop", counter: "Counter | None" = None
+) -> "Predicted":
     from bertcli.evaluation.evaluate import collect
     from bertcli.inference.stream import stream
 
     windows = stream(session.task, session.backend, records, options, stop)
-    return collect(session.task, chain.from_iterable(windows))
+    return collect(session.task, chain.from_iterable(counter.watched(windows) if counter else windows))
 
 
 def _open_other(session: "Session", options: Evaluate, name: str) -> "Outcomes | Session":

@@ -4,6 +4,8 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli import registry
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from bertcli.data.records import Record
 
 DIGITS = 6  # of a printed weight: what fp32 carries
+LONGEST_NAME = 256  # characters: more are no name of a file
 EXAMPLES = """
 bertcli explain "a gripping film"
 bertcli explain "not a good film" --target positive
@@ -67,12 +70,16 @@ def explain(voice: Voice, options: Explain) -> int:
     from bertcli.inference.session import open_session
 
     options = _completed(options)
+    for text in options.texts:
+        if len(text) < LONGEST_NAME and Path(text).is_file():
+            voice.warn(f"{text} is explained as a text; --input {quote(text)} reads the file.")
     records = _records(options)
     session = open_session(options, options)
     for name, value in (("context", options.context), ("pair", options.pair)):
         if value is not None and name not in session.task.inputs:
             raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {session.task.name}.")
     voice.note(session.reason)
+    voice.note("loading torch and the weights, which takes seconds")
     failed = 0
     with ExitStack() as stack:
         # SIGTERM ends it at once: a long text takes minutes, and what is finished has been written.
@@ -84,7 +91,8 @@ def explain(voice: Voice, options: Explain) -> int:
             add_to_page = stack.enter_context(explain_page(options.html))
         if not is_for_people(options.output_format):
             writer = stack.enter_context(open_writer(None, "jsonl"))
-        from bertcli.explain.explain import Explainer, View  # imports torch, which takes seconds
+        from bertcli.explain.attention import View
+        from bertcli.explain.explain import Explainer  # imports torch, which takes seconds
 
         view = View(options.attention or bool(options.html), options.layer, options.head)
         explainer = Explainer(session, options.target, view)

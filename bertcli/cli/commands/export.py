@@ -64,15 +64,15 @@ def export_directory(
     from bertcli.inference.batching import collate, cut, distinct
     from bertcli.inference.session import open_task, task_of
     from bertcli.model import read
-    from bertcli.tokenizer import Features
+    from bertcli.tokenizer import Features, encode_each
 
     model = read(path)
     task = open_task(registry.load("tasks", task_name or task_of(model)).Task, model, options)
-    encoded = task.encode([record for record in records if not record.fault])
+    encoded = encode_each(task.encode, [record for record in records if not record.fault])
     good = [features for features in encoded if isinstance(features, Features)]
     if not good:
         raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
     windows, _ = distinct(enumerate(good))
     feeds = [collate([window for _, window in batch]) for batch in cut(windows, BATCH_TOKENS)]
-    for row in export(path, task.head, feeds):
+    for row in export(path, task.head, feeds, task.tokenizer.max_length):
         voice.line(str(row))

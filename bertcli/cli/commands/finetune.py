@@ -11,10 +11,12 @@ from bertcli import device
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.cli.training import Training
-from bertcli.errors import Exit
+from bertcli.cli.training import STOPPING, Training, until
+from bertcli.errors import Exit, Interrupted, ModelError
+from bertcli.model import ONNX, resolve
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.options import Options
+from bertcli.training.output import require_usable
 from bertcli.training.settings import EMBEDDED, ClassWeights, Settings
 
 if TYPE_CHECKING:
@@ -100,21 +102,26 @@ def finetune(voice: Voice, options: Finetune) -> int:
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
     for --resume.
     """
+    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    shared.require_different({"--output": options.output, "--report": options.report}, [*options.train, *options.dev])
+    options.require_page(options.output)
+    if options.model:
+        resolve(options.model).require_weights()
+    require_usable(Path(options.output), options.resume, options.overwrite)
+
+    # What is wrong with options and files has been said; now comes torch, which takes seconds.
     from bertcli.cli.commands.export import SAMPLES, export_directory
     from bertcli.cli.progress import Show
     from bertcli.training.finetune import finetune
     from bertcli.training.run import Saved
 
-    shared.require_different({"--output": options.output, "--report": options.report}, [*options.train, *options.dev])
-    options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
-    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     saved: Saved | None = None
-    with heed_signals() as stop, Show(voice, processor) as show:
+    with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in finetune(
             options,
-            train,
-            dev,
+            until(stop, train),
+            until(stop, dev) if dev else None,
             processor,
             resume=options.resume,
             overwrite=options.overwrite,
@@ -125,13 +132,19 @@ def finetune(voice: Voice, options: Finetune) -> int:
                 saved = event
             else:
                 show.event(event)
+    if stop.signum:
+        raise Interrupted(stop.signum, f"after {options.output} was written; --resume makes what comes after it")
     if saved is None:  # in all processes of a distributed run but the first
         return Exit.OK
     voice.note(f"model: {saved.path} (weights of step {saved.step})")
     as_in_predict = replace(options.options, null_threshold=None)
-    if options.export:
+    has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
+    if options.export and not has_both:
         texts = islice(options.open(options.train), SAMPLES)
-        export_directory(voice, saved.path, texts, options.task, as_in_predict)
+        try:
+            export_directory(voice, saved.path, texts, options.task, as_in_predict)
+        except ModelError as error:
+            voice.warn(f"trained, but without ONNX files: {error}")
     if options.report:
         facts = {
             "base model": Path(options.model).name if options.model else EMBEDDED,

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.cli import shared
@@ -31,6 +32,7 @@ NEUTRAL = (  # options that change no result, or that the fingerprint names as w
 )  # fmt: skip
 PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
 MOST_PIECES = 1000
+STOPPING = "stopping with the results that are finished; --resume goes on with those of -o FILE"
 EXAMPLES = """
 echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
@@ -72,7 +74,7 @@ class Predict(shared.Files, shared.Reading, Options, Request, Settings):
 @command(
     """
     files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
-    long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
+    prompt long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
     backend device threads precision batch_tokens engine address
     """,
     EXAMPLES,
@@ -83,11 +85,15 @@ def predict(voice: Voice, options: Predict) -> int:
     Input is lines of text, JSONL, CSV or TSV, also .gz, .bz2 or .xz; every input field is passed through. A bad
     record becomes {"index", "line", "error"} in its place, and the exit code is 3.
     """
+    from bertcli.cli.counter import Counter
     from bertcli.data import formats
     from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
 
+    for name in options.files:
+        if " " in name and not Path(name).exists():
+            raise UsageError(f"cannot read {name}: no such file. For a text: echo {quote(name)} | bertcli predict")
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
     output_format = options.output_format or formats.of_output(options.output or "-")
@@ -105,7 +111,8 @@ def predict(voice: Voice, options: Predict) -> int:
         force=options.force,
         first_index=_first_index(options, shard),
     )
-    with opened as writer, heed_signals() as stop:
+    counter = Counter(voice if options.output else Voice(quiet=True), options.files)
+    with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
         windows: Iterable[Iterable[Answer]]
         if options.engine == "ray":
             windows = _answers_of_ray(options, stop)
@@ -120,7 +127,9 @@ def predict(voice: Voice, options: Predict) -> int:
                     raise RecordError(f"{record.location}: {error}")
                 elif options.on_error == "record":
                     writer.write_error(str(error), record, record.source if len(options.files) > 1 else "")
+                counter.count(record)
             writer.flush()
+            counter.show()
     journal = writer.journal
     if journal.failed:
         voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")

@@ -12,7 +12,7 @@ from bertcli import device
 from bertcli.cli.options import command
 from bertcli.cli.shared import require_different
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.cli.training import RawText, Training
+from bertcli.cli.training import STOPPING, RawText, Training
 from bertcli.errors import Exit
 from bertcli.option import option
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
@@ -98,7 +98,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     # The user's directory for such things, as the XDG Base Directory Specification names it.
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = Path(options.cache) if options.cache else caches / "bertcli"
-    with heed_signals() as stop, Show(voice, processor) as show:
+    with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in pretrain(
             options,
             options.source(),

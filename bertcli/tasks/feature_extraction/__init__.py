@@ -41,6 +41,8 @@ class Task(BaseTask):
         stated = config.get("sentence") or {}
         self.pooling = stated.get("pooling", "mean")
         self.normalize = stated.get("normalize", False) if options.normalize is None else options.normalize
+        self.dimensions = stated.get("dimensions")
+        self.prompt = _prompt(stated, options.prompt)
         tokenizer.max_length = min(tokenizer.max_length, stated.get("max_length") or tokenizer.max_length)
 
     @classmethod
@@ -57,7 +59,8 @@ class Task(BaseTask):
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
         """Windows of each text; of a pair those of the second text after them, for each has a vector of its own."""
-        texts = [texts if isinstance(texts, tuple) else (texts,) for texts in inputs]
+        rows = [texts if isinstance(texts, tuple) else (texts,) for texts in inputs]
+        texts = [[self.prompt + text for text in row] for row in rows]
         first = self.tokenizer.encode([pair[0] for pair in texts], self.options.long)
         if self.options.pair_field is None:
             return first
@@ -82,8 +85,12 @@ class Task(BaseTask):
         ends = [len(pooled)] if features.second is None else [features.second, len(pooled)]
         parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         vectors = np.array([self._one(pooled[part], sizes[part]) for part in parts])
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, np.maximum(lengths, 1e-12)) if self.normalize else vectors
+        if self.normalize:
+            vectors = _unit(vectors)
+        if self.dimensions:  # The model's own normalisation is before that, and one that is asked for is after it.
+            vectors = vectors[:, : self.dimensions]
+            vectors = _unit(vectors) if self.options.normalize else vectors
+        return vectors
 
     def _one(self, pooled: Vectors, sizes: Array) -> Array:
         if self.pooling == "max":
@@ -147,6 +154,23 @@ class Task(BaseTask):
             return []
         files = [*base.path.glob("*sentence*.json"), base.path / "modules.json", *(f / "config.json" for f in folders)]
         return [file.relative_to(base.path) for file in files if file.is_file()]
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    """Each row by its length."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, np.maximum(lengths, 1e-12))  # type: ignore[no-any-return]
+
+
+def _prompt(stated: Mapping[str, Any], name: str | None) -> str:
+    """What goes before each text: the prompt of that name, else its usual one, "" for none. Raises UsageError."""
+    prompts, chosen = stated.get("prompts") or {}, stated.get("prompt") if name is None else name
+    if not chosen:
+        return ""
+    if not isinstance(prompts.get(chosen), str):
+        known = ", ".join(prompts) or "none"
+        raise UsageError(f"the model has no prompt '{chosen}'; it has {known}. --prompt names one, '' takes none.")
+    return str(prompts[chosen])
 
 
 def cosine(vectors: Vectors) -> float:

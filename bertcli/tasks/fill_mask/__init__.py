@@ -118,18 +118,36 @@ class Task(BaseTask):
         """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
         value = lookup(record.fields, self.options.label_field, "--label-field")
         answers = value if isinstance(value, list) else [value]
-        masks = self._text(record).count(self.mask)
-        if len(answers) != masks:
+        text = self._text(record)
+        if len(answers) != (masks := text.count(self.mask)):
             raise RecordError(f"{len(answers)} answers for {masks} masks.")
-        return [self._id(answer) for answer in answers]
+        return [self._id(text, number, answer) for number, answer in enumerate(answers)]
 
-    def _id(self, answer: Any) -> int:
+    def _id(self, text: str, number: int, answer: Any) -> int:
+        """The token that the text has where the answer stands in place of that mask.
+
+        Some tokenizers take the space before a word into it, so the word alone would be another token. Where the answer
+        changes the tokens beside it too, such as a word's ending, it is that of the answer alone.
+        """
         if not isinstance(answer, str):
             raise RecordError(f"the answer {answer!r} is not text.")
-        ids = self.tokenizer.backend.encode(answer, add_special_tokens=False).ids
+        parts = text.split(self.mask)
+        filled = self.mask.join(parts[: number + 1]) + answer + self.mask.join(parts[number + 1 :])
+        masked, ids = self._ids(text), self._ids(filled)
+        i = [i for i, token in enumerate(masked) if token == self.mask_id][number]
+        if [*ids[:i], self.mask_id, *ids[i + 1 :]] == masked:
+            return ids[i]
+        ids = self._ids(answer)
         if len(ids) != 1:
-            raise RecordError(f"the answer '{answer}' is {len(ids)} tokens, not one.")
-        return int(ids[0])
+            piece = self.tokenizer.backend.token_to_id(answer)  # such as ##ing, as the guesses are written
+            if piece is None:
+                raise RecordError(f"the answer '{answer}' is {len(ids)} tokens, not one.")
+            return int(piece)
+        return ids[0]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.backend.encode(text, add_special_tokens=False).ids
+        return ids
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """How high the right token stands, over all masks."""

@@ -1,0 +1,203 @@
+"""The tokenizer of a model directory: which file it is in, what its special tokens are called, how long a text may be.
+
+Other people's directories say these things in several places, and some contradict each other: tokenizer.json is taken
+as it is, a vocab.txt as the class that is named for it reads it. Knows no task and no weights.
+Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import load; print(load(Path('DIR'), {}).mask)"
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertcli import pretrained
+from bertcli.errors import ModelError
+from bertcli.safety import read_configs, read_json, require_whole
+from bertcli.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import tokenizers
+
+LEAST = 2  # tokens of text in a window: one of each text of a pair
+POSITIONS = 512  # where a model's config does not say how many it has
+STATED = ("tokenizer_config.json", "special_tokens_map.json")  # where special tokens are named
+SPECIAL = ("mask", "pad", "unk")
+BERT = "BertTokenizer"
+BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
+FROM_PADDING = "def create_position_ids_from_input_ids"  # in the code of families whose positions begin there
+PADDING = re.compile(r"padding_idx = (\d+)")
+FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+PROBES = (  # what tokenizers treat in different ways: case, accents, spaces, ideographs, marks, digits, pairs
+    "The Café is naïve.", "  two  spaces, a\ttab ", "東京タワー 你好", "12,345.67 % (x_y)", "don't re-use it's", "🙂",
+    "e\u0301 ﬁ lower UPPER MiXed",
+)  # fmt: skip
+MISSING = re.compile(  # how transformers says that a package is missing
+    r"requires? the (\w+) library|[Yy]ou need to (?:have|install) (\w+)|pip install (?:transformers\[)?([\w-]+)"
+)
+CHUNK = 1000  # pieces of a vocabulary in one text
+
+
+def load(directory: Path, config: Mapping[str, Any]) -> Tokenizer:
+    """Open the tokenizer of a model directory: tokenizer.json, else vocab.txt, else what transformers reads.
+
+    config: of the model. Raises ModelError where there is none, and where it has more tokens than the model.
+    """
+    settings: dict[str, Any] = read_configs(directory).get("tokenizer_config.json") or {}
+    room = positions(config)
+    # The tokenizer may say that there are fewer; transformers writes 1e30 for "no limit".
+    limit = int(min(room, settings.get("model_max_length") or room))
+    backend = _open(directory, settings, config)
+    count, known = backend.get_vocab_size(), int(config.get("vocab_size") or 0)
+    # Ids may have gaps; to list all of 30,522 would take 10 ms.
+    if known and (count > known or any(backend.id_to_token(id_) is not None for id_ in range(known, known + 1000))):
+        raise ModelError(
+            f"{directory}: its tokenizer has {count:,} tokens, some with ids over the {known:,} that the model has "
+            "embeddings for. Take both of one model, or give it more: resize_token_embeddings, then save_pretrained."
+        )
+    if limit < (least := backend.num_special_tokens_to_add(True) + LEAST):
+        raise ModelError(f"{directory}: it takes {limit} tokens at most; with fewer than {least} there is no text.")
+    return Tokenizer(backend, limit, _special(directory))
+
+
+def positions(config: Mapping[str, Any]) -> int:
+    """How many tokens a model has positions for, special tokens included.
+
+    RoBERTa and its kin number them from the padding id + 1, so that those up to it are wasted. Whether a family does,
+    is looked up in the text of transformers' code: to ask the module itself means to import torch, which takes seconds.
+    """
+    count = int(config.get("max_position_embeddings") or 0)
+    if count <= 0:
+        return POSITIONS
+    is_learnt = config.get("position_embedding_type", "absolute") == "absolute"  # ESM may rotate instead
+    code = _code(str(config.get("model_type")))
+    if not is_learnt or FROM_PADDING not in code:
+        return count
+    if fixed := PADDING.search(code):  # MPNet does not ask its config
+        return count - int(fixed[1]) - 1
+    stated = config["pad_token_id"] if "pad_token_id" in config else pretrained.make_config(**config).pad_token_id
+    return count - int(stated or 0) - 1
+
+
+def _code(family: str) -> str:
+    """The text of transformers' code for a family; "" where there is none."""
+    package = find_spec("transformers")
+    if package is None or package.origin is None or not re.fullmatch(r"[\w-]+", family):
+        return ""
+    files = (Path(package.origin).parent / "models").glob(f"*/modeling_{family.replace('-', '_')}.py")
+    return "".join(file.read_text("utf-8") for file in files)
+
+
+def _special(directory: Path) -> dict[str, str]:
+    """What the directory calls its mask, pad and unk token, as far as it says."""
+    names: dict[str, str] = {}
+    for file in reversed(STATED):
+        stated = read_json(directory / file)
+        for role in SPECIAL if isinstance(stated, dict) else ():
+            token = stated.get(f"{role}_token")
+            content = token.get("content") if isinstance(token, dict) else token
+            if isinstance(content, str):
+                names[role] = content
+    return names
+
+
+def _open(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> "tokenizers.Tokenizer":
+    """The library's tokenizer. settings: what tokenizer_config.json says, which a vocab.txt needs."""
+    import tokenizers
+
+    file, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
+    if file.is_file():
+        require_whole(file)
+        try:
+            return tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
+    name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
+    if vocabulary.is_file() and _is_berts(vocabulary, name):
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+
+        return BertWordPieceTokenizer(  # splits text as google-research/bert `tokenization.py` does
+            str(vocabulary),
+            lowercase=settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        )._tokenizer
+    return _by_transformers(directory, name)
+
+
+def _is_berts(vocabulary: Path, name: str) -> bool:
+    """Whether a vocab.txt is BERT's own; any other is for transformers, which also knows BERT's but takes seconds."""
+    tokens = set(vocabulary.read_text("utf-8", errors="replace").split())
+    return name in ("", BERT) and tokens.issuperset(BERT_TOKENS)
+
+
+def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
+    """What transformers makes of the other files, such as RoBERTa's vocab.json with merges.txt.
+
+    name: the class that is named for them, "" for none. Raises ModelError that names it, and the package that it lacks.
+    """
+    what = f"its tokenizer is a {name}" if name else "there is no tokenizer.json or vocab.txt"
+    if any(directory.glob("*.model")) and not find_spec("sentencepiece"):
+        raise ModelError(
+            f"{directory}: {what}, and to read its sentencepiece model the package sentencepiece is missing: "
+            "pip install sentencepiece"
+        )
+    if name and not pretrained.has_class(name):
+        raise ModelError(f"{directory}: {what}, which transformers does not have; bertcli takes a tokenizer.json.")
+    try:
+        tokenizer = pretrained.open_tokenizer(directory)
+    except ModelError as error:
+        if missing := MISSING.search(str(error)):
+            package = next(filter(None, missing.groups()))
+            raise ModelError(
+                f"{directory}: {what}, which needs the package {package}: pip install {package}"
+            ) from error
+        raise ModelError(f"{directory}: {what}, and transformers finds no other.") from error
+    backend: tokenizers.Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"{directory}: its tokenizer is a {type(tokenizer).__name__}, which is written in Python; bertcli takes "
+            "those of the tokenizers library, as a tokenizer.json."
+        )
+    return backend
+
+
+def save(tokenizer: Tokenizer, source: Path, draft: Path, max_length: int) -> None:
+    """Write that very tokenizer beside a model, so that transformers, which may read other files first, has it too.
+
+    source: where it came from, with what else is known of it; max_length: tokens that the model takes.
+    """
+    for pattern in FILES:
+        for file in source.glob(pattern):
+            shutil.copyfile(file, draft / file.name)
+    tokenizer.backend.save(str(draft / "tokenizer.json"))
+    settings = read_json(draft / "tokenizer_config.json") or {}
+    settings["model_max_length"] = max_length
+    _write(draft, settings)
+    if not _reads_the_same(tokenizer, draft):
+        stated = {f"{role}_token": token for role, token in tokenizer.special.items()}
+        settings = {**stated, **settings}
+        _write(draft, {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _write(directory: Path, settings: Mapping[str, Any]) -> None:
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def _reads_the_same(tokenizer: Tokenizer, directory: Path) -> bool:
+    """Whether transformers makes the same ids, for it builds some classes anew from their vocabulary."""
+    pieces = sorted(tokenizer.backend.get_vocab())
+    texts = [*PROBES, *(" ".join(pieces[i : i + CHUNK]) for i in range(0, len(pieces), CHUNK))]
+    inputs = [*texts, *pairwise(PROBES)]
+    try:
+        other = pretrained.open_tokenizer(directory).backend_tokenizer
+        other.no_padding()
+        other.no_truncation()
+        pairs = list(zip(tokenizer.backend.encode_batch(inputs), other.encode_batch(inputs), strict=True))
+    except Exception:  # the library raises bare Exception where one cannot encode at all
+        return False
+    return all(one.ids == two.ids and one.type_ids == two.type_ids for one, two in pairs)

@@ -1,0 +1,124 @@
+"""Which tokenizer a directory has, what its special tokens are called, and that the very same is saved."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+
+from bertcli import tokenizer_files
+from bertcli.errors import ModelError
+from bertcli.model import HUB_FILES
+from tests.benchmarks.families import SENTENCES, tokenizer_of
+
+WORDS = "the film is good bad ##s ##ly a 東京 東 京".split()
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+MPNET = ["<s>", "<pad>", "</s>", "<unk>", "[UNK]", "<mask>"]
+
+
+def vocabulary(path: Path, tokens: list[str], family: str, **settings: Any) -> Path:
+    """A directory with a vocab.txt alone."""
+    (path / "vocab.txt").write_text("\n".join([*tokens, *WORDS]) + "\n")
+    (path / "config.json").write_text(json.dumps({"model_type": family}))
+    if settings:
+        (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return path
+
+
+def pieces(path: Path, text: str = "The films 東京") -> list[str]:
+    config = json.loads((path / "config.json").read_text())
+    return list(tokenizer_files.load(path, config).backend.encode(text).tokens)
+
+
+def test_a_vocabulary_of_berts(tmp_path: Path) -> None:
+    expected = ["[CLS]", "the", "film", "##s", "東", "京", "[SEP]"]
+    assert pieces(vocabulary(tmp_path, BERT, "bert")) == expected
+    assert pieces(vocabulary(tmp_path, BERT, "bert", tokenizer_class="BertTokenizerFast")) == expected
+    assert pieces(vocabulary(tmp_path, BERT, "distilbert", tokenizer_class="DistilBertTokenizer")) == expected
+
+
+def test_a_vocabulary_of_another_class_is_read_as_that_class_reads_it(tmp_path: Path) -> None:
+    for settings in ({}, {"tokenizer_class": "MPNetTokenizer"}):
+        assert pieces(vocabulary(tmp_path, MPNET, "mpnet", **settings))[:2] == ["<s>", "the"]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "said"),
+    [
+        ("BertJapaneseTokenizer", "bert", "a BertJapaneseTokenizer"),
+        ("EsmTokenizer", "esm", "a EsmTokenizer, which is written in Python"),
+        ("XLMTokenizer", "xlm", "a XLMTokenizer, which needs the package sacremoses"),
+        ("NoSuchTokenizer", "bert", "a NoSuchTokenizer, which transformers does not have"),
+    ],
+)
+def test_a_class_that_cannot_be_had_is_named(name: str, family: str, said: str, tmp_path: Path) -> None:
+    path = vocabulary(tmp_path, ["<cls>", "<pad>", "<eos>", "<unk>", "<mask>", *BERT], family, tokenizer_class=name)
+    with pytest.raises(ModelError, match=said):
+        pieces(path)
+
+
+def test_a_sentencepiece_model_alone_names_its_package_and_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "spiece.model").write_bytes(b"\x0a\x00")
+    (tmp_path / "config.json").write_text('{"model_type": "albert"}')
+    with pytest.raises(ModelError, match="sentencepiece"):
+        pieces(tmp_path)
+    assert "*.model" in HUB_FILES
+
+
+@pytest.mark.parametrize("token", ["<|mask|>", "<special1>", {"content": "[MASK]!", "lstrip": True}])
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_a_mask_that_is_named_is_taken(token: Any, file: str, tmp_path: Path) -> None:
+    content = token["content"] if isinstance(token, dict) else token
+    tokenizer_of("bert").save_pretrained(tmp_path)
+    made = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    made.add_special_tokens([content])
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / file).write_text(json.dumps({"mask_token": token}))
+    assert tokenizer_files.load(tmp_path, {}).mask == (content, made.token_to_id(content))
+
+
+def test_a_mask_that_is_only_in_the_vocabulary_is_found(tmp_path: Path) -> None:
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<|mask|>": 1}, unk_token="a"))
+    made.add_special_tokens(["<|mask|>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert tokenizer_files.load(tmp_path, {}).mask == ("<|mask|>", 1)
+    made.add_special_tokens(["<mask_2>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelError, match="no mask token"):
+        _ = tokenizer_files.load(tmp_path, {}).mask
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "settings"),
+    [
+        ("bert", "roberta", {"tokenizer_class": "RobertaTokenizer"}),
+        ("bert", "bert", {"tokenizer_class": "BertTokenizer", "do_lower_case": False}),
+        ("bert", "deberta", {"tokenizer_class": "DebertaTokenizer"}),
+        ("roberta", "roberta", {"tokenizer_class": "RobertaTokenizer"}),
+        ("xlm-roberta", "xlm-roberta", {"tokenizer_class": "XLMRobertaTokenizer"}),
+        ("xlm-roberta", "bert", {}),
+    ],
+)
+def test_the_very_tokenizer_is_saved(kind: str, family: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    source, draft = tmp_path / "source", tmp_path / "draft"
+    tokenizer_of(kind).save_pretrained(source)
+    draft.mkdir()
+    for folder in (source, draft):
+        (folder / "config.json").write_text(json.dumps({"model_type": family}))
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    used = tokenizer_files.load(source, {})
+    tokenizer_files.save(used, source, draft, 40)
+    shutil.rmtree(source)
+    again, theirs = tokenizer_files.load(draft, {}), AutoTokenizer.from_pretrained(draft)
+    assert again.max_length == theirs.model_max_length == 40
+    for text in [*SENTENCES, "Großes Café, NAÏVE 東京"]:
+        ids = used.backend.encode(text).ids
+        assert again.backend.encode(text).ids == ids
+        assert theirs(text)["input_ids"] == ids
+    pair = used.backend.encode("a film", "is good")
+    assert theirs("a film", "is good")["input_ids"] == pair.ids
