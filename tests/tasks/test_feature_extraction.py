@@ -10,10 +10,10 @@ import pytest
 from bertcli import tokenizer_files
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError
+from bertcli.features import Features
 from bertcli.model import Model, read
 from bertcli.tasks.feature_extraction import Task
 from bertcli.tasks.options import Options
-from bertcli.tokenizer import Features
 
 CONFIG = {"max_position_embeddings": 64}
 
