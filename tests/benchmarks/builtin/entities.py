@@ -1,0 +1,205 @@
+"""The embedded entity model: persons (PER), organisations (ORG) and places (LOC), English and Chinese.
+
+    python entities.py DATA PACKED WORK [--threads N]
+
+DATA, PACKED and WORK as in embeddings.py; the result is `WORK/token-classification`, its measurements
+`WORK/entities/results.json`. Steps that are done are skipped, and a training that was stopped goes on.
+
+A Chinese character is a piece by itself here, for entities begin and end at any of them; a text that comes word by word
+(Universal NER) then has the same pieces as one that comes as it is written. Signs have no space before them, so that
+words given one by one look like running text. Miscellaneous names are no entities: few sets mark them, and those
+that do not would teach that they are none. Universal NER's EWT has no training part; its dev part chooses the weights.
+"""
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import data
+import embeddings
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+
+LAYERS = "0,1,2,3,4,5"
+HAN = r"[\x{2e80}-\x{2fff}\x{3005}-\x{3007}\x{3040}-\x{30ff}\x{3400}-\x{9fff}\x{f900}-\x{faff}]"
+SIGN = (
+    r"[!-/:-@\[-`{-~\x{a1}-\x{bf}\x{2010}-\x{205e}\x{20a0}-\x{2bff}\x{3000}-\x{3004}\x{3008}-\x{303f}\x{ff01}-\x{ff65}]"
+)
+KINDS = {
+    "PER": "per person writer scientist researcher musicalartist politician name person_name",
+    "ORG": "org organization organisation corporation group company government university band politicalparty "
+    "sportsteam org_name company_name",
+    "LOC": "loc location facility geo-loc country address",
+}
+TYPES = {own: kind for kind, names in KINDS.items() for own in names.split()}
+CAPS = {  # training sentences
+    "tweets": 4_000, "worldwide": 4_200, "finance": 1_000, "wikipedia": 800, "cluener": 3_000, "boson": 2_000,
+}  # fmt: skip
+AGAIN = {"worldwide": 4_200, "gsd": 4_000, "domains": 2_100, "emerging": 1_000, "boson": 600}  # of the second round
+SETTINGS = {
+    "--epochs": 1, "--lr": 2e-4, "--batch-tokens": 2048, "--dropout": 0, "--ema": 0.99, "--max-length": 160,
+    "--seed": 1,
+}  # fmt: skip
+
+
+def known(tags: Iterable[str]) -> list[str]:
+    """Tags with the types' common names; others are O."""
+    pairs = [tag.split("-", 1) for tag in tags]
+    kinds = [TYPES.get(pair[-1].lower(), "") for pair in pairs]
+    return [f"{pair[0]}-{kind}" if kind else "O" for pair, kind in zip(pairs, kinds, strict=True)]
+
+
+def tagged(file: Path, word: int = 0, tag: int = -1, by: str | None = None) -> Iterator[data.Row]:
+    """The sentences of a CoNLL file."""
+    for words, tags in data.sentences_of(file, word, tag, by):
+        yield {"tokens": words, "tags": known(tags)}
+
+
+def universal(file: Path) -> Iterator[data.Row]:
+    """The sentences of a file of Universal NER, as text in which Latin words alone have spaces between them."""
+    for words, tags in data.sentences_of(file, 1, 2, "\t"):
+        text, starts = "", []
+        for word in words:
+            text += " " * bool(text and text[-1].isascii() and word[0].isascii() and word[0].isalnum())
+            starts.append(len(text))
+            text += word
+        entities: list[data.Row] = []
+        for word, tag, start in zip(words, tags, starts, strict=True):
+            kind = TYPES.get(tag[2:].lower())
+            if kind and tag[0] == "B":
+                entities.append({"type": kind, "start": start, "end": start + len(word)})
+            elif kind and entities:
+                entities[-1]["end"] = start + len(word)
+        yield {"text": text, "entities": entities}
+
+
+def finance(file: Path) -> Iterator[data.Row]:
+    """FiNER-ORD: documents, cut at full stops."""
+    names = {"0": "O", "1": "B-PER", "2": "I-PER", "3": "B-LOC", "4": "I-LOC", "5": "B-ORG", "6": "I-ORG"}
+    words: list[str] = []
+    tags: list[str] = []
+    for label, word, _ in data.table_of(file)[1:]:
+        if word.strip():
+            words.append(word)
+            tags.append(names[label])
+        if word == "." and words:
+            yield {"tokens": words, "tags": tags}
+            words, tags = [], []
+
+
+def cluener(file: Path) -> Iterator[data.Row]:
+    """CLUENER: names, companies, governments, organisations and addresses."""
+    for row in map(json.loads, data.lines_of(file)):
+        spans = [
+            {"type": TYPES[kind], "start": start, "end": end + 1}
+            for kind, names in row["label"].items()
+            for places in names.values()
+            for start, end in places
+            if kind in TYPES
+        ]
+        yield {"text": row["text"], "entities": spans}
+
+
+def boson(file: Path) -> Iterator[data.Row]:
+    """BosonNLP: news, cut at full stops into pieces of 60 characters or more."""
+    for row in map(json.loads, data.lines_of(file)):
+        text, start = row["text"], 0
+        marks = [(mark["entity_index"], mark["entity_type"]) for mark in row["entity_list"]]
+        places = [(place["begin"], place["end"], kind) for place, kind in marks]
+        while start < len(text):
+            stop = text.find("。", start + 60) + 1 or len(text)
+            inside = [own for own in places if start <= own[0] and own[1] <= stop and own[2] in TYPES]
+            spans = [{"type": TYPES[kind], "start": first - start, "end": last - start} for first, last, kind in inside]
+            yield {"text": text[start:stop], "entities": spans}
+            start = stop
+
+
+def collect(source: Path, out: Path) -> None:
+    """Write train.jsonl, dev.jsonl, and the tests."""
+    english, chinese = source / "open/uner_en_ewt", source / "open/uner_zh_gsdsimp"
+    wnut, crossner = source / "open/wnut17", source / "open/crossner"
+    sets = {
+        "tweets": tagged(source / "open/btc/btc.train", by="\t"),
+        "emerging": tagged(wnut / "wnut17train.conll", by="\t"),
+        "domains": (row for kind in ("ai", "literature", "music", "science") for part in ("train", "dev")
+                    for row in tagged(crossner / f"{kind}.{part}.txt", by="\t")),
+        "worldwide": tagged(source / "research/worldwide_news_ner/train.tsv", by="\t"),
+        "finance": finance(source / "research/finer_ord/train_gold_data.csv"),
+        "wikipedia": tagged(source / "research/wikineural_en/val.conllu", 1, 2, "\t"),
+        "gsd": universal(chinese / "zh_gsdsimp-ud-train.iob2"),
+        "cluener": cluener(source / "research/cluener/train.json"),
+        "boson": boson(source / "research/boson/boson.txt"),
+    }  # fmt: skip
+    tests = {
+        "ewt": list(tagged(english / "en_ewt-ud-test.iob2", 1, 2, "\t")),
+        "gsdsimp": list(tagged(chinese / "zh_gsdsimp-ud-test.iob2", 1, 2, "\t")),
+        "btc": list(tagged(source / "open/btc/btc.test", by="\t")),
+        "worldwide": list(tagged(source / "research/worldwide_news_ner/dev.tsv", by="\t")),
+        "cluener": list(cluener(source / "research/cluener/dev.json")),
+    }
+    dev = [
+        *tagged(english / "en_ewt-ud-dev.iob2", 1, 2, "\t"), *tagged(chinese / "zh_gsdsimp-ud-dev.iob2", 1, 2, "\t")
+    ]  # fmt: skip
+    held = {data.key_of(text_of(row)) for rows in [dev, *tests.values()] for row in rows if len(text_of(row)) > 20}
+    chance = random.Random(0)
+    train: list[data.Row] = []
+    again: list[data.Row] = []  # from the other end: new sentences, where a set has more
+    for name, rows in sets.items():
+        own = [row for row in rows if data.key_of(text_of(row)) not in held]
+        chance.shuffle(own)
+        train += own[: CAPS.get(name, len(own))]
+        again += own[::-1][: AGAIN.get(name, 0)]
+    for name, rows in (("train", train), ("again", again)):
+        chance.shuffle(rows)
+        data.write_rows(out / f"{name}.jsonl", rows)
+    data.write_rows(out / "dev.jsonl", dev)
+    for name, rows in tests.items():
+        data.write_rows(out / "tests" / f"{name}.jsonl", rows)
+
+
+def text_of(row: data.Row) -> str:
+    """The text of a row."""
+    return row["text"] if "text" in row else " ".join(row["tokens"])
+
+
+def base(source: Path, packed: Path, work: Path, out: Path) -> None:
+    """The checkpoint with a piece for each Chinese character and none for more of them."""
+    embeddings.base(source, packed, work, LAYERS)
+    pieces = json.loads((work / "pieces.json").read_text(encoding="utf-8"))
+    single = [piece for piece in pieces if len(piece.lstrip("▁")) <= 1 or not data.is_chinese(piece)]
+    kept = out.with_name("single.json")
+    kept.write_text(json.dumps(single, ensure_ascii=False), encoding="utf-8")
+    embeddings.trainable(packed, kept, LAYERS, out)
+    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Metaspace("▁", prepend_scheme="always"),
+        pre_tokenizers.Split(Regex(f"▁(?={HAN}|{SIGN})"), "removed"),
+        pre_tokenizers.Split(Regex(HAN), "isolated"),
+    ])  # fmt: skip
+    tokenizer.save(str(out / "tokenizer.json"))
+
+
+def trained(parts: Path, name: str, start: Path, out: Path, threads: int) -> None:
+    """Train on a file of the parts. The second round, of new sentences and of the scarce ones, takes smaller steps."""
+    embeddings.eager(start)  # a saved model has forgotten it
+    settings = SETTINGS | ({"--lr": 1.2e-4, "--ema": 0.98} if name == "again" else {})
+    words = [word for pair in settings.items() for word in pair]
+    files = "--train", parts / f"{name}.jsonl", "--dev", parts / "dev.jsonl", "-m", start
+    data.train(out, *files, "-t", "ner", *words, "--threads", threads)
+
+
+def main() -> None:
+    """See the module."""
+    given = embeddings.arguments(__doc__)
+    work = given.work / "entities"
+    work.mkdir(parents=True, exist_ok=True)
+    start = data.step(work / "base", lambda out: base(given.data, given.packed, given.work, out))
+    parts = data.step(work / "parts", lambda out: collect(given.data, out))
+    model = data.step(work / "model", lambda out: trained(parts, "train", start, out, given.threads))
+    model = data.step(work / "again", lambda out: trained(parts, "again", model, out, given.threads))
+    final = data.step(given.work / "token-classification", lambda out: data.publish(model, out))
+    data.step(work / "results.json", lambda out: data.measure(final, parts / "tests", out))
+
+
+if __name__ == "__main__":
+    main()
