@@ -16,8 +16,9 @@ import numpy as np
 from bertcli.arrays import Array, Flags, Indices
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
+from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Features, Window, encode_each
+from bertcli.tokenizer import encode_each
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
