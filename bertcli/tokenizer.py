@@ -9,12 +9,12 @@ Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bertcli.errors import ModelError, RecordError
+from bertcli.features import Features, Trace, Window
 
 if TYPE_CHECKING:
     import tokenizers
@@ -29,50 +29,6 @@ UNKNOWN = ("[UNK]", "<unk>")
 Item = TypeVar("Item")
 LEAST = 2  # tokens of text in a window: one of each text of a pair
 Long = Literal["window", "truncate", "error"]
-
-
-@dataclass(slots=True)
-class Trace:
-    """What the library says of each token of a window. sides: 0 or 1, the text it is of, None for special tokens.
-
-    offsets: where it begins and ends in its text, or in its word where words are encoded, in code points.
-    """
-
-    tokens: list[str]
-    is_special: list[int]
-    sides: list[int | None]
-    words: list[int | None]
-    offsets: list[tuple[int, int]]
-
-
-@dataclass(slots=True)
-class Window:
-    """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0).
-
-    words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
-    where neither words nor masks are looked for.
-    offsets: for each token of a context where it begins and ends there, in code points, without the white space around
-    it; (-1, -1) for others; None where there is no context.
-    trace: only of a tokenizer that is traced.
-    """
-
-    ids: list[int]
-    type_ids: list[int] | None = None
-    words: list[int] | None = None
-    offsets: list[tuple[int, int]] | None = None
-    trace: Trace | None = None
-
-
-@dataclass(slots=True)
-class Features:
-    """One encoded record: one window, or several that overlap and cover every token of a long text.
-
-    second: where the windows of a second text begin that is encoded by itself; None where there is none.
-    """
-
-    windows: list[Window]
-    truncated: bool = False
-    second: int | None = None
 
 
 class Tokenizer:

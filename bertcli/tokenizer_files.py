@@ -28,8 +28,11 @@ STATED = ("tokenizer_config.json", "special_tokens_map.json")  # where special t
 SPECIAL = ("mask", "pad", "unk")
 BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
-FROM_PADDING = "def create_position_ids_from_input_ids"  # in the code of families whose positions begin there
-PADDING = re.compile(r"padding_idx = (\d+)")
+FROM_PADDING = {  # families that number their positions from the padding id + 1, and that id where the config is silent
+    **dict.fromkeys(("camembert", "data2vec-text", "ibert", "layoutlmv3", "longformer", "luke", "mpnet", "roberta"), 1),
+    **dict.fromkeys(("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"), 1),
+    **dict.fromkeys(("esm", "lilt", "markuplm"), 0),
+}
 FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 PROBES = (  # what tokenizers treat in different ways: case, accents, spaces, ideographs, marks, digits, pairs
     "The Café is naïve.", "  two  spaces, a\ttab ", "東京タワー 你好", "12,345.67 % (x_y)", "don't re-use it's", "🙂",
@@ -66,29 +69,17 @@ def load(directory: Path, config: Mapping[str, Any]) -> Tokenizer:
 def positions(config: Mapping[str, Any]) -> int:
     """How many tokens a model has positions for, special tokens included.
 
-    RoBERTa and its kin number them from the padding id + 1, so that those up to it are wasted. Whether a family does,
-    is looked up in the text of transformers' code: to ask the module itself means to import torch, which takes seconds.
+    RoBERTa and its kin number them from the padding id + 1, so that those up to it are wasted.
     """
     count = int(config.get("max_position_embeddings") or 0)
     if count <= 0:
         return POSITIONS
+    family = config.get("model_type")
     is_learnt = config.get("position_embedding_type", "absolute") == "absolute"  # ESM may rotate instead
-    code = _code(str(config.get("model_type")))
-    if not is_learnt or FROM_PADDING not in code:
+    if not is_learnt or family not in FROM_PADDING:
         return count
-    if fixed := PADDING.search(code):  # MPNet does not ask its config
-        return count - int(fixed[1]) - 1
-    stated = config["pad_token_id"] if "pad_token_id" in config else pretrained.make_config(**config).pad_token_id
-    return count - int(stated or 0) - 1
-
-
-def _code(family: str) -> str:
-    """The text of transformers' code for a family; "" where there is none."""
-    package = find_spec("transformers")
-    if package is None or package.origin is None or not re.fullmatch(r"[\w-]+", family):
-        return ""
-    files = (Path(package.origin).parent / "models").glob(f"*/modeling_{family.replace('-', '_')}.py")
-    return "".join(file.read_text("utf-8") for file in files)
+    stated = None if family == "mpnet" else config.get("pad_token_id")  # MPNet does not ask its config
+    return count - (FROM_PADDING[family] if stated is None else int(stated)) - 1
 
 
 def _special(directory: Path) -> dict[str, str]:

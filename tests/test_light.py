@@ -11,14 +11,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HIDDEN = """
 import sys
+ABSENT = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex"):
+        if name.partition(".")[0] in ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 import importlib.util
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, package=None: None if name == "torch" else real(name, package)
+importlib.util.find_spec = lambda name, package=None: None if name in ABSENT else real(name, package)
 """
 
 

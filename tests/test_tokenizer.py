@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bertcli import tokenizer_files
 from bertcli.errors import ModelError, RecordError
-from bertcli.tokenizer import Features, Text, Tokenizer
+from bertcli.features import Features
+from bertcli.tokenizer import Text, Tokenizer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##b", "##c", "good", "bad"]
 CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")

@@ -122,3 +122,20 @@ def test_the_very_tokenizer_is_saved(kind: str, family: str, settings: dict[str,
         assert theirs(text)["input_ids"] == ids
     pair = used.backend.encode("a film", "is good")
     assert theirs("a film", "is good")["input_ids"] == pair.ids
+
+
+def test_the_families_that_number_positions_from_padding_are_those_of_transformers() -> None:
+    """They are told by name, for the light installation has no transformers to ask."""
+    from transformers import AutoConfig
+    from transformers.models.auto import modeling_auto
+
+    models = Path(modeling_auto.__file__).parents[1]
+    heads = ("MASKED_LM", "SEQUENCE_CLASSIFICATION", "TOKEN_CLASSIFICATION", "QUESTION_ANSWERING")
+    families = {family for head in heads for family in getattr(modeling_auto, f"MODEL_FOR_{head}_MAPPING_NAMES")}
+    code = {family: models.glob(f"*/modeling_{family.replace('-', '_')}.py") for family in families}
+    numbering = "def create_position_ids_from_input_ids"
+    expected = {family for family, files in code.items() if any(numbering in file.read_text("utf-8") for file in files)}
+    assert set(tokenizer_files.FROM_PADDING) == expected
+    for family, padding in tokenizer_files.FROM_PADDING.items():
+        assert (AutoConfig.for_model(family).pad_token_id or 0) == padding, family
+        assert tokenizer_files.positions({"model_type": family, "max_position_embeddings": 514}) == 513 - padding

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
+from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Features, Tokenizer, Window, encode_each
+from bertcli.tokenizer import Tokenizer, encode_each
 
 CHUNK = 4096  # records encoded at once
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut

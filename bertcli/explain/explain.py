@@ -24,11 +24,12 @@ from bertcli.explain import attention
 from bertcli.explain.attention import View
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
+from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Tokenizer, Window, encode_each
+from bertcli.tokenizer import Tokenizer, encode_each
 
 DIGITS = 6  # of a printed number: what fp32 carries
 SHORT = 8  # tokens of a text on which the model shows what its attention is

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from bertcli.arrays import Batch
-from bertcli.tokenizer import Features, Window
+from bertcli.features import Features, Window
 
 Slot = tuple[int, int]  # position of a record in its list, position of a window in the record
 Key = TypeVar("Key")  # what a window belongs to

@@ -19,13 +19,13 @@ from typing import Any
 from bertcli import registry
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
+from bertcli.features import Features
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import result, stream
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
-from bertcli.tokenizer import Features
 
 BUCKETS = (16, 32, 64, 128, 256, 512)  # tokens: the greatest length in each
 RUNS = 5  # timed, after one that is not

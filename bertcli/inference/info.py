@@ -12,10 +12,10 @@ import numpy as np
 
 from bertcli import __version__, device, registry
 from bertcli.arrays import Batch
+from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.inference.settings import Request
-from bertcli.tokenizer import Window
 
 PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")
 BOUND = 1e-3  # the most by which an output may differ from the CPU's

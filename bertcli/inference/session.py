@@ -11,13 +11,13 @@ from bertcli import device, registry, tokenizer_files
 from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError
+from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.settings import Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
-from bertcli.tokenizer import Window
 
 
 @dataclass(frozen=True)

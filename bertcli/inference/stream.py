@@ -20,10 +20,11 @@ from typing import Any
 from bertcli.backends.base import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
+from bertcli.features import Features
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
 from bertcli.inference.settings import Settings
 from bertcli.tasks.base import BaseTask
-from bertcli.tokenizer import Features, encode_each
+from bertcli.tokenizer import encode_each
 
 FIRST_WINDOW = 64  # records: the first results come soon
 QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most Settings.window records

@@ -17,11 +17,12 @@ from bertcli import registry
 from bertcli.arrays import Array, Arrays
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
+from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
 from bertcli.tasks.texts import text_of
-from bertcli.tokenizer import Features, Tokenizer
+from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics

@@ -16,8 +16,9 @@ import numpy as np
 from bertcli.arrays import Array, Flags, Indices
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
+from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Features, Window, encode_each
+from bertcli.tokenizer import encode_each
 
 CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
@@ -33,20 +34,25 @@ class Faults:
         self.messages: Counter[str] = Counter()
 
     def add(self, record: Record, error: RecordError) -> None:
-        """Note the faults of a record. What is said of one record after the other is one mistake, and shown thrice."""
+        """Note the faults of a record."""
         for location, message in record.located(error):
             self.count += 1
             self.messages[message] += 1
-            if len(self.first) < SHOWN and self.messages[message] <= SAME:
+            if len(self.first) < SHOWN:
                 self.first.append(f"{location}: {message}")
 
-    def require_none(self) -> None:
-        """Raise UsageError with the first faults, if there are any."""
+    def require_none(self, good: int) -> None:
+        """Raise UsageError with the first faults, if there are any. good: how many records have none.
+
+        What is said of every record is one mistake, most likely of an option such as --label-field, and shown thrice.
+        """
         if self.count:
-            left = self.count - len(self.first)
-            more = [f"and {left:,} more{' of the same' if len(self.first) < SHOWN else ''}."] if left else []
+            is_one = good == 0 and len(self.messages) == 1
+            first = self.first[:SAME] if is_one else self.first
+            left = self.count - len(first)
+            more = [f"and {left:,} more{' of the same' if is_one else ''}."] if left else []
             what = "fault" if self.count == 1 else "faults"
-            raise UsageError("\n".join([f"the data has {self.count:,} {what}:", *self.first, *more]))
+            raise UsageError("\n".join([f"the data has {self.count:,} {what}:", *first, *more]))
 
 
 class Examples:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from bertcli.data.records import Record
+from bertcli.features import Features
 from bertcli.tasks.base import BaseTask, Outputs
-from bertcli.tokenizer import Features
 
 Source = tuple[int, int | None, float]  # window, token (None: of the whole), weight
 

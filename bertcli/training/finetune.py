@@ -152,7 +152,7 @@ def read_data(settings: Settings, base: Model, train: Iterable[Record], dev: Ite
     records = {"train": train} | ({} if dev is None else {"dev": dev})
     encoder, faults = task_class(tokens, config, settings.options), Faults()
     examples = {name: Examples(encoder, split, faults) for name, split in records.items()}
-    faults.require_none()
+    faults.require_none(good=sum(map(len, examples.values())))
 
     decision = decide(task_class, settings, base, examples["train"].records)
     task = task_class(tokens, {**config, **decision.config}, settings.options)
@@ -165,7 +165,7 @@ def read_data(settings: Settings, base: Model, train: Iterable[Record], dev: Ite
                 f"Known are: {', '.join(decision.labels)}."
             )
     gold = {name: split.targets(task, faults) for name, split in examples.items()}
-    faults.require_none()
+    faults.require_none(good=sum(target is not None for targets in gold.values() for target in targets))
     training = task.training(decision, settings)
     splits = {
         name: Labelled(split, gold[name], training.targets(split, gold[name])) for name, split in examples.items()

@@ -12,6 +12,7 @@ import contextlib
 import copy
 import io
 import json
+import math
 import random
 import tempfile
 import warnings
@@ -165,7 +166,8 @@ def _count(file: Path, input_format: str, columns: list[str] | None) -> int | No
         return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
     if input_format == "squad":
         try:
-            return _questions(json.loads(file.read_bytes().decode("utf-8-sig")))
+            text = file.read_bytes().decode("utf-8-sig")
+            return _questions(json.loads(text, parse_constant=_refuse, parse_float=_finite))
         except (ValueError, RecursionError):
             return None
     return sum(1 for _ in read([str(file)], input_format=input_format, columns=columns))
@@ -183,6 +185,15 @@ def _questions(document: Any) -> int | None:
 
 def _is_error(result: Any) -> bool:
     return isinstance(result.get("error"), dict) and "index" in result
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 def _no_number(name: str) -> NoReturn:

@@ -14,7 +14,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from bertcli import tokenizer, tokenizer_files
+from bertcli import tokenizer_files
+from bertcli.features import Features
 from bertcli.inference.batching import collate, cut
 from bertcli.inference.settings import BATCH_TOKENS
 from bertcli.model import resolve
@@ -48,7 +49,7 @@ def main() -> None:
     encoded = tokenizer_files.load(model.path, model.config).encode(
         given.texts.read_text(encoding="utf-8").splitlines()
     )
-    windows = [((i, 0), own.windows[0]) for i, own in enumerate(encoded) if isinstance(own, tokenizer.Features)]
+    windows = [((i, 0), own.windows[0]) for i, own in enumerate(encoded) if isinstance(own, Features)]
     batches = [collate([window for _, window in group]) for group in cut(windows, BATCH_TOKENS)]
     forms = {"two streams of one thread": (opened(file, 1), 2), "one stream of two threads": (opened(file, 2), 1)}
     for session, _ in forms.values():

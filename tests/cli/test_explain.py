@@ -215,7 +215,6 @@ def test_records_come_from_files_as_predict_reads_them(explain: Explain, tmp_pat
         ),
         ("single", ["a", "b", "--pair", "c"], "--pair needs one TEXT to go with"),
         ("single", ["a", "--input", "b"], "give TEXT or --input, not both."),
-        ("single", ["a\udcff"], "'a\\udcff' is no text in UTF-8; --input with --encoding reads others."),
         ("single", ["a", "--html", "/no/such/page.html"], "cannot write to /no/such/page.html: No such file"),
     ],
 )
@@ -310,3 +309,13 @@ def test_the_embedded_model_is_explained_by_its_int8_weights(capfd: pytest.Captu
     assert result["weights"] == "onnx/model_quantized.onnx, dequantised" and own["target"] == "positive"
     assert abs(own["score"] - own["predict_score"]) < 0.005 and own["error"] < 0.01
     assert max(own["words"], key=lambda word: float(word["attribution"]))["text"] == "gripping"
+
+
+def test_a_text_that_is_the_name_of_a_file_must_be_text_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a\udcff").touch()
+    assert run(["explain", "a\udcff"]) == 2
+    said = capfd.readouterr().err
+    assert said == "bertcli: 'a\\udcff' is no text in UTF-8; --input with --encoding reads others.\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bertcli import tokenizer_files
 from bertcli.cli.main import run
-from bertcli.training import artifacts
 
 ROWS = [("good lovely film", "positive"), ("bad awful plot", "negative"), ("good fine", "negative")] * 20
 
@@ -99,7 +99,7 @@ def test_finetune_leaves_no_draft_and_goes_on(
         raise Exception("No space left on device (os error 28)")  # as tokenizers does
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "write_tokenizer", fails)
+        patch.setattr(tokenizer_files, "save", fails)
         assert finetune(tiny_model, out, data, "--no-export", "--resume") == 1
     assert (
         capfd.readouterr().err.splitlines()[-1]

@@ -72,7 +72,9 @@ def test_a_stopped_run_is_resumed_to_the_same_weights(
     assert finetune(tiny_model, tmp_path / "whole", *options) == 0
     command = [sys.executable, "-m", "bertcli", "finetune", "-m", str(tiny_model), "-o", str(tmp_path / "cut")]
     command += ["--device", "cpu", "--threads", "1", *options]
+    ignored = signal.signal(signum, signal.SIG_DFL)  # nohup has it ignored, which children inherit
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        signal.signal(signum, ignored)
         assert process.stderr is not None
         assert process.stderr.readline().startswith(b"step ")
         process.send_signal(signum)

@@ -52,7 +52,9 @@ def other_tasks():
         ],
     )
     backend = SimpleNamespace(
-        encode=lambda text, add_special_tokens: SimpleNamespace(ids=[len(text)]),
+        encode=lambda text, add_special_tokens: SimpleNamespace(
+            ids=[4 if word == "[MASK]" else len(word) for word in text.split()]
+        ),
         decode=lambda ids, skip_special_tokens: "x" * ids[0],
     )
     tokens = SimpleNamespace(mask=("[MASK]", 4), backend=backend)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from bertcli.data.records import Record
 from bertcli.errors import Interrupted, RecordError
+from bertcli.features import Features, Window
 from bertcli.inference.batching import Cutter, collate, cut, distinct
 from bertcli.inference.stream import Outcome, Settings, Stop, result, stream
-from bertcli.tokenizer import Features, Window
 
 
 class FakeTask:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bertcli import tokenizer as face
+from bertcli import tokenizer_files as face
 from bertcli.errors import UsageError
 from bertcli.pretraining.vocabulary import SPECIAL, save, train
 

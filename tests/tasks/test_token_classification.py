@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
+from bertcli.features import Features
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Mark
 from bertcli.tasks.token_classification import Gold, Task
-from bertcli.tokenizer import Features
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 CONFIG = {"id2label": {str(i): label for i, label in enumerate(LABELS)}, "max_position_embeddings": 64}

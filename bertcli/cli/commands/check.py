@@ -100,8 +100,8 @@ def check(voice: Voice, options: Check) -> int:
         console.print(f"\n{verdict}", highlight=False)
     elif options.output_format != "json":
         for finding in findings.listed():
-            for place in finding["places"]:
-                print_line(f"{place['place']}: {finding['severity']}: {place['message']} [{finding['code']}]")
+            for example in finding["places"]:
+                print_line(f"{example['place']}: {finding['severity']}: {example['message']} [{finding['code']}]")
     else:
         totals = {f"{severity}s": count for severity, count in counts.items()}
         print_json([{**facts, **totals, "findings": findings.listed()}])

@@ -61,10 +61,11 @@ def export_directory(
     task_name: None for the one whose head the model has.
     """
     from bertcli.export.export import export
+    from bertcli.features import Features
     from bertcli.inference.batching import collate, cut, distinct
     from bertcli.inference.session import open_task, task_of
     from bertcli.model import read
-    from bertcli.tokenizer import Features, encode_each
+    from bertcli.tokenizer import encode_each
 
     model = read(path)
     task = open_task(registry.load("tasks", task_name or task_of(model)).Task, model, options)

@@ -102,9 +102,9 @@ def finetune(voice: Voice, options: Finetune) -> int:
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
     for --resume.
     """
-    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     shared.require_different({"--output": options.output, "--report": options.report}, [*options.train, *options.dev])
     options.require_page(options.output)
+    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     if options.model:
         resolve(options.model).require_weights()
     require_usable(Path(options.output), options.resume, options.overwrite)

@@ -13,13 +13,14 @@ import numpy as np
 from bertcli.arrays import Array, Batch, Vectors
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
 from bertcli.tasks.texts import text_of
-from bertcli.tokenizer import Features, Tokenizer
+from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics

@@ -13,6 +13,7 @@ import numpy as np
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
+from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
@@ -21,7 +22,7 @@ from bertcli.tasks.question_answering import spans as answer_spans
 from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.texts import in_unit, text_of, whole
-from bertcli.tokenizer import Features, Tokenizer
+from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics

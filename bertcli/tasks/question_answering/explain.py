@@ -7,10 +7,10 @@ from itertools import product
 from bertcli.arrays import Arrays
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
+from bertcli.features import Features
 from bertcli.tasks.base import Outputs
 from bertcli.tasks.explaining import BaseExplaining, Row, Target, shown_part
 from bertcli.tasks.question_answering import Task
-from bertcli.tokenizer import Features
 
 
 class Explaining(BaseExplaining):

@@ -9,8 +9,8 @@ import numpy as np
 
 from bertcli.arrays import Arrays
 from bertcli.errors import RecordError
+from bertcli.features import Window
 from bertcli.tasks.texts import whole
-from bertcli.tokenizer import Window
 
 LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
 NO_ANSWER = (-1, -1)

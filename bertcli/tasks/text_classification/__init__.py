@@ -11,6 +11,7 @@ import numpy as np
 from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
+from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings, labels_of, temperature_of
@@ -18,7 +19,7 @@ from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
 from bertcli.tasks.text_classification import labels as text_labels
 from bertcli.tasks.text_classification.labels import ids_by_name, label_name, label_names, problem_of
-from bertcli.tokenizer import Features, Tokenizer
+from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics

@@ -15,6 +15,7 @@ import numpy as np
 from bertcli.arrays import Array, Logits
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
+from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
@@ -26,7 +27,7 @@ from bertcli.tasks.texts import in_unit, text_of, whole
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold
 from bertcli.tasks.token_classification.tagging import TagSet
-from bertcli.tokenizer import Features, Tokenizer
+from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics

@@ -4,11 +4,11 @@ import numpy as np
 
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
+from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.tasks.base import Outputs
 from bertcli.tasks.explaining import BaseExplaining, Row, Source, Target, shown_part
 from bertcli.tasks.token_classification import Task
-from bertcli.tokenizer import Features
 
 
 class Explaining(BaseExplaining):

@@ -1,0 +1,50 @@
+"""One encoded record: windows of token ids, and what is known of each token.
+
+Knows no tokenizer: the rooms that only pass encoded records on import this alone.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the library says of each token of a window. sides: 0 or 1, the text it is of, None for special tokens.
+
+    offsets: where it begins and ends in its text, or in its word where words are encoded, in code points.
+    """
+
+    tokens: list[str]
+    is_special: list[int]
+    sides: list[int | None]
+    words: list[int | None]
+    offsets: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Window:
+    """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0).
+
+    words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
+    where neither words nor masks are looked for.
+    offsets: for each token of a context where it begins and ends there, in code points, without the white space around
+    it; (-1, -1) for others; None where there is no context.
+    trace: only of a tokenizer that is traced.
+    """
+
+    ids: list[int]
+    type_ids: list[int] | None = None
+    words: list[int] | None = None
+    offsets: list[tuple[int, int]] | None = None
+    trace: Trace | None = None
+
+
+@dataclass(slots=True)
+class Features:
+    """One encoded record: one window, or several that overlap and cover every token of a long text.
+
+    second: where the windows of a second text begin that is encoded by itself; None where there is none.
+    """
+
+    windows: list[Window]
+    truncated: bool = False
+    second: int | None = None
