@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
 PLAIN = {
-    "pretrained", "safety", "arrays", "records", "model", "tokenizer", "tokenizer_files", "device", "registry",
-    "option", "errors",
+    "pretrained", "safety", "arrays", "records", "model", "features", "tokenizer", "tokenizer_files", "device",
+    "registry", "option", "errors",
 }  # fmt: skip
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
 MAY_IMPORT = {
@@ -27,14 +27,14 @@ MAY_IMPORT = {
     "export": MODELS | {"data", "export"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
-    "tasks": {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option", "errors"},
+    "tasks": BASE | {"arrays", "tasks", "features", "tokenizer", "metrics", "model", "registry", "records", "option"},
     "backends": {"arrays", "backends", "device", "model", "pretrained", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
-    "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
+    "tokenizer": {"arrays", "features", "words", "errors"}, "words": {"arrays"},
     "tokenizer_files": BASE | {"tokenizer", "pretrained", "safety"},
     "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
-    "errors": set(), "arrays": set(), "option": set(),
+    "errors": set(), "features": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from bertcli import registry
@@ -266,7 +266,11 @@ def _read(content: bytes, name: str, **options: Any) -> list[Record]:
 @settings(max_examples=150, deadline=None)
 @given(anything, st.sampled_from(["utf-8", "latin-1", "utf-16-le", "utf-7", "gb18030", "shift_jis"]))
 def test_lines_are_counted_whatever_the_bytes(content: bytes, encoding: str) -> None:
-    found = _read(content, "a.txt", encoding=encoding)
+    try:
+        found = _read(content, "a.txt", encoding=encoding)
+    except UsageError as error:
+        assert "no text" in str(error)  # it begins as an image or an archive does
+        reject()
     if encoding in ("utf-8", "latin-1"):
         body = content.removeprefix(codecs.BOM_UTF8) if encoding == "utf-8" else content
         assert len(found) == body.count(b"\n") + bool(body and not body.endswith(b"\n"))
