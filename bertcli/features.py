@@ -4,6 +4,9 @@ Knows no tokenizer: the rooms that only pass encoded records on import this alon
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Long = Literal["window", "truncate", "error"]  # what becomes of a text that is longer than a window
 
 
 @dataclass(slots=True)

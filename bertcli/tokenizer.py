@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bertcli.errors import ModelError, RecordError
-from bertcli.features import Features, Trace, Window
+from bertcli.features import Features, Long, Trace, Window
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,8 +27,6 @@ LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 Item = TypeVar("Item")
-LEAST = 2  # tokens of text in a window: one of each text of a pair
-Long = Literal["window", "truncate", "error"]
 
 
 class Tokenizer:

@@ -131,6 +131,5 @@ def _made_up(task: BaseTask) -> list[Record]:
         for number in range(TOKENS // size):
             words = [str(number), *(WORDS[(number + i) % len(WORDS)] for i in range(size - 1))]
             text = " ".join(words)
-            fields = {"text": f"{text} {getattr(task, 'mask', '')}", "question": "what is it", "context": text}
-            records.append(Record(len(records), fields))
+            records.append(Record(len(records), task.sample(text)))
     return records

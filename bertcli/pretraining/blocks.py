@@ -15,7 +15,8 @@ import numpy as np
 from bertcli.arrays import Array, Flags, Indices, TokenIds
 from bertcli.errors import UsageError
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.masking import IGNORED, Masking
+from bertcli.pretraining.masking import Masking
+from bertcli.tasks.base import IGNORED
 
 Pack = Literal["document", "across"]
 Relation = Literal["nsp", "sop"]

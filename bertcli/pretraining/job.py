@@ -17,7 +17,7 @@ from torch.nn import functional
 from bertcli.arrays import Indices
 from bertcli.pretraining.blocks import Inputs
 from bertcli.pretraining.data import CorpusData, Key, Phase
-from bertcli.pretraining.masking import IGNORED
+from bertcli.tasks.base import IGNORED
 from bertcli.training import sampler
 from bertcli.training.loop import Batch, Metrics
 

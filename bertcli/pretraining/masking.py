@@ -7,14 +7,13 @@ python -c "from bertcli.pretraining.masking import Masking; help(Masking)"
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from bertcli.arrays import Array, Flags, Indices, TokenIds
+from bertcli.pretraining.settings import Mask
+from bertcli.tasks.base import IGNORED
 
-Unit = Literal["token", "word", "span"]
-IGNORED = -100  # a target without a loss, as torch's cross_entropy has it
 REPLACED, RANDOM = 0.8, 0.1
 SPAN_STOP, LONGEST_SPAN = 0.2, 10  # words; SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1)
 
@@ -26,7 +25,7 @@ class Masking:
     ordinary: (N,) the ids of all tokens but the special ones.
     """
 
-    unit: Unit
+    unit: Mask
     rate: float
     mask_id: int
     ordinary: Indices

@@ -65,8 +65,7 @@ def pretrain(
         if saved := run.finished(accelerator, output, "pretrain", settings.kept(), resume, overwrite):
             yield saved
             return
-        threads = f"{device.threads} threads ({device.reason})"
-        yield Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
+        yield run.device_note(device, precision, reason)
 
         vocabulary = _vocabulary(settings, base, source, cache, stop)
         torch.manual_seed(settings.seed)

@@ -112,6 +112,11 @@ class BaseTask(ABC):
         first, *second = self.texts(record).values()
         return (first, *second) if second else first
 
+    def sample(self, text: str) -> dict[str, Any]:
+        """The fields of a record of that text which `read` can take, for `bench`."""
+        names = filter(None, [self.options.text_field, self.options.pair_field])
+        return dict.fromkeys(names, text)
+
     def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
         """Token ids of what was read, or the RecordError that takes its place."""
         return self.tokenizer.encode(inputs, self.options.long)

@@ -11,9 +11,8 @@ from bertcli.data.records import Record
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.options import Options
+from bertcli.tasks.options import ClassWeights, Options
 
-ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 Doubt = tuple[str, str]  # the code of checking/findings.py, and what is doubtful in one record
 
 

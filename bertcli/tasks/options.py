@@ -3,15 +3,17 @@
 Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2))"
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bertcli.features import Long
 from bertcli.option import option
 
-Long = Literal["window", "truncate", "error"]  # as the tokenizer has it
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
 OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
 Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
+ClassWeights = Literal["balanced"] | Mapping[str, float] | None  # in the loss; None: all equal
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from bertcli.arrays import Indices
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED, BaseTask
 from bertcli.tasks.examples import Examples
-from bertcli.tasks.labels import ClassWeights, Decision, LabelSettings
+from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.options import ClassWeights
 
 Outputs = Mapping[str, torch.Tensor]  # of a model, by name, first axis B
 Targets = torch.Tensor

@@ -69,21 +69,19 @@ def finetune(
     output = Path(settings.output)
     require_usable(output, resume, overwrite)
     precision, reason = run.choose_precision(settings.precision, device)
-    where = f"{device.type} {precision}"
+    hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
         if saved := run.finished(accelerator, output, "finetune", settings.kept(), resume, overwrite):
             yield saved
             return
-        yield Note(
-            f"device: {device.type}, {device.threads} threads ({device.reason}); precision: {precision} ({reason})"
-        )
+        yield run.device_note(device, precision, reason)
         data = read_data(settings, base, train, dev)
         yield from map(Note, data.choices())
         yield from (Note(text, warning=True) for text in data.warnings())
 
         torch.manual_seed(settings.seed)
         job = Job(settings, data, accelerator)
-        plan = _plan(settings, data, job, output, where)
+        plan = _plan(settings, data, job, output, hardware)
         module, new = open_base(base, data.task.head, data.decision.config, settings.dropout)
         optimizer = optim.adamw(module.train().to(accelerator.device), settings.lr, settings.weight_decay)
         average = optim.average(module, settings.ema) if settings.ema else None
@@ -100,7 +98,7 @@ def finetune(
         best, step = run.best_step(trainer)
         metrics = job.evaluate(pytorch.load(read(best), data.task.head).to(accelerator.device), with_intervals=True)
         result = Result(
-            settings, base, data.task, data.decision, data.splits, where, step, metrics,
+            settings, base, data.task, data.decision, data.splits, hardware, step, metrics,
             trainer.history,
         )  # fmt: skip
 
@@ -264,7 +262,7 @@ class Job:
         return predictions, total / max(terms, 1)
 
 
-def _plan(settings: Settings, data: Data, job: Job, output: Path, where: str) -> Plan:
+def _plan(settings: Settings, data: Data, job: Job, output: Path, hardware: str) -> Plan:
     """How long to train, and what decides about the best weights.
 
     Raises UsageError for a metric that the evaluation does not report.
@@ -289,6 +287,6 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, where: str) ->
         direction=directions[metric],
         patience=settings.patience,
         folder=output / CHECKPOINTS,
-        identity=run.identity(settings.as_dict(), facts, where, job.processes),
+        identity=run.identity(settings.as_dict(), facts, hardware, job.processes),
         average_from=round(settings.warmup * total),
     )

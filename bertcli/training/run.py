@@ -121,6 +121,12 @@ def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
     return "fp32", f"this {device.type} has no fast bf16"
 
 
+def device_note(device: Device, precision: str, reason: str) -> Note:
+    """What a run computes on, and why. precision and reason: as `choose_precision` gives them."""
+    threads = f"{device.threads} threads ({device.reason})"
+    return Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
+
+
 @contextmanager
 def open_accelerator(device: Device, precision: str, track: str | None, output: Path) -> Iterator[Accelerator]:
     """accelerate's view of device, processes and precision. track: the name of a tracker of accelerate's, or None."""

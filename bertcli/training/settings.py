@@ -9,15 +9,15 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from bertcli.errors import UsageError
+from bertcli.features import Long
 from bertcli.inference.settings import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks import DEFAULT
-from bertcli.tasks.options import Long, Options, Scheme
+from bertcli.tasks.options import ClassWeights, Options, Scheme
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
 Problem = Literal["auto", "single", "multi", "regression"]
 Precision = Literal["auto", "bf16", "fp32"]
-ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 
 
 def require_range(settings: object, names: Sequence[str], least: float, below: float | None = None) -> None:

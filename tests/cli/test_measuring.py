@@ -69,8 +69,9 @@ def test_bench_has_a_row_for_each_length(bertcli: Run, tmp_path: Path) -> None:
         assert 0 < row["first_result_s"] < 100 and 50 < row["peak_mb"] < 5000
 
 
-@pytest.mark.parametrize("task", ["ner", "qa"])
-def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+@pytest.mark.parametrize("fields", [{}, {"text_field": "body"}])
+@pytest.mark.parametrize("task", ["text-classification", "ner", "qa"])
+def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task: str, fields: dict[str, str]) -> None:
     from bertcli.inference import bench
     from bertcli.inference.session import Request
     from bertcli.inference.stream import Settings
@@ -78,7 +79,7 @@ def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task
 
     monkeypatch.setattr(bench, "TOKENS", 400)
     monkeypatch.setattr(bench, "RUNS", 1)
-    rows = bench.measure(bench.Job(Request(task=task, backend="onnx"), Options(), Settings(), None), 0.0)
+    rows = bench.measure(bench.Job(Request(task=task, backend="onnx"), Options(**fields), Settings(), None), 0.0)
     assert [row["tokens"] for row in rows] == ["to 16", "to 32", "to 128", "to 512"]
 
 

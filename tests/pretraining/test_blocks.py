@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bertcli.pretraining.blocks import Blocks, Inputs, Pack, Special, Table, split
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.masking import IGNORED, Masking
+from bertcli.pretraining.masking import Masking
+from bertcli.tasks.base import IGNORED
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5
 SPECIAL = Special(CLS, SEP)

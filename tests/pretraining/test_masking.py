@@ -12,10 +12,12 @@ from hypothesis.extra.numpy import arrays
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bertcli.pretraining.encoding import Encoder
-from bertcli.pretraining.masking import IGNORED, Masking, Unit
+from bertcli.pretraining.masking import Masking
+from bertcli.pretraining.settings import Mask
 from bertcli.pretraining.vocabulary import SPECIAL
+from bertcli.tasks.base import IGNORED
 
-KINDS: tuple[Unit, ...] = ("token", "word", "span")
+KINDS: tuple[Mask, ...] = ("token", "word", "span")
 PAD, UNK, CLS, SEP, MASK = range(5)
 TOKENS = 30_000
 ORDINARY = np.arange(5, TOKENS)
@@ -25,7 +27,7 @@ CHINESE = "我在北京大学看电影,他很喜欢这个地方。中文、电�
 Array = np.ndarray[Any, Any]
 
 
-def masking(kind: Unit, rate: float = 0.15) -> Masking:
+def masking(kind: Mask, rate: float = 0.15) -> Masking:
     return Masking(kind, rate, MASK, ORDINARY)
 
 
@@ -64,7 +66,7 @@ def rows(ids: Array, starts: Array) -> tuple[Array, Array, Array]:
 
 @pytest.mark.parametrize(("language", "rate"), [("English", 0.15), ("Chinese", 0.15), ("English", 0.3)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_shares_hold(text: Callable[[str], tuple[Array, Array]], kind: Unit, language: str, rate: float) -> None:
+def test_the_shares_hold(text: Callable[[str], tuple[Array, Array]], kind: Mask, language: str, rate: float) -> None:
     rounds = 8 if kind == "span" else 1  # a span has one fate, so there are fewer
     ids, free, starts = (np.tile(part, (rounds, 1)) for part in rows(*text(language)))
     masked, targets = masking(kind, rate).apply(ids, free, starts, draw(1))
@@ -81,7 +83,7 @@ def test_the_shares_hold(text: Callable[[str], tuple[Array, Array]], kind: Unit,
 
 @pytest.mark.parametrize("language", ["English", "Chinese"])
 @pytest.mark.parametrize("kind", ["word", "span"])
-def test_whole_words_are_masked(text: Callable[[str], tuple[Array, Array]], kind: Unit, language: str) -> None:
+def test_whole_words_are_masked(text: Callable[[str], tuple[Array, Array]], kind: Mask, language: str) -> None:
     ids, free, starts = rows(*text(language))
     _, targets = masking(kind).apply(ids, free, starts, draw(2))
     chosen = targets != IGNORED
@@ -123,7 +125,7 @@ def test_spans_are_runs_and_replaced_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_masks_differ_between_epochs_and_rows_but_not_between_runs(kind: Unit) -> None:
+def test_masks_differ_between_epochs_and_rows_but_not_between_runs(kind: Mask) -> None:
     ids, free = np.full((50, 64), 7), np.ones((50, 64), bool)
     first, again, other = (masking(kind).apply(ids, free, free, draw(0, epoch)) for epoch in (1, 1, 2))
     assert all((one == two).all() for one, two in zip(first, again, strict=True))
@@ -132,7 +134,7 @@ def test_masks_differ_between_epochs_and_rows_but_not_between_runs(kind: Unit) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_to_mask_is_fine(kind: Unit) -> None:
+def test_nothing_to_mask_is_fine(kind: Mask) -> None:
     for shape in ((3, 4), (0, 4), (2, 0)):
         ids, free = np.full(shape, SEP), np.zeros(shape, bool)
         masked, targets = masking(kind).apply(ids, free, free, draw(0))
@@ -148,7 +150,7 @@ def test_nothing_to_mask_is_fine(kind: Unit) -> None:
     marks=st.tuples(st.integers(1, 4), st.integers(1, 12)).flatmap(lambda shape: arrays(bool, (2, *shape))),
     seed=st.integers(0, 99),
 )
-def test_any_rows(kind: Unit, rate: float, marks: Array, seed: int) -> None:
+def test_any_rows(kind: Mask, rate: float, marks: Array, seed: int) -> None:
     free, starts = marks
     ids = np.where(free, 9, SEP)
     masked, targets = masking(kind, rate).apply(ids, free, starts, draw(seed))

@@ -10,7 +10,8 @@ import pytest
 from bertcli.errors import UsageError
 from bertcli.pretraining.blocks import Inputs, Pairs, Relation, Special
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.masking import IGNORED, Masking
+from bertcli.pretraining.masking import Masking
+from bertcli.tasks.base import IGNORED
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5
 SPECIAL = Special(CLS, SEP)

@@ -50,12 +50,11 @@ class Check(shared.Reading):
     label_separator: str = like(Options, "label_separator")
     scheme: Scheme = like(Options, "scheme")
     problem: Problem = like(Settings, "problem")
-    question: str | None = like(Options, "question")
 
 
 @command(
     """
-    train dev model task text_field pair_field label_field label_separator scheme problem question
+    train dev model task text_field pair_field label_field label_separator scheme problem
     input_format columns delimiter encoding output_format
     """,
     EXAMPLES,

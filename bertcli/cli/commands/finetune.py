@@ -15,9 +15,9 @@ from bertcli.cli.training import STOPPING, Training, until
 from bertcli.errors import Exit, Interrupted, ModelError
 from bertcli.model import ONNX, resolve
 from bertcli.option import REQUIRED, option
-from bertcli.tasks.options import Options
+from bertcli.tasks.options import ClassWeights, Options
 from bertcli.training.output import require_usable
-from bertcli.training.settings import EMBEDDED, ClassWeights, Settings
+from bertcli.training.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
     from bertcli.evaluation.results import Evaluation

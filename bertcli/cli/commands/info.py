@@ -6,7 +6,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.errors import BertcliError, Exit
-from bertcli.inference.settings import Request, Settings
+from bertcli.inference.settings import Request
 
 EXAMPLES = """
 bertcli info
@@ -16,11 +16,11 @@ bertcli info -m DIR --format json | jq -r .choice.reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Info(shared.Formatted, Request, Settings):
+class Info(shared.Formatted, Request):
     """The options of `bertcli info`."""
 
 
-@command("model task output_format backend device threads precision batch_tokens", EXAMPLES)
+@command("model task output_format backend device threads precision", EXAMPLES)
 def info(voice: Voice, options: Info) -> int:
     """Show versions, devices, the choice of backend and precision with its reason, and the model's facts.
 

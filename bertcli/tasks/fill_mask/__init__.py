@@ -62,6 +62,10 @@ class Task(BaseTask):
             raise RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
         return text
 
+    def sample(self, text: str) -> dict[str, Any]:
+        """The text and a mask."""
+        return super().sample(f"{text} {self.mask}")
+
     def tokenize(self, inputs: Sequence[str]) -> list[Encoded]:
         """Windows that count the masks from 0."""
         return self.tokenizer.encode_marked(inputs, self.mask_id, self.options.long)

@@ -61,6 +61,10 @@ class Task(BaseTask):
         """Windows of each context, every one with the question."""
         return self.tokenizer.encode_contexts(inputs, self.options.long)
 
+    def sample(self, text: str) -> dict[str, Any]:
+        """A question about the text."""
+        return {"question": "what is it", "context": text}
+
     def _question(self, record: Record) -> str:
         if self.options.question is not None:
             return self.options.question
