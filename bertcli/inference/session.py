@@ -51,7 +51,12 @@ def open_session(request: Request, options: Options) -> Session:
 
 
 def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None:
-    """Raise ModelError where the model's outputs are not those that the task reads, or not one for each label."""
+    """Raise ModelError where the model's outputs are not those that the task reads, or not one for each label.
+
+    The head comes first, for outputs of two heads may have one name: a text classifier's are a tagger's `logits`.
+    """
+    if task.head and model.head not in ("", task.head, *task.more_heads):
+        raise ModelError(f"{model.path}: it is a model for {model.head}, not for {task.name}; finetune it for that.")
     names, sizes = task.model_outputs, backend.sizes
     if task.labels and any(sizes.get(name) is None for name in names):  # only running it shows them
         ran = backend.run(collate([Window([task.tokenizer.pad] * 4)]))

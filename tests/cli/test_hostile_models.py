@@ -14,6 +14,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
+import bertcli
 from bertcli.cli.main import run
 from bertcli.errors import ModelError
 from bertcli.model import Model, read, resolve
@@ -310,6 +311,17 @@ def test_an_onnx_file_reads_no_tensors_outside(model: Path, refused: Refused) ->
     assert onnx.load(model / "onnx" / "model.onnx", load_external_data=False)
     assert "model.onnx" in refused()
     assert "model.onnx" in refused("predict -m DIR texts.txt --backend openvino")
+
+
+# A head for another task.
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("task", ["ner", "qa --question x", "fill-mask"])
+def test_a_model_of_another_head_is_refused(refused: Refused, task: str, backend: str) -> None:
+    classifier = Path(bertcli.__file__).parent / "builtin" / "text-classification"
+    said = refused(f"predict -t {task} -m {classifier} --backend {backend} texts.txt")
+    assert "it is a model for SequenceClassification, not for " in said
 
 
 # The Hub.
