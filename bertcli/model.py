@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,11 @@ HEAD = re.compile(r"For([A-Z]\w*?)(?:Simple)?$")  # RoFormerForMaskedLM, XLMForQ
 
 @dataclass(frozen=True)
 class Model:
-    """A directory with a readable config.json."""
+    """A directory with a readable config.json. onnx: a folder that has its ONNX file, in place of the directory."""
 
     path: Path
     config: dict[str, Any]
+    onnx: Path | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -60,8 +62,12 @@ class Model:
 
     def onnx_file(self, precision: str) -> Path | None:
         """The ONNX file of a precision (int8, fp32), if there."""
-        file = self.path / ONNX[precision]
+        file = (self.onnx or self.path) / ONNX[precision]
         return file if file.is_file() else None
+
+    def precisions(self, head: str) -> list[str]:
+        """Those of its ONNX files of this head; a file from the cache is of the head that was asked for."""
+        return [name for name in ONNX if (self.onnx or self.head == head) and self.onnx_file(name)]
 
     def require_onnx(self, precisions: Sequence[str]) -> tuple[str, Path]:
         """The first of the precisions that has an ONNX file, and that file; bf16 is computed from the fp32 file.
@@ -73,7 +79,10 @@ class Model:
                 safety.require_whole(file)
                 return precision, file
         names = " or ".join(precisions)
-        raise ModelError(f"{self.path}: no ONNX file in {names}; make it with: bertcli export {self.path}")
+        raise ModelError(
+            f"{self.path}: no ONNX file in {names}; `bertcli export {self.path}` writes one beside the weights, "
+            "`bertcli predict --backend onnx` into a cache."
+        )
 
     def weights(self) -> dict[str, str]:
         """The files that a backend may open, with their sizes."""
@@ -205,9 +214,9 @@ def fingerprint(model: Model, weights: str) -> str:
     from hashlib import blake2b, file_digest
 
     digest = blake2b(digest_size=16)
-    for pattern in (*DECISIVE, weights):
-        for file in sorted(model.path.rglob(pattern)):
-            digest.update(f"{file.relative_to(model.path)}\0".encode())
+    for folder in filter(None, (model.path, model.onnx)):
+        for file in (file for pattern in (*DECISIVE, weights) for file in sorted(folder.rglob(pattern))):
+            digest.update(f"{file.relative_to(folder)}\0".encode())
             with file.open("rb") as content:
                 digest.update(file_digest(content, "sha256").digest())
     return digest.hexdigest()
@@ -227,6 +236,7 @@ def update(model: Model, changes: Mapping[str, Any]) -> None:
         raise ModelError(f"{file}: cannot be written ({error.strerror}).") from error
 
 
+@cache
 def _download(name: str) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError

@@ -26,6 +26,7 @@ LEAST = 2  # tokens of text in a window: one of each text of a pair
 POSITIONS = 512  # where a model's config does not say how many it has
 STATED = ("tokenizer_config.json", "special_tokens_map.json")  # where special tokens are named
 SPECIAL = ("mask", "pad", "unk")
+TOKENIZER = "tokenizer.json"
 BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
 FROM_PADDING = {  # families that number their positions from the padding id + 1, and that id where the config is silent
@@ -44,16 +45,17 @@ MISSING = re.compile(  # how transformers says that a package is missing
 CHUNK = 1000  # pieces of a vocabulary in one text
 
 
-def load(directory: Path, config: Mapping[str, Any]) -> Tokenizer:
+def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None) -> Tokenizer:
     """Open the tokenizer of a model directory: tokenizer.json, else vocab.txt, else what transformers reads.
 
-    config: of the model. Raises ModelError where there is none, and where it has more tokens than the model.
+    config: of the model. cached: a folder whose tokenizer.json is what all that gives, where it has none itself.
+    Raises ModelError where there is no tokenizer, and where it has more tokens than the model.
     """
     settings: dict[str, Any] = read_configs(directory).get("tokenizer_config.json") or {}
     room = positions(config)
     # The tokenizer may say that there are fewer; transformers writes 1e30 for "no limit".
     limit = int(min(room, settings.get("model_max_length") or room))
-    backend = _open(directory, settings, config)
+    backend = _open(directory, settings, config, cached)
     count, known = backend.get_vocab_size(), int(config.get("vocab_size") or 0)
     # Ids may have gaps; to list all of 30,522 would take 10 ms.
     if known and (count > known or any(backend.id_to_token(id_) is not None for id_ in range(known, known + 1000))):
@@ -95,11 +97,15 @@ def _special(directory: Path) -> dict[str, str]:
     return names
 
 
-def _open(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> "tokenizers.Tokenizer":
+def _open(
+    directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any], cached: Path | None
+) -> "tokenizers.Tokenizer":
     """The library's tokenizer. settings: what tokenizer_config.json says, which a vocab.txt needs."""
     import tokenizers
 
-    file, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
+    file, vocabulary = directory / TOKENIZER, directory / "vocab.txt"
+    if cached and not file.is_file():
+        file = cached / TOKENIZER
     if file.is_file():
         require_whole(file)
         try:
@@ -164,7 +170,7 @@ def save(tokenizer: Tokenizer, source: Path, draft: Path, max_length: int) -> No
     for pattern in FILES:
         for file in source.glob(pattern):
             shutil.copyfile(file, draft / file.name)
-    tokenizer.backend.save(str(draft / "tokenizer.json"))
+    tokenizer.backend.save(str(draft / TOKENIZER))
     settings = read_json(draft / "tokenizer_config.json") or {}
     settings["model_max_length"] = max_length
     _write(draft, settings)

@@ -1,5 +1,6 @@
 """Fixtures that all tests may use: nothing here needs a network or a real checkpoint."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,14 @@ import pytest
 WORDS = (
     "good fine great lovely bad awful poor dull film plot actor scene a the is was very not and of it ##s ##ly".split()
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from the user's cache, nor written there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERTCLI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

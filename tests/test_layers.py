@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "training": MODELS | {"data", "training", "evaluation", "export", "inference"},
     "evaluation": MODELS | {"data", "evaluation", "inference"},
     "inference": MODELS | {"inference"},
-    "export": MODELS | {"data", "export"},
+    "export": MODELS | {"data", "export", "inference"},
     "explain": MODELS | {"explain", "export", "inference"},
     "checking": MODELS | {"checking", "training"},
     "tasks": BASE | {"arrays", "tasks", "features", "tokenizer", "metrics", "model", "registry", "records", "option"},

@@ -30,6 +30,7 @@ from bertcli.option import Option, option
 
 PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
 NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
+OF_NO_OPTION = {"BERTCLI_DEBUG", "BERTCLI_CACHE"}  # variables that main.py and inference/cache.py read
 NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -168,7 +169,7 @@ class Text(click.ParamType[Any]):
 
 def _variables(root: click.Context) -> set[str]:
     """The environment variables of all commands; imports each of them."""
-    names = {"BERTCLI_DEBUG"}
+    names = set(OF_NO_OPTION)
     group = root.command
     assert isinstance(group, click.Group)
     commands = [command for name in group.list_commands(root) if (command := group.get_command(root, name))]
@@ -184,7 +185,7 @@ def _unknown_variables(ctx: click.Context) -> list[str]:
     """What stands in the environment as BERTCLI_… and is no option's, as where it is misspelt."""
     known = {name for parameter in ctx.command.params for name in parameter.envvar or ()}
     others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
-    if set(others) <= {"BERTCLI_DEBUG"}:
+    if set(others) <= OF_NO_OPTION:
         return []
     return [name for name in others if name not in _variables(ctx.find_root())]
 

@@ -14,6 +14,7 @@ import click
 
 from bertcli.cli.terminal import Voice, announce_terminal
 from bertcli.errors import RecordError, UsageError
+from bertcli.inference.settings import OF_ONNX, Request, Settings
 from bertcli.option import like, option
 from bertcli.tasks.options import Options
 
@@ -98,6 +99,24 @@ class Reading:
 
         voice = click.get_current_context().find_object(Voice) or Voice()
         return checked(read(files, **self.manner._asdict(), shard=shard, note=voice.note))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Files, Reading, Options, Request, Settings):
+    """What is asked of a run of a model on records."""
+
+    def complete(self, voice: Voice, records: Iterator["Record"]) -> Iterator["Record"]:
+        """Write the ONNX file that --backend asks for and the model lacks into the cache; returns all the records.
+
+        The scales of int8 are measured on the first of them, or on the files of --calibrate.
+        """
+        if self.calibrate and self.precision != "int8":
+            raise UsageError("--calibrate measures the scales of int8, so it needs --precision int8.")
+        if self.backend not in OF_ONNX:
+            return records
+        from bertcli.export.cached import complete
+
+        return complete(self, self, records, self.open(self.calibrate) if self.calibrate else None, voice.note)
 
 
 def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:

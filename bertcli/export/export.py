@@ -56,26 +56,14 @@ class Row:
 def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1) -> list[Row]:
     """Write onnx/model.onnx and onnx/model_quantized.onnx and compare both with torch on the feeds.
 
-    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: the most
-    tokens in a text, for a graph that is traced from a short one may be wrong for a long one. The files are made and
-    checked in a folder of their own and then moved in: where anything goes wrong, the directory is as it was before.
-    Raises ModelError for a checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3
-    of what torch gives.
+    The files are made and checked in a folder of their own and then moved in: where anything goes wrong, the directory
+    is as it was before. Arguments and errors are those of `write`.
     """
     model = read(directory)
-    module = pytorch.load(model, head, attn_implementation="eager").eval()
     with writing(directory / "onnx"):
         draft = _empty_draft(directory)
         try:
-            draft_model = replace(model, path=draft)
-            (draft / ONNX["fp32"]).parent.mkdir(parents=True)
-            rows, long = _made(draft_model, module, head, feeds, longest, directory)
-            for row, what in ((rows[0], ""), (long, " for a long text")):
-                if not row.relative <= TOLERANCE:  # NaN is not
-                    raise ModelError(
-                        f"{directory}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not "
-                        "kept; predict takes the weights as they are (--backend pytorch)."
-                    )
+            rows = write(model, draft, head, feeds, longest)
             for name in ONNX.values():
                 _move(draft / name, directory / name)
         finally:
@@ -83,28 +71,49 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
     return rows
 
 
+def write(model: Model, folder: Path, head: str, feeds: Sequence[Batch], longest: int, int8: bool = True) -> list[Row]:
+    """Write onnx/model.onnx, and onnx/model_quantized.onnx where int8 is wanted, of a model into a folder.
+
+    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: the most
+    tokens in a text, for a graph that is traced from a short one may be wrong for a long one. Raises ModelError for a
+    checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3 of what torch gives.
+    """
+    module = pytorch.load(model, head, attn_implementation="eager").eval()
+    (folder / ONNX["fp32"]).parent.mkdir(parents=True)
+    rows, long = _made(replace(model, onnx=folder), module, head, feeds, longest, int8)
+    for row, what in ((rows[0], ""), (long, " for a long text")):
+        if not row.relative <= TOLERANCE:  # NaN is not
+            raise ModelError(
+                f"{model.path}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not kept; "
+                "predict takes the weights as they are (--backend pytorch)."
+            )
+    return rows
+
+
 def _made(
-    model: Model, module: Any, head: str, feeds: Sequence[Batch], longest: int, directory: Path
+    model: Model, module: Any, head: str, feeds: Sequence[Batch], longest: int, int8: bool
 ) -> tuple[list[Row], Row]:
-    """Write both files into the draft of the model; how they compare, and the first for a long text.
+    """Write the files where the model is to have them; how they compare, and the first for a long text.
 
     Raises ModelError for a kind of model that ONNX or its tools cannot express.
     """
+    assert model.onnx is not None
     ort.set_default_logger_severity(4)  # what fails is said once, in a sentence
     torch._C._jit_onnx_log = lambda *_: None  # torch 2.13 prints the graph on stdout, whatever its switch says
     try:
-        exact = take_first_early(_trace(module, feeds[0], model.path))
-        save(exact, model.path / ONNX["fp32"])
-        _write_optimized(quantize(exact, feeds, model.path), model.path, model.path / ONNX["int8"])
+        exact = take_first_early(_trace(module, feeds[0], model.onnx))
+        save(exact, model.onnx / ONNX["fp32"])
+        if int8:
+            _write_optimized(quantize(exact, feeds, model.onnx), model.onnx, model.onnx / ONNX["int8"])
         del exact
-        rows = _compare(model, module, head, feeds, ("fp32", "int8"))
+        rows = _compare(model, module, head, feeds, ("fp32", "int8") if int8 else ("fp32",))
         (long,) = _compare(model, module, head, [_long(feeds[0], min(longest, LONGEST))], ("fp32",))
     except (BertcliError, OSError, MemoryError):
         raise
     except Exception as error:  # of torch's exporter, of ONNX and of ONNX Runtime; any of them
         why = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
-            f"{directory}: a {type(module).__name__} cannot be written as ONNX ({why}); predict takes the weights as "
+            f"{model.path}: a {type(module).__name__} cannot be written as ONNX ({why}); predict takes the weights as "
             "they are (--backend pytorch)."
         ) from error
     return rows, long
@@ -237,7 +246,7 @@ def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], preci
     return [
         Row(
             ONNX[precision],
-            _size(model.path / ONNX[precision]) / 1e6,
+            _size(backends[precision].file) / 1e6,
             tally.largest,
             tally.relative,
             tally.total / tally.values,

@@ -20,10 +20,11 @@ from bertcli import registry
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.features import Features
+from bertcli.inference import cache
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import result, stream
-from bertcli.model import Model
+from bertcli.model import ONNX, Model
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
 
@@ -61,7 +62,8 @@ def bench(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]:
 
 def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, str]]:
     """Each backend with each precision that was asked for, is installed, and has a file of this head."""
-    files = [name for name in ("int8", "fp32") if model.head == head and model.onnx_file(name)]
+    lookups = {name: cache.completed(model, head, name, request.calibrate) for name in ONNX}
+    files = [name for name, completed in lookups.items() if name in completed.precisions(head)]
     precisions = {
         "pytorch": ["fp32", "bf16"] if model.has_weights else [],
         "openvino": [*files, "bf16"] if "fp32" in files else files,

@@ -64,6 +64,7 @@ def describe(session: Session) -> dict[str, Any]:
             "hidden size": model.config.get("hidden_size"),
             "most tokens": session.task.tokenizer.max_length,
             "files": model.weights(),
+            "ONNX file in the cache": str(model.onnx or "none"),
             "licence": model.licence or "not stated",
         },
     }

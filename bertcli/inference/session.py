@@ -12,8 +12,9 @@ from bertcli.backends.base import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError
 from bertcli.features import Window
+from bertcli.inference import cache
 from bertcli.inference.batching import collate
-from bertcli.inference.settings import Request
+from bertcli.inference.settings import OF_ONNX, Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
@@ -34,6 +35,8 @@ class Session:
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
     model, task_class = open_task_class(request)
+    if request.backend == "auto" or request.backend in OF_ONNX:
+        model = cache.completed(model, task_class.head, request.precision, request.calibrate)
     name, why, chosen = choose_backend(model, request, task_class.head)
     open_backend = registry.load("backends", name).Backend
     with ThreadPoolExecutor(1) as opening:  # ONNX Runtime opens a file without the GIL: 30 ms of work beside its 40
@@ -47,6 +50,8 @@ def open_session(request: Request, options: Options) -> Session:
     )
     if "records" in (calibration := model.config.get("calibration") or {}):
         reason += f"; scores calibrated on {calibration['records']:,} records"
+    if model.onnx and name in OF_ONNX:
+        reason += f"; its ONNX file is in {model.onnx}"
     return Session(model, task, backend, chosen, reason)
 
 
@@ -78,21 +83,24 @@ def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str,
     To choose a device may mean to import torch, which takes seconds, and look for a GPU. So a run that ONNX Runtime or
     OpenVINO will do on the CPU anyhow chooses none.
     """
-    has_onnx = model.head == head and any(model.onnx_file(precision) for precision in ("int8", "fp32"))
+    has_onnx = bool(model.precisions(head))
     is_any_device = request.device == "auto"
     cpu = device.cpu(request.threads, "they run on the CPU")
-    if request.backend in ("onnx", "openvino") and is_any_device:
+    if request.backend in OF_ONNX and is_any_device:
         return request.backend, "asked for", cpu
     if request.backend != "auto":
         return request.backend, "asked for", device.choose(request.device, request.threads)
     if request.precision == "bf16" or not has_onnx:
+        chosen = device.choose(request.device, request.threads)
         why = "bf16 was asked for" if has_onnx else "the model has no ONNX files of this task"
-        return "pytorch", why, device.choose(request.device, request.threads)
+        if not has_onnx and chosen.type == "cpu":
+            why += ": --backend onnx writes one into a cache, once, and is then several times faster"
+        return "pytorch", why, chosen
     if not model.has_weights and is_any_device:
         return "onnx", "the model has only ONNX files", cpu
     chosen = device.choose(request.device, request.threads)
     if chosen.type == "cpu" or not model.has_weights:
-        return "onnx", "the model has ONNX files", chosen
+        return "onnx", "the cache has an ONNX file" if model.onnx else "the model has ONNX files", chosen
     return "pytorch", "ONNX files run on the CPU only", chosen
 
 
@@ -105,7 +113,7 @@ def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
     """A task bound to a model's tokenizer and config."""
-    return task_class(tokenizer_files.load(model.path, model.config), task_class.config_of(model), options)
+    return task_class(tokenizer_files.load(model.path, model.config, model.onnx), task_class.config_of(model), options)
 
 
 def task_of(model: Model) -> str:

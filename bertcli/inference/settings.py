@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from bertcli.device import KINDS
 from bertcli.option import option
 
+OF_ONNX = ("onnx", "openvino")  # backends that open ONNX files
+SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no scale by as much as a percent
 BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 
 
@@ -21,7 +23,10 @@ class Request:
         None, "One of {choices}; needed only where the model does not say.", "TASK", flags="-t", room="tasks"
     )
     backend: str = option(
-        "auto", "Inference engine; auto takes onnx on a CPU when the model has ONNX files.", room="backends"
+        "auto",
+        "Inference engine; auto takes onnx on a CPU when the model has ONNX files. onnx writes one into a cache, once, "
+        "where it has none.",
+        room="backends",
     )
     device: str = option("auto", "Where to compute.", choices=KINDS)
     precision: str = option(
@@ -30,6 +35,11 @@ class Request:
         choices=("auto", "int8", "bf16", "fp32"),
     )
     threads: int | None = option(None, "CPU threads.  [default: all cores]", "N", least=1)
+    calibrate: tuple[str, ...] = option(
+        (),
+        "Texts to measure the scales of int8 on, where the model has no int8 file.  [default: the first records]",
+        "FILE",
+    )
 
 
 @dataclass(frozen=True)

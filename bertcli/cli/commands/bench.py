@@ -7,8 +7,6 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit
-from bertcli.inference.settings import Request, Settings
-from bertcli.tasks.options import Options
 
 MOST = 10_000  # records that are taken of the input
 EXAMPLES = """
@@ -19,14 +17,14 @@ bertcli bench -m DIR --backend onnx --format json | jq -s 'max_by(.texts_per_s)'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench(shared.Files, shared.Reading, shared.Formatted, Options, Request, Settings):
+class Bench(shared.Running, shared.Formatted):
     """The options of `bertcli bench`."""
 
 
 @command(
     """
     files model task text_field pair_field question long input_format columns delimiter encoding output_format
-    backend device threads precision batch_tokens
+    backend device threads precision calibrate batch_tokens
     """,
     EXAMPLES,
 )
@@ -40,6 +38,7 @@ def bench(voice: Voice, options: Bench) -> int:
     from bertcli.inference.session import open_task_class
 
     records = list(islice(options.open(options.files), MOST)) if options.files else None
+    options.complete(voice, iter(records or ()))
     model, task_class = open_task_class(options)
     rows = bench.bench(bench.Job(options, options, options, records), model, task_class.head)
     if not is_for_people(options.output_format):

@@ -8,9 +8,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit
-from bertcli.inference.settings import Request, Settings
 from bertcli.option import option
-from bertcli.tasks.options import Options
 
 EXAMPLES = """
 bertcli calibrate dev.jsonl -m DIR
@@ -20,7 +18,7 @@ bertcli calibrate dev.jsonl -m DIR --target "precision>=0.9"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(shared.Files, shared.Reading, shared.Formatted, Options, Request, Settings):
+class Calibrate(shared.Running, shared.Formatted):
     """The options of `bertcli calibrate`."""
 
     output: str | None = option(
@@ -38,7 +36,7 @@ class Calibrate(shared.Files, shared.Reading, shared.Formatted, Options, Request
 @command(
     """
     files model output task text_field pair_field label_field label_separator scheme target long
-    input_format columns delimiter encoding output_format backend device threads precision batch_tokens
+    input_format columns delimiter encoding output_format backend device threads precision calibrate batch_tokens
     """,
     EXAMPLES,
 )
@@ -55,7 +53,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
 
     target = engine.parse_target(options.target) if options.target else None
     output = Path(options.output) if options.output else None
-    records = options.open(options.files)
+    records = options.complete(voice, options.open(options.files))
     session = open_session(options, options)
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)

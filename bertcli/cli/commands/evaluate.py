@@ -13,9 +13,7 @@ from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.cli.training import Reported
 from bertcli.errors import Exit, UsageError
-from bertcli.inference.settings import Request, Settings
 from bertcli.option import option
-from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.cli.counter import Counter
@@ -49,7 +47,7 @@ class Number(click.ParamType[Any]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(shared.Files, shared.Reading, shared.Formatted, Reported, Options, Request, Settings):
+class Evaluate(shared.Running, shared.Formatted, Reported):
     """The options of `bertcli evaluate`."""
 
     null_threshold: float | Literal["auto"] | None = option(
@@ -72,7 +70,7 @@ class Evaluate(shared.Files, shared.Reading, shared.Formatted, Reported, Options
     """
     files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
     prompt language long input_format columns delimiter encoding output_format errors report compare fail_under
-    backend device threads precision batch_tokens
+    backend device threads precision calibrate batch_tokens
     """,
     EXAMPLES,
 )
@@ -91,11 +89,13 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
 
     _require_errors_writable(options)
     options.require_page()
-    records = options.open(options.files)
+    records = options.complete(voice, options.open(options.files))
     session = open_session(options, options)
     gates = parse_gates(options.fail_under, session.task.directions)
     if options.errors and not session.task.has_mistakes:
         raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
+    if options.compare and not Path(options.compare).is_file():
+        records = replace(options, model=options.compare).complete(voice, records)
     other = _open_other(session, options, options.compare) if options.compare else None
     voice.note(session.reason)
     records = require_labels(session.task, records)

@@ -12,15 +12,14 @@ from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice
-from bertcli.errors import Exit, UsageError
-from bertcli.inference.settings import BATCH_TOKENS, Request
+from bertcli.errors import Exit
+from bertcli.inference.settings import SAMPLES, Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
 
-SAMPLES = 512  # texts to calibrate on: more moved no scale by as much as a percent
 EXAMPLES = """
 bertcli export DIR --calibrate train.tsv --text-field sentence
 head -512 texts.txt | bertcli export DIR --calibrate -
@@ -61,19 +60,11 @@ def export_directory(
     task_name: None for the one whose head the model has.
     """
     from bertcli.export.export import export
-    from bertcli.features import Features
-    from bertcli.inference.batching import collate, cut, distinct
+    from bertcli.export.feeds import feeds_of
     from bertcli.inference.session import open_task, task_of
     from bertcli.model import read
-    from bertcli.tokenizer import encode_each
 
     model = read(path)
     task = open_task(registry.load("tasks", task_name or task_of(model)).Task, model, options)
-    encoded = encode_each(task.encode, [record for record in records if not record.fault])
-    good = [features for features in encoded if isinstance(features, Features)]
-    if not good:
-        raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
-    windows, _ = distinct(enumerate(good))
-    feeds = [collate([window for _, window in batch]) for batch in cut(windows, BATCH_TOKENS)]
-    for row in export(path, task.head, feeds, task.tokenizer.max_length):
+    for row in export(path, task.head, feeds_of(task, list(records)), task.tokenizer.max_length):
         voice.line(str(row))

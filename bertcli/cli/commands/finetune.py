@@ -13,6 +13,7 @@ from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.cli.training import STOPPING, Training, until
 from bertcli.errors import Exit, Interrupted, ModelError
+from bertcli.inference.settings import SAMPLES
 from bertcli.model import ONNX, resolve
 from bertcli.option import REQUIRED, option
 from bertcli.tasks.options import ClassWeights, Options
@@ -110,7 +111,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
     require_usable(Path(options.output), options.resume, options.overwrite)
 
     # What is wrong with options and files has been said; now comes torch, which takes seconds.
-    from bertcli.cli.commands.export import SAMPLES, export_directory
+    from bertcli.cli.commands.export import export_directory
     from bertcli.cli.progress import Show
     from bertcli.training.finetune import finetune
     from bertcli.training.run import Saved

@@ -14,9 +14,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command, spelt
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit, RecordError, UsageError
-from bertcli.inference.settings import Request, Settings
 from bertcli.option import option
-from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.readers import Shard
@@ -28,7 +26,7 @@ Answer = tuple["Record", Mapping[str, Any] | None, str | None]  # the record, it
 OPTIONAL = ("windows", "truncated")  # results that only long texts have
 NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
-    "output", "resume", "force", "engine", "address",
+    "calibrate", "output", "resume", "force", "engine", "address",
 )  # fmt: skip
 PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
 MOST_PIECES = 1000
@@ -46,7 +44,7 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(shared.Files, shared.Reading, Options, Request, Settings):
+class Predict(shared.Running):
     """The options of `bertcli predict`."""
 
     shard: str | None = option(
@@ -75,7 +73,7 @@ class Predict(shared.Files, shared.Reading, Options, Request, Settings):
     """
     files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
     prompt long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
-    backend device threads precision batch_tokens engine address
+    backend device threads precision calibrate batch_tokens engine address
     """,
     EXAMPLES,
 )
@@ -98,6 +96,7 @@ def predict(voice: Voice, options: Predict) -> int:
     records = options.open(options.files, shard)
     output_format = options.output_format or formats.of_output(options.output or "-")
     options = replace(options, tags=output_format == "conll")
+    records = options.complete(voice, records)
     session = open_session(options, options)
     voice.note(session.reason)
     # What comes now are records, and no cycles: to look for those less often saves 7 % of the time besides the model.
@@ -193,6 +192,7 @@ def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable[Answer]
     here = replace(
         options,
         files=tuple(paths),
+        calibrate=tuple(str(Path(name).resolve()) for name in options.calibrate),
         model=str(Path(model).resolve()) if model is not None and Path(model).is_dir() else model,
     )
     pieces = max(1, min(MOST_PIECES, sum(Path(path).stat().st_size for path in paths) // PIECE))

@@ -1,0 +1,51 @@
+"""bertcli cache: list or clear the ONNX files that --backend onnx has written for checkpoints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertcli.cli import shared
+from bertcli.cli.options import command
+from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.errors import Exit
+from bertcli.option import option
+
+EXAMPLES = """
+bertcli cache
+bertcli cache --format json | jq -s 'map(.megabytes) | add'
+bertcli cache --clear DIR
+bertcli cache --clear
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache(shared.Formatted):
+    """The options of `bertcli cache`."""
+
+    models: tuple[str, ...] = option((), is_argument=True, metavar="[MODEL]...", type=shared.PATH)
+    clear: bool = option(False, "Remove what is listed.")
+
+
+@command("models clear output_format", EXAMPLES)
+def cache(voice: Voice, options: Cache) -> int:
+    """List the ONNX files in the cache, those of each MODEL or all.
+
+    They lie in $BERTCLI_CACHE, else in the user's caches. One that was removed is written again when a run asks for it.
+    """
+    from bertcli.inference import cache as engine
+
+    names = [str(Path(name).resolve()) if Path(name).is_dir() else name for name in options.models]
+    rows = [row for row in engine.entries() if row["model"] in names or not names]
+    if options.clear and engine.root().is_dir():
+        with engine.locked(voice.note):
+            engine.clear(row["folder"] for row in rows)
+    if not is_for_people(options.output_format):
+        print_json(rows)
+        return Exit.OK
+    from bertcli.cli.tables import render
+
+    models: dict[str, dict[str, object]] = {}
+    for row in rows:
+        shown = {name: row[name] for name in ("task", "precision", "texts", "megabytes")}
+        models.setdefault(row["model"], {})[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
+    render(stdout_console(), models, f"ONNX files {'removed from' if options.clear else 'in'} {engine.root()}")
+    return Exit.OK

@@ -1,0 +1,103 @@
+"""ONNX files for the cache (inference/cache.py): written once, when a run asks for one that its model lacks.
+
+Imports torch only when there is one to write. Try: bertcli predict -m DIR --backend onnx < texts.txt; bertcli cache
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+from bertcli import __version__
+from bertcli.arrays import Batch
+from bertcli.data.records import Record, weight
+from bertcli.data.sinks import new_directory, writing
+from bertcli.errors import UsageError
+from bertcli.export.feeds import feeds_of
+from bertcli.inference import cache
+from bertcli.inference.session import open_task, open_task_class
+from bertcli.inference.settings import SAMPLES, Request, Settings
+from bertcli.model import EXTERNAL, ONNX, Model
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import Options
+from bertcli.tokenizer_files import TOKENIZER
+
+LEAST = 64  # texts for int8: 1 - cosine of MiniLM is 0.002 on average and 0.015 at most, with 1 text 0.14 and 0.54
+TEXT = "the quick brown fox jumps over the lazy dog"  # what an fp32 file is compared on, which no text decides
+
+
+def complete(
+    request: Request,
+    options: Options,
+    records: Iterator[Record],
+    texts: Iterator[Record] | None,
+    note: Callable[[str], None],
+) -> Iterator[Record]:
+    """Write the ONNX file that a run lacks into the cache, unless it is there. Returns the records again, all of them.
+
+    texts: of the files in request.calibrate; None: the scales of int8 are measured on the first records.
+    Raises UsageError where those are too few, and ModelError for a model that export refuses.
+    """
+    model, task_class = open_task_class(request)
+    precision = cache.lacking(model, task_class.head, request.precision)
+    can_run = request.device in ("auto", "cpu") and (request.backend, request.precision) != ("onnx", "bf16")
+    if precision is None or not can_run:
+        return records
+    folder = cache.folder_of(model, task_class.head, precision, request.calibrate)
+    if folder.is_dir():
+        return records
+    task = open_task(task_class, model, options)
+    sample = [Record(fields=task.sample(" ".join([TEXT] * count))) for count in (1, 2, 4)]
+    if precision == "int8":
+        note(f"measuring the scales of int8 on the first {SAMPLES} texts")
+        sample = _first(records if texts is None else texts)
+        records = chain(sample, records) if texts is None else records
+    feeds = feeds_of(task, sample)
+    count = sum(len(feed["input_ids"]) for feed in feeds)
+    if precision == "int8" and texts is None and count < LEAST:
+        raise UsageError(
+            f"the scales of int8 are measured on the first {SAMPLES} texts, and {count} are too few: "
+            f"{LEAST} are the least. --calibrate FILE names texts like those to come."
+        )
+    with writing(cache.root(), "BERTCLI_CACHE names another folder"), cache.locked(note):
+        if not folder.is_dir():  # else another process has written it meanwhile
+            note(f"writing an ONNX file of {model.path.name} in {precision} into {cache.root()}, once")
+            name = str(request.model)
+            _write(str(Path(name).resolve()) if Path(name).is_dir() else name, model, task, precision, feeds, folder)
+    return records
+
+
+def _first(records: Iterator[Record]) -> list[Record]:
+    """As many records as the scales are measured on, and no more text than the memory of a run is for."""
+    taken: list[Record] = []
+    free = Settings.characters
+    while len(taken) < SAMPLES and free > 0 and (record := next(records, None)):
+        taken.append(record)
+        free -= weight(record.fields)
+    return taken
+
+
+def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Sequence[Batch], folder: Path) -> None:
+    """Write the ONNX file, checked against torch, what is known of it, and a tokenizer that only transformers reads.
+
+    name: of the model, as the user knows it.
+    """
+    from bertcli.export.export import write
+
+    with new_directory(folder) as draft:
+        write(model, draft, task.head, feeds, task.tokenizer.max_length, int8=precision == "int8")
+        if precision != "fp32":  # that was only needed to make the other
+            for ending in ("", EXTERNAL):
+                (draft / (ONNX["fp32"] + ending)).unlink(missing_ok=True)
+        if not (model.path / TOKENIZER).is_file():
+            task.tokenizer.backend.save(str(draft / TOKENIZER))
+        about = {
+            "model": name,
+            "task": task.name,
+            "precision": precision,
+            "texts": sum(len(feed["input_ids"]) for feed in feeds) if precision == "int8" else None,
+            "version": __version__,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        (draft / cache.ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,123 @@
+"""The cache of ONNX files for checkpoints that have none: where they lie, and which one a run needs.
+
+A file is named by all that decides its numbers, so it never changes. export/cached.py writes them. Hashes of weights
+are kept too, for those of 500 MB would take as long as all else of a run. Imports nothing heavy. Try: bertcli cache
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bertcli import __version__, safety
+from bertcli.errors import UsageError
+from bertcli.model import DECISIVE, ONNX, Model
+
+ABOUT = "about.json"
+DRAFT = "draft-"  # what the name of a folder begins with that is not complete, as data/sinks.py has it
+LEARNED = ("calibration", "null_threshold")  # what bertcli itself stores in a config.json; it decides no graph
+STEADY = 2 * 10**9  # nanoseconds: a file that changed since may change again within one tick of its clock
+
+
+def root() -> Path:
+    """Where the cache is, whether or not there is one yet: $BERTCLI_CACHE, else a folder of the user's caches."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(os.environ.get("BERTCLI_CACHE") or Path(caches, "bertcli"))
+
+
+def lacking(model: Model, head: str, precision: str) -> str | None:
+    """The precision of the ONNX file that a run needs and the model lacks; None where the cache has no part in it.
+
+    precision: as a Request has it; auto is content with any that the model has. bf16 is computed from the fp32 file.
+    """
+    stored = "int8" if precision == "int8" else "fp32"
+    wanted = set(ONNX) if precision == "auto" else {stored}
+    return None if wanted & set(model.precisions(head)) or not model.has_weights else stored
+
+
+def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> Path:
+    """Where the ONNX file of a checkpoint lies, written or not. texts: the files on which scales of int8 are measured.
+
+    Raises ModelError for weights that are not whole, UsageError for texts that are no file.
+    """
+    if others := [name for name in texts if not Path(name).is_file()]:
+        raise UsageError(f"--calibrate {others[0]}: no file; each run looks whether its scales were measured on it.")
+    config = {name: value for name, value in model.config.items() if name not in LEARNED}
+    patterns = [pattern for pattern in DECISIVE if pattern != "config.json"]
+    files = {file for pattern in patterns for file in model.path.glob(pattern)} | set(safety.weight_files(model.path))
+    hashes = {str(file.relative_to(model.path)): _sha256(file) for file in files}
+    measured = [_sha256(Path(name)) for name in texts] if precision == "int8" else []
+    decisive = json.dumps([__version__, head, precision, config, hashes, measured], sort_keys=True)
+    return root() / "onnx" / hashlib.sha256(decisive.encode()).hexdigest()[:20]
+
+
+def completed(model: Model, head: str, precision: str, texts: Sequence[str]) -> Model:
+    """The model with the ONNX file that a run lacks, where the cache has it; else as it is. Arguments as above."""
+    stored = lacking(model, head, precision)
+    if stored is None or not root().is_dir():
+        return model
+    folder = folder_of(model, head, stored, texts)
+    return replace(model, onnx=folder) if folder.is_dir() else model
+
+
+def entries() -> list[dict[str, Any]]:
+    """What was written down of each ONNX file, with its folder and its size, by the names of the models."""
+    rows = []
+    for file in root().glob(f"onnx/*/{ABOUT}"):
+        if file.parent.name.startswith(DRAFT):
+            continue
+        with suppress(OSError, ValueError):  # cleared at this moment, or damaged
+            size = sum(part.stat().st_size for part in file.parent.rglob("*") if part.is_file())
+            about = json.loads(file.read_text("utf-8"))
+            rows.append({**about, "megabytes": round(size / 1e6, 1), "folder": str(file.parent)})
+    return sorted(rows, key=lambda row: (row["model"], row["task"], row["precision"], row["folder"]))
+
+
+def clear(folders: Iterable[str]) -> None:
+    """Remove these files; a run that has one open goes on. What a killed process has left goes too."""
+    drafts = map(str, root().glob(f"onnx/{DRAFT}*"))
+    for folder in (*folders, *drafts):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(note: Callable[[str], None]) -> Iterator[None]:
+    """Hold the cache, made if need be: one process writes to it or clears it, others wait. Readers need not."""
+    from filelock import FileLock, Timeout
+
+    root().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root() / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        note(f"another process writes to {root()}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sha256(file: Path) -> str:
+    """Of a file's content; remembered for as long as its path, size, times and inode stay the same."""
+    status = file.stat()
+    version = f"{file.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+    memo = root() / "hashes" / hashlib.sha256(os.fsencode(version)).hexdigest()[:20]
+    with suppress(OSError):
+        if len(remembered := memo.read_text("ascii")) == 64:  # else a loss of power has cut it off
+            return remembered
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if root().is_dir() and time.time_ns() - status.st_ctime_ns > STEADY:
+        with suppress(OSError):  # of a cache that may only be read
+            memo.parent.mkdir(exist_ok=True)
+            draft = memo.with_name(f"{memo.name}.{os.getpid()}")
+            draft.write_text(digest, "ascii")
+            draft.replace(memo)
+    return digest
