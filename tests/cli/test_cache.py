@@ -228,6 +228,7 @@ def test_files_are_listed_and_cleared(
     ]  # fmt: skip
     assert {row["model"] for row in rows} == {str(checkpoint)} and all(row["megabytes"] > 0 for row in rows)
     assert listed("other", "--clear") == [] and listed() == rows
+    monkeypatch.setenv("COLUMNS", "500")
     assert run(["cache", "--format", "rich"]) == 0
     assert f"ONNX files in {cache.root()}\n\n{checkpoint}\n" in capfd.readouterr().out
     assert listed("model", "--clear") == rows and listed() == []
