@@ -11,21 +11,24 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 REQUIRED: Any = MISSING  # in place of a default
+GROUPS = ("", "what", "data", "model", "training", "output")  # of --help, in its order; "" is its first screen
 
 
 @dataclass(frozen=True)
 class Option:
     """What the command line needs to know of a field, besides its name, type and default.
 
-    text: what --help says. flags: short ones, and long ones in place of `--field-name`. choices: what may be said,
-    where the type is no Literal; room: or the package whose names may be. least, most: bounds that a value may reach;
-    above, below: bounds that it may not. is_argument: it has no flag. type: how its text is read, as click has it,
-    where the field's own type does not say. more: other attributes of click's.
+    text: what --help says. group: where in it, one of GROUPS; "" is for what nine of ten users need.
+    flags: short ones, and long ones in place of `--field-name`. choices: what may be said, where the type is no
+    Literal; room: or the package whose names may be. least, most: bounds that a value may reach; above, below: bounds
+    that it may not. is_argument: it has no flag. type: how its text is read, as click has it, where the field's own
+    type does not say. more: other attributes of click's.
     """
 
     text: str = ""
     metavar: str | None = None
     flags: str = ""
+    group: str = ""
     choices: Sequence[str] = ()
     room: str = ""
     least: float | None = None

@@ -59,6 +59,13 @@ class Counter:
             self.show()
             yield window
 
+    def passed(self, records: "Iterable[Record]") -> "Iterator[Record]":
+        """The records, counted and shown as they come."""
+        for record in records:
+            self.count(record)
+            self.show()
+            yield record
+
     def show(self) -> None:
         """Bring the line up to date, if the last is a while ago."""
         now = time.monotonic()
@@ -68,8 +75,7 @@ class Counter:
         parts = [f"{self.records:,} records", f"{self.records / seconds:,.0f} records/s"]
         total, done = sum(self.lines.values()), self.line - self.first_line
         if total and done:
-            minutes, rest = divmod(round(seconds * max(total - self.line, 0) / done), 60)
-            parts.append(f"{self.line / total:.0%}, {minutes}:{rest:02d} left")
+            parts.append(f"{self.line / total:.0%}, {left(seconds * max(total - self.line, 0) / done)}")
         self._draw(GAP.join(parts))
 
     def _draw(self, line: str) -> None:
@@ -77,6 +83,13 @@ class Counter:
             self.is_shown = bool(line)
             with suppress(OSError):
                 click.echo(f"\r{line}\x1b[K", nl=False, err=True)
+
+
+def left(seconds: float) -> str:
+    """A time for people, as "1:05 left" or "2:00:05 left"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d} left" if hours else f"{minutes}:{rest:02d} left"
 
 
 def _lines(files: Sequence[str]) -> dict[str, int]:

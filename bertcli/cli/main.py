@@ -21,6 +21,10 @@ HINTS = {  # for what people type in place of a command
     "help": "'bertcli --help' lists the commands, 'bertcli COMMAND --help' the options of one.",
     "train": "'bertcli finetune' trains on labelled data, 'bertcli pretrain' on raw text.",
 }
+EXIT_CODES = """
+Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
+4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
+"""
 OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
 
 
@@ -58,6 +62,11 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the commands before the options."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
@@ -71,7 +80,9 @@ def _summary(command: str) -> str:
         return file.readline().strip('"\n.').partition(": ")[2]
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES, no_args_is_help=True
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, envvar="BERTCLI_DEBUG", help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -82,9 +93,6 @@ def cli(debug: bool) -> None:
       bertcli pretrain texts/ -o MODEL
       bertcli finetune --train train.tsv --dev dev.tsv -m MODEL -o DIR
       bertcli evaluate dev.tsv -m DIR
-
-    Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
-    4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
     """
 
 

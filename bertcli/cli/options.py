@@ -24,14 +24,14 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from bertcli import registry
+from bertcli.cli.config import apply_config
 from bertcli.cli.terminal import Voice
-from bertcli.errors import UsageError
-from bertcli.option import Option, option
+from bertcli.option import GROUPS, Option, option
 
 PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
 NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
 OF_NO_OPTION = {"BERTCLI_DEBUG", "BERTCLI_CACHE"}  # variables that main.py and inference/cache.py read
-NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
+WIDEST = 22  # characters of an option in --help beside its text; a wider one has a line of its own
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -61,12 +61,30 @@ class Command(click.Command):
                 raise click.UsageError(f"{error.format_message()} {hint}", error.ctx) from None
             raise
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the options by group, the common ones first."""
+        for group in GROUPS:
+            options = [
+                p for p in self.get_params(ctx) if isinstance(p, click.Option) and getattr(p, "group", "") == group
+            ]
+            if options:
+                with formatter.section(group.capitalize() or "Options"):
+                    formatter.write_dl([p.get_help_record(ctx) or ("", "") for p in options], col_max=WIDEST)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples as they stand, not re-wrapped."""
         if self.epilog:
             with formatter.section("Examples"):
                 for line in self.epilog.strip().splitlines():
                     formatter.write(f"  {line.strip()}\n")
+
+
+class GroupedOption(click.Option):
+    """An option that knows its group in --help."""
+
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
 
 
 def command(
@@ -121,16 +139,17 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
         attributes |= {"default": field.default, "show_default": not is_flag}
     text = option.text
     if option.room == "tasks":
-        named = {task: ", ".join(registry.aliases("tasks", task)) for task in registry.names("tasks")}
-        text = text.format(choices=", ".join(f"{task} ({names})" if names else task for task, names in named.items()))
+        *names, last = sorted((registry.aliases("tasks", task) or [task])[0] for task in registry.names("tasks"))
+        text = text.format(choices=f"{', '.join(names)} or {last}")
         attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
     flags = option.flags.split()
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")
     if option.metavar in PATHS and "type" not in option.more and not option.type:
         attributes["shell_complete"] = _complete_path
-    attributes |= {"multiple": many, "metavar": option.metavar, "help": text, **option.more}
-    return click.Option([field.name, *flags], **attributes)
+    metavar = option.metavar or {int: "N", float: "X"}.get(type_)
+    attributes |= {"multiple": many, "metavar": metavar, "help": text, **option.more}
+    return GroupedOption([field.name, *flags], group=option.group, **attributes)
 
 
 def _type(type_: Any, option: Option) -> Any:
@@ -212,70 +231,6 @@ def spelt(options: Any) -> dict[str, object]:
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 
-def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
-    """Callback of --config: the values of a YAML file become the defaults of the command's options.
-
-    Keys are option names; a key that names a command holds options for that command alone, so the `bertcli.yaml` of a
-    trained model is itself a config file. Flags and BERTCLI_… variables win over it.
-    """
-    if path is None:
-        return
-    values = _read(path)
-    commands = registry.names("cli/commands")
-    name = ctx.command_path.split()[1]  # of `bertcli tokenizer train` its group
-    special = values.get(name) or {}
-    if not isinstance(special, Mapping):
-        raise UsageError(f"{path}: '{name}' holds no options.")
-    shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
-    known = {_key(flag): p for p in ctx.command.params for flag in [*p.opts, p.name or ""]}
-    negated = {_key(flag): p for p in ctx.command.params for flag in p.secondary_opts}
-    ctx.default_map = {}
-    for key, value in {**shared, **special}.items():
-        name = _key(str(key))
-        option = known.get(name) or negated.get(name)
-        if option is None:
-            close = get_close_matches(name, known | negated, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else f". The options are: {', '.join(sorted(known))}."
-            raise UsageError(f"{path}: unknown key '{key}'{hint}")
-        if value is None:
-            continue
-        try:
-            if name not in known:
-                value = not click.BOOL.convert(value, option, ctx)
-            takes_many = getattr(option, "multiple", False) or option.nargs == -1
-            values_of = [value] if takes_many and not isinstance(value, list) else value
-            option.type_cast_value(ctx, values_of)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{path}: '{key}' cannot be {value!r}; see --help") from error
-        ctx.default_map[str(option.name)] = values_of
-
-
-def _key(name: str) -> str:
-    return name.lstrip("-").replace("_", "-")
-
-
-def _read(path: str) -> Mapping[Any, Any]:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """`yes`, `no` and dates are text, as labels and questions are; a flag reads `yes` as true all the same."""
-
-        yaml_implicit_resolvers = {  # noqa: RUF012 - as the class it extends
-            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict | None):
-        raise UsageError(f"{path}: the file must hold `option: value` lines.")
-    return values or {}
-
-
 @dataclasses.dataclass(frozen=True)
 class Common:
     """What every command has besides its own options."""
@@ -285,6 +240,9 @@ class Common:
         "YAML file with defaults for these options.",
         "FILE",
         more={"expose_value": False, "is_eager": True, "callback": apply_config},
+        group="data",
     )
-    verbose: bool = option(False, "Say what is chosen and why, also when stderr is no terminal.", flags="-v")
-    quiet: bool = option(False, "Say nothing but errors.", flags="-q")
+    verbose: bool = option(
+        False, "Say what is chosen and why, also when stderr is no terminal.", flags="-v", group="output"
+    )
+    quiet: bool = option(False, "Say nothing but errors.", flags="-q", group="output")

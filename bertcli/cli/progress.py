@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from bertcli.cli.counter import left
 from bertcli.cli.terminal import Voice
 from bertcli.data.terminal import visible
 from bertcli.device import Device
@@ -184,13 +185,11 @@ class Show:
             f"{step.tokens_per_s:,.0f} tokens/s",
             *([] if step.utilisation is None else [f"{step.utilisation:.0%} of the GPU's peak"]),
         ]
-        minutes, seconds = divmod(round(step.seconds_left), 60)
-        hours, minutes = divmod(minutes, 60)
-        left = f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
         board = self.board
-        board.done, board.total, board.left, board.figures = step.step, step.total, left, [epoch, *figures, self.where]
+        board.done, board.total, board.left = step.step, step.total, left(step.seconds_left)
+        board.figures = [epoch, *figures, self.where]
         board.curves["loss"].add(step.loss)
-        self._draw(GAP.join([f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *figures, left]))
+        self._draw(GAP.join([f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *figures, board.left]))
 
     def _draw(self, line: str) -> None:
         """Begin to show the board where a person watches; else say it in a line, if the last is a while ago."""

@@ -38,7 +38,7 @@ class Formatted:
     """What a command prints once, at its end."""
 
     output_format: Literal["rich", "json"] | None = option(
-        None, "[default: rich on a terminal, else json]", flags="-f --format"
+        None, "[default: rich on a terminal, else json]", flags="-f --format", group="output"
     )
 
 
@@ -49,13 +49,18 @@ class Reading:
     text_field: str = like(Options, "text_field")
     pair_field: str | None = like(Options, "pair_field")
     input_format: str | None = option(
-        None, "[default: by file extension, else by the first line]", room="data/input_formats"
+        None, "[default: by file extension, else by the first line]", room="data/input_formats", group="data"
     )
-    columns: str | None = option(None, "Comma-separated names for a CSV or TSV file without a header.", "NAMES")
+    columns: str | None = option(
+        None, "Comma-separated names for a CSV or TSV file without a header.", "NAMES", group="data"
+    )
     delimiter: str | None = option(
-        None, "What parts the cells of CSV.  [default: a comma, or the ; tab or | that is there instead]", "CHAR"
+        None,
+        "What parts the cells of CSV.  [default: a comma, or the ; tab or | that is there instead]",
+        "CHAR",
+        group="data",
     )
-    encoding: str = option("utf-8", "Encoding of the input.")
+    encoding: str = option("utf-8", "Encoding of the input.", group="data")
 
     @property
     def manner(self) -> "Manner":

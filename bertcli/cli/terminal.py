@@ -6,10 +6,11 @@ shows something. Try: bertcli predict -v < texts.txt
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,6 +106,15 @@ def stdout_console() -> "Console":
             raise  # the error, within whose handler rich calls this
 
     return Results(highlight=False)
+
+
+def beside_results(voice: Voice) -> Voice:
+    """The voice, silent where results may come to the same terminal: on stdout, or from a program behind a pipe.
+
+    With -v it speaks beside a pipe, whose other end may well write to a file.
+    """
+    is_seen = sys.stdout is None or sys.stdout.isatty() or (stat.S_ISFIFO(os.fstat(1).st_mode) and not voice.verbose)
+    return replace(voice, quiet=True) if is_seen else voice
 
 
 def is_for_people(output_format: str | None) -> bool:

@@ -34,7 +34,7 @@ class Reported:
 
     report: str | None = option(
         None,
-        "Write an HTML page that needs no network: curves, tables, and examples to search.",
+        "HTML page of curves, tables and examples to search.",
         "FILE",
         type=PATH,
     )
@@ -69,10 +69,10 @@ class Training(Reported):
     output: str = option(REQUIRED, "Where the model goes.", "DIR", flags="-o", type=PATH)
     device: str = like(Request, "device")
     threads: int | None = like(Request, "threads")
-    resume: bool = option(False, "Continue the unfinished run in DIR, to the same weights.")
+    resume: bool = option(False, "Finish the run in DIR, to the same weights.")
     overwrite: bool = option(False, "Replace what is in DIR.")
     track: Literal["tensorboard"] | None = option(
-        None, "Send losses and metrics there too; DIR/log.jsonl has them anyway."
+        None, "Send losses and metrics there too; DIR/log.jsonl has them anyway.", group="output"
     )
 
     def kept(self) -> Mapping[str, object]:
@@ -110,13 +110,14 @@ class RawText:
         "text",
         "Field or column with the text of JSONL, CSV and TSV, where a record is a document; a.b goes inside.",
         "NAME",
+        group="data",
     )
     document_per: Literal["blank-line", "file", "line"] = option(
-        "blank-line", "What parts the documents of plain text."
+        "blank-line", "What parts the documents of plain text.", group="data"
     )
-    encoding: str = option("utf-8", "Encoding of the text.")
+    encoding: str = option("utf-8", "Encoding of the text.", group="data")
     on_error: Literal["skip", "fail"] = option(
-        "skip", "A line or record that cannot be read: left out and counted, or the end of the run."
+        "skip", "A line or record that cannot be read: left out and counted, or the end of the run.", group="data"
     )
 
     def source(self) -> "Source":

@@ -18,27 +18,28 @@ BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long t
 class Request:
     """What is asked of model and machine; None and "auto" leave the choice to `open_session`."""
 
-    model: str | None = option(None, "Model directory or Hub name.  [default: the embedded model]", "MODEL", flags="-m")
-    task: str | None = option(
-        None, "One of {choices}; needed only where the model does not say.", "TASK", flags="-t", room="tasks"
-    )
+    model: str | None = option(None, "Directory or Hub name.  [default: the embedded one]", "MODEL", flags="-m")
+    task: str | None = option(None, "{choices}; else the model's.", "TASK", flags="-t", room="tasks")
     backend: str = option(
         "auto",
         "Inference engine; auto takes onnx on a CPU when the model has ONNX files. onnx writes one into a cache, once, "
         "where it has none.",
         room="backends",
+        group="model",
     )
-    device: str = option("auto", "Where to compute.", choices=KINDS)
+    device: str = option("auto", "Where to compute.", choices=KINDS, group="model")
     precision: str = option(
         "auto",
         "auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32.",
         choices=("auto", "int8", "bf16", "fp32"),
+        group="model",
     )
-    threads: int | None = option(None, "CPU threads.  [default: all cores]", "N", least=1)
+    threads: int | None = option(None, "CPU threads.  [default: all cores]", "N", least=1, group="model")
     calibrate: tuple[str, ...] = option(
         (),
         "Texts to measure the scales of int8 on, where the model has no int8 file.  [default: the first records]",
         "FILE",
+        group="model",
     )
 
 
@@ -48,5 +49,5 @@ class Settings:
 
     window: int = 4096
     characters: int = 1_000_000
-    batch_tokens: int = option(BATCH_TOKENS, "Most tokens in a batch.", least=1)
-    max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0)
+    batch_tokens: int = option(BATCH_TOKENS, "Most tokens in a batch.", least=1, group="model")
+    max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0, group="model")

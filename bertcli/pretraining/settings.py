@@ -33,28 +33,31 @@ class PretrainSettings:
     """
 
     output: str
-    model: str | None = option(None, "Or go on with a checkpoint: a directory or a Hub name.", "MODEL", flags="-m")
+    model: str | None = option(None, "Or go on with a checkpoint: directory or Hub name.", "MODEL", flags="-m")
     size: str | None = None
     model_config: str | None = None
     init_embeddings: str | None = None
-    tokenizer: str | None = option(None, "Take the vocabulary of this directory or Hub name.", "DIR")
-    vocab_size: int | None = option(
-        None, f"Or train one of N pieces on the corpus.  [default: {VOCABULARY}]", "N", least=1
-    )
+    tokenizer: str | None = option(None, "The vocabulary of this directory or Hub name.", "DIR")
+    vocab_size: int | None = option(None, f"Or train one of N pieces.  [default: {VOCABULARY}]", "N", least=1)
     lowercase: bool = option(
         True,
         "Whether a vocabulary that is trained drops case and accents as BERT's does.  [default: uncased]",
         flags="--uncased/--cased",
+        group="what",
     )
     objective: Objective = option("mlm", "Masked words; with next sentence or sentence order; or next word.")
-    mask: Mask = option("token", "What is masked at once: tokens, whole words, or spans of words.")
-    mask_rate: float = option(0.15, "Share of the tokens that is masked.", above=0, below=1)
-    words: str | None = option(None, "What finds the words of Chinese: jieba, or a file of words.", "jieba|FILE")
+    mask: Mask = option("token", "What is masked at once: tokens, whole words, or spans of words.", group="what")
+    mask_rate: float = option(0.15, "Share of the tokens that is masked.", above=0, below=1, group="what")
+    words: str | None = option(
+        None, "What finds the words of Chinese: jieba, or a file of words.", "jieba|FILE", group="what"
+    )
     lengths: tuple[tuple[int, float], ...] = ((128, 1.0),)
-    pack: Literal["document", "across"] = option("document", "Whether a block keeps to one document.")
-    dev_tokens: int = option(200_000, "Held out to score on, in whole documents; at most a fiftieth.", least=0)
+    pack: Literal["document", "across"] = option("document", "Whether a block keeps to one document.", group="what")
+    dev_tokens: int = option(
+        200_000, "Held out to score on, in whole documents; at most a fiftieth.", least=0, group="data"
+    )
     epochs: int = option(1, "Passes over the corpus.", least=1)
-    steps: int | None = option(None, "Steps of the optimiser, instead of --epochs.", "N", least=1)
+    steps: int | None = option(None, "Steps of the optimiser, instead of --epochs.", "N", least=1, group="training")
     batch_tokens: int = like(Settings, "batch_tokens", 4096)
     accumulate: int = like(Settings, "accumulate")
     lr: float = like(Settings, "lr", 5e-4)
@@ -63,14 +66,14 @@ class PretrainSettings:
     weight_decay: float = like(Settings, "weight_decay")
     clip_norm: float = like(Settings, "clip_norm")
     dropout: float | None = option(
-        0.0, "Dropout while pre-training; fine-tuning keeps the model's own.", least=0, most=1
+        0.0, "Dropout while pre-training; fine-tuning keeps the model's own.", least=0, most=1, group="training"
     )
     eval_steps: int | None = option(
-        None, "Steps between evaluations, each with a checkpoint.  [default: a tenth]", "N", least=1
+        None, "Steps between evaluations, each with a checkpoint.  [default: a tenth]", "N", least=1, group="training"
     )
-    gradient_checkpointing: bool = option(False, "Compute activations twice instead of keeping them.")
-    compile: bool = option(False, "Compile the layers with torch.compile, which pays on a GPU.")
-    precision: Precision = option("auto", "auto: bf16 where CPU or GPU multiply it natively.")
+    gradient_checkpointing: bool = option(False, "Compute activations twice instead of keeping them.", group="model")
+    compile: bool = option(False, "Compile the layers with torch.compile, which pays on a GPU.", group="model")
+    precision: Precision = option("auto", "auto: bf16 where CPU or GPU multiply it natively.", group="model")
     seed: int = like(Settings, "seed")
 
     def __post_init__(self) -> None:

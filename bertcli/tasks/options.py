@@ -25,37 +25,48 @@ class Options:
     is what an answer must score more than none, and auto what is best on the labelled data.
     """
 
-    text_field: str = option("text", "Field or column with the text; a.b goes inside.", "NAME")
-    pair_field: str | None = option(None, "Field with the second text of a pair.", "NAME")
+    text_field: str = option("text", "Field of the text; a.b goes inside.", "NAME")
+    pair_field: str | None = option(None, "Field with the second text of a pair.", "NAME", group="data")
     label_field: str = option("label", "Field with the label or labels.", "NAME")
-    label_separator: str = option(",", "Between several labels in one CSV or TSV cell.", "TEXT")
+    label_separator: str = option(",", "Between several labels in one CSV or TSV cell.", "TEXT", group="data")
     long: Long = option(
-        "window", "Texts over the model's length: overlapping windows, a cut that is reported, or an error record."
+        "window",
+        "Texts over the model's length: overlapping windows, a cut that is reported, or an error record.",
+        group="data",
     )
-    top_k: int | None = option(None, "Also list the K best labels with their scores.", "K", least=1)
-    all_scores: bool = option(False, "Also give every label's score.")
+    top_k: int | None = option(None, "Also the K best labels with their scores.", "K", least=1)
+    all_scores: bool = option(False, "Also give every label's score.", group="what")
     threshold: float | None = option(
-        None, "Least score for a label to be given.  [default: 0.5 for multi-label]", least=0, most=1
+        None, "Least score for a label to be given.  [default: 0.5 for multi-label]", least=0, most=1, group="what"
     )
     scheme: Scheme = option(
-        "auto", "How the data's entity tags are written; auto reads all of these, the others refuse what differs."
+        "auto",
+        "How the data's entity tags are written; auto reads all of these, the others refuse what differs.",
+        group="data",
     )
-    offset_unit: OffsetUnit = option("codepoint", "In what start and end of an entity count.")
+    offset_unit: OffsetUnit = option("codepoint", "In what start and end of an entity count.", group="output")
     tags: bool = False
     text_first: bool = False
     normalize: bool | None = option(
         None,
         "Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",
         flags="--normalize/--no-normalize",
+        group="what",
     )
     prompt: str | None = option(
-        None, "Which of the model's prompts goes before each text, '' for none.  [default: the model's own]", "NAME"
+        None,
+        "Which of the model's prompts goes before each text, '' for none.  [default: the model's own]",
+        "NAME",
+        group="what",
     )
-    mask: str | None = option(None, "Accept this for the model's own mask token.", "TOKEN")
-    question: str | None = option(None, "Ask this of every record; its text is the context.", "TEXT")
+    mask: str | None = option(None, "Accept this for the model's own mask token.", "TOKEN", group="what")
+    question: str | None = option(None, "Ask this of every record; its text is the context.", "TEXT", group="what")
     null_threshold: float | Literal["auto"] | None = option(
         None,
         "Log-odds under which a question has no answer.  [default: the model's, if it has one]",
         "NUMBER",
+        group="what",
     )
-    language: Language = option("auto", "Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.")
+    language: Language = option(
+        "auto", "Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.", group="what"
+    )

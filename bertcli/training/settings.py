@@ -44,7 +44,9 @@ class Settings:
     model: str | None = option(REQUIRED, "Base model: a directory or a Hub name.", "MODEL", flags="-m")
     output: str
     task: str = like(Request, "task", DEFAULT)
-    problem: Problem = option("auto", "auto: lists are several labels, decimal numbers regression, else one label.")
+    problem: Problem = option(
+        "auto", "auto: lists are several labels, decimal numbers regression, else one label.", group="what"
+    )
     text_field: str = like(Options, "text_field")
     text_first: bool = False
     pair_field: str | None = like(Options, "pair_field")
@@ -56,27 +58,44 @@ class Settings:
         "truncate",
         "Texts over --max-length: overlapping windows, or a cut that is reported.",
         choices=("window", "truncate"),
+        group="data",
     )
-    max_length: int | None = option(None, "Most tokens in a window.  [default: what the model has]", "N", least=3)
+    max_length: int | None = option(
+        None, "Most tokens in a window.  [default: what the model has]", "N", least=3, group="data"
+    )
     epochs: int = option(3, "Passes over the training data.", least=1)
-    batch_tokens: int = option(1024, "Most tokens in a batch.", least=1)
-    accumulate: int = option(1, "Batches in a step of the optimiser.", least=1)
+    batch_tokens: int = option(1024, "Most tokens in a batch.", least=1, group="training")
+    accumulate: int = option(1, "Batches in a step of the optimiser.", least=1, group="training")
     lr: float = option(1e-4, "Highest learning rate.", above=0)
-    schedule: Schedule = option("linear", "How the learning rate falls to 0.")
-    warmup: float = option(0.06, "Share of the steps in which the learning rate rises.", least=0, most=1)
-    weight_decay: float = option(0.01, "AdamW's weight decay, not on biases and LayerNorm.", least=0)
-    clip_norm: float = option(1.0, "Largest norm of the gradients.", least=0)
-    dropout: float | None = option(None, "Dropout.  [default: the model's own]", least=0, most=1)
-    label_smoothing: float = option(0.0, "Share of a label's weight given to the others.", least=0, most=1)
+    schedule: Schedule = option("linear", "How the learning rate falls to 0.", group="training")
+    warmup: float = option(
+        0.06, "Share of the steps in which the learning rate rises.", least=0, most=1, group="training"
+    )
+    weight_decay: float = option(0.01, "AdamW's weight decay, not on biases and LayerNorm.", least=0, group="training")
+    clip_norm: float = option(1.0, "Largest norm of the gradients.", least=0, group="training")
+    dropout: float | None = option(None, "Dropout.  [default: the model's own]", least=0, most=1, group="training")
+    label_smoothing: float = option(
+        0.0, "Share of a label's weight given to the others.", least=0, most=1, group="training"
+    )
     class_weights: ClassWeights = None
     ema: float = option(
-        0.0, "Decay of the average of the weights that is kept; 0: the weights themselves.", least=0, most=1
+        0.0,
+        "Decay of the average of the weights that is kept; 0: the weights themselves.",
+        least=0,
+        most=1,
+        group="training",
     )
-    eval_steps: int | None = option(None, "Steps between evaluations.  [default: once an epoch]", "N", least=1)
-    metric: str | None = option(None, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]")
-    patience: int | None = option(None, "Stop after so many evaluations without a better --metric.", "N", least=1)
-    precision: Precision = option("auto", "auto: bf16 where the CPU or GPU multiplies it natively.")
-    seed: int = option(0, "Seed of everything random.", least=0)
+    eval_steps: int | None = option(
+        None, "Steps between evaluations.  [default: once an epoch]", "N", least=1, group="training"
+    )
+    metric: str | None = option(
+        None, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]", group="training"
+    )
+    patience: int | None = option(
+        None, "Stop after so many evaluations without a better --metric.", "N", least=1, group="training"
+    )
+    precision: Precision = option("auto", "auto: bf16 where the CPU or GPU multiplies it natively.", group="model")
+    seed: int = option(0, "Seed of everything random.", least=0, group="training")
 
     def __post_init__(self) -> None:
         require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)

@@ -1,6 +1,7 @@
 """What a person types in the first hour: each mistake has its next step, and each wait says what is waited for."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,9 @@ def data(tmp_path: Path) -> Path:
         (["train"], "'bertcli finetune' trains on labelled data, 'bertcli pretrain' on raw text."),
         (["xyzzy"], "'bertcli --help' lists the commands."),
         (["predict", "some text"], "For a text: echo 'some text' | bertcli predict"),
+        (["predict", "好看"], "cannot read 好看: no such file. For a text: echo '好看' | bertcli predict"),
+        (["predict", "long " * 60], f"For a text: echo '{'long ' * 12}…' | bertcli predict"),
+        (["predict", "reviews.txt"], "cannot read reviews.txt: No such file or directory"),
         (["finetune", "data.jsonl"], "Labelled data has an option: --train data.jsonl"),
         (["finetune", "data.jsonl", "-m", "M", "-o", "x"], "Labelled data has an option: --train data.jsonl"),
     ],
@@ -99,7 +103,7 @@ def test_aliases_and_paths_are_completed(bertcli: Run) -> None:
     for words in ("predict -m", "finetune --train", "finetune --dev", "predict --config", "evaluate --compare"):
         assert completed(f"bertcli {words} ") == ["file,"]
     shown = " ".join(bertcli("predict", "--help").stdout.decode().split())
-    assert "(ner)" in shown and "(qa)" in shown
+    assert "classify, embed, mask, ner or qa; else the model's." in shown
 
 
 def test_progress_has_a_count_a_speed_and_what_is_left(
@@ -126,6 +130,23 @@ def test_predict_into_a_file_shows_progress_on_a_terminal_and_nowhere_else(tmp_p
     assert bertcli(*arguments).stderr == b""
     code, shown = on_a_terminal(["predict", tmp_path / "in.txt", "-o", tmp_path / "b.jsonl"], streams="2", TERM="dumb")
     assert code == 0 and b"\r5" not in shown and b"\x1b" not in shown
+
+
+def test_results_in_a_file_leave_the_terminal_to_progress_and_those_in_a_pipe_do_not(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("good\n" * 50, "utf-8")
+    command = f"{' '.join(COMMAND)} predict {tmp_path / 'in.txt'}"
+    for rest, is_shown in (("> out.jsonl", True), ("| cat > out.jsonl", False), ("-v | cat > out.jsonl", True)):
+        script = f"import pty; raise SystemExit(pty.spawn(['sh', '-c', {f'cd {tmp_path}; {command} {rest}'!r}]) >> 8)"
+        env = {**os.environ, "TERM": "xterm"}
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=True, env=env)
+        assert (b"\r50 records" in done.stdout) == is_shown, (rest, done.stdout)
+        assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 50
+
+
+def test_check_and_calibrate_show_progress_on_a_terminal(data: Path, tmp_path: Path) -> None:
+    for arguments in (["check", data, "-f", "lines"], ["calibrate", data, "-o", tmp_path / "copy", "-f", "json"]):
+        _, shown = on_a_terminal(arguments, streams="2", TERM="xterm")
+        assert b" records/s" in shown, arguments
 
 
 def test_the_headline_comes_last_after_many_classes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from bertcli import registry
 from bertcli.cli.main import cli
 from bertcli.cli.options import command, parameters
 from bertcli.cli.terminal import Voice
-from bertcli.option import option
+from bertcli.option import GROUPS, option
 
 PACKAGE = Path(__file__).parents[2] / "bertcli"
 PARSED = {file: ast.parse(file.read_text(encoding="utf-8")) for file in PACKAGE.rglob("*.py")}
@@ -86,6 +86,18 @@ def test_every_option_that_a_command_defines_is_read_by_the_command_line(name: s
 @ALL
 def test_every_option_of_the_library_is_read_in_it(name: str) -> None:
     assert offered(name) <= read_in([file for file in PARSED if not file.name.endswith("options.py")])
+
+
+@ALL
+@pytest.mark.parametrize("width", [80, 100])
+def test_what_most_users_need_is_on_the_first_screen_of_help(name: str, width: int) -> None:
+    words = [name, "train"] if name == "tokenizer" else [name]
+    lines = CliRunner().invoke(cli, [*words, "--help"], terminal_width=width).output.splitlines()
+    headings = {line[:-1]: i for i, line in enumerate(lines) if line[:1].isupper() and line.endswith(":")}
+    titles = ["Options", *(group.capitalize() for group in GROUPS if group), "Examples"]
+    assert [*headings] == [title for title in titles if title in headings] and len(headings) > 2
+    assert max(map(len, lines[: headings["Examples"]])) <= width
+    assert sorted(headings.values())[1] <= 30
 
 
 def test_the_type_of_a_field_says_how_it_is_read() -> None:

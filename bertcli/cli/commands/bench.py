@@ -1,4 +1,4 @@
-"""bertcli bench: how fast a model is here, by backend, precision and length of text."""
+"""bertcli bench: how fast a model is here, by backend, precision and text length."""
 
 from dataclasses import dataclass
 from itertools import islice

@@ -46,6 +46,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     They are stored in the model's config.json; predict and evaluate use them from then on. Take data that the model
     was not trained on. Prints calibration error and loss before and after: tables on a terminal, else JSON.
     """
+    from bertcli.cli.counter import Counter
     from bertcli.evaluation import calibrate as engine
     from bertcli.evaluation.evaluate import collect, require_labels
     from bertcli.inference.session import open_session, open_task
@@ -60,9 +61,9 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     voice.note(session.reason)
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
-    with heed_signals(voice.tell, "stopping; nothing is stored") as stop:
+    with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         windows = stream(plain, session.backend, records, options, stop)
-        predicted = collect(plain, chain.from_iterable(windows))
+        predicted = collect(plain, chain.from_iterable(counter.watched(windows)))
     fitted = engine.fit(plain, predicted, target)
     path = engine.store(session.model, fitted.stored, output)
     if is_for_people(options.output_format):

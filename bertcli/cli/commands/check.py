@@ -39,7 +39,10 @@ class Check(shared.Reading):
     """The options of `bertcli check`."""
 
     output_format: Literal["rich", "lines", "json"] | None = option(
-        None, "[default: rich on a terminal, else lines: FILE:LINE: message, as linters have it]", flags="-f --format"
+        None,
+        "[default: rich on a terminal, else lines: FILE:LINE: message, as linters have it]",
+        flags="-f --format",
+        group="output",
     )
 
     train: tuple[str, ...] = option((), is_argument=True, type=shared.PATH)
@@ -68,6 +71,7 @@ def check(voice: Voice, options: Check) -> int:
     misspelt, are rare or uneven; empty or overlong texts; entities and answers that no tokens make up.
     """
     from bertcli.checking.check import check, guess_task
+    from bertcli.cli.counter import Counter
     from bertcli.model import resolve
 
     train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
@@ -88,7 +92,8 @@ def check(voice: Voice, options: Check) -> int:
         label_separator=options.label_separator,
         scheme=options.scheme,
     )
-    facts, findings = check(settings, model, train, dev)
+    with Counter(voice, (*options.train, *options.dev)) as counter:
+        facts, findings = check(settings, model, counter.passed(train), dev and counter.passed(dev))
     counts = {severity: findings.count(severity) for severity in SEVERITIES}
     if is_for_people(options.output_format):
         console = stdout_console()

@@ -1,4 +1,4 @@
-"""bertcli completion: print the script that makes a shell complete commands and options."""
+"""bertcli completion: print the script with which a shell completes commands."""
 
 import click
 

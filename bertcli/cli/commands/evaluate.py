@@ -54,6 +54,7 @@ class Evaluate(shared.Running, shared.Formatted, Reported):
         None,
         "Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
         type=Number(),
+        group="what",
     )
     errors: str | None = option(
         None, "Write the wrong items here, most confident first (JSONL, TSV or CSV).", "FILE", type=shared.PATH

@@ -1,4 +1,4 @@
-"""bertcli explain: show which tokens made a decision, and what each attention head looked at."""
+"""bertcli explain: show which tokens made a decision, and where attention looked."""
 
 import signal
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, handling, is_for_people, stdout_console
+from bertcli.cli.terminal import Voice, beside_results, handling, is_for_people, stdout_console
 from bertcli.errors import Exit, Interrupted, RecordError, UsageError
 from bertcli.inference.settings import Request
 from bertcli.option import option
@@ -39,16 +39,16 @@ class Explain(shared.Reading, Options, Request):
     """The options of `bertcli explain`."""
 
     texts: tuple[str, ...] = option((), metavar="[TEXT]...", is_argument=True)
-    target: str | None = option(None, "Explain this label, entity type or answer, not what was predicted.", "LABEL")
+    target: str | None = option(None, "This label, type or answer, not what was predicted.", "LABEL")
     pair: str | None = option(None, "The second text of a pair.", "TEXT")
     context: str | None = option(None, "Answer TEXT, a question, from this.", "TEXT")
-    attention: bool = option(False, "Also give the weights of self-attention, by layer and head.")
-    layer: int | None = option(None, "Only the attention of this layer, from 1.", "N", least=1)
-    head: int | None = option(None, "Only the attention of this head, from 1.", "N", least=1)
+    attention: bool = option(False, "Also where attention looked, by layer and head.")
+    layer: int | None = option(None, "Only the attention of this layer, from 1.", "N", least=1, group="what")
+    head: int | None = option(None, "Only the attention of this head, from 1.", "N", least=1, group="what")
     html: str | None = option(None, "Also write a page with all of it, in one file.", "FILE", type=shared.PATH)
     files: tuple[str, ...] = option((), "Read records. Repeatable.", "FILE", flags="--input", type=shared.PATH)
     output_format: Literal["rich", "jsonl"] | None = option(
-        None, "[default: rich on a terminal, else jsonl]", flags="-f --format"
+        None, "[default: rich on a terminal, else jsonl]", flags="-f --format", group="output"
     )
 
 
@@ -66,6 +66,7 @@ def explain(voice: Voice, options: Explain) -> int:
     attributions sum to the difference of the two scores, in log-odds; where they are more than 1 % off, this is said.
     A model that has only an int8 ONNX file is explained by its weights, whose score is given beside predict's.
     """
+    from bertcli.cli.counter import Counter
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
 
@@ -96,7 +97,8 @@ def explain(voice: Voice, options: Explain) -> int:
 
         view = View(options.attention or bool(options.html), options.layer, options.head)
         explainer = Explainer(session, options.target, view)
-        for record in records:
+        counter = stack.enter_context(Counter(beside_results(voice), options.files))
+        for record in counter.passed(records):
             try:
                 result = explainer.explain(record)
             except RecordError as error:

@@ -1,4 +1,4 @@
-"""bertcli export: write ONNX files of a model, fp32 and static int8, checked against torch."""
+"""bertcli export: write ONNX files of a model, fp32 and int8, checked against torch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

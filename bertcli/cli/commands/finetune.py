@@ -67,23 +67,24 @@ class Finetune(Training, shared.Reading, Settings):
 
     model: str | None = option(
         None,
-        "Base model: a directory or a Hub name.  [default: the embedded encoder]",
+        "Directory or Hub name.  [default: embedded encoder]",
         "MODEL",
         flags="-m",
     )
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
-    dev: tuple[str, ...] = option((), "Labelled records to score on; the best weights are kept. Repeatable.", "FILE")
+    dev: tuple[str, ...] = option((), "Scored on, to keep the best weights. Repeatable.", "FILE")
     labels: tuple[str, ...] | None = option(
-        None, "The labels in their order.  [default: the model's own, else sorted]", type=Names()
+        None, "The labels in their order.  [default: the model's own, else sorted]", type=Names(), group="data"
     )
     class_weights: ClassWeights = option(
-        None, "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.", type=Weights()
+        None, "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.", type=Weights(), group="training"
     )
     export: bool = option(
         True,
         "Write the ONNX files at the end, calibrated on training texts.",
         flags="--export/--no-export",
         more={"show_default": True},
+        group="output",
     )
 
 

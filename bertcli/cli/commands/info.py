@@ -1,4 +1,4 @@
-"""bertcli info: what runs here, what bertcli would choose and why, and whether the device computes right."""
+"""bertcli info: what runs here, what bertcli chooses, and whether it computes right."""
 
 from dataclasses import dataclass
 

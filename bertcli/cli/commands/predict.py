@@ -1,6 +1,7 @@
-"""bertcli predict: a filter: one result out for each record in, in order, as soon as it is there."""
+"""bertcli predict: a filter: one result out for each record in, in order, at once."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli.cli import shared
 from bertcli.cli.options import command, spelt
-from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.terminal import Voice, beside_results, heed_signals
 from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.option import option
 
@@ -30,6 +31,7 @@ NEUTRAL = (  # options that change no result, or that the fingerprint names as w
 )  # fmt: skip
 PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
 MOST_PIECES = 1000
+LONGEST_SHOWN = 60  # characters of a text that stands where a file should
 STOPPING = "stopping with the results that are finished; --resume goes on with those of -o FILE"
 EXAMPLES = """
 echo "a gripping film" | bertcli predict
@@ -48,25 +50,25 @@ class Predict(shared.Running):
     """The options of `bertcli predict`."""
 
     shard: str | None = option(
-        None, "Only the I-th of N parts of FILES; the results of all, in order, are whole.", "I/N"
+        None, "Only the I-th of N parts of FILES; the results of all, in order, are whole.", "I/N", group="data"
     )
     output_format: Literal["rich", "jsonl", "tsv", "csv", "conll", "npy"] | None = option(
         None, "[default: by the extension of --output; rich on a terminal, else jsonl]", flags="-f --format"
     )
     output: str | None = option(
-        None, "Write here, complete or not at all.  [default: stdout]", "FILE", flags="-o", type=shared.PATH
+        None, "Write here, whole or not at all.  [default: stdout]", "FILE", flags="-o", type=shared.PATH
     )
     force: bool = option(False, "Replace an existing --output.")
     resume: bool = option(
         False, "Go on where an interrupted run with the same input, model and options ended; else begin."
     )
     on_error: Literal["record", "skip", "fail"] = option(
-        "record", "A bad record: an error record in its place, nothing, or the end of the run."
+        "record", "A bad record: an error record in its place, nothing, or the end of the run.", group="output"
     )
     engine: Literal["local", "ray"] = option(
-        "local", "This process, or actors of Ray Data, which read FILES by themselves."
+        "local", "This process, or actors of Ray Data, which read FILES by themselves.", group="model"
     )
-    address: str | None = option(None, "Ray cluster.  [default: a Ray of this machine alone]", "ADDRESS")
+    address: str | None = option(None, "Ray cluster.  [default: a Ray of this machine alone]", "ADDRESS", group="model")
 
 
 @command(
@@ -90,8 +92,10 @@ def predict(voice: Voice, options: Predict) -> int:
     from bertcli.inference.session import open_session
 
     for name in options.files:
-        if " " in name and not Path(name).exists():
-            raise UsageError(f"cannot read {name}: no such file. For a text: echo {quote(name)} | bertcli predict")
+        if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110
+            # Path.exists raises for a text of more than 255 bytes.
+            shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
+            raise UsageError(f"cannot read {shown}: no such file. For a text: echo {quote(shown)} | bertcli predict")
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
     output_format = options.output_format or formats.of_output(options.output or "-")
@@ -110,7 +114,7 @@ def predict(voice: Voice, options: Predict) -> int:
         force=options.force,
         first_index=_first_index(options, shard),
     )
-    counter = Counter(voice if options.output else Voice(quiet=True), options.files)
+    counter = Counter(voice if options.output else beside_results(voice), options.files)
     with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
         windows: Iterable[Iterable[Answer]]
         if options.engine == "ray":

@@ -50,12 +50,10 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
 class Pretrain(Training, RawText, PretrainSettings):
     """The options of `bertcli pretrain`."""
 
-    size: str | None = option(
-        None, f"A new BERT of Google's published shapes.  [default: {SIZE}]", choices=tuple(SIZES)
-    )
-    model_config: str | None = option(None, "Or of the shape in this config.json.", "FILE", type=FILE)
+    size: str | None = option(None, f"A new BERT of Google's shapes.  [default: {SIZE}]", choices=tuple(SIZES))
+    model_config: str | None = option(None, "Or of the shape in this config.json.", "FILE", type=FILE, group="what")
     init_embeddings: str | None = option(
-        None, "Start word embeddings from text vectors of word2vec or GloVe.", "FILE", type=FILE
+        None, "Start word embeddings from text vectors of word2vec or GloVe.", "FILE", type=FILE, group="what"
     )
     lengths: tuple[tuple[int, float], ...] = option(
         PretrainSettings.lengths,
@@ -63,9 +61,14 @@ class Pretrain(Training, RawText, PretrainSettings):
         "N|N:SHARE,…",
         type=Lengths(),
         more={"show_default": "128"},
+        group="training",
     )
     cache: str | None = option(
-        None, "Keeps tokenised corpora.  [default: ~/.cache/bertcli]", "DIR", type=click.Path(file_okay=False)
+        None,
+        "Keeps tokenised corpora.  [default: ~/.cache/bertcli]",
+        "DIR",
+        type=click.Path(file_okay=False),
+        group="data",
     )
 
     def kept(self) -> Mapping[str, object]:
