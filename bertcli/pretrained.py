@@ -76,7 +76,9 @@ def open_module(directory: Path, head: str, **settings: Any) -> tuple[Any, dict[
 def new_module(config: Any, head: str, **settings: Any) -> Any:
     """A model of that shape with random weights. settings: of from_config."""
     with _refusals(f"no {head} model of this kind"):
-        return _class_of(head).from_config(config, **REFUSING, **settings)
+        module = _class_of(head).from_config(config, **REFUSING, **settings)
+    _keep_attention(module)
+    return module
 
 
 def open_tokenizer(directory: Path) -> Any:

@@ -33,15 +33,21 @@ class Tokenizer:
     """The tokenizer of a model directory. max_length: tokens in a window, special tokens included.
 
     special: what the model's files call the tokens for mask, pad and unk, as far as they say.
-    traced: windows keep what the library says of each token; that takes memory and time.
+    pieces: where its vocabulary is a part of a larger one, the ids that its tokens had there. traced: windows keep what
+    the library says of each token; that takes memory and time.
     """
 
     def __init__(
-        self, backend: "tokenizers.Tokenizer", max_length: int, special: Mapping[str, str] = MappingProxyType({})
+        self,
+        backend: "tokenizers.Tokenizer",
+        max_length: int,
+        special: Mapping[str, str] = MappingProxyType({}),
+        pieces: Sequence[int] | None = None,
     ) -> None:
         self.backend = backend
         self.max_length = max_length
         self.special = special
+        self.pieces = pieces
         self.traced = False
         backend.no_padding()
         backend.no_truncation()

@@ -167,12 +167,14 @@ def save(tokenizer: Tokenizer, source: Path, draft: Path, max_length: int) -> No
 
     source: where it came from, with what else is known of it; max_length: tokens that the model takes.
     """
-    for pattern in FILES:
+    for pattern in FILES if tokenizer.pieces is None else STATED:
         for file in source.glob(pattern):
             shutil.copyfile(file, draft / file.name)
     tokenizer.backend.save(str(draft / TOKENIZER))
     settings = read_json(draft / "tokenizer_config.json") or {}
     settings["model_max_length"] = max_length
+    if tokenizer.pieces is not None:
+        settings.pop("added_tokens_decoder", None)  # by the ids that they had
     _write(draft, settings)
     if not _reads_the_same(tokenizer, draft):
         stated = {f"{role}_token": token for role, token in tokenizer.special.items()}

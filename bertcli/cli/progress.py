@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bertcli.pretraining.build import Reading
     from bertcli.training.loop import Eval, Step
     from bertcli.training.run import Note
+    from bertcli.training.teacher import Answering
 
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 WIDEST, NARROWEST = 60, 8  # cells of a curve
@@ -84,11 +85,12 @@ def _mean(values: list[float]) -> float:
 class Board:
     """What stands at the foot of a terminal while a run goes on; rich draws it anew several times a second.
 
-    total: steps, None where how much is to be done is not known. left: the time, for people.
+    total: of `unit`, None where how much is to be done is not known. left: the time, for people.
     """
 
     done: int = 0
     total: int | None = None
+    unit: str = "steps"
     left: str = ""
     figures: Sequence[str] = ()
     curves: defaultdict[str, Series] = field(default_factory=lambda: defaultdict(Series))
@@ -105,7 +107,7 @@ class Board:
         if self.total is None:
             bar.add_row(ProgressBar(pulse=True))
         else:
-            bar.add_row(ProgressBar(self.total, self.done), f"{self.done:,}/{self.total:,} steps", self.left)
+            bar.add_row(ProgressBar(self.total, self.done), f"{self.done:,}/{self.total:,} {self.unit}", self.left)
         yield bar
         longest = max(map(len, self.curves), default=0)
         curves = [curve.line(name.ljust(longest), width, blocks) for name, curve in list(self.curves.items())]
@@ -146,10 +148,11 @@ class Show:
             with suppress(OSError):  # the terminal may be gone, and the run has been stored
                 self.live.stop()
 
-    def event(self, event: "Note | Reading | Step | Eval") -> None:
+    def event(self, event: "Note | Reading | Answering | Step | Eval") -> None:
         """Show what a training run tells."""
         from bertcli.pretraining.build import Reading
         from bertcli.training.loop import Eval, Step
+        from bertcli.training.teacher import Answering
 
         if isinstance(event, Step):
             self.step(event)
@@ -164,6 +167,11 @@ class Show:
             ]
             self.board.figures, self.board.done, self.board.total = parts, 0, None
             self._draw(" ".join(parts))
+        elif isinstance(event, Answering):
+            speed = f"{event.speed:,.0f} texts/s"
+            self.board.done, self.board.total, self.board.unit = event.done, event.total, "answers of the teacher"
+            self.board.figures = [speed, self.where]
+            self._draw(f"teacher: {event.done:,} of {event.total:,} texts, {speed}")
         elif event.warning:
             self.voice.warn(event.message)
         else:
@@ -186,7 +194,7 @@ class Show:
             *([] if step.utilisation is None else [f"{step.utilisation:.0%} of the GPU's peak"]),
         ]
         board = self.board
-        board.done, board.total, board.left = step.step, step.total, left(step.seconds_left)
+        board.done, board.total, board.unit, board.left = step.step, step.total, "steps", left(step.seconds_left)
         board.figures = [epoch, *figures, self.where]
         board.curves["loss"].add(step.loss)
         self._draw(GAP.join([f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *figures, board.left]))

@@ -3,11 +3,13 @@
 Imports nothing heavy, for --help. Try: bertcli pretrain --help
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import click
 
 from bertcli.cli.options import spelt
 from bertcli.cli.shared import PATH
@@ -71,9 +73,23 @@ class Training(Reported):
     threads: int | None = like(Request, "threads")
     resume: bool = option(False, "Finish the run in DIR, to the same weights.")
     overwrite: bool = option(False, "Replace what is in DIR.")
+    cache: str | None = option(
+        None,
+        "Keeps tokenised corpora and teachers' answers.  [default: ~/.cache/bertcli]",
+        "DIR",
+        type=click.Path(file_okay=False),
+        group="data",
+    )
     track: Literal["tensorboard"] | None = option(
         None, "Send losses and metrics there too; DIR/log.jsonl has them anyway.", group="output"
     )
+
+    @property
+    def cache_folder(self) -> Path:
+        """What --cache names, or the usual one."""
+        from bertcli.inference.cache import root
+
+        return Path(self.cache) if self.cache else root()
 
     def kept(self) -> Mapping[str, object]:
         """What bertcli.yaml keeps: the options by name, without those that say where and how it is trained."""
@@ -93,7 +109,7 @@ class Training(Reported):
         self.write_page(voice, Report(title, evaluation, saved.path / LOG, saved.metrics or {}, known))
 
 
-def until(stop: "Stop", records: Iterator["Record"]) -> Iterator["Record"]:
+def until(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:
     """The records; Interrupted once a signal came, for a reader that does not look for it by itself."""
     for record in records:
         if stop.signum is not None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bertcli.metrics.calibration import Scored
     from bertcli.tasks.explaining import BaseExplaining
     from bertcli.tasks.labels import Decision, Doubt, LabelSettings
-    from bertcli.tasks.training import BaseTraining
+    from bertcli.tasks.training import BaseTeaching, BaseTraining
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
@@ -236,6 +236,16 @@ class BaseTask(ABC):
         """How this task, which knows the labels of the decision, is learnt."""
         training: BaseTraining = import_module(f"{type(self).__module__}.training").Training(self, decision, settings)
         return training
+
+    def teaching(
+        self, decision: "Decision", settings: "LabelSettings", teacher: "BaseTask", temperature: float
+    ) -> "BaseTeaching":
+        """How this task is learnt from a teacher (see BaseTeaching). Raises UsageError for a task that is not."""
+        module = import_module(f"{type(self).__module__}.training")
+        if not hasattr(module, "Teaching"):
+            raise UsageError(f"--teacher: {self.name} is learnt from labels alone.")
+        teaching: BaseTeaching = module.Teaching(self, decision, settings, teacher, temperature)
+        return teaching
 
     def explaining(self) -> "BaseExplaining":
         """What `explain` attributes. Raises UsageError for a task without."""

@@ -6,7 +6,7 @@ Knows tasks by their protocol only. 1M short texts take about 100 MB here, as li
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -62,19 +62,24 @@ class Examples:
     words: (tokens,) int32, the word that a token begins or -1; None where labels are not of words.
     spans: (tokens, 2) int32, where a token begins and ends in its context; None where labels are not of a context.
     offsets: (W+1,) where each window begins in them. owner: (W,) index of a window's record.
-    records: N, each with its label only. truncated: records that lost tokens. sources: the files they came from.
+    records: N, each with its label only; those after the first `labelled` ones have none. truncated: records that lost
+    tokens. sources, unlabelled: the files that records with and without a label came from, and how many.
     """
 
-    def __init__(self, task: BaseTask, records: Iterable[Record], faults: Faults) -> None:
+    def __init__(
+        self, task: BaseTask, records: Iterable[Record], faults: Faults, unlabelled: Iterable[Record] = ()
+    ) -> None:
         self._ids, self._types, self._words, self._spans = array("i"), array("b"), array("i"), array("i")
         self._lengths, self._owner = array("q"), array("q")
         self._second = array("q")
         self.records: list[Record] = []
         self.truncated = 0
-        self.sources: dict[str, int] = {}
-        for chunk in _chunks(records):
-            for record, encoded in zip(chunk, encode_each(task.encode, chunk), strict=True):
-                self._add(record, encoded, task, faults)
+        self.sources, self.unlabelled = Counter[str](), Counter[str]()
+        for record, encoded in _encoded(task, records):
+            self._add(record, encoded, task.kept, self.sources, faults)
+        self.labelled = len(self.records)
+        for record, encoded in _encoded(task, unlabelled):
+            self._add(record, encoded, lambda record: {}, self.unlabelled, faults)
         self.ids = np.asarray(self._ids, np.int32)
         self.type_ids = np.asarray(self._types, np.int8) if self._types else None
         self.words = np.asarray(self._words, np.int32) if self._words else None
@@ -83,14 +88,16 @@ class Examples:
         self.owner = np.asarray(self._owner, np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
-    def _add(self, record: Record, encoded: Encoded, task: BaseTask, faults: Faults) -> None:
-        self.sources[record.source] = self.sources.get(record.source, 0) + 1
+    def _add(
+        self, record: Record, encoded: Encoded, kept: Callable[[Record], Any], sources: Counter[str], faults: Faults
+    ) -> None:
+        sources[record.source] += 1
         try:
             if record.fault is not None:
                 raise RecordError(record.fault)
             if isinstance(encoded, RecordError):
                 raise encoded
-            fields = task.kept(record)
+            fields = kept(record)
         except RecordError as error:
             return faults.add(record, error)
         for window in encoded.windows:
@@ -116,8 +123,8 @@ class Examples:
         return len(self.records)
 
     def targets(self, task: BaseTask, faults: Faults) -> list[Any]:
-        """The task's target of each record; faults are collected, and their targets are None."""
-        return [_target(task, record, faults) for record in self.records]
+        """The task's target of each labelled record; faults are collected, and their targets are None."""
+        return [_target(task, record, faults) for record in self.records[: self.labelled]]
 
     def arrays(self, windows: Indices, pad: int) -> dict[str, Array]:
         """input_ids and, where there are any, token_type_ids, (B, T) int64; attention_mask only if lengths differ."""
@@ -162,15 +169,16 @@ class Examples:
             digest.update(b"" if values is None else values.tobytes())
         return digest.hexdigest()
 
-    def provenance(self) -> dict[str, Any]:
-        """Where the records came from: name, count and, for a file, sha256."""
-        return {source: {"records": count, **file_hash(source)} for source, count in self.sources.items()}
+
+def provenance(sources: Mapping[str, int]) -> dict[str, Any]:
+    """Where records came from: name, count and, for a file, sha256."""
+    return {source: {"records": count, **file_hash(source)} for source, count in sources.items()}
 
 
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+def _encoded(task: BaseTask, records: Iterable[Record]) -> Iterator[tuple[Record, Encoded]]:
     iterator = iter(records)
     while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
+        yield from zip(chunk, encode_each(task.encode, chunk), strict=True)
 
 
 def _target(task: BaseTask, record: Record, faults: Faults) -> Any:

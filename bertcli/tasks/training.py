@@ -1,7 +1,7 @@
 """How a task is learnt: the targets of encoded examples, and how far a model's outputs are from them.
 
 The training loop and finetune know no more of a task than this. Imports torch, so predict never comes here; each task
-has a class `Training` in its folder's training.py.
+has a class `Training` in its folder's training.py, and a class `Teaching` if it can be learnt from another model.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bertcli.arrays import Indices
+from bertcli.arrays import Array, Indices
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED, BaseTask
 from bertcli.tasks.examples import Examples
@@ -26,7 +26,10 @@ Targets = torch.Tensor
 
 @dataclass(frozen=True)
 class Labelled:
-    """Encoded examples with the target of each record: gold as the task gives it, targets as the loss takes them."""
+    """Encoded examples with the target of each record: gold as the task gives it, targets as the loss takes them.
+
+    Records that only a teacher labels have no gold, and come last.
+    """
 
     examples: Examples
     gold: Sequence[Any]
@@ -56,7 +59,7 @@ class BaseTraining(ABC):
 
     @abstractmethod
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """The targets of N records as tensors."""
+        """The targets of N records as tensors; those of the last ones, if they have no gold, the loss leaves out."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -95,7 +98,7 @@ class WordTraining(BaseTraining):
         assert examples.words is not None  # the task encodes words
         targets = np.full(len(examples.ids), IGNORED, np.int64)
         classes = [np.asarray(self.word_targets(target)) for target in gold]
-        for window, owner in enumerate(examples.owner.tolist()):
+        for window, owner in enumerate(examples.owner[examples.owner < len(gold)].tolist()):
             tokens = examples.tokens_of(window)
             words = examples.words[tokens]
             targets[tokens][words >= 0] = classes[owner][words[words >= 0]]
@@ -119,6 +122,49 @@ class WordTraining(BaseTraining):
         )  # fmt: skip
 
 
+class BaseTeaching(BaseTraining):
+    """What is learnt of a teacher's answers in place of labels: the gold of a record is what `answer` makes of its
+    prediction. Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
+
+    teacher: this task, bound to the tokenizer and the config of the model that answers. temperature: what the logits of
+    both are divided by, so that a student learns from unlikely classes too. Raises UsageError where the two models'
+    outputs do not mean the same.
+    """  # fmt: skip
+
+    def __init__(
+        self, task: BaseTask, decision: Decision, settings: LabelSettings, teacher: BaseTask, temperature: float
+    ) -> None:
+        super().__init__(task, decision, settings)
+        self.teacher, self.temperature = teacher, temperature
+
+    def answer(self, prediction: Any) -> Array:
+        """What is kept of the teacher's raw prediction for a record, whatever its tokens were."""
+        return np.asarray(prediction, np.float32)
+
+    def columns(self) -> list[int]:
+        """Where each of the decision's labels is among the teacher's."""
+        labels, names = list(self.decision.labels), self.teacher.labels
+        if set(labels) != set(names):
+            raise UsageError(
+                f"--teacher: it knows the labels {', '.join(names)}, and the data has {', '.join(labels)}; both must "
+                "be the same. --labels names those of the model that learns."
+            )
+        return [names.index(label) for label in labels]
+
+    def cross_entropy(self, logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """The sum over rows of logits (M, L, …) and a teacher's softened probabilities of the same shape.
+
+        Times the square of the temperature, by which softening makes the gradients smaller.
+        """
+        loss = functional.cross_entropy(logits / self.temperature, shares, reduction="sum")
+        return loss * self.temperature**2
+
+
+def is_known(targets: Targets) -> torch.Tensor:
+    """(N,) of bool for targets (N, …) of numbers: which are of records that have a label."""
+    return ~targets.isnan().flatten(1).any(1)
+
+
 def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str]) -> torch.Tensor | None:
     """(L,) weights, None for all equal. Raises UsageError for a label that is not there, or where there are no classes.
 
@@ -135,6 +181,7 @@ def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str])
             raise UsageError(f"--class-weights: no label is called {', '.join(unknown)}; they are: {names}.")
         return torch.tensor([float(chosen.get(label, 1)) for label in labels])
     if targets.is_floating_point():
+        targets = targets[is_known(targets)]
         present = targets.sum(0).clamp(min=1)
         return (len(targets) - present) / present
     targets = targets[targets != IGNORED]

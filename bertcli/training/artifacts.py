@@ -15,6 +15,7 @@ import yaml
 from bertcli import __version__, tokenizer_files
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask
+from bertcli.tasks.examples import provenance
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.training import Labelled
 from bertcli.training import card
@@ -29,8 +30,8 @@ SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field",
 class Result:
     """A finished run.
 
-    splits: train, and dev where there is one. where: device and precision. metrics: on dev, None without; history:
-    those of every evaluation.
+    splits: train, and dev where there is one. sources: records by file, of these and of what else was read. where:
+    device and precision. metrics: on dev, None without; history: those of every evaluation.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class Result:
     task: BaseTask
     decision: Decision
     splits: Mapping[str, Labelled]
+    sources: Mapping[str, Mapping[str, int]]
     where: str
     step: int
     metrics: dict[str, Any] | None
@@ -49,7 +51,7 @@ class Result:
         for file in self.task.model_files(self.base):
             (draft / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.base.path / file, draft / file)
-        sources = {name: split.examples.provenance() for name, split in self.splits.items()}
+        sources = {name: provenance(counts) for name, counts in self.sources.items() if counts}
         digest = card.write(draft, "finetuned", self._facts(sources))
         write_settings(draft, "finetune", self.settings.kept(), {"device": self.where, "data": sources, "card": digest})
         write_metrics(draft, self.metrics, self.step, self.history)
@@ -62,6 +64,7 @@ class Result:
             base=name_of(settings.model),
             hub_base=hub_name(settings.model),
             problem=decision.problem,
+            teacher=name_of(settings.teacher) if settings.teacher else "",
             labels=decision.labels,
             device=self.where,
             settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
@@ -75,10 +78,12 @@ class Result:
         """What is known of the training data, and what was not looked at."""
         train = self.splits["train"]
         lengths = train.examples.lengths
+        unlabelled = train.examples.unlabelled.total()
+        by_teacher = f", {unlabelled:,} of them labelled by the teacher alone," if unlabelled else ""
         yield (
-            f"It has seen {len(train.examples):,} training records and nothing else of its task: half of its windows "
-            f"have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it takes "
-            f"{self.task.tokenizer.max_length:,}; {train.examples.truncated:,} training texts were cut there."
+            f"It has seen {len(train.examples):,} training records{by_teacher} and nothing else of its task: half of "
+            f"its windows have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it "
+            f"takes {self.task.tokenizer.max_length:,}; {train.examples.truncated:,} training texts were cut there."
         )
         if counts := Counter(name for gold in train.gold for name in self.task.label_names(gold)):
             yield f"Labels in the training data: {card.balance(counts)}."

@@ -26,6 +26,8 @@ SHOWN = 20  # labels whose counts are listed
 class Facts:
     """What a card says. base: what training began with, a Hub name where it is one. problem: what was learnt.
 
+    teacher: the name of the model whose answers were learnt too, "" for none.
+
     metrics: of the saved weights on data named `tested`; None: none were measured. data: split -> source -> its number
     of records and sha256, or other facts by name. limits: sentences.
     """
@@ -43,6 +45,7 @@ class Facts:
     hub_base: str | None = None
     labels: Sequence[str] = field(default=())
     use: str = ""
+    teacher: str = ""
 
 
 def write(draft: Path, template: str, facts: Facts) -> str:

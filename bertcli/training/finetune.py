@@ -7,7 +7,6 @@ Try: python -c "from bertcli.training.finetune import finetune; help(finetune)"
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,27 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from bertcli import registry, tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import intervals
-from bertcli.model import Model, read, resolve, update
+from bertcli.model import read, resolve, update
 from bertcli.pretrained import require_encoder
-from bertcli.tasks.base import BaseTask
-from bertcli.tasks.examples import Examples, Faults
-from bertcli.tasks.labels import Decision, decide
-from bertcli.tasks.training import BaseTraining, Labelled
-from bertcli.training import optim, run, sampler
+from bertcli.tasks.training import Labelled
+from bertcli.training import optim, run, sampler, teacher
 from bertcli.training.artifacts import Result
 from bertcli.training.base_model import open_base
+from bertcli.training.data import Data, read_data
 from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer
 from bertcli.training.output import CHECKPOINTS, require_usable
 from bertcli.training.run import Note, Saved
 from bertcli.training.settings import Settings
+from bertcli.training.teacher import Answering, Lesson
 
-FEW = 12  # labels that a note names
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
-Event = Note | Step | Eval | Saved
+Event = Note | Answering | Step | Eval | Saved
 
 
 @run.first_process_only
@@ -50,6 +46,9 @@ def finetune(
     dev: Iterable[Record] | None,
     device: Device,
     *,
+    unlabelled: Iterable[Record] = (),
+    vocabulary: Iterable[Record] | None = None,
+    cache: Path = Path("cache"),
     resume: bool = False,
     overwrite: bool = False,
     stop: Stop = lambda: None,
@@ -57,7 +56,8 @@ def finetune(
 ) -> Iterator[Event]:
     """Train and publish a model in settings.output. In a distributed run only the first process yields events.
 
-    track: where accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
+    unlabelled: what only the teacher labels. vocabulary: whose pieces are kept, None for all. cache: where a teacher's
+    answers are kept. track: where accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
 
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
@@ -75,14 +75,23 @@ def finetune(
             yield saved
             return
         yield run.device_note(device, precision, reason)
-        data = read_data(settings, base, train, dev)
+        if settings.teacher:  # It reads the texts of the records, of which the examples keep the tokens alone.
+            train, unlabelled = list(train), list(unlabelled)
+        data = read_data(settings, base, train, dev, unlabelled, vocabulary)
         yield from map(Note, data.choices())
         yield from (Note(text, warning=True) for text in data.warnings())
 
+        lesson = None
+        if settings.teacher:
+            records = [*train, *unlabelled]
+            lesson = yield from teacher.lesson(settings, data, records, device, cache, accelerator, stop)
         torch.manual_seed(settings.seed)
-        job = Job(settings, data, accelerator)
+        job = Job(settings, data, lesson, accelerator)
         plan = _plan(settings, data, job, output, hardware)
-        module, new = open_base(base, data.task.head, data.decision.config, settings.dropout)
+        module, new = open_base(
+            base, data.task.head, data.decision.config, settings.dropout, layers=settings.layers,
+            pieces=data.task.tokenizer.pieces, attention=run.choose_attention(precision, device),
+        )  # fmt: skip
         optimizer = optim.adamw(module.train().to(accelerator.device), settings.lr, settings.weight_decay)
         average = optim.average(module, settings.ema) if settings.ema else None
         trainer = Trainer(accelerator, *run.prepare(accelerator, module, optimizer), average, plan)
@@ -98,7 +107,7 @@ def finetune(
         best, step = run.best_step(trainer)
         metrics = job.evaluate(pytorch.load(read(best), data.task.head).to(accelerator.device), with_intervals=True)
         result = Result(
-            settings, base, data.task, data.decision, data.splits, hardware, step, metrics,
+            settings, base, data.task, data.decision, data.splits, data.sources, hardware, step, metrics,
             trainer.history,
         )  # fmt: skip
 
@@ -110,72 +119,11 @@ def finetune(
         yield Saved(output, step, metrics)
 
 
-@dataclass(frozen=True)
-class Data:
-    """All splits, encoded. task: bound to the labels of `decision`, which `training` learns."""
-
-    task: BaseTask
-    decision: Decision
-    training: BaseTraining
-    splits: Mapping[str, Labelled]
-
-    def choices(self) -> Iterator[str]:
-        """What was chosen for the user, and why."""
-        yield f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})"
-        if self.decision.has_classes:
-            labels = self.decision.labels
-            named = ", ".join(labels[:FEW]) + (f", … {len(labels):,} in all" if len(labels) > FEW else "")
-            yield f"labels: {named} ({self.decision.labels_reason})"
-
-    def warnings(self) -> Iterator[str]:
-        """What was lost."""
-        limit = self.task.tokenizer.max_length
-        for name, split in self.splits.items():
-            if cut := split.examples.truncated:
-                total = len(split.examples)
-                yield f"{cut:,} of {total:,} {name} texts were cut at {limit} tokens (--long window: none)"
-            yield from (f"{name} data: {text}" for text in self.task.warnings(split.gold))
-
-
-def read_data(settings: Settings, base: Model, train: Iterable[Record], dev: Iterable[Record] | None) -> Data:
-    """Read and encode all records. Raises UsageError with the faults of both splits, or for unknown dev labels."""
-    task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
-    tokens = tokenizer_files.load(base.path, base.config)
-    if settings.max_length is not None:
-        if settings.max_length > tokens.max_length:
-            raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
-        tokens.max_length = settings.max_length
-    # The calibration is that of the base model's head, which is trained anew.
-    config = {name: value for name, value in task_class.config_of(base).items() if name != "calibration"}
-    records = {"train": train} | ({} if dev is None else {"dev": dev})
-    encoder, faults = task_class(tokens, config, settings.options), Faults()
-    examples = {name: Examples(encoder, split, faults) for name, split in records.items()}
-    faults.require_none(good=sum(map(len, examples.values())))
-
-    decision = decide(task_class, settings, base, examples["train"].records)
-    task = task_class(tokens, {**config, **decision.config}, settings.options)
-    if dev is not None:
-        if not len(examples["dev"]):
-            raise UsageError("the dev data has no records; leave --dev away to train without.")
-        if unknown := task_class.unknown_labels(settings, decision, examples["dev"].records):
-            raise UsageError(
-                f"the dev data has labels that the training data has not: {', '.join(unknown)}. "
-                f"Known are: {', '.join(decision.labels)}."
-            )
-    gold = {name: split.targets(task, faults) for name, split in examples.items()}
-    faults.require_none(good=sum(target is not None for targets in gold.values() for target in targets))
-    training = task.training(decision, settings)
-    splits = {
-        name: Labelled(split, gold[name], training.targets(split, gold[name])) for name, split in examples.items()
-    }
-    return Data(task, decision, training, splits)
-
-
 class Job:
     """Batches, loss and scores, as the loop asks for them. rank of processes: whose part of a batch this is."""
 
-    def __init__(self, settings: Settings, data: Data, accelerator: Accelerator) -> None:
-        self.settings, self.accelerator = settings, accelerator
+    def __init__(self, settings: Settings, data: Data, lesson: Lesson | None, accelerator: Accelerator) -> None:
+        self.settings, self.accelerator, self.lesson = settings, accelerator, lesson
         self.task, self.training = data.task, data.training
         self.train, self.dev = data.splits["train"], data.splits.get("dev")
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
@@ -199,11 +147,15 @@ class Job:
         """This process' units; where there are fewer units than processes, some other unit that counts nothing."""
         shard = sampler.shard(units, self.rank, self.processes)
         shown = shard if len(shard) else units[:1]
-        targets = self.training.batch_targets(self.train, shown)
+        targets = [self.training.batch_targets(self.train, shown)]
+        terms = self.training.terms(targets[0])
+        if self.lesson:  # which has something to say where there is no label, too
+            targets.append(self.lesson.teaching.batch_targets(self.lesson.answered, shown))
+            terms = self.lesson.teaching.terms(targets[1])
         tokens = int(self.train.examples.lengths[self.training.windows(shard)].sum())
-        terms = self.training.terms(targets) * bool(len(shard))
         inputs = self._inputs(self.train, self.training.windows(shown))
-        return Batch(inputs, targets.to(self.accelerator.device), terms, len(shard), tokens)
+        on_device = [target.to(self.accelerator.device) for target in targets]
+        return Batch(inputs, on_device, terms * bool(len(shard)), len(shard), tokens)
 
     def _inputs(self, labelled: Labelled, windows: Indices) -> dict[str, torch.Tensor]:
         arrays = labelled.examples.arrays(windows, self.pad)
@@ -213,7 +165,11 @@ class Job:
         """The sum over the batch's terms; 0 for a batch that is not this process' own."""
         outputs = self._outputs(model, batch.inputs)
         mask = batch.inputs.get("attention_mask")
-        return self.training.loss(outputs, batch.targets, mask) * (1.0 if batch.count else 0.0)
+        loss = self.training.loss(outputs, batch.targets[0], mask)
+        if self.lesson:
+            weight = self.settings.teacher_weight
+            loss = (1 - weight) * loss + weight * self.lesson.teaching.loss(outputs, batch.targets[1], mask)
+        return loss * (1.0 if batch.count else 0.0)
 
     def _outputs(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
         module = self.accelerator.unwrap_model(model)
@@ -274,6 +230,9 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, hardware: str)
     if metric not in directions:
         raise UsageError(f"--metric {metric}: the evaluation reports {', '.join(directions)}.")
     facts: dict[str, Any] = {"the model's labels": list(data.decision.labels)}
+    facts["--vocabulary-from"] = data.task.tokenizer.pieces
+    if job.lesson:
+        facts["the teacher's answers"] = job.lesson.sha256
     facts |= {f"{name} data": split.examples.sha256(split.gold) for name, split in data.splits.items()}
     steps = len(job.steps(0))
     total = settings.epochs * steps

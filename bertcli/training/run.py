@@ -121,6 +121,14 @@ def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
     return "fp32", f"this {device.type} has no fast bf16"
 
 
+def choose_attention(precision: str, device: Device) -> str | None:
+    """How transformers computes attention: step by step where that is faster, None for its usual way.
+
+    torch's fused kernel is slow backwards in bf16 on CPUs.
+    """
+    return "eager" if device.type == "cpu" and precision == "bf16" else None
+
+
 def device_note(device: Device, precision: str, reason: str) -> Note:
     """What a run computes on, and why. precision and reason: as `choose_precision` gives them."""
     threads = f"{device.threads} threads ({device.reason})"

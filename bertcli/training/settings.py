@@ -63,6 +63,18 @@ class Settings:
     max_length: int | None = option(
         None, "Most tokens in a window.  [default: what the model has]", "N", least=3, group="data"
     )
+    layers: int | None = option(
+        None, "Start from N evenly spaced layers of the base.  [default: all]", "N", least=1, group="model"
+    )
+    teacher: str | None = option(
+        None, "Learn from this model's answers too; it has learnt the same task.", "MODEL", group="model"
+    )
+    teacher_weight: float = option(
+        0.5, "Share of the teacher in the loss; the labels have the rest.", above=0, most=1, group="training"
+    )
+    teacher_temperature: float = option(
+        2.0, "What softens the answers that are compared with the teacher's.", above=0, group="training"
+    )
     epochs: int = option(3, "Passes over the training data.", least=1)
     batch_tokens: int = option(1024, "Most tokens in a batch.", least=1, group="training")
     accumulate: int = option(1, "Batches in a step of the optimiser.", least=1, group="training")
@@ -100,7 +112,7 @@ class Settings:
     def __post_init__(self) -> None:
         require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length"), 1)
         require_range(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
-        require_range(self, ("lr", "weight_decay", "clip_norm", "seed"), 0)
+        require_range(self, ("lr", "weight_decay", "clip_norm", "seed", "teacher_weight", "teacher_temperature"), 0)
 
     @property
     def options(self) -> Options:

@@ -12,7 +12,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.cli.training import STOPPING, Training, until
-from bertcli.errors import Exit, Interrupted, ModelError
+from bertcli.errors import Exit, Interrupted, ModelError, UsageError
 from bertcli.inference.settings import SAMPLES
 from bertcli.model import ONNX, resolve
 from bertcli.option import REQUIRED, option
@@ -30,6 +30,7 @@ bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL 
 bertcli finetune --train pairs.jsonl --text-field a --pair-field b --label-field similarity -m MODEL -o DIR
 bertcli finetune -t qa --train train.json --dev dev.json -m MODEL -o DIR
 bertcli finetune --train train.jsonl --dev dev.jsonl -m MODEL -o DIR --report report.html
+bertcli finetune --train train.tsv --dev dev.tsv -m MODEL --layers 6 --teacher TEACHER --unlabelled texts.txt -o DIR
 bertcli finetune --config DIR/bertcli.yaml -o DIR2 --epochs 5     # an earlier run, with one change
 torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o DIR
 """
@@ -73,6 +74,12 @@ class Finetune(Training, shared.Reading, Settings):
     )
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
     dev: tuple[str, ...] = option((), "Scored on, to keep the best weights. Repeatable.", "FILE")
+    unlabelled: tuple[str, ...] = option(
+        (), "More texts, which the --teacher alone labels. Repeatable.", "FILE", group="model"
+    )
+    vocabulary_from: tuple[str, ...] = option(
+        (), "Keep only the pieces that these texts use. Repeatable.  [default: all]", "FILE", group="model"
+    )
     labels: tuple[str, ...] | None = option(
         None, "The labels in their order.  [default: the model's own, else sorted]", type=Names(), group="data"
     )
@@ -90,10 +97,11 @@ class Finetune(Training, shared.Reading, Settings):
 
 @command(
     """
-    train dev model task output text_field pair_field label_field label_separator scheme problem labels
+    train dev model layers vocabulary_from teacher unlabelled teacher_weight teacher_temperature task output
+    text_field pair_field label_field label_separator scheme problem labels
     input_format columns delimiter encoding long max_length epochs lr schedule warmup batch_tokens accumulate
     weight_decay clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads
-    precision resume overwrite export track report
+    precision cache resume overwrite export track report
     """,
     EXAMPLES,
 )
@@ -104,11 +112,19 @@ def finetune(voice: Voice, options: Finetune) -> int:
     result is a Hugging Face model directory with ONNX files, its settings and a model card. Ctrl-C leaves a checkpoint
     for --resume.
     """
-    shared.require_different({"--output": options.output, "--report": options.report}, [*options.train, *options.dev])
+    inputs = [*options.train, *options.dev, *options.unlabelled, *options.vocabulary_from]
+    shared.require_different({"--output": options.output, "--report": options.report}, inputs)
+    if options.unlabelled and not options.teacher:
+        raise UsageError("--unlabelled needs a --teacher, which labels these texts.")
     options.require_page(options.output)
-    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    train, dev, unlabelled, vocabulary = (
+        options.open(files) if files else None
+        for files in (options.train, options.dev, options.unlabelled, options.vocabulary_from)
+    )
     if options.model:
         resolve(options.model).require_weights()
+    if options.teacher:
+        resolve(options.teacher)
     require_usable(Path(options.output), options.resume, options.overwrite)
 
     # What is wrong with options and files has been said; now comes torch, which takes seconds.
@@ -122,9 +138,12 @@ def finetune(voice: Voice, options: Finetune) -> int:
     with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in finetune(
             options,
-            until(stop, train),
+            until(stop, train or ()),
             until(stop, dev) if dev else None,
             processor,
+            unlabelled=until(stop, unlabelled or ()),
+            vocabulary=until(stop, vocabulary) if vocabulary else None,
+            cache=options.cache_folder,
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,

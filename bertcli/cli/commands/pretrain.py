@@ -1,6 +1,5 @@
 """bertcli pretrain: train an encoder on raw text."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +62,6 @@ class Pretrain(Training, RawText, PretrainSettings):
         more={"show_default": "128"},
         group="training",
     )
-    cache: str | None = option(
-        None,
-        "Keeps tokenised corpora.  [default: ~/.cache/bertcli]",
-        "DIR",
-        type=click.Path(file_okay=False),
-        group="data",
-    )
 
     def kept(self) -> Mapping[str, object]:
         """See Training; lengths as they are spelt."""
@@ -98,15 +90,12 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     require_different({"--output": options.output, "--report": options.report}, options.corpus)
     options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
-    # The user's directory for such things, as the XDG Base Directory Specification names it.
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = Path(options.cache) if options.cache else caches / "bertcli"
     with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in pretrain(
             options,
             options.source(),
             processor,
-            cache,
+            options.cache_folder,
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,

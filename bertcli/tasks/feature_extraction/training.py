@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bertcli.arrays import Indices
+from bertcli.arrays import Array, Indices, Vectors
 from bertcli.errors import UsageError
 from bertcli.tasks.examples import Examples
 from bertcli.tasks.feature_extraction import Task, cosine
-from bertcli.tasks.training import BaseTraining, Labelled, Outputs, Targets
+from bertcli.tasks.training import BaseTeaching, BaseTraining, Labelled, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):
@@ -29,14 +29,17 @@ class Training(BaseTraining):
         super().start(train)
         if len(train.examples.lengths) != 2 * len(train.examples):
             raise UsageError("--long window: embeddings are trained on one window a text; leave it out.")
-        self.low = float(train.targets.min())
-        self.range = float(train.targets.max()) - self.low
+        labels = train.targets[is_known(train.targets)]
+        self.low = float(labels.min())
+        self.range = float(labels.max()) - self.low
         if not self.range:
             raise UsageError("all training pairs have the same label; the cosine has nothing to tell apart.")
 
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """(N, 1) numbers as the data has them."""
-        return torch.tensor(gold, dtype=torch.float32)[:, None]
+        """(N, 1) numbers as the data has them; NaN without gold."""
+        targets = torch.full((len(examples), 1), torch.nan)
+        targets[: len(gold), 0] = torch.tensor(gold, dtype=torch.float32)
+        return targets
 
     def lengths(self, examples: Examples) -> Indices:
         """Of a pair the longer text counts twice, for it pads the other."""
@@ -53,9 +56,13 @@ class Training(BaseTraining):
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The squared differences between cosines and labels."""
-        vectors = self._pooled(outputs["last_hidden_state"].float(), mask)  # (2B, H)
-        first, second = vectors.chunk(2)
-        return functional.mse_loss(functional.cosine_similarity(first, second), targets, reduction="sum")
+        known = is_known(targets[:, None])
+        return functional.mse_loss(self.cosines(outputs, mask)[known], targets[known], reduction="sum")
+
+    def cosines(self, outputs: Outputs, mask: torch.Tensor | None) -> torch.Tensor:
+        """(B,) of the pairs."""
+        first, second = self._pooled(outputs["last_hidden_state"].float(), mask).chunk(2)  # of (2B, H)
+        return functional.cosine_similarity(first, second)
 
     def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, T, H) to (B, H), as Task.reduce does with arrays."""
@@ -70,3 +77,23 @@ class Training(BaseTraining):
         """The mean squared difference over all pairs."""
         cosines = torch.tensor([cosine(vectors) for vectors in predictions])
         return float(functional.mse_loss(cosines, self.batch_targets(labelled, np.arange(len(predictions)))))
+
+
+class Teaching(BaseTeaching, Training):
+    """The teacher's cosine of each pair: its vectors may have another size than the student's."""
+
+    def answer(self, prediction: Vectors) -> Array:
+        """The cosine."""
+        return np.array(cosine(prediction), np.float32)
+
+    def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
+        """(N,)."""
+        return torch.from_numpy(np.stack(gold))
+
+    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
+        """(B,)."""
+        return labelled.targets[torch.from_numpy(units)]
+
+    def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The squared differences between the cosines of the two."""
+        return functional.mse_loss(self.cosines(outputs, mask), targets, reduction="sum")

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bertcli.arrays import Indices
+from bertcli.arrays import Array, Indices
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.examples import Examples
-from bertcli.tasks.question_answering.spans import NO_ANSWER
-from bertcli.tasks.training import BaseTraining, Labelled, Outputs, Targets
+from bertcli.tasks.question_answering.spans import NO_ANSWER, Span
+from bertcli.tasks.training import BaseTeaching, BaseTraining, Labelled, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 
@@ -25,13 +25,12 @@ class Training(BaseTraining):
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
         """(W, 2); (0, 0), the place of CLS, where the answer is not in the window; IGNORED where nobody knows."""
         assert examples.spans is not None  # the task encodes contexts
-        targets = np.zeros((len(examples.owner), 2), np.int64)
-        for window, owner in enumerate(examples.owner.tolist()):
+        targets = np.full((len(examples.owner), 2), IGNORED, np.int64)
+        for window, owner in enumerate(examples.owner[examples.owner < len(gold)].tolist()):
             answer = gold[owner].target
-            if answer is None:
-                targets[window] = IGNORED
-            elif answer != NO_ANSWER:
-                targets[window] = _tokens_of(examples.spans[examples.tokens_of(window)], *answer)
+            if answer is not None:
+                spans = examples.spans[examples.tokens_of(window)]
+                targets[window] = (0, 0) if answer == NO_ANSWER else _tokens_of(spans, *answer)
         return torch.from_numpy(targets)
 
     def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
@@ -44,13 +43,54 @@ class Training(BaseTraining):
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The cross-entropy over the positions of a window, for start and end; no answer is in the padding."""
-        logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), -1).float()  # (B, T, 2)
-        if mask is not None:
-            logits = logits.masked_fill(mask[..., None] == 0, NOWHERE)
         smoothing = self.settings.label_smoothing
         return functional.cross_entropy(
-            logits, targets, reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing
+            _logits(outputs, mask), targets, reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing
         )
+
+
+class Teaching(BaseTeaching):
+    """The teacher's best spans, each with its share, in the student's tokens: they are characters of the context."""
+
+    def answer(self, prediction: Sequence[Span]) -> Array:
+        """(K, 3): score, start and end of each span."""
+        return np.array([(span.score, span.start, span.end) for span in prediction], np.float64).reshape(-1, 3)
+
+    def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
+        """(tokens, 2): the share of the spans that start and end at each token; at CLS that of no answer and of spans
+        that the window has not.
+        """  # fmt: skip
+        assert examples.spans is not None  # the task encodes contexts
+        targets = np.zeros((len(examples.ids), 2), np.float32)
+        for window, owner in enumerate(examples.owner.tolist()):
+            tokens = examples.tokens_of(window)
+            spans, rows = examples.spans[tokens], targets[tokens]
+            scores = np.append(gold[owner][:, 0], 0.0) / self.temperature  # The last is that of no answer.
+            shares = np.exp(scores - scores.max())
+            for share, answer in zip(shares / shares.sum(), [*gold[owner][:, 1:], NO_ANSWER], strict=True):
+                first, last = _tokens_of(spans, *answer)
+                rows[first, 0] += share
+                rows[last, 1] += share
+        return torch.from_numpy(targets)
+
+    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
+        """(B, T, 2)."""
+        positions, mask = labelled.examples.positions(units)
+        return labelled.targets[torch.from_numpy(positions)].masked_fill(~torch.from_numpy(mask)[..., None], 0.0)
+
+    def terms(self, targets: Targets) -> int:
+        """A start and an end for each window."""
+        return 2 * len(targets)
+
+    def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The cross-entropy over the positions of a window, for start and end."""
+        return self.cross_entropy(_logits(outputs, mask), targets)
+
+
+def _logits(outputs: Outputs, mask: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, 2), of starts and ends; none is in the padding."""
+    logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), -1).float()
+    return logits if mask is None else logits.masked_fill(mask[..., None] == 0, NOWHERE)
 
 
 def _tokens_of(spans: "np.ndarray[Any, Any]", start: int, end: int) -> tuple[int, int]:

@@ -3,27 +3,38 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
+from bertcli.arrays import Array
+from bertcli.errors import UsageError
+from bertcli.tasks.base import IGNORED
 from bertcli.tasks.examples import Examples
-from bertcli.tasks.training import BaseTraining, Outputs, Targets
+from bertcli.tasks.text_classification import Task
+from bertcli.tasks.training import BaseTeaching, BaseTraining, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):
     """A row of logits for each window, whose target is that of its record."""
 
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """(N,) class indices; (N, L) of 0 and 1 for several labels; (N, 1) numbers for a regression."""
-        match self.decision.problem:
-            case "single_label_classification":
-                return torch.tensor(gold, dtype=torch.int64)
-            case "regression":
-                return torch.tensor(gold, dtype=torch.float32)[:, None]
-        hot = torch.zeros(len(gold), len(self.decision.labels))
-        for row, indices in zip(hot, gold, strict=True):
+        """(N,) class indices; (N, L) of 0 and 1 for several labels; (N, 1) numbers for a regression.
+
+        Without gold: IGNORED, or NaN where targets are no indices.
+        """
+        if self.decision.problem == "single_label_classification":
+            classes = torch.full((len(examples),), IGNORED)
+            classes[: len(gold)] = torch.tensor(gold, dtype=torch.int64)
+            return classes
+        targets = torch.full((len(examples), len(self.decision.labels)), torch.nan)
+        if self.decision.problem == "regression":
+            targets[: len(gold), 0] = torch.tensor(gold, dtype=torch.float32)
+            return targets
+        for row, indices in zip(targets, gold, strict=False):
+            row[:] = 0
             row[list(indices)] = 1
-        return hot
+        return targets
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The sum over B of the cross-entropy, of its binary form's mean over L, or of the squares.
@@ -38,7 +49,37 @@ class Training(BaseTraining):
                     logits, targets, weight=weight, reduction="sum", label_smoothing=smoothing
                 )
             case "regression":
-                return functional.mse_loss(logits, targets, reduction="sum")
-        weight = self.weights_for(logits)
+                known = is_known(targets)
+                return functional.mse_loss(logits[known], targets[known], reduction="sum")
+        logits, targets, weight = logits[is_known(targets)], targets[is_known(targets)], self.weights_for(logits)
         losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
         return losses / logits.shape[-1]
+
+
+class Teaching(BaseTeaching):
+    """The teacher's logits of a text, over all its windows, for each window of the student's."""
+
+    teacher: Task
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        problem, other = self.decision.problem, self.teacher.problem
+        if problem != other:
+            names = [name.replace("_", " ") for name in (other, problem)]
+            raise UsageError(f"--teacher: it has learnt a {names[0]}, and the data is a {names[1]} (--problem).")
+
+    def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
+        """(N, L) logits, or (N, 1) numbers, in the order of the student's labels."""
+        columns = [0] if self.teacher.is_regression else self.columns()
+        return torch.from_numpy(np.stack(gold)[:, columns])
+
+    def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The sum over B of the cross-entropy, of its binary form's mean over L, or of the squares."""
+        logits, temperature = outputs["logits"].float(), self.temperature
+        if self.teacher.is_regression:
+            return functional.mse_loss(logits, targets, reduction="sum")
+        if not self.teacher.is_multi:
+            return self.cross_entropy(logits, (targets / temperature).softmax(-1))
+        shares = (targets / temperature).sigmoid()
+        losses = functional.binary_cross_entropy_with_logits(logits / temperature, shares, reduction="sum")
+        return losses * temperature**2 / logits.shape[-1]

@@ -1,9 +1,14 @@
-"""How tags are learnt (a BaseTraining): each word's at its first piece."""
+"""How tags are learnt (a BaseTraining): each word's at its first piece, from labels or from a teacher's logits."""
 
 from collections.abc import Sequence
 
+import numpy as np
+import torch
+
+from bertcli.arrays import Array, Indices
+from bertcli.tasks.examples import Examples
 from bertcli.tasks.token_classification.labels import Gold
-from bertcli.tasks.training import WordTraining
+from bertcli.tasks.training import BaseTeaching, Labelled, Outputs, Targets, WordTraining
 
 
 class Training(WordTraining):
@@ -12,3 +17,33 @@ class Training(WordTraining):
     def word_targets(self, gold: Gold) -> Sequence[int]:
         """The tags; IGNORED where none is right."""
         return gold.tags
+
+
+class Teaching(BaseTeaching):
+    """The teacher's logits of each word: words are those of the record, so the two may tokenise them differently."""
+
+    def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
+        """(tokens, L) logits where a word begins that the teacher has seen, NaN elsewhere."""
+        assert examples.words is not None  # the task encodes words
+        columns = self.columns()
+        targets = np.full((len(examples.ids), len(columns)), np.nan, np.float32)
+        for window, owner in enumerate(examples.owner.tolist()):
+            tokens, logits = examples.tokens_of(window), gold[owner][:, columns]
+            words = examples.words[tokens]
+            seen = (words >= 0) & (words < len(logits))
+            targets[tokens][seen] = logits[words[seen]]
+        return torch.from_numpy(targets)
+
+    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
+        """(B, T, L)."""
+        positions, mask = labelled.examples.positions(units)
+        return labelled.targets[torch.from_numpy(positions)].masked_fill(~torch.from_numpy(mask)[..., None], torch.nan)
+
+    def terms(self, targets: Targets) -> int:
+        """The words that the teacher has seen."""
+        return int((~targets[..., 0].isnan()).sum())
+
+    def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The cross-entropy over these words."""
+        seen = ~targets[..., 0].isnan()
+        return self.cross_entropy(outputs["logits"].float()[seen], (targets[seen] / self.temperature).softmax(-1))

@@ -1,0 +1,151 @@
+"""A teacher's answers to texts: each is computed once and kept, by what the teacher reads, so a stopped run goes on.
+
+The answers of one teacher, on one kind of processor, are a table in a file of SQLite. They are raw predictions of the
+task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. Knows no task.
+Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -o DIR -v
+"""
+
+import io
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from bertcli.arrays import Array
+from bertcli.data.records import Record
+from bertcli.device import Device
+from bertcli.errors import Interrupted, RecordError
+from bertcli.inference.session import Session, open_session
+from bertcli.inference.settings import Request
+from bertcli.inference.stream import stream
+from bertcli.model import fingerprint, resolve
+from bertcli.tasks.examples import Faults
+from bertcli.tasks.training import BaseTeaching, Labelled
+from bertcli.training.data import Data
+from bertcli.training.loop import Stop
+from bertcli.training.run import Note
+from bertcli.training.settings import Settings
+
+VERSION = 1  # of the file's format and of what the answers are
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How far a teacher is: texts of `total`, and how many a second."""
+
+    done: int
+    total: int
+    speed: float
+
+
+def open_teacher(settings: Settings, device: Device) -> Session:
+    """The teacher on that device; on a CPU from its fp32 ONNX file, if it has one. Raises ModelError or UsageError."""
+    model = resolve(settings.teacher)
+    precision = "fp32" if device.type == "cpu" and model.onnx_file("fp32") else "auto"
+    request = Request(settings.teacher, settings.task, device=device.type, threads=device.threads, precision=precision)
+    return open_session(request, replace(settings.options, long="window"))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher answered to the training records, and how it is learnt. sha256: of the answers."""
+
+    teaching: BaseTeaching
+    answered: Labelled
+    sha256: str
+
+
+def lesson(
+    settings: Settings,
+    data: Data,
+    records: Sequence[Record],
+    device: Device,
+    cache: Path,
+    accelerator: Accelerator,
+    stop: Stop,
+) -> Generator[Note | Answering, None, Lesson]:
+    """Ask the teacher about the training records, those without a label too; raises as `answers` does.
+
+    Raises UsageError also for a teacher of another task or of other labels.
+    """
+    session = open_teacher(settings, device)
+    yield Note(f"teacher: {session.reason}")
+    teaching = data.task.teaching(data.decision, settings, session.task, settings.teacher_temperature)
+    answered = yield from answers(session, records, teaching.answer, cache, accelerator, stop)
+    examples = data.splits["train"].examples
+    digest = sha256(b"".join(answer.tobytes() for answer in answered)).hexdigest()
+    return Lesson(teaching, Labelled(examples, answered, teaching.targets(examples, answered)), digest)
+
+
+def answers(
+    session: Session,
+    records: Sequence[Record],
+    keep: Callable[[Any], Array],
+    cache: Path,
+    accelerator: Accelerator,
+    stop: Stop,
+) -> Generator[Answering, None, list[Array]]:
+    """Yield how far it is, return what `keep` makes of the teacher's prediction for each record.
+
+    The processes of a run share the work, and the file. Raises UsageError for records that the teacher cannot read,
+    Interrupted when `stop` returns a signal number.
+    """
+    with closing(_open(session, cache)) as table:
+        keys = [_key(session, record) for record in records]
+        for share in slice(accelerator.process_index, None, accelerator.num_processes), slice(None):
+            kept = {key for (key,) in table.execute("SELECT key FROM answers")}
+            missing = {key: record for key, record in zip(keys, records, strict=True) if key not in kept}
+            yield from _compute(session, dict([*missing.items()][share]), keep, table, stop)
+            accelerator.wait_for_everyone()  # What they have computed by now is missing no more.
+        query = "SELECT answer FROM answers WHERE key = ?"
+        return [np.load(io.BytesIO(table.execute(query, [key]).fetchone()[0])) for key in keys]
+
+
+def _open(session: Session, cache: Path) -> sqlite3.Connection:
+    """The table of this teacher's answers."""
+    backend, task = session.backend, session.task
+    weights = "*.onnx*" if backend.name == "onnx" else "*.safetensors"
+    computed = (backend.name, backend.precision, session.device.type, fingerprint(session.model, weights))
+    name = blake2b(repr((VERSION, task.name, task.options, *computed)).encode(), digest_size=10).hexdigest()
+    cache.mkdir(parents=True, exist_ok=True)
+    table = sqlite3.connect(cache / f"teacher-{name}.sqlite", timeout=600)
+    table.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID")
+    return table
+
+
+def _key(session: Session, record: Record) -> bytes:
+    return blake2b(repr(session.task.read(record)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _compute(
+    session: Session, missing: dict[bytes, Record], keep: Callable[[Any], Array], table: sqlite3.Connection, stop: Stop
+) -> Iterator[Answering]:
+    """Add the answers to these records to the table, as the windows of the stream are done."""
+    faults, began, done = Faults(), time.perf_counter(), 0
+    keys = iter(missing)
+    for outcomes in stream(session.task, session.backend, missing.values()):
+        pairs = [(next(keys), outcome) for outcome in outcomes]
+        for _, outcome in pairs:
+            if outcome.error is not None:
+                faults.add(outcome.record, RecordError(f"the teacher: {outcome.error}"))
+        with table:  # a transaction
+            good = [(key, _bytes(keep(one.prediction))) for key, one in pairs if one.error is None]
+            table.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", good)
+        done += len(pairs)
+        yield Answering(done, len(missing), done / (time.perf_counter() - began))
+        if signum := stop():
+            raise Interrupted(signum, "the teacher's answers so far are kept; the same command goes on from there")
+    faults.require_none(good=done - faults.count)
+
+
+def _bytes(answer: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, answer, allow_pickle=False)
+    return buffer.getvalue()
