@@ -76,7 +76,8 @@ def reduced(backend: tokenizers.Tokenizer) -> Tokenizer:
 
 @pytest.mark.parametrize("make", [unigram, wordpiece])
 def test_a_corpus_keeps_its_pieces_and_each_keeps_its_embedding(make: Any) -> None:
-    backend, small = make(), reduced(make())
+    backend = make()
+    small = reduced(backend)
     pieces = small.pieces
     assert pieces is not None and len(pieces) == small.backend.get_vocab_size() < backend.get_vocab_size()
     for text in [*CORPUS, (CORPUS[0], CORPUS[1])]:
@@ -125,7 +126,7 @@ def test_the_model_computes_the_same_for_pieces_that_are_kept(tiny_model: Path, 
     tokenizer_files.save(small, base.path, tmp_path, 64)
     after.save_pretrained(tmp_path)
     reopened, info = pretrained.open_module(tmp_path, head)
-    assert not info["missing_keys"] and not (tmp_path / "vocab.txt").exists()
+    assert all("pooler" in name for name in info["missing_keys"]) and not (tmp_path / "vocab.txt").exists()
     ids = [one.backend.encode("film of good good actor").ids for one in (whole, small)]
     assert ids[0] != ids[1] == pretrained.open_tokenizer(tmp_path)("film of good good actor")["input_ids"]
     name = "last_hidden_state" if not head else "logits"
