@@ -123,26 +123,28 @@ class WordTraining(BaseTraining):
 
 
 class BaseTeaching(BaseTraining):
-    """What is learnt of a teacher's answers in place of labels: the gold of a record is what `answer` makes of its
-    prediction. Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
+    """What is learnt of a teacher's answers in place of labels: gold is what `answer` makes of its predictions.
 
-    teacher: this task, bound to the tokenizer and the config of the model that answers. temperature: what the logits of
-    both are divided by, so that a student learns from unlikely classes too. Raises UsageError where the two models'
-    outputs do not mean the same.
-    """  # fmt: skip
+    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. teacher: this task, bound to the tokenizer and config
+    of the model that answers. temperature: what the logits of both are divided by, so that a student learns from
+    unlikely classes too. columns: where each of the decision's outputs is among the teacher's. Raises as `match` does.
+    """
 
     def __init__(
         self, task: BaseTask, decision: Decision, settings: LabelSettings, teacher: BaseTask, temperature: float
     ) -> None:
         super().__init__(task, decision, settings)
         self.teacher, self.temperature = teacher, temperature
+        self.columns = self.match()
 
     def answer(self, prediction: Any) -> Array:
         """What is kept of the teacher's raw prediction for a record, whatever its tokens were."""
         return np.asarray(prediction, np.float32)
 
-    def columns(self) -> list[int]:
-        """Where each of the decision's labels is among the teacher's."""
+    def match(self) -> list[int]:
+        """The columns. Raises UsageError for a teacher whose outputs mean something else."""
+        if not self.decision.has_classes:
+            return list(range(len(self.decision.labels)))
         labels, names = list(self.decision.labels), self.teacher.labels
         if set(labels) != set(names):
             raise UsageError(

@@ -61,17 +61,17 @@ class Teaching(BaseTeaching):
 
     teacher: Task
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def match(self) -> list[int]:
+        """By label. Raises UsageError for other labels, and for another problem."""
         problem, other = self.decision.problem, self.teacher.problem
         if problem != other:
             names = [name.replace("_", " ") for name in (other, problem)]
             raise UsageError(f"--teacher: it has learnt a {names[0]}, and the data is a {names[1]} (--problem).")
+        return super().match()
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(N, L) logits, or (N, 1) numbers, in the order of the student's labels."""
-        columns = [0] if self.teacher.is_regression else self.columns()
-        return torch.from_numpy(np.stack(gold)[:, columns])
+        return torch.from_numpy(np.stack(gold)[:, self.columns])
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The sum over B of the cross-entropy, of its binary form's mean over L, or of the squares."""

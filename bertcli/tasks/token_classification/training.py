@@ -25,10 +25,9 @@ class Teaching(BaseTeaching):
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(tokens, L) logits where a word begins that the teacher has seen, NaN elsewhere."""
         assert examples.words is not None  # the task encodes words
-        columns = self.columns()
-        targets = np.full((len(examples.ids), len(columns)), np.nan, np.float32)
+        targets = np.full((len(examples.ids), len(self.columns)), np.nan, np.float32)
         for window, owner in enumerate(examples.owner.tolist()):
-            tokens, logits = examples.tokens_of(window), gold[owner][:, columns]
+            tokens, logits = examples.tokens_of(window), gold[owner][:, self.columns]
             words = examples.words[tokens]
             seen = (words >= 0) & (words < len(logits))
             targets[tokens][seen] = logits[words[seen]]
