@@ -119,9 +119,6 @@ def publish(directory: Path, target: Path) -> None:
     (target / "onnx").mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model_quantized.onnx"):
         shutil.copyfile(directory / name, target / name)
-    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    config.pop("attn_implementation", None)  # of the training
-    (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def measure(model: Path, tests: Path, out: Path) -> None:

@@ -84,20 +84,7 @@ def base(source: Path, packed: Path, work: Path, layers: str) -> Path:
     kept = data.step(work / "pieces.json", lambda out: pieces(source, whole, out))
 
     target = work / f"base-{layers.replace(',', '-')}"
-    return data.step(target, lambda out: trainable(packed, kept, layers, out))
-
-
-def trainable(packed: Path, pieces: Path, layers: str, out: Path) -> None:
-    """Write a checkpoint with these pieces and layers."""
-    checkpoint(packed, out, "--pieces", pieces, "--layers", layers)
-    eager(out)
-
-
-def eager(directory: Path) -> None:
-    """Have attention computed step by step: torch's own kernel takes ten times as long backwards on CPUs in bf16."""
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    config["attn_implementation"] = "eager"
-    (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    return data.step(target, lambda out: checkpoint(packed, out, "--pieces", kept, "--layers", layers))
 
 
 def arguments(description: str | None) -> argparse.Namespace:

@@ -169,7 +169,7 @@ def base(source: Path, packed: Path, work: Path, out: Path) -> None:
     single = [piece for piece in pieces if len(piece.lstrip("▁")) <= 1 or not data.is_chinese(piece)]
     kept = out.with_name("single.json")
     kept.write_text(json.dumps(single, ensure_ascii=False), encoding="utf-8")
-    embeddings.trainable(packed, kept, LAYERS, out)
+    embeddings.checkpoint(packed, out, "--pieces", kept, "--layers", LAYERS)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Metaspace("▁", prepend_scheme="always"),
@@ -181,7 +181,6 @@ def base(source: Path, packed: Path, work: Path, out: Path) -> None:
 
 def trained(parts: Path, name: str, start: Path, out: Path, threads: int) -> None:
     """Train on a file of the parts. The second round, of new sentences and of the scarce ones, takes smaller steps."""
-    embeddings.eager(start)  # a saved model has forgotten it
     settings = SETTINGS | ({"--lr": 1.2e-4, "--ema": 0.98} if name == "again" else {})
     words = [word for pair in settings.items() for word in pair]
     files = "--train", parts / f"{name}.jsonl", "--dev", parts / "dev.jsonl", "-m", start
