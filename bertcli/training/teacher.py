@@ -46,10 +46,16 @@ class Answering:
 
 
 def open_teacher(settings: Settings, device: Device) -> Session:
-    """The teacher on that device; on a CPU from its fp32 ONNX file, if it has one. Raises ModelError or UsageError."""
+    """The teacher, from its ONNX file in fp32 on a CPU or where it has nothing else, else from its own weights.
+
+    Raises ModelError or UsageError where it cannot be opened.
+    """
     model = resolve(settings.teacher)
-    precision = "fp32" if device.type == "cpu" and model.onnx_file("fp32") else "auto"
-    request = Request(settings.teacher, settings.task, device=device.type, threads=device.threads, precision=precision)
+    where = device.type if model.has_weights else "cpu"
+    is_onnx = not model.has_weights or bool(where == "cpu" and model.onnx_file("fp32"))
+    precision = "fp32" if is_onnx and model.onnx_file("fp32") else "auto"
+    engine = "onnx" if is_onnx else "pytorch"
+    request = Request(settings.teacher, settings.task, engine, where, precision, device.threads)
     return open_session(request, replace(settings.options, long="window"))
 
 
