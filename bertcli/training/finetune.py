@@ -22,6 +22,7 @@ from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import intervals
+from bertcli.inference.cache import root
 from bertcli.model import read, resolve, update
 from bertcli.pretrained import require_encoder
 from bertcli.tasks.training import Labelled
@@ -48,7 +49,7 @@ def finetune(
     *,
     unlabelled: Iterable[Record] = (),
     vocabulary: Iterable[Record] | None = None,
-    cache: Path = Path("cache"),
+    cache: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     stop: Stop = lambda: None,
@@ -57,7 +58,8 @@ def finetune(
     """Train and publish a model in settings.output. In a distributed run only the first process yields events.
 
     unlabelled: what only the teacher labels. vocabulary: whose pieces are kept, None for all. cache: where a teacher's
-    answers are kept. track: where accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
+    answers are kept, None for the usual place. track: where accelerate sends the numbers besides the log
+    ("tensorboard"), None for nowhere.
 
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
@@ -84,7 +86,8 @@ def finetune(
         lesson = None
         if settings.teacher:
             records = [*train, *unlabelled]
-            lesson = yield from teacher.lesson(settings, data, records, device, cache, accelerator, stop)
+            lesson = yield from teacher.lesson(settings, data, records, device, cache or root(), accelerator, stop)
+            del records, train, unlabelled  # so that only their tokens stay in memory
         torch.manual_seed(settings.seed)
         job = Job(settings, data, lesson, accelerator)
         plan = _plan(settings, data, job, output, hardware)

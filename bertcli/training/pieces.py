@@ -3,7 +3,7 @@
 WordPiece takes the longest piece that fits, Unigram the likeliest sequence of pieces: both find the same ones again
 where only pieces are gone that they did not take. What a corpus has not is spelt in smaller pieces. BPE joins pieces to
 larger ones, so each needs those that it is joined from. Knows no weights.
-Try: bertcli finetune --train train.tsv --vocabulary-from train.tsv texts.txt -o DIR
+Try: bertcli finetune --train train.tsv --vocabulary-from train.tsv -o DIR -v
 """
 
 import json
