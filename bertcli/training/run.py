@@ -125,8 +125,8 @@ def choose_attention(precision: str, device: Device) -> str | None:
     """How transformers computes attention: step by step where that is faster, None for its usual way.
 
     torch's fused kernel is slow backwards in bf16 on CPUs. Training 6 layers of 384 in batches of 1,024 tokens is 0.9,
-    1.1, 1.3, 1.8 times as fast without it for texts of 16, 32, 128, 512 tokens, and 1.7, 2.1, 1.5, 1.4 times where there
-    is no dropout (Zen 4, one thread).
+    1.1, 1.3, 1.8 times as fast without it for texts of 16, 32, 128, 512 tokens, and 1.7, 2.1, 1.5, 1.4 times where
+    there is no dropout (Zen 4, one thread).
     """
     return "eager" if device.type == "cpu" and precision == "bf16" else None
 
