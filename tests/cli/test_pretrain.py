@@ -147,12 +147,14 @@ def test_two_processes_finetune_as_one(tiny_model: Path, tmp_path: Path) -> None
     data.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
     command = ["finetune", "--train", str(data), "--dev", str(data), "-m", str(tiny_model), "--no-export"]
     command += ["--device", "cpu", "--threads", "1", "--precision", "fp32", "--dropout", "0", "--batch-tokens", "60"]
-    assert run([*command, "-o", str(tmp_path / "one")]) == 0
-    done = torchrun(*command, "-o", str(tmp_path / "two"), port=29533)
-    assert done.returncode == 0, done.stderr.decode()
-    for single, double in zip(events(tmp_path / "one"), events(tmp_path / "two"), strict=True):
-        if single["event"] == "step":
-            assert double["loss"] == pytest.approx(single["loss"], abs=1e-4)
+    for number, options in enumerate([[], ["--teacher", str(tmp_path / "one-0")]]):
+        one, two = (tmp_path / f"{name}-{number}" for name in ("one", "two"))
+        assert run([*command, *options, "--cache", f"{one}-cache", "-o", str(one)]) == 0
+        done = torchrun(*command, *options, "--cache", f"{two}-cache", "-o", str(two), port=29533 + number)
+        assert done.returncode == 0, done.stderr.decode()
+        for single, double in zip(events(one), events(two), strict=True):
+            if single["event"] == "step":
+                assert double["loss"] == pytest.approx(single["loss"], abs=1e-4)
 
 
 # Bad input.
