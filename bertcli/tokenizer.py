@@ -8,10 +8,11 @@ Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {
 
 import itertools
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bertcli.errors import ModelError, RecordError
 from bertcli.features import Features, Long, Trace, Window
@@ -26,6 +27,7 @@ MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
+ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
 Item = TypeVar("Item")
 
 
@@ -271,3 +273,26 @@ def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encodin
     """Cut an encoding into pieces of at most `size` tokens, each sharing a quarter with the one before."""
     encoding.truncate(size, stride=size // 4)
     return [encoding, *encoding.overflowing]
+
+
+class NoTokenizer(Tokenizer):
+    """Stands in where no model is opened: takes every text, and finds no piece in it."""
+
+    def __init__(self) -> None:
+        self.max_length = ENDLESS
+
+    @property
+    def mask(self) -> tuple[str, int]:
+        """BERT's."""
+        return "[MASK]", 0
+
+    @property
+    def unknown(self) -> int | None:
+        """None: nothing is looked up."""
+        return None
+
+    def encode(self, *texts: Any, **options: Any) -> list[Features | RecordError]:
+        """One empty window for each of the texts, whatever they are."""
+        return [Features([Window([])]) for _ in texts[0]]
+
+    encode_words = encode_contexts = encode_marked = encode

@@ -114,10 +114,12 @@ def small_files(folder: Path) -> None:
     squad = json.dumps({"version": "1.1", "data": [{"title": "films", "paragraphs": paragraphs}]})
     asked = "".join(json.dumps({"question": "how is it", "context": text}) + "\n" for text, _ in rows)
     texts = "".join(f"{text}\n" for text, _ in rows)
+    theirs = {question["id"]: label for question, (_, label) in zip(questions, rows, strict=True)}
     named = {
         table: ("train.tsv", "dev.tsv", "new.tsv"), doubtful: ("held_out.tsv",), lines: ("train.jsonl", "dev.jsonl"),
         squad: ("train.json", "dev.json"), columns: ("train.conll", "dev.iob2", "test.iob2"),
-        asked: ("questions.jsonl",), texts: ("texts.txt", "contracts/a.txt", "contracts/b.txt"),
+        "\n".join(others): ("theirs.txt",), json.dumps(theirs): ("predictions.json",), asked: ("questions.jsonl",),
+        texts: ("texts.txt", "contracts/a.txt", "contracts/b.txt"),
     }  # fmt: skip
     (folder / "contracts").mkdir()
     for content, names in named.items():

@@ -15,14 +15,14 @@ import numpy as np
 
 from bertcli import registry, tokenizer_files
 from bertcli.checking import repeats
-from bertcli.checking.findings import ENDLESS, Findings, NoTokenizer, Split, read
+from bertcli.checking.findings import Findings, Split, read
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, decide
-from bertcli.tokenizer import Tokenizer
+from bertcli.tokenizer import ENDLESS, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
 
 FOREIGN = 0.2  # share of a text's pieces that the tokenizer may not know

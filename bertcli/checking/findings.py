@@ -4,7 +4,6 @@ Every verdict on a record is the task's own, so that what passes here is what fi
 Try: bertcli check train.jsonl --json
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,12 +11,10 @@ from typing import Any, Literal
 
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import Tokenizer, encode_each
+from bertcli.tokenizer import encode_each
 
 CHUNK = 4096  # records encoded at once
-ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
 Severity = Literal["error", "warning"]
 
 
@@ -135,29 +132,6 @@ class Split:
     def records(self) -> list[Record]:
         """Those accepted."""
         return [example.record for example in self.examples]
-
-
-class NoTokenizer(Tokenizer):
-    """Stands in where no model is named: takes every text, and finds no piece in it."""
-
-    def __init__(self) -> None:
-        self.max_length = ENDLESS
-
-    @property
-    def mask(self) -> tuple[str, int]:
-        """BERT's."""
-        return "[MASK]", 0
-
-    @property
-    def unknown(self) -> int | None:
-        """None: nothing is looked up."""
-        return None
-
-    def encode(self, *texts: Any, **options: Any) -> list[Features | RecordError]:
-        """One empty window for each of the texts, whatever they are."""
-        return [Features([Window([])]) for _ in texts[0]]
-
-    encode_words = encode_contexts = encode_marked = encode
 
 
 def read(name: str, records: Iterable[Record], task: BaseTask, findings: Findings) -> Split:

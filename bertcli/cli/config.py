@@ -59,6 +59,14 @@ def _key(name: str) -> str:
 
 
 def _read(path: str) -> Mapping[Any, Any]:
+    values = read_yaml(path)
+    if not isinstance(values, dict | None):
+        raise UsageError(f"{path}: the file must hold `option: value` lines.")
+    return values or {}
+
+
+def read_yaml(path: str) -> Any:
+    """What a YAML or JSON file holds. Raises UsageError for one that cannot be read."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -70,11 +78,8 @@ def _read(path: str) -> Mapping[Any, Any]:
         }
 
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict | None):
-        raise UsageError(f"{path}: the file must hold `option: value` lines.")
-    return values or {}

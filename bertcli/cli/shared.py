@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from bertcli.cli.config import read_yaml
 from bertcli.cli.terminal import Voice, announce_terminal
 from bertcli.errors import RecordError, UsageError
 from bertcli.inference.settings import OF_ONNX, Request, Settings
@@ -122,6 +123,37 @@ class Running(Files, Reading, Options, Request, Settings):
         from bertcli.export.cached import complete
 
         return complete(self, self, records, self.open(self.calibrate) if self.calibrate else None, voice.note)
+
+
+class LabelMap(click.ParamType[Any]):
+    """`A=B,C=`, or a file of such pairs: JSON, YAML, or one a line."""
+
+    name = "LABELS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """Parse it; a mapping comes from a config file as it is."""
+        is_file = isinstance(value, str) and Path(value).is_file()
+        pairs = read_yaml(value) if is_file else value
+        if isinstance(pairs, Mapping):
+            return {str(old): "" if new is None else str(new) for old, new in pairs.items()}
+        lines = Path(value).read_text(encoding="utf-8").splitlines() if is_file else str(value).split(",")
+        split = [tuple(part.strip() for part in line.partition("=")) for line in lines if line.strip()]
+        if wrong := next((pair for pair in split if not (pair[0] and pair[1])), None):
+            self.fail(f"'{wrong[0]}' is neither OLD=NEW, nor `OLD=`, which leaves OLD out, nor a file.", param, ctx)
+        return {old: new for old, _, new in split}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Reading):
+    """How labelled records are read."""
+
+    map_labels: Mapping[str, str] | None = option(
+        None,
+        "Rename labels or entity types; C= leaves C out. Or a file of them: JSON, YAML, or one a line.",
+        "A=B,C=|FILE",
+        type=LabelMap(),
+        group="data",
+    )
 
 
 def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:

@@ -8,6 +8,7 @@ Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -26,10 +27,13 @@ from bertcli.inference.stream import Outcome
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
 from bertcli.tasks.base import BaseTask
+from bertcli.tasks.labels import UnknownLabel, map_hint
 from bertcli.tasks.scored import Example
 
 FIRST = 16  # records that a mistake in the options shows in, as one mistake
 SHORTEST = 16  # tokens of the first bucket of lengths
+SAME = 3  # records with a label that the model lacks, before they are only counted
+NAMED = 10  # of the labels that it lacks, the most frequent
 SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
 SAID = ("given", "predicted", "entities")  # the columns of outcomes that hold a prediction
 
@@ -54,25 +58,31 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
 
     Raises UsageError where no record is left.
     """
-    predicted = Predicted()
+    predicted, lacking = Predicted(), list[UnknownLabel]()
     for outcome in outcomes:
         try:
             if outcome.error is not None:
                 raise RecordError(outcome.error)
             label = task.label(outcome.record)
         except RecordError as error:
-            predicted.faults.extend(outcome.record.listed(error))
             predicted.lost += 1
+            if isinstance(error, UnknownLabel):
+                lacking.append(error)
+            if not isinstance(error, UnknownLabel) or len(lacking) <= SAME:
+                predicted.faults.extend(outcome.record.listed(error))
             continue
         predicted.records.append(outcome.record)
         predicted.gold.append(label)
         predicted.predictions.append(outcome.prediction)
         predicted.tokens.append(outcome.tokens)
+    advice = summary(lacking, predicted.lost + len(predicted.gold))
+    predicted.faults.extend(advice)
     if not predicted.gold and not predicted.faults:
         raise UsageError("nothing to evaluate: the input has no records.")
     if not predicted.gold:
         raise UsageError(
-            f"nothing to evaluate: none of the {predicted.lost} records can be scored. The first: {predicted.faults[0]}"
+            f"nothing to evaluate: none of the {predicted.lost} records can be scored. The first: "
+            + "\n".join([predicted.faults[0], *advice])
         )
     return predicted
 
@@ -82,7 +92,7 @@ def require_labels(task: BaseTask, records: Iterator[Record]) -> Iterator[Record
 
     The whole input need not pass through the model to show it.
     """
-    first, faults = list(islice(records, FIRST)), []
+    first, faults, lacking = list(islice(records, FIRST)), list[str](), list[UnknownLabel]()
     for record in first:
         try:
             if record.fault is not None:
@@ -90,9 +100,23 @@ def require_labels(task: BaseTask, records: Iterator[Record]) -> Iterator[Record
             task.label(record)
         except RecordError as error:
             faults.extend(record.listed(error)[:1])
+            lacking += [error] if isinstance(error, UnknownLabel) else []
     if len(faults) == FIRST:
-        raise UsageError(f"none of the first {FIRST} records can be scored. The first: {faults[0]}")
+        advice = [faults[0], *summary(lacking, FIRST)]
+        raise UsageError(f"none of the first {FIRST} records can be scored. The first: " + "\n".join(advice))
     return chain(first, records)
+
+
+def summary(lacking: Sequence[UnknownLabel], total: int) -> list[str]:
+    """A sentence about all the records whose labels a model lacks; none where there are none."""
+    if not lacking:
+        return []
+    counts = Counter(name for error in lacking for name in error.names).most_common(NAMED)
+    listed, names = ", ".join(f"{name} ({count:,})" for name, count in counts), [name for name, _ in counts]
+    return [
+        f"records left out for labels that the model lacks: {len(lacking):,} of {total:,}, with {listed}; "
+        f"{map_hint(names)}."
+    ]
 
 
 def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:

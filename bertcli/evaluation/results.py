@@ -88,6 +88,7 @@ class Evaluation:
     model: its name. metric: the first of the task's metrics, that lengths are scored by. records: how many were scored.
     faults: `file:line: message` of those that were not. intervals: by metric, of 95 %. examples: in input order, with
     tokens, the length of each. calibration: what the model's scores were corrected by, {} where by nothing.
+    predictions: of another system, how many were missing and surplus; {} of a model.
     """
 
     task: str
@@ -105,6 +106,7 @@ class Evaluation:
     outcomes: Outcomes | None = None
     comparison: Comparison | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    predictions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def mistakes(self) -> list[Example]:
@@ -127,6 +129,7 @@ class Evaluation:
         blocks = {
             "intervals": {name: [interval.low, interval.high] for name, interval in self.intervals.items()},
             "calibration": dict(self.calibration),
+            "predictions": dict(self.predictions),
             "reliability": self.reliability and asdict(self.reliability),
             "curve": self.curve and asdict(self.curve),
             "lengths": [asdict(bucket) for bucket in self.lengths],

@@ -31,6 +31,11 @@ class Session:
     device: Device
     reason: str
 
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.model.path.name
+
 
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""

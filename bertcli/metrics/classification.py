@@ -50,13 +50,13 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
     }
 
 
-def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats, labels: int) -> Metrics:
-    """gold, predicted: (N,) class indices under `labels`. losses: (N,), -ln p(gold)."""
+def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats | None, labels: int) -> Metrics:
+    """gold, predicted: (N,) class indices under `labels`. losses: (N,), -ln p(gold), None where they are not known."""
     columns = _grouped(gold, labels, gold == predicted), _grouped(gold, labels), _grouped(predicted, labels)
 
     def metrics(weights: Weights) -> dict[str, Array]:
         shared = _class_metrics(*(column(weights) for column in columns))
-        return shared | {"log_loss": ratio(weights @ losses, weights.sum(1))}
+        return shared if losses is None else shared | {"log_loss": ratio(weights @ losses, weights.sum(1))}
 
     return metrics
 

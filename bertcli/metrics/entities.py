@@ -95,14 +95,17 @@ def recognise(sentences: Iterable[Sequence[str]]) -> Scheme:
 
 
 def score(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], missed: Sequence[str] = ()
+    gold: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    missed: Sequence[str] = (),
+    wrong: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Precision, recall and F1 of entities whose span and type are both right (CoNLL-2003), and token accuracy.
 
-    gold, predicted: the tags of each sentence. missed: types of gold entities that no tags can show. micro over all
-    types, macro_f1 the mean over the types; support: gold entities. What is not defined is None.
+    gold, predicted: the tags of each sentence. missed, wrong: types of gold and predicted entities that no tags can
+    show. micro over all types, macro_f1 the mean over the types; support: gold entities. What is not defined is None.
     """
-    right, total, support = Counter[str](), Counter[str](), Counter(missed)
+    right, total, support = Counter[str](), Counter(wrong), Counter(missed)
     words = right_words = 0
     for gold_tags, predicted_tags in zip(gold, predicted, strict=True):
         wanted, guessed = set(spans(gold_tags)), set(spans(predicted_tags))

@@ -1,13 +1,14 @@
 """What a task is: records to token ids, a model's outputs to results, labels to scores. No torch, no backend.
 
 A new task is one folder beside this file, whose __init__.py has ALIASES and a class `Task` that extends BaseTask. What
-is learnt stands in its training.py (class `Training`), what `explain` attributes in its explain.py (class
-`Explaining`); the rest of the package calls these and never asks which task it is.
+is learnt stands in its training.py (class `Training`), how the predictions of other systems are read in its stated.py
+(class `Stated`), what `explain` attributes in its explain.py (class `Explaining`); the rest of the package calls these
+and never asks which task it is.
 Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bertcli.metrics.calibration import Scored
     from bertcli.tasks.explaining import BaseExplaining
     from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+    from bertcli.tasks.stated import BaseStated
     from bertcli.tasks.training import BaseTeaching, BaseTraining
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
@@ -86,6 +88,14 @@ class BaseTask(ABC):
     ) -> Sequence[str]:
         """The labels of these records that a decision does not have, sorted."""
         return []
+
+    @classmethod
+    def renaming(cls, options: Options, several: bool) -> Callable[[Record], Record | None]:
+        """A function that gives a record its labels as --map-labels says; None where its one label is left out.
+
+        several: whether a record may have several. It raises RecordError for a label that is none.
+        """
+        raise UsageError(f"--map-labels renames classes and types of entities; {cls.name} has none.")
 
     @classmethod
     def split_doubts(
@@ -254,6 +264,15 @@ class BaseTask(ABC):
             raise UsageError(f"explain shows what decided a class, an entity or an answer; {self.name} has none.")
         explaining: BaseExplaining = import_module(module).Explaining(self)
         return explaining
+
+    @classmethod
+    def stated_class(cls) -> "type[BaseStated]":
+        """The task where predictions are what another system states. Raises UsageError for a task without."""
+        module = f"{cls.__module__}.stated"
+        if find_spec(module) is None:
+            raise UsageError(f"--predictions: {cls.name} does not read what others predicted.")
+        stated: type[BaseStated] = import_module(module).Stated
+        return stated
 
     def model_files(self, base: Model) -> Sequence[Path]:
         """Files of a base model, relative to it, that a model trained from it needs too."""

@@ -3,12 +3,15 @@
 Imports no torch: `check` decides as `finetune` does. Each task's own `decide` makes a Decision of its records.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bertcli.data.records import Record
-from bertcli.errors import ModelError, UsageError
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
@@ -55,6 +58,56 @@ class Decision:
 def labels_of(config: Mapping[str, Any]) -> list[str]:
     """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
     return names_of(config) or ["LABEL_0", "LABEL_1"]
+
+
+def number_of(value: Any) -> float:
+    """A label that is a number, in JSON or as text. Raises RecordError."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise RecordError(f"the label {value!r} is not a number.") from None
+    if not math.isfinite(number):
+        raise RecordError(f"the label {value!r} is not a finite number.")
+    return number
+
+
+class UnknownLabel(RecordError):
+    """Labels that a model lacks. names: as --map-labels takes them, so without the prefix of a tag."""
+
+    def __init__(self, names: Iterable[str], faults: Sequence[tuple[int, str]]) -> None:
+        super().__init__(faults[0][1], faults)
+        self.names = list(dict.fromkeys(names))
+
+
+def renamed(name: str, options: Options) -> str:
+    """What --map-labels makes of a label; "" where it is left out."""
+    return (options.map_labels or {}).get(name, name)
+
+
+def relabelled(
+    task_class: type[BaseTask], records: Iterable[Record], options: Options, several: bool
+) -> Iterator[Record]:
+    """The records with their labels as --map-labels says, but for those whose one label is left out.
+
+    several: whether a text may have several labels. A record whose label cannot be read stays as it is, for Task.label
+    says why. Raises UsageError at once for a task without labels.
+    """
+    if not options.map_labels:
+        return iter(records)
+    rename = task_class.renaming(options, several)
+
+    def changed(record: Record) -> Record | None:
+        with suppress(RecordError):
+            return record if record.fault is not None else rename(record)
+        return record
+
+    return filter(None, map(changed, records))
+
+
+def map_hint(names: Sequence[str]) -> str:
+    """How data with these labels, which a model lacks, can be scored on those that it has."""
+    leaving = shlex.quote(",".join(f"{name}=" for name in names))
+    return f"--map-labels {leaving} leaves them out, {shlex.quote(f'{names[0]}=LABEL')} renames one"
 
 
 def temperature_of(config: Mapping[str, Any]) -> float:

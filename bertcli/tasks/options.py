@@ -21,8 +21,9 @@ class Options:
     """What the user may set of a task, for all tasks together; each reads what it needs.
 
     tags: show each word's tag beside the entities. text_first: whether the text's field was named, and so is read even
-    where a record has tokens. normalize, null_threshold: None is what the model says; the latter
-    is what an answer must score more than none, and auto what is best on the labelled data.
+    where a record has tokens. map_labels: the new name of a label, "" where it is left out. normalize, null_threshold:
+    None is what the model says; the latter is what an answer must score more than none, and auto what is best on the
+    labelled data.
     """
 
     text_field: str = option("text", "Field of the text; a.b goes inside.", "NAME")
@@ -47,6 +48,13 @@ class Options:
     offset_unit: OffsetUnit = option("codepoint", "In what start and end of an entity count.", group="output")
     tags: bool = False
     text_first: bool = False
+    map_labels: Mapping[str, str] | None = None
+    prediction_field: str | None = option(
+        None,
+        "Field of --predictions with the prediction.  [default: as predict calls it: label, answer, tags, …]",
+        "NAME",
+        group="data",
+    )
     normalize: bool | None = option(
         None,
         "Embeddings of length 1, or as pooled.  [default: what the model says, else as pooled]",

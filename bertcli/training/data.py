@@ -13,7 +13,7 @@ from bertcli.errors import UsageError
 from bertcli.model import Model, resolve
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.examples import Examples, Faults
-from bertcli.tasks.labels import Decision, decide
+from bertcli.tasks.labels import Decision, decide, map_hint
 from bertcli.tasks.training import BaseTraining, Labelled
 from bertcli.training import pieces
 from bertcli.training.settings import Settings
@@ -94,7 +94,7 @@ def read_data(
         if unknown := task_class.unknown_labels(settings, decision, examples["dev"].records):
             raise UsageError(
                 f"the dev data has labels that the training data has not: {', '.join(unknown)}. "
-                f"Known are: {', '.join(decision.labels)}."
+                f"Known are: {', '.join(decision.labels)}; {map_hint(unknown)}."
             )
     gold = {name: split.targets(task, faults) for name, split in examples.items()}
     faults.require_none(good=sum(target is not None for targets in gold.values() for target in targets))

@@ -52,6 +52,7 @@ class Settings:
     pair_field: str | None = like(Options, "pair_field")
     label_field: str = like(Options, "label_field")
     label_separator: str = like(Options, "label_separator")
+    map_labels: Mapping[str, str] | None = None
     labels: tuple[str, ...] | None = None
     scheme: Scheme = like(Options, "scheme")
     long: Long = option(
@@ -118,7 +119,18 @@ class Settings:
     def options(self) -> Options:
         """What of this the task reads."""
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
-        return Options(*fields, scheme=self.scheme, null_threshold="auto", text_first=self.text_first)
+        return Options(
+            *fields,
+            map_labels=self.map_labels,
+            scheme=self.scheme,
+            null_threshold="auto",
+            text_first=self.text_first,
+        )
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether a label that is no list stands for several."""
+        return self.problem == "multi"
 
     def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""

@@ -83,10 +83,11 @@ def test_records_that_cannot_be_scored_are_named_and_make_it_3(bertcli: Run) -> 
     stdin = b'{"text": "good", "label": "positive"}\n{"text": "good", "label": "meh"}\n{"text": "good"}\n[]\n'
     done = bertcli("evaluate", "--input-format", "jsonl", stdin=stdin, expect=3)
     assert json.loads(done.stdout)["records"] == 1
-    second, third, fourth = done.stderr.decode().splitlines()
+    second, third, fourth, whole = done.stderr.decode().splitlines()
     assert second == "bertcli: stdin:2: unknown label 'meh'; the model's labels are: negative, positive."
     assert third.startswith("bertcli: stdin:3: no field 'label'")
     assert fourth.startswith("bertcli: stdin:4: ")
+    assert "1 of 4, with meh (1); --map-labels meh= leaves them out" in whole
 
 
 def test_nothing_to_score_is_a_usage_error(bertcli: Run) -> None:

@@ -142,7 +142,7 @@ def test_an_existing_model_is_not_overwritten_unasked(
         (
             '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}',
             '{"text": "a", "label": "z"}',
-            "has not: z. Known are: x, y.",
+            "has not: z. Known are: x, y; --map-labels z= leaves them out, z=LABEL renames one.",
         ),
     ],
     ids=["empty", "one class", "no label", "broken", "unknown in dev"],

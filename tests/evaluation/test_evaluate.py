@@ -63,7 +63,19 @@ def test_bad_records_are_faults_with_their_place_and_not_scored():
         "dev.jsonl:2: no field 'label' (the record has: text); --label-field names another.",
         "dev.jsonl:3: unknown label 'neutral'; the model's labels are: negative, positive.",
         "stdin:9: not JSON.",
+        "records left out for labels that the model lacks: 1 of 5, with neutral (1); "
+        "--map-labels neutral= leaves them out, neutral=LABEL renames one.",
     ]
+
+
+def test_many_unknown_labels_are_one_sentence_after_three():
+    rows = outcomes(("negative", [1, 0]), *[("neutral", [1, 0])] * 3, *[("a mix", [1, 0])] * 2)
+    *first, whole = evaluate(task_for(SENTIMENT), rows).faults
+    assert [fault.partition(":")[2][:2] for fault in first] == ["2:", "3:", "4:"]
+    assert whole == (
+        "records left out for labels that the model lacks: 5 of 6, with neutral (3), a mix (2); "
+        "--map-labels 'neutral=,a mix=' leaves them out, neutral=LABEL renames one."
+    )
 
 
 def test_no_records():

@@ -249,7 +249,9 @@ def test_a_classifier_that_is_trained_further_keeps_its_labels(fit: Fit, tmp_pat
 
 def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
     dev = records([("good", "pos"), ("film", "mixed"), ("plot", "odd")], "dev.jsonl")
-    with pytest.raises(UsageError, match=r"not: mixed, odd\. Known are: neg, pos\.") as caught:
+    with pytest.raises(
+        UsageError, match=r"not: mixed, odd\. Known are: neg, pos; --map-labels mixed=,odd= leaves"
+    ) as caught:
         fit(sentiment(), dev)
     assert caught.value.exit_code == 2
 

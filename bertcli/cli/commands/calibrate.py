@@ -18,7 +18,7 @@ bertcli calibrate dev.jsonl -m DIR --target "precision>=0.9"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(shared.Running, shared.Formatted):
+class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
     """The options of `bertcli calibrate`."""
 
     output: str | None = option(
@@ -35,7 +35,7 @@ class Calibrate(shared.Running, shared.Formatted):
 
 @command(
     """
-    files model output task text_field pair_field label_field label_separator scheme target long
+    files model output task text_field pair_field label_field label_separator map_labels scheme target long
     input_format columns delimiter encoding output_format backend device threads precision calibrate batch_tokens
     """,
     EXAMPLES,
@@ -51,6 +51,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     from bertcli.evaluation.evaluate import collect, require_labels
     from bertcli.inference.session import open_session, open_task
     from bertcli.inference.stream import stream
+    from bertcli.tasks.labels import relabelled
 
     target = engine.parse_target(options.target) if options.target else None
     output = Path(options.output) if options.output else None
@@ -59,6 +60,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)
     voice.note(session.reason)
+    records = relabelled(type(session.task), records, options, session.task.classifies == "several")
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:

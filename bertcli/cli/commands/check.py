@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, print_line, stdout_console
@@ -35,7 +37,7 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check(shared.Reading):
+class Check(shared.Labelled):
     """The options of `bertcli check`."""
 
     output_format: Literal["rich", "lines", "json"] | None = option(
@@ -57,7 +59,7 @@ class Check(shared.Reading):
 
 @command(
     """
-    train dev model task text_field pair_field label_field label_separator scheme problem
+    train dev model task text_field pair_field label_field label_separator map_labels scheme problem
     input_format columns delimiter encoding output_format
     """,
     EXAMPLES,
@@ -73,6 +75,7 @@ def check(voice: Voice, options: Check) -> int:
     from bertcli.checking.check import check, guess_task
     from bertcli.cli.counter import Counter
     from bertcli.model import resolve
+    from bertcli.tasks.labels import relabelled
 
     train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
     task = options.task
@@ -91,9 +94,11 @@ def check(voice: Voice, options: Check) -> int:
         label_field=options.label_field,
         label_separator=options.label_separator,
         scheme=options.scheme,
+        map_labels=options.map_labels,
     )
+    rename = partial(relabelled, registry.load("tasks", task).Task, options=settings.options, several=settings.is_multi)
     with Counter(voice, (*options.train, *options.dev)) as counter:
-        facts, findings = check(settings, model, counter.passed(train), dev and counter.passed(dev))
+        facts, findings = check(settings, model, rename(counter.passed(train)), dev and rename(counter.passed(dev)))
     counts = {severity: findings.count(severity) for severity in SEVERITIES}
     if is_for_people(options.output_format):
         console = stdout_console()

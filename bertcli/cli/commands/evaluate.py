@@ -1,4 +1,4 @@
-"""bertcli evaluate: score a model on labelled data."""
+"""bertcli evaluate: score a model, or what another system predicted, on labelled data."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bertcli.data.records import Record
     from bertcli.evaluation.evaluate import Predicted
     from bertcli.evaluation.results import Outcomes
+    from bertcli.evaluation.stated import System
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
 
@@ -29,6 +31,8 @@ bertcli evaluate dev.jsonl -m DIR
 bertcli evaluate dev.tsv -m DIR --text-field sentence --errors wrong.jsonl
 bertcli evaluate dev.jsonl -m DIR --report report.html
 bertcli evaluate dev.jsonl -m DIR --compare OLD_DIR
+bertcli evaluate test.conll -m DIR --map-labels MISC=,GPE=LOC
+bertcli evaluate dev.json --predictions theirs.json          # of another system: no model is opened
 bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=0.85 -q > metrics.json
 """
 
@@ -47,7 +51,7 @@ class Number(click.ParamType[Any]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(shared.Running, shared.Formatted, Reported):
+class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
     """The options of `bertcli evaluate`."""
 
     null_threshold: float | Literal["auto"] | None = option(
@@ -55,6 +59,12 @@ class Evaluate(shared.Running, shared.Formatted, Reported):
         "Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
         type=Number(),
         group="what",
+    )
+    predictions: str | None = option(
+        None, "Score what another system predicted, in any format or SQuAD's {id: text}; no model is opened.", "FILE"
+    )
+    id_field: str | None = option(
+        None, "Field that joins --predictions and records.  [default: order; id for {id: text}]", "NAME", group="data"
     )
     errors: str | None = option(
         None, "Write the wrong items here, most confident first (JSONL, TSV or CSV).", "FILE", type=shared.PATH
@@ -69,44 +79,56 @@ class Evaluate(shared.Running, shared.Formatted, Reported):
 
 @command(
     """
-    files model task text_field pair_field label_field label_separator scheme threshold mask question null_threshold
-    prompt language long input_format columns delimiter encoding output_format errors report compare fail_under
-    backend device threads precision calibrate batch_tokens
+    files model task text_field pair_field label_field label_separator map_labels predictions id_field prediction_field
+    scheme threshold mask question null_threshold prompt language long input_format columns delimiter encoding
+    output_format errors report compare fail_under backend device threads precision calibrate batch_tokens
     """,
     EXAMPLES,
 )
 def evaluate(voice: Voice, options: Evaluate) -> int:
-    """Score predictions against the labels in FILES or stdin.
+    """Score a model, or the --predictions of another system, against the labels in FILES or stdin.
 
     Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes,
-    confusion, how reliable the scores are, metrics by length. Records that cannot be scored are listed on stderr,
-    left out of the metrics, and make the exit code 3.
+    confusion, how reliable the scores are, metrics by length. Records that cannot be scored, and records and
+    predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.counter import Counter
     from bertcli.data.writers import open_writer
     from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.results import listed
-    from bertcli.inference.session import open_session
+    from bertcli.evaluation.stated import System
+    from bertcli.inference.session import Session, open_session
+    from bertcli.tasks.labels import relabelled
 
     _require_errors_writable(options)
     options.require_page()
-    records = options.complete(voice, options.open(options.files))
-    session = open_session(options, options)
-    gates = parse_gates(options.fail_under, session.task.directions)
-    if options.errors and not session.task.has_mistakes:
-        raise UsageError(f"{session.task.name} has no right and wrong to list; leave out --errors.")
+    records = options.open(options.files)
+    system: Session | System
+    if options.predictions:
+        gold = list(records)
+        system, records = _open_system(voice, options, gold), iter(gold)
+    else:
+        records = options.complete(voice, records)
+        system = open_session(options, options)
+    task = system.task
+    gates = parse_gates(options.fail_under, task.directions)
+    if options.errors and not task.has_mistakes:
+        raise UsageError(f"{task.name} has no right and wrong to list; leave out --errors.")
     if options.compare and not Path(options.compare).is_file():
         records = replace(options, model=options.compare).complete(voice, records)
-    other = _open_other(session, options, options.compare) if options.compare else None
-    voice.note(session.reason)
-    records = require_labels(session.task, records)
+    other = _open_other(task.name, options, options.compare) if options.compare else None
+    voice.note(system.reason)
+    if isinstance(system, Session):
+        records = require_labels(task, relabelled(type(task), records, options, task.classifies == "several"))
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
-        predicted = _collect(session, records, options, stop, counter)
-        evaluation = scores(session.task, predicted, session.model.path.name)
+        predicted = _collect(system, records, options, stop, counter)
+        evaluation = scores(task, predicted, system.name)
         if other and options.compare:
             theirs = _outcomes(voice, other, predicted, options, stop)
-            comparison = compare(session.task, predicted.gold, evaluation, theirs, options.compare)
+            comparison = compare(task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
+    if isinstance(system, System):
+        evaluation = replace(evaluation, predictions=system.counts)
     if is_for_people(options.output_format):
         from bertcli.cli.tables import render_evaluation
 
@@ -120,7 +142,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         from bertcli.report.page import Report
 
         options.write_page(voice, Report(evaluation.model, evaluation))
-    _keep(voice, session, options, session.task.learned(evaluation.metrics))
+    if isinstance(system, Session):
+        _keep(voice, system, options, task.learned(evaluation.metrics))
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)
@@ -142,22 +165,53 @@ def _require_errors_writable(options: Evaluate) -> None:
         require_writable(options.errors)
 
 
+def _open_system(voice: Voice, options: Evaluate, records: Iterable["Record"]) -> "System":
+    """What --predictions names. Raises UsageError where that cannot be scored."""
+    from bertcli.checking.check import guess_task
+    from bertcli.evaluation.stated import open_system, read_results
+
+    file = options.predictions or ""
+    if options.model or options.null_threshold is not None:
+        raise UsageError(f"--predictions {file}: no model is opened; leave out --model and --null-threshold.")
+    is_gold = Path(file).exists() and any(Path(file).samefile(name) for name in options.files if Path(name).exists())
+    if is_gold and not (options.prediction_field or options.columns):
+        raise UsageError(
+            f"--predictions {file}: it is the labelled data too; --prediction-field says which of its fields is "
+            "predicted, or of CoNLL --columns tokens,tags,… which one is not: the last one is."
+        )
+    gold = list(records)
+    task = options.task
+    if not task:
+        task = guess_task(next((record for record in gold if not record.fault), None))
+        voice.note(f"task: {task} (as the first record looks; -t names another)")
+    results = read_results(file, options.encoding, options.id_field)
+    return open_system(registry.load("tasks", task).Task, options, gold, results)
+
+
 def _collect(
-    session: "Session", records: Iterable["Record"], options: Evaluate, stop: "Stop", counter: "Counter | None" = None
+    system: "Session | System",
+    records: Iterable["Record"],
+    options: Evaluate,
+    stop: "Stop",
+    counter: "Counter | None" = None,
 ) -> "Predicted":
     from bertcli.evaluation.evaluate import collect
+    from bertcli.evaluation.stated import System
     from bertcli.inference.stream import stream
 
-    windows = stream(session.task, session.backend, records, options, stop)
-    return collect(session.task, chain.from_iterable(counter.watched(windows) if counter else windows))
+    if isinstance(system, System):
+        predicted = collect(system.task, system.outcomes)
+        predicted.faults.extend(system.faults)
+        return predicted
+    windows = stream(system.task, system.backend, records, options, stop)
+    return collect(system.task, chain.from_iterable(counter.watched(windows) if counter else windows))
 
 
-def _open_other(session: "Session", options: Evaluate, name: str) -> "Outcomes | Session":
+def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session":
     """What --compare names, before the run. Raises UsageError where it is of another task."""
     from bertcli.evaluation.evaluate import read_outcomes
     from bertcli.inference.session import open_session
 
-    task = session.task.name
     if Path(name).is_file():
         return read_outcomes(Path(name), task)
     other = open_session(replace(options, model=name), options)

@@ -1,5 +1,6 @@
 """bertcli finetune: train a model on labelled data."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertcli import device
+from bertcli import device, registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
@@ -21,6 +22,7 @@ from bertcli.training.output import require_usable
 from bertcli.training.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
+    from bertcli.data.records import Record
     from bertcli.evaluation.results import Evaluation
     from bertcli.training.run import Saved
 
@@ -63,7 +65,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(Training, shared.Reading, Settings):
+class Finetune(Training, shared.Labelled, Settings):
     """The options of `bertcli finetune`."""
 
     model: str | None = option(
@@ -98,7 +100,7 @@ class Finetune(Training, shared.Reading, Settings):
 @command(
     """
     train dev model layers vocabulary_from teacher unlabelled teacher_weight teacher_temperature task output
-    text_field pair_field label_field label_separator scheme problem labels
+    text_field pair_field label_field label_separator map_labels scheme problem labels
     input_format columns delimiter encoding long max_length epochs lr schedule warmup batch_tokens accumulate
     weight_decay clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads
     precision cache resume overwrite export track report
@@ -117,9 +119,9 @@ def finetune(voice: Voice, options: Finetune) -> int:
     if options.unlabelled and not options.teacher:
         raise UsageError("--unlabelled needs a --teacher, which labels these texts.")
     options.require_page(options.output)
-    train, dev, unlabelled, vocabulary = (
-        options.open(files) if files else None
-        for files in (options.train, options.dev, options.unlabelled, options.vocabulary_from)
+    train, dev = (_labelled(options, files) if files else None for files in (options.train, options.dev))
+    unlabelled, vocabulary = (
+        options.open(files) if files else None for files in (options.unlabelled, options.vocabulary_from)
     )
     if options.model:
         resolve(options.model).require_weights()
@@ -180,6 +182,14 @@ def finetune(voice: Voice, options: Finetune) -> int:
     return Exit.OK
 
 
+def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
+    """Of a split, its labels as --map-labels says."""
+    from bertcli.tasks.labels import relabelled
+
+    task_class = registry.load("tasks", options.task).Task
+    return relabelled(task_class, options.open(files), options.options, options.is_multi)
+
+
 def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":
     """The dev data as predict will see it."""
     from bertcli.evaluation.evaluate import collect, scores
@@ -189,7 +199,7 @@ def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evalu
 
     request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
     session = open_session(request, as_in_predict)
-    records = options.open(options.dev)
+    records = _labelled(options, options.dev)
     with heed_signals() as stop:
         windows = stream(session.task, session.backend, records, stop=stop)
         return scores(session.task, collect(session.task, chain.from_iterable(windows)), saved.path.name)

@@ -16,7 +16,7 @@ from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Encoded, Outputs
-from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.labels import Decision, LabelSettings, number_of
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
 from bertcli.tasks.texts import text_of
@@ -101,24 +101,26 @@ class Task(BaseTask):
     def decode(self, record: Record, prediction: Vectors) -> dict[str, Any]:
         """embedding, a list of H numbers; for a pair its similarity, the cosine."""
         if len(prediction) == 2:
-            return {"similarity": round(cosine(prediction), DIGITS)}
+            return {"similarity": round(self.similarity(prediction), DIGITS)}
         return {"embedding": np.round(prediction[0].astype(np.float64), DIGITS).tolist()}
+
+    @staticmethod
+    def similarity(prediction: Any) -> float:
+        """Of the two texts of a pair: the cosine of their vectors (2, H)."""
+        return cosine(prediction)
 
     def label(self, record: Record) -> float:
         """How similar people find the two texts of a pair, on any scale. Raises RecordError."""
         value = lookup(record.fields, self.options.label_field, "--label-field")
         if self.options.pair_field is None:
             raise RecordError("only pairs can be scored; --pair-field names the second text.")
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise RecordError(f"the label {value!r} is not a number.") from None
+        return number_of(value)
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """Correlations of the cosines with the labels."""
         from bertcli.metrics import classification
 
-        scores = classification.regression(gold, np.array([cosine(vectors) for vectors in predictions]))
+        scores = classification.regression(gold, np.array(list(map(self.similarity, predictions))))
         return {name: scores[name] for name in self.directions}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
@@ -126,7 +128,7 @@ class Task(BaseTask):
         first, second = self.options.text_field, str(self.options.pair_field)
         return [
             Example(
-                record, text_of(record, first, "--text-field"), label, round(cosine(vectors), DIGITS),
+                record, text_of(record, first, "--text-field"), label, round(self.similarity(vectors), DIGITS),
                 pair=text_of(record, second, "--pair-field"),
             )
             for record, label, vectors in zip(records, gold, predictions, strict=True)
@@ -134,7 +136,7 @@ class Task(BaseTask):
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The cosine of each pair."""
-        return {"predicted": [cosine(vectors) for vectors in predictions]}
+        return {"predicted": list(map(self.similarity, predictions))}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """The correlations."""

@@ -112,7 +112,7 @@ class Task(BaseTask):
         tokens = [self._token(guesses[0][0]) for guesses in prediction] + [self.mask] * (len(rest) - len(masks))
         return {"masks": masks, "filled": _filled(first, tokens, rest)}
 
-    def _token(self, token: int) -> str:
+    def _token(self, token: Any) -> str:
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
 
     def kept(self, record: Record) -> dict[str, Any]:
@@ -121,12 +121,16 @@ class Task(BaseTask):
 
     def label(self, record: Record) -> list[int]:
         """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
-        value = lookup(record.fields, self.options.label_field, "--label-field")
-        answers = value if isinstance(value, list) else [value]
         text = self._text(record)
-        if len(answers) != (masks := text.count(self.mask)):
-            raise RecordError(f"{len(answers)} answers for {masks} masks.")
+        answers = self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))
         return [self._id(text, number, answer) for number, answer in enumerate(answers)]
+
+    def one_each(self, record: Record, value: Any) -> list[Any]:
+        """What a field says of each mask of a text. Raises RecordError where that is less or more."""
+        answers = value if isinstance(value, list) else [value]
+        if len(answers) != (masks := self._text(record).count(self.mask)):
+            raise RecordError(f"{len(answers)} answers for {masks} masks.")
+        return answers
 
     def _id(self, text: str, number: int, answer: Any) -> int:
         """The token that the text has where the answer stands in place of that mask.

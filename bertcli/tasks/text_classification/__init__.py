@@ -3,7 +3,8 @@
 The model's config.json says which of the three, and the names and order of the labels. No torch here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask, Outputs
-from bertcli.tasks.labels import Decision, LabelSettings, labels_of, temperature_of
+from bertcli.tasks.labels import Decision, LabelSettings, UnknownLabel, labels_of, number_of, temperature_of
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
 from bertcli.tasks.text_classification import labels as text_labels
@@ -48,6 +49,11 @@ class Task(BaseTask):
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
         """One label, several, or a number, as the labels look; and the labels' order."""
         return text_labels.decide(settings, base, records)
+
+    @classmethod
+    def renaming(cls, options: Options, several: bool) -> Callable[[Record], Record | None]:
+        """Of the label, or of each of several."""
+        return partial(text_labels.relabelled, options=options, several=several)
 
     @classmethod
     def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
@@ -115,14 +121,15 @@ class Task(BaseTask):
         """A label's index, the list of indices for multi-label, or the number for regression."""
         value = lookup(record.fields, self.options.label_field, "--label-field")
         if self.is_regression:
-            return _number(value)
+            return number_of(value)
         if self.is_multi:
             return sorted({self._index(name) for name in label_names(value, self.options.label_separator)})
         return self._index(label_name(value))
 
     def _index(self, name: str) -> int:
         if name not in self.index:
-            raise RecordError(f"unknown label '{name}'; the model's labels are: {', '.join(self.labels)}.")
+            message = f"unknown label '{name}'; the model's labels are: {', '.join(self.labels)}."
+            raise UnknownLabel([name], [(0, message)])
         return self.index[name]
 
     def label_names(self, gold: Any) -> list[str]:
@@ -211,7 +218,8 @@ class Task(BaseTask):
             predicted = indicators([[ids[label] for label in labels] for labels in named], len(ids))
             return classification.weighted_multi_label(indicators(gold, len(ids)), predicted, columns.get("scores"))
         classes = np.array([ids[label] for label in named])
-        return classification.weighted_single_label(np.array(gold), classes, np.array(columns["loss"]), len(ids))
+        losses = np.array(columns["loss"]) if "loss" in columns else None
+        return classification.weighted_single_label(np.array(gold), classes, losses, len(ids))
 
     @property
     def classifies(self) -> Literal["one", "several"] | None:
@@ -250,16 +258,6 @@ def indicators(sets: Sequence[Sequence[int]], labels: int) -> Flags:
     for row, ids in zip(flags, sets, strict=True):
         row[list(ids)] = True
     return flags
-
-
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise RecordError(f"the label {value!r} is not a number.") from None
-    if not np.isfinite(number):
-        raise RecordError(f"the label {value!r} is not a finite number.")
-    return number
 
 
 def _score(value: float) -> float:

@@ -3,12 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model
-from bertcli.tasks.labels import Decision, LabelSettings, label_config, labels_of
+from bertcli.tasks.labels import Decision, LabelSettings, label_config, labels_of, renamed
+from bertcli.tasks.options import Options
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 PROBLEMS: Mapping[str, Problem] = {
@@ -47,6 +49,20 @@ def label_names(value: Any, separator: str) -> list[str]:
     return [label_name(item) for item in value]
 
 
+def relabelled(record: Record, options: Options, several: bool) -> Record | None:
+    """The record with its label or labels as --map-labels says; None where its one label is left out.
+
+    Raises RecordError for what is no label.
+    """
+    value: Any = lookup(record.fields, options.label_field, "--label-field")
+    if several or isinstance(value, list):
+        names = (renamed(name, options) for name in label_names(value, options.label_separator))
+        value = list(filter(None, names))
+    elif not (value := renamed(label_name(value), options)):
+        return None
+    return replace(record, fields={**record.fields, options.label_field: value})
+
+
 def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
     """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
     by_name = {label: i for i, label in enumerate(labels)}
@@ -83,10 +99,10 @@ def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Proble
         return PROBLEMS[settings.problem], "asked for"
     if all(isinstance(value, list) for value in values):
         return "multi_label_classification", "every label is a list"
-    if all(_is_decimal(value) for value in values):
+    if all(is_decimal(value) for value in values):
         return "regression", "every label is a number with a decimal point"
     if all(is_number(value) for value in values):
-        if any(_is_decimal(value) for value in values):
+        if any(is_decimal(value) for value in values):
             return "regression", "every label is a number, and some have a decimal point"
         return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
     return "single_label_classification", "the labels are neither lists nor all decimal numbers"
@@ -96,7 +112,7 @@ def _value(record: Record, settings: LabelSettings) -> Any:
     return lookup(record.fields, settings.options.label_field, "--label-field")
 
 
-def _is_decimal(value: Any) -> bool:
+def is_decimal(value: Any) -> bool:
     """Whether a label is a number with a decimal point, in JSON or as text."""
     return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
 
@@ -118,6 +134,11 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
             names.update(label_names(value, settings.options.label_separator) if is_set else [label_name(value)])
         except RecordError:
             continue
+    return sorted_names(names)
+
+
+def sorted_names(names: set[str]) -> list[str]:
+    """Integers by their value."""
     return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
 
 
@@ -145,6 +166,6 @@ def doubts(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str,
 def _sort(value: Any) -> str:
     if isinstance(value, list):
         return "list"
-    if _is_decimal(value):
+    if is_decimal(value):
         return "decimal number"
     return "integer" if is_number(value) else "name"

@@ -6,7 +6,8 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from bertcli.metrics import entities
 from bertcli.metrics.entities import Span
 from bertcli.model import Model
 from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Outputs
-from bertcli.tasks.labels import Decision, Doubt, LabelSettings, labels_of, temperature_of
+from bertcli.tasks.labels import Decision, Doubt, LabelSettings, UnknownLabel, labels_of, temperature_of
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example, Mark
 from bertcli.tasks.texts import in_unit, text_of, whole
@@ -65,6 +66,11 @@ class Task(BaseTask):
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
         """IOB2 labels of the types in the data."""
         return entity_labels.decide(settings, base, records)
+
+    @classmethod
+    def renaming(cls, options: Options, several: bool) -> Callable[[Record], Record]:
+        """Of the types of entities."""
+        return partial(entity_labels.relabelled, options=options)
 
     @classmethod
     def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
@@ -168,11 +174,9 @@ class Task(BaseTask):
         else:
             spans, lost = entity_labels.spans_of_text(record, len(text), offsets)
         known, types = ", ".join(self.labels), self.tag_set.types
-        entity_labels.require_none(
-            (span.start, f"unknown label 'B-{span.type}'; the model's labels are: {known}.")
-            for span in sorted([*spans, *lost])
-            if span.type not in types
-        )
+        if unknown := [span for span in sorted([*spans, *lost]) if span.type not in types]:
+            faults = [(one.start, f"unknown label 'B-{one.type}'; the model's labels are: {known}.") for one in unknown]
+            raise UnknownLabel([one.type for one in unknown], faults)
         tags = entities.tags(spans, len(offsets))
         ids = self.tag_set.ids(spans, len(offsets))
         for i in chain.from_iterable(range(span.start, span.end) for span in lost):

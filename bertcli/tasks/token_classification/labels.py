@@ -6,7 +6,7 @@ Also decides which labels a model of them has, and says what is odd about them. 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bertcli.data.records import Record, lookup
@@ -14,7 +14,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Scheme, Span
 from bertcli.model import Model
-from bertcli.tasks.labels import Decision, LabelSettings, label_config
+from bertcli.tasks.labels import Decision, LabelSettings, label_config, renamed
 from bertcli.tasks.options import Options
 
 Entity = tuple[int, int, str]  # start and end in code points, and the type
@@ -130,6 +130,29 @@ def _entity(item: Any) -> Entity:
     return start, end, label
 
 
+def relabelled(record: Record, options: Options) -> Record:
+    """The record with its entity types as --map-labels says. Raises RecordError for tags or entities that are none."""
+    fields = record.fields
+    if not has_words(record, options):
+        names = [renamed(label, options) for _, _, label in entities_of(record)]
+        pairs = [(item, name) for item, name in zip(fields["entities"], names, strict=True) if name]
+        items = [{**item, "type": name} if isinstance(item, Mapping) else [*item[:2], name] for item, name in pairs]
+        return replace(record, fields={**fields, "entities": items})
+    field = options.label_field if options.label_field in fields else "tags"
+    spans = [
+        span._replace(type=name)
+        for span in spans_of_tags(record, field, options.scheme)
+        if (name := renamed(span.type, options))
+    ]
+    tags = [
+        f"{tag[:2]}{name}" if tag not in OUTSIDE and (name := renamed(tag[2:], options)) else "O"
+        for tag in tags_of(record, field)
+    ]
+    if entities.spans(tags) != spans:  # neighbours of two types that are now one
+        tags = entities.tags(spans, len(tags), "iob2" if options.scheme == "auto" else options.scheme)
+    return replace(record, fields={**fields, field: tags})
+
+
 def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
     """IOB2 labels of the entity types given, of the base model's where they cover the data, else of the data's.
 
@@ -158,11 +181,15 @@ def types_in(records: Iterable[Record], settings: LabelSettings) -> list[str]:
     types: set[str] = set()
     for record in records:
         with suppress(RecordError):
-            if has_words(record, settings.options):
-                types.update(span.type for span in spans_of_tags(record, settings.options.label_field))
-            else:
-                types.update(label for _, _, label in entities_of(record))
+            types |= types_of(record, settings.options)
     return sorted(types)
+
+
+def types_of(record: Record, options: Options) -> set[str]:
+    """The entity types of a record. Raises RecordError for tags or entities that are none."""
+    if has_words(record, options):
+        return {span.type for span in spans_of_tags(record, options.label_field)}
+    return {label for _, _, label in entities_of(record)}
 
 
 # What `check` doubts.
