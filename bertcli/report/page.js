@@ -55,7 +55,7 @@ function options(chart, width) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const font = "12px system-ui, sans-serif";
-  const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font };
+  const axis = { values: (plot, splits) => splits.map(short), stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font };
   const styles = {
     line: { points: { show: false } },
     dots: { points: { show: true, size: 7 } },
@@ -76,6 +76,9 @@ function options(chart, width) {
 }
 
 const padded = (plot, low, high) => [low - (high - low) / 40, high + (high - low) / 40];
+// A learning rate of 2e-5 is not 0.
+const short = (value) => Math.abs(value) < 1e-3 && value ? Number(value.toPrecision(3)).toExponential()
+  : value?.toLocaleString("en", { maximumSignificantDigits: 6 });
 const shown = (plot, value) => String(value ?? "");
 
 function draw(box) {

@@ -6,9 +6,10 @@ Knows neither where an evaluation or an explanation comes from, nor options.
 Try: bertcli evaluate dev.jsonl --report report.html
 """
 
+import re
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from bertcli import __version__
 from bertcli.data.sinks import require_writable, write_file
@@ -25,8 +27,14 @@ from bertcli.evaluation.results import Evaluation
 from bertcli.report.contents import Classes, chosen, of_evaluation, of_training, pieces, readable, where
 
 HERE = Path(__file__).parent
-BEGINNING = "<!doctype html><!-- bertcli report -->\n"  # by which a page is known as one of ours
-STYLES, SCRIPTS = ("uplot/uPlot.min.css", "page.css"), ("uplot/uPlot.iife.min.js", "page.js")
+BEGINNINGS = {  # by which a page is known as one of ours, and of which option
+    option: f"<!doctype html><!-- bertcli {name} -->\n"
+    for option, name in {"--report": "report", "--html": "explain"}.items()
+}
+SHARES = "".join(
+    f".share-{i} {{ --share: {i / 100} }}" for i in range(101)
+)  # classes, for the policy has no inline style
+LONG = 16  # characters of a label that leaves the numbers beside it little room in half a page
 WIDEST_MATRIX = 30  # classes; the eye finds nothing in a larger one
 
 
@@ -44,13 +52,14 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def require_replaceable(path: str) -> None:
-    """Raise UsageError for a file that is no page: asked before a run, at whose end it would be lost."""
+def require_replaceable(path: str, option: str = "--report") -> None:
+    """Raise UsageError for a file that is no page of the option: asked before a run, at whose end it would be lost."""
     if not Path(path).is_file():
         return
+    beginning = BEGINNINGS[option].encode()
     with Path(path).open("rb") as file:
-        if file.read(len(BEGINNING)) != BEGINNING.encode():
-            raise UsageError(f"--report {path}: the file is no page of bertcli's, and is not replaced; name another.")
+        if file.read(len(beginning)) != beginning:
+            raise UsageError(f"{option} {path}: the file is no page of bertcli's, and is not replaced; name another.")
 
 
 def render(report: Report) -> str:
@@ -64,11 +73,10 @@ def render(report: Report) -> str:
         facts |= {"faults in the data": len(evaluation.faults)} if evaluation.faults else {}
         facts |= {"calibrated by": evaluation.calibration} if evaluation.calibration else {}
         metrics, tables = evaluation.metrics, _tables(evaluation.metrics)
-    styles, scripts = (
-        [(HERE / name).read_text(encoding="utf-8").strip() for name in names] for names in (STYLES, SCRIPTS)
-    )
-    return BEGINNING + _filled(
+    return BEGINNINGS["--report"] + _filled(
         "page.html",
+        styles=[_text("uplot/uPlot.min.css"), _text("page.css"), SHARES],
+        scripts=[_text("uplot/uPlot.iife.min.js"), _text("page.js")],
         report=report,
         version=__version__,
         facts={**facts, **report.facts},
@@ -80,9 +88,6 @@ def render(report: Report) -> str:
         confusion=_confusion(evaluation.confusion) if evaluation and evaluation.confusion else None,
         classes=Classes(evaluation) if evaluation else None,
         examples=chosen(evaluation.examples) if evaluation else [],
-        styles=styles,
-        scripts=scripts,
-        hashes=[b64encode(sha256(script.encode()).digest()).decode() for script in scripts],
     )
 
 
@@ -90,8 +95,10 @@ def render(report: Report) -> str:
 def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """`with explain_page(path) as add: add(result)`: a page of explanations, written at the end unless the run failed.
 
-    result: as Explainer.explain gives it, with attention. Raises UsageError at once where the file cannot be written.
+    result: as Explainer.explain gives it, with attention. Raises UsageError at once where the file cannot be written,
+    or is no such page.
     """
+    require_replaceable(path, "--html")
     require_writable(path)
     results: list[dict[str, Any]] = []
 
@@ -105,7 +112,8 @@ def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         results.append({**facts, "explanations": explanations, "attention": attention})
 
     yield add
-    write(path, _filled("explain.html", results=results))
+    page = _filled("explain.html", [_text("explain.css")], [_text("explain.js")], results=results)
+    write(path, BEGINNINGS["--html"] + page)
 
 
 def write(path: str, page: str) -> None:
@@ -113,13 +121,31 @@ def write(path: str, page: str) -> None:
     write_file(path, page.encode("utf-8", "backslashreplace"))
 
 
-def _filled(template: str, **values: Any) -> str:
-    """A template of this folder with its values. One that it names and does not get is an error."""
+def _text(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8").strip()
+
+
+def _filled(template: str, styles: Sequence[str], scripts: Sequence[str], **values: Any) -> str:
+    """A template of this folder with its values. One that it names and does not get is an error.
+
+    The page obeys these styles and scripts alone, known by their hashes, whatever a text brings into it.
+    """
+    style_hashes, script_hashes = (
+        " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in texts)
+        for texts in (styles, scripts)
+    )
+    policy = f"default-src 'none'; img-src data:; style-src {style_hashes}; script-src {script_hashes}"
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"pieces": pieces, "readable": readable, "where": where}
-    return environment.get_template(template).render(values)
+    environment.filters |= {"breakable": _breakable, "percent": lambda share: round(100 * share)}
+    return environment.get_template(template).render(values, styles=styles, scripts=scripts, policy=policy)
+
+
+def _breakable(label: object) -> Markup:
+    """A label that may go on in the next line after a mark between its words."""
+    return Markup(re.sub(r"([_/.:])(?=\w)", r"\1<wbr>", str(escape(label))))
 
 
 def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,18 +155,19 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping) and name != "confusion":
             rows = {label: row if isinstance(row, Mapping) else {"value": row} for label, row in value.items()}
             columns = dict.fromkeys(column for row in rows.values() for column in row)
-            tables[name] = {"columns": list(columns), "rows": rows}
+            tables[name] = {"columns": list(columns), "rows": rows, "is_wide": max(map(len, rows), default=0) > LONG}
     return tables
 
 
 def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
     """The matrix with the share of each count in its row; of a larger one the most frequent errors."""
     labels, matrix = confusion["labels"], confusion["matrix"]
+    shown = {"labels": labels, "is_wide": max(map(len, labels)) > LONG}
     if len(labels) <= WIDEST_MATRIX:
-        return {"labels": labels, "rows": [[(count, count / max(sum(row), 1)) for count in row] for row in matrix]}
+        return {**shown, "rows": [[(count, count / max(sum(row), 1)) for count in row] for row in matrix]}
     size = range(len(labels))
     errors = [(matrix[i][j], labels[i], labels[j]) for i in size for j in size if i != j and matrix[i][j]]
-    return {"labels": labels, "errors": sorted(errors, key=lambda error: -error[0])[:WIDEST_MATRIX]}
+    return {**shown, "errors": sorted(errors, key=lambda error: -error[0])[:WIDEST_MATRIX]}
 
 
 def _packed(window: Mapping[str, Any]) -> dict[str, Any]:

@@ -291,6 +291,16 @@ def test_a_failed_run_leaves_no_page(explain: Explain, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_a_page_of_explanations_is_replaced(explain: Explain, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("precious", encoding="utf-8")
+    assert explain("single", "a", "--html", str(page), expect=2) == []
+    assert page.read_text(encoding="utf-8") == "precious"
+    page.unlink()
+    for _ in range(2):
+        explain("single", "a", "--html", str(page))
+
+
 def test_a_page_without_records(tmp_path: Path) -> None:
     with explain_page(str(tmp_path / "page.html")):
         pass

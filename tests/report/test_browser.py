@@ -1,5 +1,6 @@
 """The page in Chromium: found, filtered, sorted, tabbed through, narrow, dark; silent and without a request."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,46 @@ def test_controls_have_names(page: Page, classified: Evaluation, log: Path) -> N
 def test_no_width_scrolls_sideways(page: Page, classified: Evaluation, log: Path, width: int) -> None:
     browser = page(Report("reviews" * 20, classified, log), width=width)
     assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+
+
+LABELS = {
+    "English": [f"balance_not_updated_after_cheque_or_cash_deposit_{i}" for i in range(150)],
+    "Chinese": [f"查询信用卡还款失败后多久可以再次尝试以及手续费问题{i}" for i in range(77)],
+    "without a break": ["x" * 120 + str(i) for i in range(150)],
+    "few": [f"balance_not_updated_after_cheque_or_cash_deposit_{i}" for i in range(4)],
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_long_labels_leave_their_numbers_in_sight(page: Page, classified: Evaluation, name: str) -> None:
+    labels = LABELS[name]
+    row = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 1000, "average_precision": 0.5}
+    matrix = [[(i + j) % 7 for j in range(len(labels))] for i in range(len(labels))]
+    metrics = {"per_class": dict.fromkeys(labels, row), "confusion": {"labels": labels, "matrix": matrix}}
+    report = Report("intents", replace(classified, metrics=metrics))
+    script = """
+      const cells = [...document.querySelectorAll("#table-0 :is(th, td), #confusion :is(th, td)")].map((cell) => {
+        const { left, right, width } = cell.getBoundingClientRect();
+        const box = cell.closest(".scroll").getBoundingClientRect();
+        const isCut = cell.scrollWidth > Math.ceil(width) || left < box.left - 1 || right > box.right + 1;
+        return isCut && !cell.closest(".matrix") ? cell.textContent : null;
+      });
+      return [document.documentElement.scrollWidth, cells.filter(Boolean)];"""
+    for width in (360, 390, 768, 1200, 1600):
+        browser = page(report, width=width)
+        assert browser.execute_script(script) == [width, []], width
+    shown = [cell.get_property("textContent") for cell in browser.find_elements(CSS, "#table-0 tbody .label")]
+    assert shown == labels
+    heads = browser.find_elements(CSS, ".matrix thead .label")
+    assert [head.get_attribute("title") for head in heads] == (labels if name == "few" else [])
+
+
+def test_numbers_on_an_axis_are_told_apart(page: Page, log: Path) -> None:
+    browser = page(Report("reviews", log=log))
+    script = "return [0, 0.0001, 0.000025, 0.0005, 0.001, 0.25, 1.5, 20000].map(short)"
+    assert browser.execute_script(script) == ["0", "1e-4", "2.5e-5", "5e-4", "0.001", "0.25", "1.5", "20,000"]
+    marks = browser.execute_script("const axis = [...plots.values()].at(-1).axes[1]; return axis._values")
+    assert len(marks) > 2 and len(set(marks)) == len(marks)
 
 
 def luminance(colour: list[float]) -> float:

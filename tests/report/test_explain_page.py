@@ -90,6 +90,7 @@ def test_markup_in_a_text_is_text_and_nothing_is_complained_of_or_fetched(browse
     width = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert width[0] <= width[1]  # a phone needs no scrolling sideways
     assert browser.get_log("browser") == []
+    assert "unsafe" not in browser.find_element("css selector", "meta[http-equiv]").get_attribute("content")
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     fetched = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
     assert fetched == {browser.current_url}

@@ -26,8 +26,10 @@ def test_texts_are_escaped_wherever_they_stand(classified: Evaluation) -> None:
 
 def test_the_policy_allows_the_scripts_of_the_page_and_no_address(classified: Evaluation) -> None:
     page = render(Report("m", classified))
-    assert re.findall(
-        r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src ('sha256-.{44}' ?){2}", page
+    hashed = r"('sha256-.{44}' ?)"
+    assert re.search(rf"default-src 'none'; img-src data:; style-src {hashed}{{3}}; script-src {hashed}{{2}}\"", page)
+    assert "unsafe" not in page.partition("</head>")[0] and not re.search(
+        r"<[^>]* style=", page.partition("<script")[0]
     )
     assert not re.search(r"(?:src|href)=\"(?!#|data:,)", page)
 
@@ -84,6 +86,8 @@ def test_only_a_page_is_replaced(classified: Evaluation, tmp_path: Path) -> None
     (tmp_path / "precious.html").write_text("<!doctype html>mine", encoding="utf-8")
     with pytest.raises(UsageError, match="is not replaced"):
         require_replaceable(str(tmp_path / "precious.html"))
+    with pytest.raises(UsageError, match=r"--html .*report.html: the file is no page"):
+        require_replaceable(str(tmp_path / "report.html"), "--html")
 
 
 def test_a_comparison_without_right_and_wrong_counts_none(classified: Evaluation) -> None:

@@ -24,8 +24,10 @@ from bertcli.training.settings import EMBEDDED, Settings
 if TYPE_CHECKING:
     from bertcli.data.records import Record
     from bertcli.evaluation.results import Evaluation
+    from bertcli.training.loop import Eval
     from bertcli.training.run import Saved
 
+STILL_RISING = 0.02  # share of a metric by which the last evaluation beats the one before where more epochs pay
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv -o DIR      # from the embedded encoder: no network
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
@@ -133,10 +135,12 @@ def finetune(voice: Voice, options: Finetune) -> int:
     from bertcli.cli.commands.export import export_directory
     from bertcli.cli.progress import Show
     from bertcli.training.finetune import finetune
+    from bertcli.training.loop import Eval
     from bertcli.training.run import Saved
 
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
+    evaluations: list[Eval] = []
     with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in finetune(
             options,
@@ -153,13 +157,19 @@ def finetune(voice: Voice, options: Finetune) -> int:
         ):
             if isinstance(event, Saved):
                 saved = event
-            else:
-                show.event(event)
+                continue
+            if isinstance(event, Eval):
+                evaluations.append(event)
+            show.event(event)
     if stop.signum:
         raise Interrupted(stop.signum, f"after {options.output} was written; --resume makes what comes after it")
     if saved is None:  # in all processes of a distributed run but the first
         return Exit.OK
     voice.note(f"model: {saved.path} (weights of step {saved.step})")
+    if is_unfinished(evaluations):
+        voice.note(
+            f"dev {evaluations[-1].metric} still rose at the end: more --epochs, or a higher --lr, may go further"
+        )
     as_in_predict = replace(options.options, null_threshold=None)
     has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
     if options.export and not has_both:
@@ -188,6 +198,14 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
 
     task_class = registry.load("tasks", options.task).Task
     return relabelled(task_class, options.open(files), options.options, options.is_multi)
+
+
+def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
+    """Whether the last evaluation is the best by more than STILL_RISING of its value: the run ended too soon."""
+    if len(evaluations) < 2 or not evaluations[-1].best:
+        return False
+    before, last = (evaluation.metrics.get(evaluation.metric) or 0.0 for evaluation in evaluations[-2:])
+    return abs(last - before) > STILL_RISING * abs(last)
 
 
 def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":
