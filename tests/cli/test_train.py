@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bertcli.cli.commands.finetune import is_unfinished
 from bertcli.cli.main import run
+from bertcli.training.loop import Eval
 from tests.cli.conftest import Run
 
 ROWS = [("good lovely film", "pos"), ("great acting", "pos"), ("bad awful plot", "neg"), ("dull poor scene", "neg")] * 8
@@ -180,3 +182,12 @@ def test_export_without_texts_says_what_it_needs(
     options = ["-t", "classify", "--calibrate", str(tmp_path / "none.txt")]
     assert run(["export", str(tiny_model), *options]) == 2
     assert "there is no text to calibrate on" in capfd.readouterr().err
+
+
+def test_a_run_that_still_got_better_is_told_from_one_that_has_settled() -> None:
+    def evaluations(*scores: float | None) -> list[Eval]:
+        return [Eval(i, i, {"f1": score}, i == len(scores) - 1, "f1") for i, score in enumerate(scores)]
+
+    assert is_unfinished(evaluations(0.07, 0.08)) and is_unfinished(evaluations(None, 0.5))
+    assert not is_unfinished(evaluations(0.9, 0.91)) and not is_unfinished(evaluations(0.5))
+    assert not is_unfinished([*evaluations(0.5, 0.9), Eval(2, 2, {"f1": 0.8}, False, "f1")])

@@ -167,9 +167,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
         return Exit.OK
     voice.note(f"model: {saved.path} (weights of step {saved.step})")
     if is_unfinished(evaluations):
-        voice.note(
-            f"dev {evaluations[-1].metric} still rose at the end: more --epochs, or a higher --lr, may go further"
-        )
+        voice.note(f"dev {evaluations[-1].metric} still got better: more --epochs, or a higher --lr, may go further")
     as_in_predict = replace(options.options, null_threshold=None)
     has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
     if options.export and not has_both:
@@ -201,10 +199,10 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
-    """Whether the last evaluation is the best by more than STILL_RISING of its value: the run ended too soon."""
+    """Whether the last evaluation is the best, and better than that before by more than STILL_RISING of its value."""
     if len(evaluations) < 2 or not evaluations[-1].best:
         return False
-    before, last = (evaluation.metrics.get(evaluation.metric) or 0.0 for evaluation in evaluations[-2:])
+    before, last = (float(evaluation.metrics.get(evaluation.metric) or 0) for evaluation in evaluations[-2:])
     return abs(last - before) > STILL_RISING * abs(last)
 
 
