@@ -60,15 +60,11 @@ class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
         type=Number(),
         group="what",
     )
-    predictions: str | None = option(
-        None, "Score what another system predicted, in any format or SQuAD's {id: text}; no model is opened.", "FILE"
-    )
+    predictions: str | None = option(None, "Another system's answers to score, in any format.", "FILE")
     id_field: str | None = option(
         None, "Field that joins --predictions and records.  [default: order; id for {id: text}]", "NAME", group="data"
     )
-    errors: str | None = option(
-        None, "Write the wrong items here, most confident first (JSONL, TSV or CSV).", "FILE", type=shared.PATH
-    )
+    errors: str | None = option(None, "The wrong items, surest first (JSONL, TSV or CSV).", "FILE", type=shared.PATH)
     compare: str | None = option(
         None, "Test the difference to another model, or to an earlier evaluation's JSON, on the same data.", "OTHER"
     )
