@@ -153,13 +153,13 @@ class BaseTeaching(BaseTraining):
             )
         return [names.index(label) for label in labels]
 
-    def cross_entropy(self, logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """The sum over rows of logits (M, L, …) and a teacher's softened probabilities of the same shape.
+    def divergence(self, logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """That of Kullback and Leibler from a teacher's softened probabilities (M, L, …) over L, summed over the rest.
 
         Times the square of the temperature, by which softening makes the gradients smaller.
         """
-        loss = functional.cross_entropy(logits / self.temperature, shares, reduction="sum")
-        return loss * self.temperature**2
+        softened = (logits / self.temperature).log_softmax(1)
+        return functional.kl_div(softened, shares, reduction="sum") * self.temperature**2
 
 
 def is_known(targets: Targets) -> torch.Tensor:

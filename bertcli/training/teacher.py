@@ -82,7 +82,8 @@ def lesson(
     Raises UsageError also for a teacher of another task or of other labels.
     """
     session = open_teacher(settings, device)
-    yield Note(f"teacher: {session.reason}")
+    backend, where = session.backend, session.device
+    yield Note(f"teacher: {session.model.path.name}, {backend.name} {backend.precision} on {where.type}")
     teaching = data.task.teaching(data.decision, settings, session.task, settings.teacher_temperature)
     answered = yield from answers(session, records, teaching.answer, cache, accelerator, stop)
     examples = data.splits["train"].examples

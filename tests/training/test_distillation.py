@@ -105,7 +105,9 @@ def test_the_teacher_is_believed_rather_than_wrong_labels(fit: Fit) -> None:
     saved = events[-1]
     assert isinstance(saved, Saved) and saved.metrics and saved.metrics["accuracy"] == 1.0
     assert json.loads((saved.path / "config.json").read_text())["id2label"] == {"0": "pos", "1": "neg"}  # the teacher's
-    assert any(isinstance(event, Note) and event.message.startswith("teacher: text-class") for event in events)
+    assert any(
+        isinstance(event, Note) and event.message == "teacher: sentiment, pytorch fp32 on cpu" for event in events
+    )
 
 
 def test_texts_without_labels_teach_and_the_card_says_who_taught(fit: Fit) -> None:
@@ -295,7 +297,8 @@ def test_the_command(
     said = capfd.readouterr().err
     assert (
         "vocabulary: 18 pieces of 28" in said
-        and "teacher: text-classification with sentiment: pytorch fp32 on cpu" in said
+        and "teacher: sentiment, pytorch fp32 on cpu" in said
+        and "(those of the model sentiment)" in said
     )
     config = json.loads(Path("out/config.json").read_text())
     assert config["num_hidden_layers"] == 1 and config["vocab_size"] == 18

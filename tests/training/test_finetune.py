@@ -240,7 +240,7 @@ def test_given_labels_set_the_order_and_the_limits(fit: Fit) -> None:
 def test_a_classifier_that_is_trained_further_keeps_its_labels(fit: Fit, tmp_path: Path) -> None:
     first = saved(fit(sentiment(), sentiment(16, seed=1), labels=("pos", "neg"), epochs=5))
     again = fit(sentiment(), sentiment(16, seed=1), model=str(first.path), output=str(tmp_path / "more"), lr=1e-5)
-    assert "labels: pos, neg (those of the base model)" in notes(again) and "new weights: none" in notes(again)
+    assert "labels: pos, neg (those of the model out)" in notes(again) and "new weights: none" in notes(again)
     evals = [event for event in again if isinstance(event, Eval)]
     assert evals[0].metrics["accuracy"] == 1.0  # at this rate it can only have kept what it knew
     other = fit(sentiment(names=("a", "b")), model=str(first.path), output=str(tmp_path / "other"), epochs=1)

@@ -83,8 +83,8 @@ class Teaching(BaseTeaching):
         return 2 * len(targets)
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The cross-entropy over the positions of a window, for start and end."""
-        return self.cross_entropy(_logits(outputs, mask), targets)
+        """The divergence over the positions of a window, for start and end."""
+        return self.divergence(_logits(outputs, mask), targets)
 
 
 def _logits(outputs: Outputs, mask: torch.Tensor | None) -> torch.Tensor:

@@ -89,7 +89,7 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
     if settings.labels:
         labels, why = list(settings.labels), "as given by --labels"
     elif is_same_problem and set(names) <= set(base.labels):
-        labels, why = base.labels, "those of the base model"
+        labels, why = base.labels, f"those of the model {base.path.name}"
     return Decision(problem, labels, reason, why, config=label_config(labels, problem))
 
 

@@ -74,12 +74,15 @@ class Teaching(BaseTeaching):
         return torch.from_numpy(np.stack(gold)[:, self.columns])
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The sum over B of the cross-entropy, of its binary form's mean over L, or of the squares."""
+        """The sum over B of the divergence, of its binary form's mean over L, or of the squares."""
         logits, temperature = outputs["logits"].float(), self.temperature
         if self.teacher.is_regression:
             return functional.mse_loss(logits, targets, reduction="sum")
         if not self.teacher.is_multi:
-            return self.cross_entropy(logits, (targets / temperature).softmax(-1))
+            return self.divergence(logits, (targets / temperature).softmax(-1))
         shares = (targets / temperature).sigmoid()
-        losses = functional.binary_cross_entropy_with_logits(logits / temperature, shares, reduction="sum")
-        return losses * temperature**2 / logits.shape[-1]
+        student, least = (
+            functional.binary_cross_entropy_with_logits(values / temperature, shares, reduction="sum")
+            for values in (logits, targets)
+        )
+        return (student - least) * temperature**2 / logits.shape[-1]

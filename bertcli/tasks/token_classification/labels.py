@@ -164,7 +164,7 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
     why = "as given by --labels" if settings.labels else "sorted types of the data"
     labels = ["O", *(f"{prefix}-{label}" for label in settings.labels or types for prefix in "BI")]
     if not settings.labels and base.head == "TokenClassification" and set(labels) <= set(base.labels):
-        labels, why = base.labels, "those of the base model"
+        labels, why = base.labels, f"those of the model {base.path.name}"
     scheme = settings.options.scheme if settings.options.scheme != "auto" else _usual_scheme(records, settings)
     return Decision("token_classification", labels, f"tags in {scheme.upper()}", why, config=label_config(labels))
 

@@ -43,6 +43,6 @@ class Teaching(BaseTeaching):
         return int((~targets[..., 0].isnan()).sum())
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The cross-entropy over these words."""
+        """The divergence over these words."""
         seen = ~targets[..., 0].isnan()
-        return self.cross_entropy(outputs["logits"].float()[seen], (targets[seen] / self.temperature).softmax(-1))
+        return self.divergence(outputs["logits"].float()[seen], (targets[seen] / self.temperature).softmax(-1))
