@@ -111,9 +111,8 @@ class Settings:
     seed: int = option(0, "Seed of everything random.", least=0, group="training")
 
     def __post_init__(self) -> None:
-        require_range(
-            self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length", "layers"), 1
-        )
+        require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience"), 1)
+        require_range(self, ("max_length", "layers"), 1)
         require_range(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
         require_range(self, ("lr", "weight_decay", "clip_norm", "seed", "teacher_weight", "teacher_temperature"), 0)
 

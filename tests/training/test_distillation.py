@@ -105,9 +105,7 @@ def test_the_teacher_is_believed_rather_than_wrong_labels(fit: Fit) -> None:
     saved = events[-1]
     assert isinstance(saved, Saved) and saved.metrics and saved.metrics["accuracy"] == 1.0
     assert json.loads((saved.path / "config.json").read_text())["id2label"] == {"0": "pos", "1": "neg"}  # the teacher's
-    assert any(
-        isinstance(event, Note) and event.message == "teacher: sentiment, pytorch fp32 on cpu" for event in events
-    )
+    assert Note("teacher: sentiment, pytorch fp32 on cpu") in events
 
 
 def test_texts_without_labels_teach_and_the_card_says_who_taught(fit: Fit) -> None:
