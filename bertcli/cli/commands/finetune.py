@@ -179,6 +179,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
     if options.report:
         facts = {
             "base model": Path(options.model).name if options.model else EMBEDDED,
+            "teacher": Path(options.teacher).name if options.teacher else None,
             "epochs": options.epochs,
             "lr": f"{options.lr:g}",
             "batch tokens": options.batch_tokens,
