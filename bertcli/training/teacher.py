@@ -9,7 +9,7 @@ import io
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from bertcli.arrays import Array
 from bertcli.data.records import Record
 from bertcli.device import Device
-from bertcli.errors import Interrupted, RecordError
+from bertcli.errors import BertcliError, Interrupted, RecordError
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request
 from bertcli.inference.stream import stream
@@ -104,7 +104,7 @@ def answers(
     The processes of a run share the work, and the file. Raises UsageError for records that the teacher cannot read,
     Interrupted when `stop` returns a signal number.
     """
-    with closing(_open(session, cache)) as table:
+    with _table(session, cache) as table:
         keys = [_key(session, record) for record in records]
         for share in slice(accelerator.process_index, None, accelerator.num_processes), slice(None):
             kept = {key for (key,) in table.execute("SELECT key FROM answers")}
@@ -115,16 +115,21 @@ def answers(
         return [np.load(io.BytesIO(table.execute(query, [key]).fetchone()[0])) for key in keys]
 
 
-def _open(session: Session, cache: Path) -> sqlite3.Connection:
-    """The table of this teacher's answers."""
+@contextmanager
+def _table(session: Session, cache: Path) -> Iterator[sqlite3.Connection]:
+    """The table of this teacher's answers. Raises BertcliError where it cannot be read or written."""
     backend, task = session.backend, session.task
     weights = "*.onnx*" if backend.name == "onnx" else "*.safetensors"
     computed = (backend.name, backend.precision, session.device.type, fingerprint(session.model, weights))
     name = blake2b(repr((VERSION, task.name, task.options, *computed)).encode(), digest_size=10).hexdigest()
-    cache.mkdir(parents=True, exist_ok=True)
-    table = sqlite3.connect(cache / f"teacher-{name}.sqlite", timeout=600)
-    table.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID")
-    return table
+    file = cache / f"teacher-{name}.sqlite"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=600)) as table:
+            table.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID")
+            yield table
+    except (sqlite3.Error, OSError) as error:
+        raise BertcliError(f"{file}: {error}. Make room, remove the file or name another --cache.") from error
 
 
 def _key(session: Session, record: Record) -> bytes:

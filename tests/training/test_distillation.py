@@ -18,7 +18,7 @@ from bertcli import registry
 from bertcli.cli.main import run
 from bertcli.data.records import Record
 from bertcli.device import Device
-from bertcli.errors import Interrupted, UsageError
+from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.model import read
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.question_answering.spans import Span
@@ -251,6 +251,21 @@ def test_a_stopped_teacher_goes_on(fit: Fit, tmp_path: Path) -> None:
         fit(sentiment(2), unlabelled=rows, epochs=1, stop=lambda: signal.SIGTERM)
     events = fit(sentiment(2), unlabelled=rows, epochs=1)
     assert 0 < answered(events) < len(rows)
+
+
+def test_answers_that_cannot_be_kept(fit: Fit, tmp_path: Path) -> None:
+    fit(sentiment(4), epochs=1)
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(b"no table of SQLite" * 99)
+    with pytest.raises(
+        BertcliError, match="file is not a database. Make room, remove the file or name another --cache"
+    ):
+        fit(sentiment(4), epochs=1, overwrite=True)
+    file.unlink()
+    (tmp_path / "cache").rmdir()
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(BertcliError, match=r"teacher-\w+.sqlite: .*File exists"):
+        fit(sentiment(4), epochs=1, overwrite=True)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(fit: Fit, tmp_path: Path) -> None:
