@@ -257,9 +257,7 @@ def test_answers_that_cannot_be_kept(fit: Fit, tmp_path: Path) -> None:
     fit(sentiment(4), epochs=1)
     (file,) = (tmp_path / "cache").iterdir()
     file.write_bytes(b"no table of SQLite" * 99)
-    with pytest.raises(
-        BertcliError, match="file is not a database. Make room, remove the file or name another --cache"
-    ):
+    with pytest.raises(BertcliError, match=r"not a database\. Make room, remove the file or name another"):
         fit(sentiment(4), epochs=1, overwrite=True)
     file.unlink()
     (tmp_path / "cache").rmdir()
