@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bertcli.cli.main import run
-from bertcli.report.page import BEGINNING
+from bertcli.report.page import BEGINNINGS
 
 ROWS = [("good lovely film", "pos"), ("great acting", "pos"), ("bad awful plot", "neg"), ("dull poor scene", "neg")]
 
@@ -22,7 +22,7 @@ def data(tmp_path: Path) -> str:
 
 def titles(path: Path) -> list[str]:
     page = path.read_text(encoding="utf-8")
-    assert page.startswith(BEGINNING)
+    assert page.startswith(BEGINNINGS["--report"])
     return re.findall(r"<h2[^>]*>(.*?)</h2>", page)
 
 
