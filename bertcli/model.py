@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from bertcli.errors import ModelError
 
 BUILTIN = Path(__file__).parent / "builtin"
 ONNX = {"int8": "onnx/model_quantized.onnx", "fp32": "onnx/model.onnx"}
+REST = {"int8": "onnx/model_quantized_rest.onnx", "fp32": "onnx/model_rest.onnx"}  # of the layers after an early exit
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 POOLINGS = {  # the first form is that of sentence-transformers 6
     "mean": "mean", "cls": "cls", "max": "max",
@@ -27,24 +28,28 @@ POOLINGS = {  # the first form is that of sentence-transformers 6
 MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 DECISIVE = (  # files besides the weights that decide what a model answers
     "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
-    "*_Pooling/config.json", "config_sentence_transformers.json",
+    "*_Pooling/config.json", "config_sentence_transformers.json", "exit.safetensors",
 )  # fmt: skip
 SENTENCE = "config_sentence_transformers.json"
 EXTERNAL = "_data"  # what the name of an ONNX file's tensors ends in, where they lie beside it: over 2 GB they must
 HUB_FILES = [
     "*.json", "*.txt", "*.model", "*.safetensors", "README.md",
-    *(name + ending for name in ONNX.values() for ending in ("", EXTERNAL)),
+    *(name + ending for files in (ONNX, REST) for name in files.values() for ending in ("", EXTERNAL)),
 ]  # fmt: skip
 HEAD = re.compile(r"For([A-Z]\w*?)(?:Simple)?$")  # RoFormerForMaskedLM, XLMForQuestionAnsweringSimple
 
 
 @dataclass(frozen=True)
 class Model:
-    """A directory with a readable config.json. onnx: a folder that has its ONNX file, in place of the directory."""
+    """A directory with a readable config.json.
+
+    onnx: a folder that has its ONNX files, in place of the directory. names: of these files, by precision.
+    """
 
     path: Path
     config: dict[str, Any]
     onnx: Path | None = None
+    names: Mapping[str, str] = field(default_factory=lambda: ONNX)
 
     @property
     def labels(self) -> list[str]:
@@ -62,12 +67,17 @@ class Model:
 
     def onnx_file(self, precision: str) -> Path | None:
         """The ONNX file of a precision (int8, fp32), if there."""
-        file = (self.onnx or self.path) / ONNX[precision]
+        file = (self.onnx or self.path) / self.names[precision]
         return file if file.is_file() else None
 
     def precisions(self, head: str) -> list[str]:
         """Those of its ONNX files of this head; a file from the cache is of the head that was asked for."""
         return [name for name in ONNX if (self.onnx or self.head == head) and self.onnx_file(name)]
+
+    @property
+    def rest(self) -> "Model":
+        """The layers after an early exit, which have ONNX files of their own."""
+        return replace(self, names=REST)
 
     def require_onnx(self, precisions: Sequence[str]) -> tuple[str, Path]:
         """The first of the precisions that has an ONNX file, and that file; bf16 is computed from the fp32 file.
@@ -86,10 +96,17 @@ class Model:
 
     def weights(self) -> dict[str, str]:
         """The files that a backend may open, with their sizes."""
-        onnx = [self.path / (name + ending) for name in ONNX.values() for ending in ("", EXTERNAL)]
+        names = [*ONNX.values(), *REST.values()]
+        onnx = [self.path / (name + ending) for name in names for ending in ("", EXTERNAL)]
         files = [*sorted(self.path.glob("*.safetensors")), *onnx]
         sizes = {file: file.stat().st_size for file in files if file.is_file()}
         return {str(file.relative_to(self.path)): f"{size / 1e6:.1f} MB" for file, size in sizes.items()}
+
+    @property
+    def layers(self) -> int:
+        """How many it has, by any of the names that families give them; 0 where config.json does not say."""
+        names = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+        return next((self.config[name] for name in names if self.config.get(name)), 0)
 
     @property
     def licence(self) -> str:

@@ -23,6 +23,7 @@ LIMITS = {  # the most that a number of config.json may be: a larger one only fi
     "num_labels": 10**6, "vocab_size": 10**8, "max_position_embeddings": 10**8, "type_vocab_size": 10**6,
     "hidden_size": 10**6, "intermediate_size": 10**7, "num_attention_heads": 10**5, "num_hidden_layers": 10**4,
     "pad_token_id": 10**8, "dim": 10**6, "n_layers": 10**4, "n_layer": 10**4, "num_layers": 10**4,
+    "exit_after": 10**4,
 }  # fmt: skip
 KINDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # what bertcli itself reads, by file; null is as good as absent
     "config.json": {

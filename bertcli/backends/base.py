@@ -5,15 +5,14 @@ Try: echo "a gripping film" | bertcli predict --backend onnx
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
 
-from bertcli.arrays import Batch
+from bertcli.arrays import Batch, Flags, Logits
 from bertcli.device import Device
 from bertcli.errors import ModelError
-from bertcli.model import Model
+from bertcli.model import REST, Model
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
 
@@ -25,7 +24,7 @@ class BaseBackend(ABC):
     leaves that open; empty where only running it shows the outputs.
     """
 
-    name: ClassVar[str]
+    name: str
     streams: int = 1
     precision: str
     sizes: Mapping[str, int | None] = MappingProxyType({})
@@ -45,9 +44,45 @@ class BaseBackend(ABC):
         """
 
 
-def require_inputs(file: Path, names: Iterable[str]) -> None:
-    """Raise ModelError for a file that wants more of a batch than there is, such as positions."""
-    if others := sorted(set(names) - INPUTS):
+class Stages(BaseBackend):
+    """A model with an early exit, whose files are two: layers 1 to `after`, and the others up to `layers`.
+
+    is_sure: of the logits of the exit (B, L), which rows (B,) leave there; the outputs are then `logits`, and `layers`,
+    how many computed each. None: all rows pass all layers, and `exit_logits` are an output too.
+    """
+
+    def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
+        self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
+        self.streams = first.streams
+        self.first, self.rest = first, rest
+        self.after, self.layers = after, layers
+        self.is_sure: Callable[[Logits], Flags] | None = None
+
+    def run(self, batch: Batch) -> Batch:
+        """Run the first stage, and the rest for the rows that are not sure: a batch again, for all have one length."""
+        states = {**batch, **self.first.run(batch)}
+        logits = states["exit_logits"]
+        if self.is_sure is None:
+            return {**self.rest.run(states), "exit_logits": logits}
+        is_left = ~self.is_sure(logits)
+        if is_left.any():
+            logits = logits.copy()
+            logits[is_left] = self.rest.run({name: array[is_left] for name, array in states.items()})["logits"]
+        return {"logits": logits, "layers": is_left * (self.layers - self.after) + self.after}
+
+
+def open_backend(backend: type[BaseBackend], model: Model, device: Device, head: str, precision: str) -> BaseBackend:
+    """Open a model: both stages of it where its files have two. Raises as a backend does."""
+    first = backend(model, device, head, precision)
+    if "exit_logits" not in first.sizes:
+        return first
+    rest = backend(model.rest, device, head, first.precision)
+    return Stages(first, rest, model.config.get("exit_after") or 0, model.layers)
+
+
+def require_inputs(model: Model, file: Path, names: Iterable[str]) -> None:
+    """Raise ModelError for a file that wants more of a batch than there is, such as positions; or states, of a rest."""
+    if (others := sorted(set(names) - INPUTS)) and model.names is not REST:
         raise ModelError(
             f"{file}: it wants {', '.join(others)}, which bertcli does not give; write it anew with bertcli export."
         )

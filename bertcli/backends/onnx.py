@@ -44,7 +44,7 @@ class Backend(BaseBackend):
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]
         self.sizes = {node.name: _size(node.shape) for node in self.session.get_outputs()}
-        require_inputs(self.file, self.inputs)
+        require_inputs(model, self.file, self.inputs)
         self.streams = device.threads
         # By the thread's name, not its id: the threads of the next stream of records have the same names.
         self.sessions: dict[str, ort.InferenceSession] = {}

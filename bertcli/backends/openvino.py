@@ -41,9 +41,10 @@ class Backend(BaseBackend):
         except RuntimeError as error:
             raise ModelError(f"{file}: OpenVINO cannot open it ({error}).") from error
         self.inputs = [port.get_any_name() for port in self.compiled.inputs]
-        self.outputs = [port.get_any_name() for port in self.compiled.outputs]
-        self.sizes = {port.get_any_name(): _size(port.get_partial_shape()) for port in self.compiled.outputs}
-        require_inputs(file, self.inputs)
+        # All the names of each: a value that is only passed on, as by a cast to its own type, has that name too.
+        self.outputs = [(name, i) for i, port in enumerate(self.compiled.outputs) for name in port.get_names()]
+        self.sizes = {name: _size(self.compiled.outputs[i].get_partial_shape()) for name, i in self.outputs}
+        require_inputs(model, file, self.inputs)
         self.streams = device.threads
         self.thread = threading.local()  # has the `request` of each thread
         self.tokens: set[int] = set()  # numbers of tokens that were in a batch, padding included
@@ -57,7 +58,7 @@ class Backend(BaseBackend):
         filled = [*range(rows), *[rows - 1] * (self._size(rows, length) - rows)]
         arrays = [batch[name] if len(filled) == rows else batch[name][filled] for name in self.inputs]
         values = self.thread.request.infer(arrays)
-        return {name: values[i][:rows].copy() for i, name in enumerate(self.outputs)}  # the next batch reuses them
+        return {name: values[i][:rows].copy() for name, i in self.outputs}  # the next batch reuses them
 
     def _size(self, rows: int, length: int) -> int:
         """How many rows to run: more than there are, where that takes less time than preparing for a new shape.

@@ -165,6 +165,8 @@ def _blocks(evaluation: Evaluation) -> dict[str, Any]:
             if name in numbers
         },
     }
+    if evaluation.exit:
+        blocks["early exit"] = evaluation.exit
     if comparison := evaluation.comparison:
         title = f"compared with {comparison.other}"
         if comparison.mcnemar_p is not None:

@@ -49,14 +49,17 @@ def parse_target(text: str) -> calibration.Target:
     return calibration.Target(metric, value)
 
 
-def fit(plain: BaseTask, predicted: Predicted, target: calibration.Target | None) -> Calibrated:
-    """Calibrate an uncalibrated task on its predictions.
+def fit(
+    plain: BaseTask, predicted: Predicted, target: calibration.Target | None, chosen: Mapping[str, Any] | None = None
+) -> Calibrated:
+    """Calibrate an uncalibrated task on its predictions. chosen: what is stored of an early exit (exits.py).
 
     Raises UsageError for data that no temperature fits.
     """
     gold, predictions = predicted.gold, predicted.predictions
     logits, targets = plain.classified(gold, predictions)
     stored: dict[str, Any] = {"temperature": calibration.fit_temperature(logits, targets), "records": len(gold)}
+    stored |= {"exit": chosen} if chosen else {}
     kept: list[str] = []
     if targets.ndim == 2:
         scores = calibration.probabilities(logits, targets, stored["temperature"])

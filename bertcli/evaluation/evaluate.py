@@ -42,13 +42,15 @@ SAID = ("given", "predicted", "entities")  # the columns of outcomes that hold a
 class Predicted:
     """Records whose labels are known, with their raw predictions; and `file:line: message` of those that are left out.
 
-    tokens: the length of each record. lost: how many records the faults are of.
+    tokens: the length of each record; layers: how many computed it, None where none leaves early. lost: how many
+    records the faults are of.
     """
 
     records: list[Record] = field(default_factory=list)
     gold: list[Any] = field(default_factory=list)
     predictions: list[Any] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    layers: list[int | None] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     lost: int = 0
 
@@ -75,6 +77,7 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
         predicted.gold.append(label)
         predicted.predictions.append(outcome.prediction)
         predicted.tokens.append(outcome.tokens)
+        predicted.layers.append(outcome.layers)
     advice = summary(lacking, predicted.lost + len(predicted.gold))
     predicted.faults.extend(advice)
     if not predicted.gold and not predicted.faults:

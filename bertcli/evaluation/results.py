@@ -87,8 +87,9 @@ class Evaluation:
 
     model: its name. metric: the first of the task's metrics, that lengths are scored by. records: how many were scored.
     faults: `file:line: message` of those that were not. intervals: by metric, of 95 %. examples: in input order, with
-    tokens, the length of each. calibration: what the model's scores were corrected by, {} where by nothing.
-    predictions: of another system, how many were missing and surplus; {} of a model.
+    tokens, the length of each. calibration: what the model's scores were corrected by, {} where by nothing. exit: what
+    share left early, and what it cost; {} where none may. predictions: of another system, how many were missing and
+    surplus; {} of a model.
     """
 
     task: str
@@ -107,6 +108,7 @@ class Evaluation:
     comparison: Comparison | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, int] = field(default_factory=dict)
+    exit: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def mistakes(self) -> list[Example]:
@@ -130,6 +132,7 @@ class Evaluation:
             "intervals": {name: [interval.low, interval.high] for name, interval in self.intervals.items()},
             "calibration": dict(self.calibration),
             "predictions": dict(self.predictions),
+            "exit": dict(self.exit),
             "reliability": self.reliability and asdict(self.reliability),
             "curve": self.curve and asdict(self.curve),
             "lengths": [asdict(bucket) for bucket in self.lengths],

@@ -6,7 +6,7 @@ Imports torch only when there is one to write. Try: bertcli predict -m DIR --bac
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 from bertcli import __version__
@@ -18,7 +18,7 @@ from bertcli.export.feeds import feeds_of
 from bertcli.inference import cache
 from bertcli.inference.session import open_task, open_task_class
 from bertcli.inference.settings import SAMPLES, Request, Settings
-from bertcli.model import EXTERNAL, ONNX, Model
+from bertcli.model import EXTERNAL, ONNX, REST, Model
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
 from bertcli.tokenizer_files import TOKENIZER
@@ -88,8 +88,8 @@ def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Seque
     with new_directory(folder) as draft:
         write(model, draft, task.head, feeds, task.tokenizer.max_length, int8=precision == "int8")
         if precision != "fp32":  # that was only needed to make the other
-            for ending in ("", EXTERNAL):
-                (draft / (ONNX["fp32"] + ending)).unlink(missing_ok=True)
+            for name, ending in product((ONNX["fp32"], REST["fp32"]), ("", EXTERNAL)):
+                (draft / (name + ending)).unlink(missing_ok=True)
         if not (model.path / TOKENIZER).is_file():
             task.tokenizer.backend.save(str(draft / TOKENIZER))
         about = {

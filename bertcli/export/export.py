@@ -15,16 +15,18 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from bertcli import exits
 from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
 from bertcli.backends import pytorch
+from bertcli.backends.base import open_backend
 from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
-from bertcli.export.graph import take_first_early
+from bertcli.export.graph import cut, take_first_early
 from bertcli.export.int8 import quantize
 from bertcli.export.large import is_large, references, save, source_of
-from bertcli.model import EXTERNAL, ONNX, Model, read
+from bertcli.model import EXTERNAL, ONNX, REST, Model, read
 
 OPSET = 17  # the first with LayerNormalization as one operator
 TOLERANCE = 1e-3  # of fp32 ONNX against torch, relative: the same numbers but for rounding
@@ -64,7 +66,10 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
         draft = _empty_draft(directory)
         try:
             rows = write(model, draft, head, feeds, longest)
-            for name in ONNX.values():
+            if (draft / REST["fp32"]).is_file():  # a move that is killed must not leave the stages of two exports
+                for name in ONNX.values():
+                    (directory / name).unlink(missing_ok=True)
+            for name in (*REST.values(), *ONNX.values()):
                 _move(draft / name, directory / name)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -79,6 +84,8 @@ def write(model: Model, folder: Path, head: str, feeds: Sequence[Batch], longest
     checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3 of what torch gives.
     """
     module = pytorch.load(model, head, attn_implementation="eager").eval()
+    if model.config.get("exit_after"):
+        exits.load(module, model.path)
     (folder / ONNX["fp32"]).parent.mkdir(parents=True)
     rows, long = _made(replace(model, onnx=folder), module, head, feeds, longest, int8)
     for row, what in ((rows[0], ""), (long, " for a long text")):
@@ -102,10 +109,11 @@ def _made(
     torch._C._jit_onnx_log = lambda *_: None  # torch 2.13 prints the graph on stdout, whatever its switch says
     try:
         exact = take_first_early(_trace(module, feeds[0], model.onnx))
-        save(exact, model.onnx / ONNX["fp32"])
-        if int8:
-            _write_optimized(quantize(exact, feeds, model.onnx), model.onnx, model.onnx / ONNX["int8"])
-        del exact
+        for stage, names in zip(cut(exact), (ONNX, REST), strict=False):
+            save(stage, model.onnx / names["fp32"])
+        for stage, names in zip(cut(quantize(exact, feeds, model.onnx)) if int8 else (), (ONNX, REST), strict=False):
+            _write_optimized(stage, model.onnx, model.onnx / names["int8"])
+        del exact, stage
         rows = _compare(model, module, head, feeds, ("fp32", "int8") if int8 else ("fp32",))
         (long,) = _compare(model, module, head, [_long(feeds[0], min(longest, LONGEST))], ("fp32",))
     except (BertcliError, OSError, MemoryError):
@@ -129,9 +137,13 @@ def _empty_draft(directory: Path) -> Path:
 
 
 def _move(draft: Path, file: Path) -> None:
-    """Put a file and the tensors beside it, if any, in the place of those of an earlier export."""
+    """Put a file and the tensors beside it, if there are any, in the place of those of an earlier export."""
     file.parent.mkdir(exist_ok=True)
     tensors, old = draft.with_name(draft.name + EXTERNAL), file.with_name(file.name + EXTERNAL)
+    if not draft.is_file():
+        file.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+        return
     if tensors.is_file():
         tensors.replace(old)
     draft.replace(file)
@@ -226,7 +238,7 @@ def _long(feed: Batch, length: int) -> Batch:
 def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], precisions: Sequence[str]) -> list[Row]:
     """The files beside torch, fp32 first; a feed at a time, for the logits of a vocabulary are large."""
     device = Device("cpu", 1, "checking")
-    backends = {precision: runtime.Backend(model, device, head, precision) for precision in precisions}
+    backends = {precision: open_backend(runtime.Backend, model, device, head, precision) for precision in precisions}
     tallies = {precision: _Tally() for precision in backends}
     for feed in feeds:
         tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}
@@ -246,7 +258,7 @@ def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], preci
     return [
         Row(
             ONNX[precision],
-            _size(backends[precision].file) / 1e6,
+            sum(_size((model.onnx or model.path) / names[precision]) for names in (ONNX, REST)) / 1e6,
             tally.largest,
             tally.relative,
             tally.total / tally.values,

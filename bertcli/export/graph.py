@@ -1,4 +1,5 @@
-"""An ONNX graph to change, and the one change that keeps all numbers: what a head does not read is not computed.
+"""An ONNX graph to change, and two changes that keep all numbers: what a head does not read is not computed, and a
+model with an early exit is cut in two.
 
 A head that takes the first position of the encoder's output (BERT's pooler, RoBERTa's and ELECTRA's heads) gets it from
 a graph in which the position is taken before the last layer's feed-forward network, not after it. All operators moved
@@ -12,7 +13,9 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
+from onnx.utils import Extractor
 
+WEIGHT = 1024  # values in a constant that is no index and no shape
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 PRODUCTS = {"MatMul", "MatMulIntegerToFloat"}
 POSITIONWISE = PRODUCTS | {  # with constants of one dimension at most; products, with weights (K, N)
@@ -113,3 +116,51 @@ def _movable(graph: Graph, selection: NodeProto) -> list[NodeProto]:
             nodes.insert(0, node)
             wanted |= set(node.input)
     return nodes
+
+
+def cut(model: onnx.ModelProto) -> list[onnx.ModelProto]:
+    """The two stages of a model with an early exit; any other model as it is, and one whose stages share weights.
+
+    The first gives `exit_logits` and the states of the layer before the exit, the second goes on from these states, of
+    any of the rows. It computes the form of the mask anew, which has no weights.
+    """
+    graph = Graph(model)
+    inputs = [value.name for value in model.graph.input]
+    if "exit_logits" not in [value.name for value in model.graph.output]:
+        return [model]
+    first = _needed(graph, "exit_logits")
+    made = [name for node in first for name in node.output]
+    later = {name for node in graph.nodes if node.output[0] not in made for name in node.input}
+    states = [name for name in made if name in later][-1]
+    sizes = ["batch", "sequence", "hidden"]
+    model.graph.value_info.append(helper.make_tensor_value_info(states, onnx.TensorProto.FLOAT, sizes))
+
+    rest = Graph(Extractor(model).extract_model([*inputs, states], ["logits"]))
+    for node in rest.nodes:  # the mask is formed by batch and sequence of the embeddings, which are those of the states
+        if node.op_type == "Shape" and node.input[0] in made and _weights(rest, _needed(rest, node.input[0], states)):
+            node.input[0] = states
+    rest.nodes = _needed(rest, "logits", states)
+    if _weights(graph, first) & _weights(rest, rest.nodes):
+        return [Extractor(model).extract_model(inputs, ["logits"])]
+    read = {name for node in rest.nodes for name in node.input}
+    read_inputs = [name for name in (*inputs, states) if name in read]
+    return [
+        Extractor(model).extract_model(inputs, ["exit_logits", states]),
+        Extractor(rest.model).extract_model(read_inputs, ["logits"]),
+    ]
+
+
+def _needed(graph: Graph, output: str, states: str = "") -> list[NodeProto]:
+    """The nodes that compute an output, in order, from the states where these are named."""
+    wanted, nodes = {output}, list[NodeProto]()
+    for node in reversed(graph.nodes):
+        if (wanted - {states}) & set(node.output):
+            nodes.insert(0, node)
+            wanted |= set(node.input)
+    return nodes
+
+
+def _weights(graph: Graph, nodes: Iterable[NodeProto]) -> set[str]:
+    """The weights that nodes read: constants too large to be an index or a shape."""
+    names = {name for node in nodes for name in node.input}
+    return {name for name in names if name in graph.constants and graph.constants[name].size >= WEIGHT}

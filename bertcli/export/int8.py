@@ -167,20 +167,20 @@ def dequantized(model: Model, head: str, **settings: Any) -> Any:
     """
     import torch
 
-    file = model.onnx_file("int8")
-    if file is None:
+    files = [file for part in (model, model.rest) if (file := part.onnx_file("int8"))]
+    if not files:
         raise ModelError(f"{model.path}: neither safetensors nor an int8 ONNX file; gradients need one of them.")
-    weights = _weights(Graph(onnx.load(file)))
+    weights = {name: value for file in files for name, value in _weights(Graph(onnx.load(file))).items()}
     module = new_module(open_config(model.path), head, dtype=torch.float32, **settings)
     names = module.state_dict()
     tensors = {name: torch.tensor(value) for name, value in weights.items() if name in names}
     try:
         lacking = module.load_state_dict(tensors, strict=False).missing_keys
     except RuntimeError as error:
-        raise ModelError(f"{file}: its weights do not fit the architecture of config.json ({error}).") from error
+        raise ModelError(f"{files[0]}: its weights do not fit the architecture of config.json ({error}).") from error
     if lacking:
         raise ModelError(
-            f"{file}: no weights for {', '.join(lacking[:3])} are found in it; it needs to be written by bertcli "
+            f"{files[0]}: no weights for {', '.join(lacking[:3])} are found in it; it needs to be written by bertcli "
             "export, or a model.safetensors beside it."
         )
     return module

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 from bertcli import registry
+from bertcli.backends.base import Stages
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.features import Features
@@ -26,6 +27,7 @@ from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import result, stream
 from bertcli.model import ONNX, Model
 from bertcli.tasks.base import BaseTask
+from bertcli.tasks.labels import exit_threshold_of
 from bertcli.tasks.options import Options
 
 BUCKETS = (16, 32, 64, 128, 256, 512)  # tokens: the greatest length in each
@@ -54,16 +56,20 @@ def bench(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]:
     if not variants:
         raise UsageError("no backend and precision that were asked for can run this model here; see `bertcli info`.")
     context = multiprocessing.get_context("spawn")
-    for backend, precision in variants:
+    for backend, precision, leave in variants:
         with ProcessPoolExecutor(1, mp_context=context) as process:
-            variant = replace(job, request=replace(job.request, backend=backend, precision=precision))
+            variant = replace(job, request=replace(job.request, backend=backend, precision=precision, exit=leave))
             yield from process.submit(measure, variant, time.time()).result()
 
 
-def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, str]]:
-    """Each backend with each precision that was asked for, is installed, and has a file of this head."""
+def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, str, bool]]:
+    """Each backend with each precision that was asked for, is installed, and has a file of this head.
+
+    Where the model has an early exit, once with it, unless --no-exit is asked for, and once at full depth.
+    """
     lookups = {name: cache.completed(model, head, name, request.calibrate) for name in ONNX}
     files = [name for name, completed in lookups.items() if name in completed.precisions(head)]
+    has_exit = request.exit and exit_threshold_of(model.config) is not None
     precisions = {
         "pytorch": ["fp32", "bf16"] if model.has_weights else [],
         "openvino": [*files, "bf16"] if "fp32" in files else files,
@@ -72,7 +78,9 @@ def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, 
         if request.backend in ("auto", backend) and find_spec(ENGINES.get(backend, backend)):
             for precision in precisions.get(backend, files):
                 if request.precision in ("auto", precision):
-                    yield backend, precision
+                    if has_exit and backend != "pytorch":
+                        yield backend, precision, True
+                    yield backend, precision, False
 
 
 def measure(job: Job, began: float) -> list[dict[str, Any]]:
@@ -90,6 +98,7 @@ def measure(job: Job, began: float) -> list[dict[str, Any]]:
                 "backend": session.backend.name,
                 "precision": session.backend.precision,
                 "device": session.device.type,
+                "exit": isinstance(session.backend, Stages) and session.backend.is_sure is not None,
                 "tokens": f"to {limit}" if limit else "more",
                 "texts": len(pairs),
                 "texts_per_s": round(statistics.median(rates)),

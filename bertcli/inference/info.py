@@ -12,6 +12,7 @@ import numpy as np
 
 from bertcli import __version__, device, registry
 from bertcli.arrays import Batch
+from bertcli.backends.base import Stages, open_backend
 from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
@@ -60,7 +61,7 @@ def describe(session: Session) -> dict[str, Any]:
             "path": str(model.path),
             "task": session.task.name,
             "labels": model.labels,
-            "layers": model.config.get("num_hidden_layers"),
+            "layers": model.layers or None,
             "hidden size": model.config.get("hidden_size"),
             "most tokens": session.task.tokenizer.max_length,
             "files": model.weights(),
@@ -75,11 +76,13 @@ def check(session: Session, request: Request) -> Check:
 
     The bound is for the device, not for a precision, which may differ by more.
     """
-    open_backend, head = registry.load("backends", session.backend.name).Backend, session.task.head
+    backend, head = registry.load("backends", session.backend.name).Backend, session.task.head
     is_cpu = session.device.type == "cpu"
     precision = session.backend.precision if is_cpu else "fp32"
-    tested = session.backend if is_cpu else open_backend(session.model, session.device, head, precision)
-    reference = open_backend(session.model, device.cpu(request.threads, "reference"), head, precision)
+    tested = session.backend if is_cpu else open_backend(backend, session.model, session.device, head, precision)
+    reference = open_backend(backend, session.model, device.cpu(request.threads, "reference"), head, precision)
+    if isinstance(reference, Stages) and isinstance(session.backend, Stages):
+        reference.is_sure = session.backend.is_sure
     # Different windows of one length: the words of a sentence, turned.
     tokenizer = session.task.tokenizer
     first, *middle, last = tokenizer.backend.encode(TEXT).ids[: tokenizer.max_length]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertcli import device, registry, tokenizer_files
-from bertcli.backends.base import BaseBackend
+from bertcli.backends.base import BaseBackend, Stages, open_backend
 from bertcli.device import Device
 from bertcli.errors import ModelError
 from bertcli.features import Window
@@ -18,6 +18,7 @@ from bertcli.inference.settings import OF_ONNX, Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
+from bertcli.tasks.labels import exit_threshold_of
 from bertcli.tasks.options import Options
 
 
@@ -43,21 +44,40 @@ def open_session(request: Request, options: Options) -> Session:
     if request.backend == "auto" or request.backend in OF_ONNX:
         model = cache.completed(model, task_class.head, request.precision, request.calibrate)
     name, why, chosen = choose_backend(model, request, task_class.head)
-    open_backend = registry.load("backends", name).Backend
+    backend_class = registry.load("backends", name).Backend
     with ThreadPoolExecutor(1) as opening:  # ONNX Runtime opens a file without the GIL: 30 ms of work beside its 40
-        opened = opening.submit(open_backend, model, chosen, task_class.head, request.precision)
+        opened = opening.submit(open_backend, backend_class, model, chosen, task_class.head, request.precision)
         task = open_task(task_class, model, options)
     backend = opened.result()
     _require_outputs(model, task, backend)
+    exit_reason = _open_exit(request, model, task, backend)
     reason = (
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {chosen.type}, {chosen.threads} threads "
-        f"({why}; {chosen.reason})"
+        f"({why}; {chosen.reason}){exit_reason}"
     )
     if "records" in (calibration := model.config.get("calibration") or {}):
         reason += f"; scores calibrated on {calibration['records']:,} records"
     if model.onnx and name in OF_ONNX:
         reason += f"; its ONNX file is in {model.onnx}"
     return Session(model, task, backend, chosen, reason)
+
+
+def _open_exit(request: Request, model: Model, task: BaseTask, backend: BaseBackend) -> str:
+    """Let texts leave at the model's early exit, if it has one; returns what is said of it."""
+    if not model.config.get("exit_after"):
+        return ""
+    threshold = exit_threshold_of(model.config)
+    if not isinstance(backend, Stages):
+        why = f"backend {backend.name} runs all of them"
+    elif threshold is None:
+        why = "bertcli calibrate chooses how sure a text must be to leave early"
+    elif not request.exit:
+        why = "--no-exit"
+    else:
+        least = threshold
+        backend.is_sure = lambda logits: task.certainty(logits) >= least
+        return f"; texts may leave after layer {backend.after} of {backend.layers}, at log-odds of {threshold:.4g}"
+    return f"; all {model.layers} layers ({why})"
 
 
 def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None:

@@ -35,6 +35,12 @@ class Request:
         group="model",
     )
     threads: int | None = option(None, "CPU threads.  [default: all cores]", "N", least=1, group="model")
+    exit: bool = option(
+        True,
+        "Let clear texts leave after an early layer, where the model has an exit there.",
+        flags="--exit/--no-exit",
+        group="model",
+    )
     calibrate: tuple[str, ...] = option(
         (),
         "Texts to measure the scales of int8 on, where the model has no int8 file.  [default: the first records]",

@@ -35,7 +35,7 @@ IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
 class Outcome:
     """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
 
-    tokens: in all its windows.
+    tokens: in all its windows. layers: that computed it, None where the model has no early exit in use.
     """
 
     record: Record
@@ -44,6 +44,7 @@ class Outcome:
     windows: int = 1
     truncated: bool = False
     tokens: int = 0
+    layers: int | None = None
 
 
 class Stop:
@@ -249,7 +250,9 @@ class _Stream:
             slots = [job.same[i, k] for k in range(len(features.windows))]
             outcome.error = next((job.faults[slot] for slot in slots if slot in job.faults), None)
             if outcome.error is None:
-                outcome.prediction = self.task.combine(features, [job.outputs[slot] for slot in slots])
+                outputs = [job.outputs[slot] for slot in slots]
+                outcome.prediction = self.task.combine(features, outputs)
+                outcome.layers = max((int(output["layers"]) for output in outputs if "layers" in output), default=None)
         return job.outcomes
 
     def close(self) -> None:
@@ -270,4 +273,6 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
         results["windows"] = outcome.windows
     if outcome.truncated:
         results["truncated"] = True
+    if outcome.layers is not None and task.options.all_scores:
+        results["layers"] = outcome.layers
     return merged(outcome.record.fields, results)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from bertcli import registry
-from bertcli.arrays import Array, Arrays
+from bertcli.arrays import Array, Arrays, Floats, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
 from bertcli.features import Features
@@ -156,6 +156,10 @@ class BaseTask(ABC):
     @abstractmethod
     def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
         """The result of one record as the user sees it, from what `combine` returned."""
+
+    def certainty(self, logits: Logits) -> Floats:
+        """(B,): how sure an early exit is of each row of its logits (B, L), the more the surer. Raises UsageError."""
+        raise UsageError(f"{self.subject} has no early exit: text classification has.")
 
     # Labelled records.
 

@@ -120,6 +120,17 @@ def temperature_of(config: Mapping[str, Any]) -> float:
     )
 
 
+def exit_threshold_of(config: Mapping[str, Any]) -> float | None:
+    """How sure a text must be to leave at an early exit: as the calibration has it; None where it has none."""
+    stated = (config.get("calibration") or {}).get("exit")
+    if stated is None:
+        return None
+    threshold = stated.get("threshold") if isinstance(stated, dict) else stated
+    if isinstance(threshold, int | float):
+        return float(threshold)
+    raise ModelError(f"config.json: the exit's threshold {threshold!r} is not a number; calibrate again.")
+
+
 def label_config(labels: Sequence[str], problem_type: str | None = None) -> dict[str, Any]:
     """The entries of config.json that name a head's outputs, and its problem where transformers wants to know."""
     stated = {"problem_type": problem_type} if problem_type else {}

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from bertcli import exits
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -95,6 +96,9 @@ def finetune(
             base, data.task.head, data.decision.config, settings.dropout, layers=settings.layers,
             pieces=data.task.tokenizer.pieces, attention=run.choose_attention(precision, device),
         )  # fmt: skip
+        if settings.exit_after:
+            data.task.certainty(np.zeros((1, module.config.num_labels)))  # raises for a task that has no exit
+            exits.attach(module, settings.exit_after)
         optimizer = optim.adamw(module.train().to(accelerator.device), settings.lr, settings.weight_decay)
         average = optim.average(module, settings.ema) if settings.ema else None
         trainer = Trainer(accelerator, *run.prepare(accelerator, module, optimizer), average, plan)
@@ -167,12 +171,19 @@ class Job:
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """The sum over the batch's terms; 0 for a batch that is not this process' own."""
         outputs = self._outputs(model, batch.inputs)
+        loss = self._difference(outputs, batch)
+        if "exit_logits" in outputs:  # both heads learn, so that the layers before the exit serve both
+            loss = loss + self._difference({"logits": outputs["exit_logits"]}, batch)
+        return loss * (1.0 if batch.count else 0.0)
+
+    def _difference(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """The loss of one head, against the labels and the teacher's answers."""
         mask = batch.inputs.get("attention_mask")
         loss = self.training.loss(outputs, batch.targets[0], mask)
         if self.lesson:
             weight = self.settings.teacher_weight
             loss = (1 - weight) * loss + weight * self.lesson.teaching.loss(outputs, batch.targets[1], mask)
-        return loss * (1.0 if batch.count else 0.0)
+        return loss
 
     def _outputs(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
         module = self.accelerator.unwrap_model(model)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel
 
+from bertcli import exits
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.training import checkpoint
 from bertcli.training.optim import AVERAGE_EVERY
@@ -202,7 +204,7 @@ class Trainer:
             metrics = job.evaluate(model)
         is_best = metrics is None or self._is_best(metrics[self.plan.metric])
         if is_best:
-            self._write("best", self.accelerator.unwrap_model(model).save_pretrained)
+            self._write("best", partial(exits.save, self.accelerator.unwrap_model(model)))
         if metrics is not None:
             numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
             self.history.append({"step": self.step, "epoch": self._epoch, **numbers})

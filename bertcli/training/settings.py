@@ -98,6 +98,13 @@ class Settings:
         most=1,
         group="training",
     )
+    exit_after: int | None = option(
+        None,
+        "Train a second head after this layer, where clear texts may leave: classes of texts only.",
+        "N",
+        least=1,
+        group="training",
+    )
     eval_steps: int | None = option(
         None, "Steps between evaluations.  [default: once an epoch]", "N", least=1, group="training"
     )

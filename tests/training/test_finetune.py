@@ -14,7 +14,8 @@ import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from bertcli import tokenizer, tokenizer_files
+from bertcli import exits, tokenizer, tokenizer_files
+from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, UsageError
@@ -472,3 +473,45 @@ def test_batches_have_a_mask_only_where_lengths_differ(tiny_model: Path) -> None
     assert (mixed["input_ids"][mixed["attention_mask"] == 0] == 0).all()
     first = data.ids[data.offsets[3] : data.offsets[4]]
     assert data.arrays(np.array([3]), 0)["input_ids"][0].tolist() == first.tolist()
+
+
+# An early exit.
+
+
+def test_both_heads_learn_and_the_second_has_a_file_of_its_own(fit: Fit, tmp_path: Path) -> None:
+    done = saved(fit(sentiment(), sentiment(16, seed=1), epochs=5, exit_after=1, ema=0.5))
+    assert done.metrics is not None and done.metrics["accuracy"] == 1.0
+    assert read(done.path).config["exit_after"] == 1
+    assert not any(name.startswith("exit.") for name in load_file(done.path / "model.safetensors"))
+    module = pytorch.load(read(done.path), "SequenceClassification")
+    exits.load(module, done.path)
+    ids = torch.tensor(tokenizer_files.load(done.path, {}).backend.encode("the good plot").ids)[None]
+    with torch.no_grad():
+        outputs = module.eval()(input_ids=ids)
+    assert outputs["exit_logits"].argmax() == outputs["logits"].argmax() == 1
+    events = fit(sentiment(), model=str(done.path), output=str(tmp_path / "next"), epochs=1)
+    assert "exit_after" not in read(saved(events).path).config
+    assert not (tmp_path / "next" / exits.FILE).exists()
+
+
+def test_a_stopped_run_with_an_exit_is_resumed_to_the_same_weights_of_both_heads(fit: Fit, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"dropout": 0.1, "epochs": 2, "exit_after": 1}
+    whole = saved(fit(sentiment(), output=str(tmp_path / "whole"), **settings))
+    polls = iter([None] * 5 + [signal.SIGINT])
+    with pytest.raises(Interrupted):
+        fit(sentiment(), stop=lambda: next(polls), **settings)
+    resumed = saved(fit(sentiment(), resume=True, **settings))
+    for name in ("model.safetensors", exits.FILE):
+        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"exit_after": 2}, r"--exit-after 2: the model has 2 layers; name one from 1 to 1\."),
+        ({"exit_after": 1, "problem": "regression"}, r"this model predicts a number, which has no early exit"),
+    ],
+)
+def test_an_exit_that_cannot_be_is_refused(fit: Fit, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(sentiment(names=("1", "2")), **values)

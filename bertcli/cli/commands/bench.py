@@ -24,7 +24,7 @@ class Bench(shared.Running, shared.Formatted):
 @command(
     """
     files model task text_field pair_field question long input_format columns delimiter encoding output_format
-    backend device threads precision calibrate batch_tokens
+    backend device threads precision exit calibrate batch_tokens
     """,
     EXAMPLES,
 )
@@ -47,7 +47,7 @@ def bench(voice: Voice, options: Bench) -> int:
     from bertcli.cli.tables import render
 
     table = {
-        f"{row['backend']} {row['precision']}, {row['tokens']} tokens": {
+        f"{row['backend']} {row['precision']}{', early exit' * row['exit']}, {row['tokens']} tokens": {
             "texts/s": f"{row['texts_per_s']:,}",
             "spread": f"{row['least']:,}-{row['most']:,}",
             "tokens/s": f"{row['tokens_per_s']:,}",

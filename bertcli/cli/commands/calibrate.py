@@ -1,6 +1,6 @@
 """bertcli calibrate: make a model's scores mean what they say, and choose thresholds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -28,6 +28,9 @@ class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
         flags="-o",
         type=shared.PATH,
     )
+    exit_loss: float = option(
+        0.1, "Most points of the first metric that an early exit may cost, where the model has one.", "X", least=0
+    )
     target: str | None = option(
         None, "What each label's threshold must reach, precision or recall.  [default: the best F1]", "METRIC>=X"
     )
@@ -35,7 +38,7 @@ class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
 
 @command(
     """
-    files model output task text_field pair_field label_field label_separator map_labels scheme target long
+    files model output task text_field pair_field label_field label_separator map_labels scheme target exit_loss long
     input_format columns delimiter encoding output_format backend device threads precision calibrate batch_tokens
     """,
     EXAMPLES,
@@ -43,12 +46,14 @@ class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
 def calibrate(voice: Voice, options: Calibrate) -> int:
     """Fit a temperature, and for several labels a threshold each, to the labelled records in FILES or stdin.
 
-    They are stored in the model's config.json; predict and evaluate use them from then on. Take data that the model
-    was not trained on. Prints calibration error and loss before and after: tables on a terminal, else JSON.
+    Where the model has an early exit, choose how sure a text must be to leave there too. All is stored in the model's
+    config.json; predict and evaluate use it from then on. Take data that the model was not trained on. Prints
+    calibration error and loss before and after: tables on a terminal, else JSON.
     """
     from bertcli.cli.counter import Counter
     from bertcli.evaluation import calibrate as engine
     from bertcli.evaluation.evaluate import collect, require_labels
+    from bertcli.evaluation.exits import keeping, settle
     from bertcli.inference.session import open_session, open_task
     from bertcli.inference.stream import stream
     from bertcli.tasks.labels import relabelled
@@ -56,7 +61,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     target = engine.parse_target(options.target) if options.target else None
     output = Path(options.output) if options.output else None
     records = options.complete(voice, options.open(options.files))
-    session = open_session(options, options)
+    session = open_session(replace(options, exit=False), options)  # the texts pass all layers, whatever is chosen
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)
     voice.note(session.reason)
@@ -64,9 +69,10 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
-        windows = stream(plain, session.backend, records, options, stop)
+        windows = stream(keeping(plain, session.backend), session.backend, records, options, stop)
         predicted = collect(plain, chain.from_iterable(counter.watched(windows)))
-    fitted = engine.fit(plain, predicted, target)
+    chosen = settle(plain, session.backend, predicted, options.exit_loss)
+    fitted = engine.fit(plain, predicted, target, chosen)
     path = engine.store(session.model, fitted.stored, output)
     if is_for_people(options.output_format):
         from bertcli.cli.tables import render

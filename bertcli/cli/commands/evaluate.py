@@ -77,7 +77,7 @@ class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
     """
     files model task text_field pair_field label_field label_separator map_labels predictions id_field prediction_field
     scheme threshold mask question null_threshold prompt language long input_format columns delimiter encoding
-    output_format errors report compare fail_under backend device threads precision calibrate batch_tokens
+    output_format errors report compare fail_under backend device threads precision exit calibrate batch_tokens
     """,
     EXAMPLES,
 )
@@ -91,6 +91,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.cli.counter import Counter
     from bertcli.data.writers import open_writer
     from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
+    from bertcli.evaluation.exits import measure
     from bertcli.evaluation.results import listed
     from bertcli.evaluation.stated import System
     from bertcli.inference.session import Session, open_session
@@ -119,6 +120,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         predicted = _collect(system, records, options, stop, counter)
         evaluation = scores(task, predicted, system.name)
+        if isinstance(system, Session):
+            evaluation = replace(evaluation, exit=measure(task, system.backend, predicted, options, stop))
         if other and options.compare:
             theirs = _outcomes(voice, other, predicted, options, stop)
             comparison = compare(task, predicted.gold, evaluation, theirs, options.compare)

@@ -75,7 +75,7 @@ def explain(voice: Voice, options: Explain) -> int:
         if len(text) < LONGEST_NAME and Path(text).is_file():
             voice.warn(f"{text} is explained as a text; --input {quote(text)} reads the file.")
     records = _records(options)
-    session = open_session(options, options)
+    session = open_session(replace(options, exit=False), options)  # gradients pass all layers
     for name, value in (("context", options.context), ("pair", options.pair)):
         if value is not None and name not in session.task.inputs:
             raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {session.task.name}.")

@@ -10,13 +10,14 @@ import click
 
 from bertcli import device, registry
 from bertcli.cli import shared
+from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.cli.training import STOPPING, Training, until
 from bertcli.errors import Exit, Interrupted, ModelError, UsageError
 from bertcli.inference.settings import SAMPLES
-from bertcli.model import ONNX, resolve
-from bertcli.option import REQUIRED, option
+from bertcli.model import ONNX, Model, read, resolve, update
+from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import ClassWeights, Options
 from bertcli.training.output import require_usable
 from bertcli.training.settings import EMBEDDED, Settings
@@ -90,6 +91,7 @@ class Finetune(Training, shared.Labelled, Settings):
     class_weights: ClassWeights = option(
         None, "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.", type=Weights(), group="training"
     )
+    exit_loss: float = like(Calibrate, "exit_loss")
     export: bool = option(
         True,
         "Write the ONNX files at the end, calibrated on training texts.",
@@ -104,8 +106,8 @@ class Finetune(Training, shared.Labelled, Settings):
     train dev model layers vocabulary_from teacher unlabelled teacher_weight teacher_temperature task output
     text_field pair_field label_field label_separator map_labels scheme problem labels
     input_format columns delimiter encoding long max_length epochs lr schedule warmup batch_tokens accumulate
-    weight_decay clip_norm dropout label_smoothing class_weights ema eval_steps metric patience seed device threads
-    precision cache resume overwrite export track report
+    weight_decay clip_norm dropout label_smoothing class_weights ema exit_after exit_loss eval_steps metric patience
+    seed device threads precision cache resume overwrite export track report
     """,
     EXAMPLES,
 )
@@ -176,6 +178,9 @@ def finetune(voice: Voice, options: Finetune) -> int:
             export_directory(voice, saved.path, texts, options.task, as_in_predict)
         except ModelError as error:
             voice.warn(f"trained, but without ONNX files: {error}")
+    written = read(saved.path)
+    if options.exit_after and written.onnx_file("int8") and "calibration" not in written.config:
+        _choose_exit(voice, options, written, as_in_predict)
     if options.report:
         facts = {
             "base model": Path(options.model).name if options.model else EMBEDDED,
@@ -205,6 +210,33 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
         return False
     before, last = (float(evaluation.metrics.get(evaluation.metric) or 0) for evaluation in evaluations[-2:])
     return abs(last - before) > STILL_RISING * abs(last)
+
+
+def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
+    """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
+    from bertcli.evaluation.evaluate import collect
+    from bertcli.evaluation.exits import keeping, settle
+    from bertcli.inference.session import open_session
+    from bertcli.inference.settings import Request
+    from bertcli.inference.stream import stream
+
+    request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
+    if not options.dev:
+        return voice.warn("no text leaves early: `bertcli calibrate` chooses on labelled data how sure it must be")
+    session = open_session(request, as_in_predict)
+    with heed_signals() as stop:
+        windows = stream(
+            keeping(session.task, session.backend), session.backend, _labelled(options, options.dev), stop=stop
+        )
+        predicted = collect(session.task, chain.from_iterable(windows))
+    chosen = settle(session.task, session.backend, predicted, options.exit_loss)
+    if chosen is None:
+        return voice.warn("no text leaves early: the layers of this model share weights, so its ONNX files are whole")
+    update(model, {"calibration": {"exit": chosen}})
+    said = f"{chosen['share']:.1%} of the dev texts leave after layer {chosen['after']}"
+    return voice.note(
+        f"exit: {said}, which costs {100 * chosen['lost']:.2f} points (--exit-loss {options.exit_loss:g})"
+    )
 
 
 def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":

@@ -20,7 +20,7 @@ class Info(shared.Formatted, Request):
     """The options of `bertcli info`."""
 
 
-@command("model task output_format backend device threads precision calibrate", EXAMPLES)
+@command("model task output_format backend device threads precision exit calibrate", EXAMPLES)
 def info(voice: Voice, options: Info) -> int:
     """Show versions, devices, the choice of backend and precision with its reason, and the model's facts.
 

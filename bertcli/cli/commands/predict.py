@@ -75,7 +75,7 @@ class Predict(shared.Running):
     """
     files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
     prompt long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
-    backend device threads precision calibrate batch_tokens engine address
+    backend device threads precision exit calibrate batch_tokens engine address
     """,
     EXAMPLES,
 )

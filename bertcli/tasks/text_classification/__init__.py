@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bertcli.arrays import Array, Flags, Logits
+from bertcli.arrays import Array, Flags, Floats, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.features import Features
@@ -116,6 +116,18 @@ class Task(BaseTask):
             return 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, without overflow
         exponents = np.exp(logits - logits.max(-1, keepdims=True))
         return exponents / exponents.sum(-1, keepdims=True)  # type: ignore[no-any-return]
+
+    def certainty(self, logits: Logits) -> Floats:
+        """The log-odds of the label against the next likely one; for multi-label the least that a label has either way.
+
+        Raises UsageError for regression.
+        """
+        if self.is_regression:
+            return super().certainty(logits)
+        if self.is_multi:
+            return np.abs(logits).min(-1)  # type: ignore[no-any-return]
+        ordered = np.sort(logits, axis=-1)
+        return ordered[:, -1] - ordered[:, -2]  # type: ignore[no-any-return]
 
     def label(self, record: Record) -> Any:
         """A label's index, the list of indices for multi-label, or the number for regression."""

@@ -1,0 +1,60 @@
+"""The threshold of an early exit: as low as the loss that is allowed lets it be, and no lower for luck."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertcli.errors import UsageError
+from bertcli.evaluation.exits import choose
+from bertcli.features import Features, Window
+from bertcli.tasks.options import Options
+from bertcli.tasks.text_classification import Task
+
+CONFIG: dict[str, Any] = {"id2label": {"0": "no", "1": "yes"}}
+
+
+def task(**config: Any) -> Task:
+    return Task(SimpleNamespace(), CONFIG | config, Options())  # type: ignore[arg-type]
+
+
+def text(early: float, late: float, *more: tuple[float, float]) -> Any:
+    """A record whose exit and last head give these log-odds for `yes`; and more windows of it."""
+    windows = [(early, late), *more]
+    outputs = [{"exit_logits": np.array([0, a]), "logits": np.array([0, b])} for a, b in windows]
+    return Features([Window([1]) for _ in windows]), outputs
+
+
+def test_it_is_lowered_until_too_much_is_lost_and_not_past_that() -> None:
+    # Sure 5 to 1: right, right, wrong (the last head was right), right where the last head was wrong, right.
+    both = [text(5, 1), text(-4, -1), text(3, -1), text(2, -1), text(1, 1)]
+    gold = [1, 0, 0, 1, 1]
+    stored, predictions = choose(task(), gold, both, 0.1)
+    assert stored == {"threshold": 4.0, "share": 0.4, "accuracy": 0.8, "at full depth": 0.8, "lost": 0.0}
+    assert [row[1] for row in predictions] == [5, -4, -1, -1, 1]
+    stored, _ = choose(task(), gold, both, 20)
+    assert (stored["threshold"], stored["share"], stored["accuracy"]) == (1.0, 1.0, 0.8)
+
+
+def test_nothing_leaves_where_the_surest_text_costs_too_much() -> None:
+    stored, predictions = choose(task(), [0, 1], [text(5, -1), text(1, 1)], 0.1)
+    assert stored["share"] == 0 and stored["threshold"] > 5 and stored["lost"] == 0
+    assert [row[1] for row in predictions] == [-1, 1]
+
+
+def test_the_windows_of_a_long_text_leave_one_by_one() -> None:
+    stored, predictions = choose(task(), [1, 0], [text(6, 2, (1, 3)), text(-5, -1)], 0)
+    assert stored["threshold"] == 1.0 and stored["share"] == 1.0
+    both = [text(6, 2, (1, -9)), text(-5, -1)]
+    stored, predictions = choose(task(), [0, 0], both, 0)
+    assert stored["threshold"] > 1 and stored["share"] == 0.5
+    assert predictions[0][1] == (6 + -9) / 2
+
+
+def test_certainty_is_the_log_odds_to_the_next_label_or_the_least_of_several() -> None:
+    logits = np.array([[3.0, 1.0, -4.0], [0.0, 0.5, 0.25]])
+    assert task().certainty(logits).tolist() == [2.0, 0.25]
+    assert task(problem_type="multi_label_classification").certainty(logits).tolist() == [1.0, 0.0]
+    with pytest.raises(UsageError, match="this model predicts a number, which has no early exit"):
+        task(problem_type="regression", id2label={"0": "LABEL_0"}).certainty(logits)
