@@ -55,7 +55,7 @@ def open_teacher(settings: Settings, device: Device) -> Session:
     is_onnx = not model.has_weights or bool(where == "cpu" and model.onnx_file("fp32"))
     precision = "fp32" if is_onnx and model.onnx_file("fp32") else "auto"
     engine = "onnx" if is_onnx else "pytorch"
-    request = Request(settings.teacher, settings.task, engine, where, precision, device.threads)
+    request = Request(settings.teacher, settings.task, engine, where, precision, device.threads, exit=False)
     return open_session(request, replace(settings.options, long="window"))
 
 
