@@ -26,6 +26,7 @@ class Outcome:
     prediction: Any = None
     error: str | None = None
     tokens: int = 5
+    layers: int | None = None
 
 
 def task_for(config, **options):
