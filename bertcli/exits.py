@@ -70,10 +70,12 @@ def _add_exit_logits(
 
 def save(module: Any, directory: Path) -> None:
     """Write a transformers model as its save_pretrained does, the head of an exit, if it has one, beside it."""
+    if not hasattr(module, NAME):
+        module.save_pretrained(directory)
+        return
     weights = {name: value for name, value in module.state_dict().items() if not name.startswith(f"{NAME}.")}
     module.save_pretrained(directory, state_dict=weights)
-    if hasattr(module, NAME):
-        save_file(module.exit.state_dict(), directory / FILE)
+    save_file(module.exit.state_dict(), directory / FILE)
 
 
 def load(module: Any, directory: Path) -> None:

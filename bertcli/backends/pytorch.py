@@ -5,8 +5,11 @@ is opened: it takes seconds.
 Try: echo "a gripping film" | bertcli predict -m DIR --backend pytorch
 """
 
+import sys
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from bertcli.arrays import Batch
 from bertcli.backends.base import BaseBackend
@@ -30,10 +33,30 @@ class Backend(BaseBackend):
         self.precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.device = device.type
+        self.tokens = sys.maxsize  # that memory is known to be too small for more of
         self.module = load(model, head, dtype=dtype).to(device=device.type, dtype=dtype).eval()
 
     def run(self, batch: Batch) -> Batch:
-        """Run one batch; outputs come back as float32 on the CPU."""
+        """Run one batch, in parts once memory was too small for so many tokens; outputs are float32 on the CPU."""
+        import torch
+
+        rows, length = batch["input_ids"].shape
+        most = max(1, self.tokens // length)
+        if rows > most:
+            parts = [
+                self.run({name: array[i : i + most] for name, array in batch.items()}) for i in range(0, rows, most)
+            ]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        try:
+            return self._outputs(batch)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+            self.tokens = rows * length // 2
+        torch.cuda.empty_cache()  # not before the exception is gone, which holds tensors
+        return self.run(batch)
+
+    def _outputs(self, batch: Batch) -> Batch:
         import torch
 
         with torch.inference_mode():

@@ -53,6 +53,10 @@ class PretrainJob:
             self.length = keys[0].length
             yield keys
 
+    def split(self, key: Key, parts: int) -> list[Key]:
+        """The batch as it is: its masks are drawn for it as a whole."""
+        return [key]
+
     def batch(self, key: Key) -> Batch:
         """This process' rows of a batch; where there are fewer rows than processes, some other that counts nothing.
 

@@ -150,6 +150,10 @@ class Job:
         for number in count(epoch):
             yield from self.steps(number)[done if number == epoch else 0 :]
 
+    def split(self, units: Indices, parts: int) -> list[Indices]:
+        """The units of at most so many parts of a batch."""
+        return np.array_split(units, min(parts, len(units)))
+
     def batch(self, units: Indices) -> Batch:
         """This process' units; where there are fewer units than processes, some other unit that counts nothing."""
         shard = sampler.shard(units, self.rank, self.processes)

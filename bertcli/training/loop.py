@@ -89,6 +89,9 @@ class Job(Protocol):
     def batch(self, key: Any) -> Batch:
         """This process' part of a batch, on its device."""
 
+    def split(self, key: Any, parts: int) -> Sequence[Any]:
+        """The keys of at most so many parts that make up a batch; itself alone where it has none."""
+
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """The SUM of the loss over the batch's terms: a scalar."""
 
@@ -136,6 +139,7 @@ class Trainer:
         self.evals_without_best = 0
         self.history: list[Metrics] = []
         self.examples_per_s = self.tokens_per_s = 0.0
+        self.parts = 1  # in which a batch is computed: more where memory was too small for one
 
     def run(self, job: Job, stop: Stop) -> Iterator[Event]:
         """Train to the end of the plan, or until patience is out.
@@ -155,20 +159,10 @@ class Trainer:
     def _step(self, job: Job, keys: Sequence[Any]) -> Step:
         """One step of the optimiser: the gradients of the batches' mean loss, clipped, at the plan's learning rate."""
         plan, accelerator, began = self.plan, self.accelerator, time.perf_counter()
-        batches = [job.batch(key) for key in keys]
-        names = ("count", "examples", "tokens", "operations")
-        sums = self._from_all([sum(getattr(batch, name) for batch in batches) for name in names])
-        count, examples, tokens, operations = (sum(sums[i :: len(names)]) for i in range(len(names)))
-
-        total = torch.zeros((), device=accelerator.device)
-        for i, batch in enumerate(batches):
-            is_last = i == len(batches) - 1
-            with nullcontext() if is_last else accelerator.no_sync(self.model):
-                # DDP takes the mean over processes, hence the factor.
-                loss = job.loss(self.model, batch) * (accelerator.num_processes / max(count, 1))
-                accelerator.backward(loss)
-            total += loss.detach().float()
-        loss = float(accelerator.reduce(total, "mean"))
+        while (done := self._gradients(job, keys)) is None:
+            self.optimizer.zero_grad()
+            torch.cuda.empty_cache()
+        loss, examples, tokens, operations = done
         norm = accelerator.clip_grad_norm_(self.parameters, plan.clip_norm or float("inf"))
 
         lr = plan.rate(self.step)
@@ -191,6 +185,35 @@ class Trainer:
             utilisation=operations / seconds / plan.peak if operations and plan.peak else None,
             seconds_left=(plan.total - self.step) * tokens / self.tokens_per_s,
         )  # fmt: skip
+
+    def _gradients(self, job: Job, keys: Sequence[Any]) -> tuple[float, int, int, int] | None:
+        """Add up the gradients of a step's mean loss; that loss, and the step's examples, tokens and operations.
+
+        None where memory was too small: batches have half the size from then on, and no step another sum. Raises
+        BertcliError where they cannot be halved.
+        """
+        accelerator = self.accelerator
+        parts = [part for key in keys for part in job.split(key, self.parts)]
+        batches = [job.batch(part) for part in parts]
+        names = ("count", "examples", "tokens", "operations")
+        sums = self._from_all([sum(getattr(batch, name) for batch in batches) for name in names])
+        count, *rest = (sum(sums[i :: len(names)]) for i in range(len(names)))
+        total = torch.zeros((), device=accelerator.device)
+        try:
+            for i, batch in enumerate(batches):
+                is_last = i == len(batches) - 1
+                with nullcontext() if is_last else accelerator.no_sync(self.model):
+                    # DDP takes the mean over processes, hence the factor.
+                    loss = job.loss(self.model, batch) * (accelerator.num_processes / max(count, 1))
+                    accelerator.backward(loss)
+                total += loss.detach().float()
+        except torch.OutOfMemoryError as error:
+            self.parts *= 2
+            if accelerator.num_processes > 1 or len(parts) == sum(len(job.split(key, self.parts)) for key in keys):
+                raise BertcliError("memory is too small for these batches; try a smaller --batch-tokens.") from error
+            return None
+        examples, tokens, operations = rest
+        return float(accelerator.reduce(total, "mean")), examples, tokens, operations
 
     @property
     def _epoch(self) -> float:

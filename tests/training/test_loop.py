@@ -47,6 +47,10 @@ class ToyJob:
             epoch, place = divmod(number, len(self.cuts))
             yield (self.cuts if epoch % 2 == 0 else self.cuts[::-1])[place]
 
+    def split(self, key: list[int], parts: int) -> list[list[int]]:
+        size = -(-len(key) // parts)
+        return [key[i : i + size] for i in range(0, len(key), size)]
+
     def batch(self, key: list[int]) -> Batch:
         return Batch({"x": self.x[key]}, self.y[key], len(key), len(key), 4 * len(key))
 
@@ -91,6 +95,40 @@ def test_accumulated_batches_of_any_size_are_one_big_batch(tmp_path: Path) -> No
         assert isinstance(one, Step) and isinstance(other, Step)
         assert one.loss == pytest.approx(other.loss) and one.grad_norm == pytest.approx(other.grad_norm)
         assert (one.examples, one.tokens) == (other.examples, other.tokens) == (16, 64)
+
+
+class SmallJob(ToyJob):
+    """A job on a device that has the memory for so many rows: the backward pass of more fails halfway."""
+
+    def __init__(self, *steps: list[list[int]], room: int) -> None:
+        super().__init__(*steps)
+        self.room = room
+        self.sizes: list[int] = []
+
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        loss = super().loss(model, batch)
+        self.sizes.append(batch.count)
+        if batch.count > self.room:
+            loss.backward()  # what it has added to the gradients must not stay
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return loss
+
+
+def test_a_batch_that_memory_is_too_small_for_is_halved_and_the_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    steps = [[[*range(8)], [8, 9, 10]], [[*range(16)]]]
+    whole, small = ToyJob(*steps), SmallJob(*steps, room=4)
+    runs = [trainer(tmp_path / str(i), job, epochs=3) for i, job in enumerate((whole, small))]
+    events = [list(run.run(job, never)) for run, job in zip(runs, (whole, small), strict=True)]
+    torch.testing.assert_close(weights(runs[0]), weights(runs[1]))
+    losses = [[event.loss for event in part if isinstance(event, Step)] for part in events]
+    assert losses[0] == pytest.approx(losses[1])
+    assert small.sizes[:5] == [8, 4, 4, 2, 1] and max(small.sizes[8:]) <= 4  # the second step halves once more
+
+
+def test_memory_that_is_too_small_for_one_row_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
+    job = SmallJob([[0, 1, 2]], room=0)
+    with pytest.raises(BertcliError, match=r"memory is too small for these batches; try a smaller --batch-tokens\."):
+        list(trainer(tmp_path, job).run(job, never))
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6])

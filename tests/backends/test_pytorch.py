@@ -1,0 +1,53 @@
+"""The torch backend where memory is too small for a batch: it is computed in parts, and later ones too."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from bertcli.backends.pytorch import Backend
+from bertcli.device import Device
+from bertcli.model import read
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Backend:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    return Backend(read(tmp_path), Device("cpu", 1, "a test"), "SequenceClassification", "fp32")
+
+
+def batch(rows: int, length: int) -> dict[str, Any]:
+    ids = np.random.default_rng(0).integers(5, 50, (rows, length))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def test_batches_are_halved_until_they_fit_and_stay_so(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, whole, sizes = backend.run(batch(16, 4)), backend._outputs, list[int]()
+
+    def small(part: Any) -> Any:
+        sizes.append(len(part["input_ids"]))
+        if part["input_ids"].size > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(part)
+
+    monkeypatch.setattr(backend, "_outputs", small)
+    outputs = backend.run(batch(16, 4))
+    np.testing.assert_allclose(outputs["logits"], expected["logits"], atol=1e-6)
+    assert sizes == [16, 8, 4, 4, 4, 4]
+    sizes.clear()
+    assert len(backend.run(batch(9, 8))["logits"]) == 9
+    assert sizes == [2, 2, 2, 2, 1]
+
+
+def test_one_row_that_does_not_fit_is_an_error(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(part: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(backend, "_outputs", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        backend.run(batch(4, 4))
