@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.cli.terminal import Voice
+from bertcli.data.formats import load
+from bertcli.errors import BertcliError
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 DRAW_EVERY = 0.2  # seconds between two states of the line
 COUNTED = 1 << 30  # bytes, half a second of reading
+TABLES = {b"PAR1": "parquet", b"ARRO": "arrow", b"\xff\xff\xff\xff": "arrow"}  # whose rows are counted, by first bytes
 ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 GAP = "  "
 
@@ -100,8 +103,13 @@ def _lines(files: Sequence[str]) -> dict[str, int]:
     counts = {}
     for name, path in zip(files, paths, strict=True):
         with path.open("rb") as file:
-            if file.read(4).startswith(ARCHIVES):
+            head = file.read(4)
+            if head.startswith(ARCHIVES):
                 return {}
+            if head in TABLES:
+                with suppress(BertcliError):  # which reading it raises too
+                    counts[name] = load("input", TABLES[head]).count(name)
+                continue
             file.seek(0)
             counts[name] = 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     return counts

@@ -130,7 +130,8 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     attributes: dict[str, Any] = {"type": option.type or _type(type_, option)}
     if option.is_argument:
         attributes |= {"nargs": -1 if many else 1, "required": field.default is dataclasses.MISSING}
-        return click.Argument([field.name], metavar=option.metavar, **attributes)
+        attributes |= {"metavar": option.metavar, **option.more}
+        return click.Argument([field.name], **attributes)
     if is_flag:
         attributes = {"is_flag": True}
     if field.default is dataclasses.MISSING:

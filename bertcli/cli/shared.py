@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from bertcli.data.readers import Manner, Shard
     from bertcli.data.records import Record
 
+
+def expanded(_ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """A click callback: the files that the names given to an option stand for, directories and patterns too."""
+    from bertcli.data.paths import expand
+
+    return tuple(expand(paths))
+
+
 PATH = click.Path()
+MANY = {"callback": expanded}
+TABLES = ("csv", "tsv", "parquet", "arrow")  # formats whose records all have the same fields
 NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header
 
 
@@ -31,7 +41,7 @@ NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a who
 class Files:
     """What is read."""
 
-    files: tuple[str, ...] = option((), is_argument=True, type=PATH)
+    files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +101,7 @@ class Reading:
             for record in records:
                 if record.source not in seen and not record.fault:
                     seen.add(record.source)
-                    is_table = (self.input_format or formats.by_extension("input", record.source)) in ("csv", "tsv")
+                    is_table = (self.input_format or formats.by_extension("input", record.source)) in TABLES
                     if is_table and "context" not in record.fields:
                         try:
                             lookup(record.fields, self.text_field, "--text-field")

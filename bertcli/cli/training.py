@@ -124,7 +124,7 @@ class RawText:
     corpus: tuple[str, ...] = option(REQUIRED, is_argument=True, type=PATH)
     text_field: str = option(
         "text",
-        "Field or column with the text of JSONL, CSV and TSV, where a record is a document; a.b goes inside.",
+        "Field or column with the text of JSONL and of tables, where a record is a document; a.b goes inside.",
         "NAME",
         group="data",
     )

@@ -8,17 +8,17 @@ Try: python -c 'from bertcli.data.documents import expand, read; print(next(read
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 from typing import Literal
 
-from bertcli.data import readers
+from bertcli.data import paths, readers
 from bertcli.data.formats import by_extension
 from bertcli.data.records import lookup
 from bertcli.data.streams import Source, check_encoding
 from bertcli.errors import RecordError, UsageError
 
-RECORDS = ("jsonl", "csv", "tsv")  # formats that part documents themselves; all others are plain text
+TABLES = ("parquet", "arrow")
+RECORDS = ("jsonl", "csv", "tsv", *TABLES)  # formats that part documents themselves; all others are plain text
 HEAD = 8 << 10  # bytes in which a binary file is recognised
 # Characters. Who takes a document holds all of it, several times over once it is tokenised: a library's dump in one
 # file must not fill the memory.
@@ -39,20 +39,25 @@ class Document:
     line: int
 
 
-def expand(paths: Sequence[str]) -> list[str]:
-    """The files that paths, directories (all below, hidden ones left out) and patterns name, each once, in order.
+def expand(names: Sequence[str]) -> list[str]:
+    """The files, each once, that names of files, directories (all below) and patterns stand for; see paths.py.
 
     Raises UsageError for what names no file, cannot be read, or can be read only once, such as stdin or a pipe.
     """
     files: dict[str, str] = {}
-    for path in paths:
-        for match in _matches(path):
-            for file in _below(match) if Path(match).is_dir() else [match]:
-                readers.check_path(file)
-                if not Path(file).is_file():
-                    reason = "is a pipe or a device, and a corpus is read more than once"
-                    raise UsageError(f"{file} {reason}; write it to a file.")
-                files.setdefault(os.path.realpath(file), file)
+    for path in names:
+        if path == "-":
+            raise UsageError(
+                "a corpus is read more than once, which stdin cannot be; write it to a file and name that."
+            )
+        if not paths.matches(path):
+            raise UsageError(f"no file matches '{path}'; name files, directories or quoted patterns.")
+    for file in paths.expand(names):
+        readers.check_path(file)
+        if not Path(file).is_file():
+            reason = "is a pipe or a device, and a corpus is read more than once"
+            raise UsageError(f"{file} {reason}; write it to a file.")
+        files.setdefault(os.path.realpath(file), file)
     return list(files.values())
 
 
@@ -61,18 +66,19 @@ def read(
 ) -> Iterator[Document | RecordError]:
     """The documents of one file; `per` says what parts those of plain text.
 
-    A record of JSONL, CSV or TSV is a document, the lines of its `text_field`. A line or record that cannot be read
-    is left out; its RecordError begins with `file:line: ` and comes before the document it was in. A binary file is
-    one RecordError. A document of more than 16 Mi characters is cut between lines. Raises UsageError for an encoding
-    or a table header that cannot be used.
+    A record (a line of JSONL, a row of a table) is a document, the lines of its `text_field`. A line or record that
+    cannot be read is left out; its RecordError begins with `file:line: ` and comes before the document it was in. A
+    binary file is one RecordError. A document of more than 16 Mi characters is cut between lines. Raises UsageError for
+    an encoding or a table header that cannot be used.
     """
     check_encoding(encoding)
     source = Source(path, encoding)
-    if source.is_utf8 and b"\0" in source.head(HEAD):
+    name = by_extension("input", path)
+    if name not in TABLES and source.is_utf8 and b"\0" in source.head(HEAD):
         yield RecordError(f"{path}:1: a binary file (NUL bytes); --encoding names an encoding that has them")
-    elif source.no_text:
+    elif name not in TABLES and source.no_text:
         yield RecordError(f"{path}:1: {source.no_text}")
-    elif by_extension("input", path) in RECORDS:
+    elif name in RECORDS:
         yield from _documents(_records(source, text_field), path)
     else:
         yield from _documents(_lines(source, per), path)
@@ -118,28 +124,3 @@ def _records(source: Source, text_field: str) -> Iterator[Row]:
         else:
             yield from ((record.line, line.strip()) for line in text.split("\n"))
             yield record.line, None
-
-
-def _matches(path: str) -> list[str]:
-    """The path itself, or what it matches as a pattern."""
-    if path == "-":
-        raise UsageError("a corpus is read more than once, which stdin cannot be; write it to a file and name that.")
-    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
-        return [path]
-    matches = sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob() takes no absolute pattern
-    if not matches:
-        raise UsageError(f"no file matches '{path}'; name files, directories or quoted patterns.")
-    return matches
-
-
-def _below(directory: str) -> list[str]:
-    def fail(error: OSError) -> None:
-        raise UsageError(f"cannot read {error.filename}: {error.strerror}; make it readable or name files.")
-
-    files: list[str] = []
-    for folder, folders, names in os.walk(directory, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [str(Path(folder, name)) for name in names if not name.startswith(".")]
-    if not files:
-        raise UsageError(f"there is no file in {directory}; name files, directories or quoted patterns.")
-    return sorted(files)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.data.records import Record
-from bertcli.data.sinks import Sink, open_sink, part_of, replace_file, require_no_unfinished, side_of, writing
+from bertcli.data.sinks import Rewrite, Sink, open_sink, part_of, replace_file, require_no_unfinished, side_of, writing
 from bertcli.errors import BertcliError, UsageError
 
 
@@ -114,7 +114,9 @@ class Journal:
                 self._side.unlink(missing_ok=True)
 
 
-def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool) -> tuple[Journal, Sink]:
+def open_journal(
+    path: str, run: Mapping[str, Any], *, resume: bool, force: bool, rewrite: Rewrite | None = None
+) -> tuple[Journal, Sink]:
     """The journal of an output file, and the file opened where the journal says.
 
     Raises UsageError for a file that is there already unless `force`, or, with `resume`, for a run that is another one.
@@ -129,11 +131,12 @@ def open_journal(path: str, run: Mapping[str, Any], *, resume: bool, force: bool
         require_no_unfinished(path)
     if begin.complete:
         if part_of(target).exists():  # killed just before it got its name
-            open_sink(path, begin.position).commit()
+            with writing(path):
+                open_sink(path, begin.position, rewrite).commit()
         sink = Sink(path, io.BytesIO())
         sink.seekable = True
     else:
-        sink = open_sink(path, begin.position)
+        sink = open_sink(path, begin.position, rewrite)
         sink.keep = begin.records > 0
     try:
         with writing(side):

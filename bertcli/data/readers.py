@@ -6,7 +6,8 @@ JSON lines or one document, and input whose name says nothing, such as stdin's.
 
 A shard is a part of the input for each of n processes: a range of bytes of all files, one after the other. A record
 belongs to the shard in which its first line begins, so that shards have no record in common, miss none, and their
-results one after the other are those of the whole input. What cannot be entered in the middle (an archive, a JSON
+results one after the other are those of the whole input. Rows of Parquet and Arrow count as if they had as many bytes
+each. What cannot be entered in the middle (an archive, a JSON
 document, an encoding in which a line end may be two bytes) belongs where its file begins.
 
     python -c 'from bertcli.data.readers import read; print(*read(["a.csv.gz", "-"]), sep="\n")' < more.txt
@@ -117,7 +118,7 @@ def _check(paths: Sequence[str], manner: Manner) -> None:
     check_encoding(manner.encoding)
     for path in paths:
         check_path(path)
-        if not manner.input_format and path != "-" and Path(path).is_file():
+        if not manner.input_format and path != "-" and Path(path).is_file() and not _is_binary(path):
             Source(path, manner.encoding, requires_text=True).require_text()
     if manner.input_format:
         load("input", manner.input_format)
@@ -129,6 +130,11 @@ def _check(paths: Sequence[str], manner: Manner) -> None:
         load("input", "csv").check_names(manner.columns, "the column names given")
     if manner.delimiter is not None and "csv" not in formats:
         raise UsageError(f"a delimiter is for csv, not {formats[0]}; --input-format says which it is")
+
+
+def _is_binary(path: str) -> bool:
+    name = by_extension("input", path)
+    return name is not None and getattr(load("input", name), "BINARY", False)
 
 
 def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
@@ -155,6 +161,8 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
                 f"`jq -c '.[]' {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
             )
     module = load("input", name)
+    if hasattr(module, "count") and part.end is not None:
+        return module.read(source, manner.columns, *_rows(part, module.count(part.path)))  # type: ignore[no-any-return]
     read_lines = partial(module.read, delimiter=manner.delimiter) if manner.delimiter and name == "csv" else module.read
     is_piece = getattr(module, "WHOLE", False) or bool(compression(part.path)) or not source.is_utf8
     if part.end is None or is_piece:
@@ -238,6 +246,12 @@ def _size(path: str) -> int:
         name = "stdin" if path == "-" else path
         raise UsageError(f"--shard needs regular files, whose size is known; {name} is none. Write it to a file first.")
     return Path(path).stat().st_size + 1
+
+
+def _rows(part: Part, count: int) -> tuple[int, int]:
+    """Numbers, from 0, of the first row in the part and the first after it, as if all rows had as many bytes."""
+    size = _size(part.path)
+    return -(-max(part.start, 0) * count // size), -(-(part.end or 0) * count // size)
 
 
 def _lines(part: Part, end: int) -> tuple[int, int]:

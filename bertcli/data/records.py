@@ -53,8 +53,8 @@ class Record:
     """One input record, or the fault that stands in its place.
 
     index: 0-based position in the whole input. line: 1-based line of its file where it begins. source: the file's
-    name, "-" for stdin. fault: why the record could not be read, else None. step: 1 where each token has a line of its
-    own, from the first on.
+    name, "-" for stdin. fault: why the record could not be read, else None. lines: those of its tokens, where each has
+    one of its own. row: the batch of an Arrow table that it is from, and its position in that.
     """
 
     index: int = 0
@@ -63,6 +63,7 @@ class Record:
     source: str = "-"
     fault: str | None = None
     lines: Sequence[int] = ()
+    row: tuple[Any, int] | None = None
 
     @property
     def location(self) -> str:
@@ -147,8 +148,8 @@ def error_result(index: int, line: int, message: str, *, file: str = "") -> dict
 
 def is_error(result: Mapping[str, Any]) -> bool:
     """Whether this is an error result, and not a record that has a field called `error`."""
-    error, others = result.get("error"), result.keys() - {"file"}
-    return others == {"index", "line", "error"} and isinstance(error, Mapping) and "message" in error
+    error = result.get("error")
+    return isinstance(error, Mapping) and "message" in error and result.keys() - {"file"} == {"index", "line", "error"}
 
 
 def describe(result: Mapping[str, Any]) -> str:

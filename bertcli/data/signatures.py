@@ -35,8 +35,10 @@ SIGNATURES = (
     Signature(b"ustar", "a tar archive", "`tar -xOf {file}` unpacks the files in it", 257),
     Signature(b"PK\x05\x06", "an empty zip archive", "there is nothing in it"),
     Signature(b"PK\x03\x04", "a zip archive", "`unzip -p {file}` unpacks the files in it"),
-    Signature(b"PAR1\x15", "Parquet", PANDAS.format(reader="read_parquet")),
-    Signature(b"ARROW1\x00", "Arrow", PANDAS.format(reader="read_feather")),
+    Signature(
+        b"PAR1\x15", "Parquet", "--input-format parquet reads it, and a name that ends in .parquet is read as it is"
+    ),
+    Signature(b"ARROW1\x00", "Arrow", "--input-format arrow reads it, and a name that ends in .arrow is read as it is"),
     Signature(b"ORC\x08", "ORC", PANDAS.format(reader="read_orc")),
     Signature(b"Obj\x01", "Avro", "`avrocat {file}` makes JSON lines of it"),
     Signature(b"\x89HDF\r\n\x1a\n", "HDF5", PANDAS.format(reader="read_hdf")),

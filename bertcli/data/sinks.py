@@ -11,7 +11,7 @@ import fcntl
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from bertcli.data.formats import compression
 from bertcli.errors import BertcliError, UsageError
 
+Rewrite = Callable[[Path, Path], None]
 BLOCK = 1 << 16  # bytes of results in a member of an archive
 
 
@@ -67,12 +68,13 @@ class FileSink(Sink):
 
     position: bytes of FILE.part that an earlier run has left. keep: whether what was written stays in FILE.part when
     the run fails. block: an archive gets a member for so many bytes, wherever windows end, so that the same results
-    give the same bytes.
+    give the same bytes. rewrite: makes what the file is to be of FILE.part, where that is not the same.
     """
 
     streams = False
 
-    def __init__(self, path: str, position: int = 0) -> None:
+    def __init__(self, path: str, position: int = 0, rewrite: Rewrite | None = None) -> None:
+        self._rewrite = rewrite
         self._target = Path(os.path.realpath(path))  # a symbolic link stays one
         self._part = part_of(self._target)
         raw = os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
@@ -108,10 +110,16 @@ class FileSink(Sink):
             if self._compression and not self.position:
                 self.write(b"")  # an empty file is no archive
             os.fsync(self._raw.fileno())
+            whole = self._part
+            if self._rewrite:
+                whole = part_of(self._part)
+                self._rewrite(self._part, whole)
+                sync(whole)
             if self._target.exists():
-                self._part.chmod(self._target.stat().st_mode)
-            self._part.replace(self._target)
+                whole.chmod(self._target.stat().st_mode)
+            whole.replace(self._target)
             sync(self._target.parent)  # before the journal, which could make it anew, is removed
+            self._part.unlink(missing_ok=True)
             self._raw.close()
         except BaseException:
             self.discard()
@@ -124,8 +132,8 @@ class FileSink(Sink):
         self._raw.close()
 
 
-def open_sink(path: str | None, position: int = 0) -> Sink:
-    """stdout for None. position: see FileSink. Raises UsageError for what cannot be written."""
+def open_sink(path: str | None, position: int = 0, rewrite: Rewrite | None = None) -> Sink:
+    """stdout for None. position, rewrite: see FileSink. Raises UsageError for what cannot be written."""
     if path is None:
         if sys.stdout is None:
             raise BertcliError("cannot write to stdout: it is closed")
@@ -133,7 +141,7 @@ def open_sink(path: str | None, position: int = 0) -> Sink:
         binary = sys.stdout.buffer
         return Sink("stdout", getattr(binary, "raw", binary))
     try:
-        return Sink(path, Path(path).open("ab", buffering=0)) if is_special(path) else FileSink(path, position)
+        return Sink(path, Path(path).open("ab", buffering=0)) if is_special(path) else FileSink(path, position, rewrite)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write to {path}: {getattr(error, 'strerror', None) or error}") from error
 

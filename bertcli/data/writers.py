@@ -27,6 +27,7 @@ def open_writer(
     output_format: str | None = None,
     *,
     optional: Sequence[str] = (),
+    example: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     resume: bool = False,
     force: bool = True,
@@ -35,9 +36,10 @@ def open_writer(
     """A writer to a file or, for None and "-", to stdout; use it in a `with`.
 
     output_format: else by the file's extension; else rich on a terminal and jsonl anywhere else. optional: result
-    fields that only some records have (`windows`): a table gives them a column from the start. A regular file appears
-    under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart
-    from others; with it a file has a journal, from which `resume` goes on. force: an existing file is replaced.
+    fields that only some records have (`windows`): a table gives them a column from the start. example: a value
+    of each field that a result may have besides those of its record: some formats ask for its type. A regular file
+    appears under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. run: what tells this
+    run apart from others; with it a file has a journal, from which `resume` goes on. force: a file there is replaced.
     first_index: for an output that continues others, the index of the first record in the whole. Raises UsageError for
     an unknown format or a path that cannot be written.
     """
@@ -48,14 +50,16 @@ def open_writer(
     if output_format is None:
         output_format = "rich" if is_terminal else of_output(path or "")
     formatter: BaseFormatter = load("output", output_format).Formatter(terminal, optional)
+    formatter.begin(example or {})
     if path is not None and run is not None and not is_special(path):
-        journal, sink = open_journal(path, run, resume=resume, force=force)
+        journal, sink = open_journal(path, run, resume=resume, force=force, rewrite=formatter.rewrite)
     elif resume:
         raise UsageError("--resume needs a regular file to go on with: -o FILE")
     else:
-        journal, sink = Journal(), open_sink(path)
-    if formatter.HEADER and not sink.seekable:
+        journal, sink = Journal(), open_sink(path, rewrite=formatter.rewrite)
+    if (formatter.HEADER or formatter.rewrite) and not sink.seekable:
         sink.discard()
+        journal.close(failed=True)
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
     if journal.begin.state is not None:
         formatter.state = journal.begin.state
@@ -92,14 +96,15 @@ class Writer:
     def write(self, result: Mapping[str, Any], record: Record | None = None) -> None:
         """Add one result. `record` gives the place to name if the format cannot hold it."""
         try:
-            text = self._formatter.record(result)
+            text = self._formatter.add(result, record)
         except RecordError as error:
             if is_error(result):
                 raise
             self.failures += 1
             self.journal.fail(f"{record.location}: {error}" if record else str(error))
-            text = self._formatter.record(self._failure(str(error), record))
-        self._append(text)
+            text = self._formatter.add(self._failure(str(error), record), record)
+        if text:
+            self._append(text)
         self._count += 1
         if self._sink.block and self._size >= self._sink.block:
             self._send()
@@ -161,6 +166,7 @@ class Writer:
         self._size += len(data)
 
     def _send(self, complete: bool = False) -> None:
+        self._append(self._formatter.flush())
         data = b"".join(self._pending)
         self._pending.clear()
         self._size = 0

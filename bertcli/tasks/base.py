@@ -161,6 +161,11 @@ class BaseTask(ABC):
         """(B,): how sure an early exit is of each row of its logits (B, L), the more the surer. Raises UsageError."""
         raise UsageError(f"{self.subject} has no early exit: text classification has.")
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """What `decode` may give, nothing in it empty or null: a table tells the types of its columns by it."""
+        return {}
+
     # Labelled records.
 
     @abstractmethod

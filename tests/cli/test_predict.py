@@ -217,8 +217,8 @@ def test_a_config_file_that_cannot_be_used_exits_2(bertcli: Run, tmp_path: Path,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "no-such-file"], b"bertcli: cannot read no-such-file: No such file or directory"),
-        (["predict", "."], b"directory"),
+        (["predict", "no-such-file"], b"bertcli: cannot read no-such-file: no such file. For a text: echo no"),
+        (["predict", "."], b"there is no file in .; name files, directories or quoted patterns."),
         (["predict", "--nope"], b"No such option"),
         (["predict", "-m", "no/such"], b"bertcli: 'no/such' is neither a directory nor a model on the Hub"),
         (["predict", "-t", "sentimnet"], b"no task is called 'sentimnet'"),

@@ -41,7 +41,7 @@ def tar() -> bytes:
         (archive("a.txt"), "a zip archive", "unzip -p a.x"),
         (archive("[Content_Types].xml", "word/document.xml"), "a Word document", "convert-to txt"),
         (archive("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook", "convert-to csv"),
-        (b"PAR1\x15\x04\x15\x10", "Parquet", "pandas.read_parquet('a.x')"),
+        (b"PAR1\x15\x04\x15\x10", "Parquet", "--input-format parquet"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "PDF", "pdftotext a.x"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "a document of an older Office", "as text or CSV"),
         (b"SQLite format 3\x00", "an SQLite database", "sqlite3 -csv"),

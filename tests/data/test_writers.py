@@ -194,7 +194,9 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "it is a directory"), (tmp_path / "no" / "out", "No such file"), ("a\0b", "null")):
         with pytest.raises(UsageError, match=reason):
             open_writer(str(path), "jsonl")
-    with pytest.raises(UsageError, match="no output format 'lines'; there are: conll, csv, jsonl, npy, rich, tsv"):
+    with pytest.raises(
+        UsageError, match="no output format 'lines'; there are: arrow, conll, csv, jsonl, npy, parquet, rich, tsv"
+    ):
         open_writer(None, "lines")
 
 

@@ -47,8 +47,10 @@ class Check(shared.Labelled):
         group="output",
     )
 
-    train: tuple[str, ...] = option((), is_argument=True, type=shared.PATH)
-    dev: tuple[str, ...] = option((), "Records to be scored on; is any also in TRAIN? Repeatable.", "FILE")
+    train: tuple[str, ...] = option((), is_argument=True, type=shared.PATH, more=shared.MANY)
+    dev: tuple[str, ...] = option(
+        (), "Records to be scored on; is any also in TRAIN? Repeatable.", "FILE", more=shared.MANY
+    )
     model: str | None = option(None, "Count tokens as this model does: a directory or a Hub name.", "MODEL", flags="-m")
     task: str | None = like(Request, "task")
     label_field: str = like(Options, "label_field")

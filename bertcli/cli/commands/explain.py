@@ -46,7 +46,9 @@ class Explain(shared.Reading, Options, Request):
     layer: int | None = option(None, "Only the attention of this layer, from 1.", "N", least=1, group="what")
     head: int | None = option(None, "Only the attention of this head, from 1.", "N", least=1, group="what")
     html: str | None = option(None, "Also write a page with all of it, in one file.", "FILE", type=shared.PATH)
-    files: tuple[str, ...] = option((), "Read records. Repeatable.", "FILE", flags="--input", type=shared.PATH)
+    files: tuple[str, ...] = option(
+        (), "Read records. Repeatable.", "FILE", flags="--input", type=shared.PATH, more=shared.MANY
+    )
     output_format: Literal["rich", "jsonl"] | None = option(
         None, "[default: rich on a terminal, else jsonl]", flags="-f --format", group="output"
     )

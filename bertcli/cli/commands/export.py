@@ -37,6 +37,7 @@ class Export(shared.Reading, Options):
         "Texts like those to come; the int8 scales are measured on the first --samples of them. Repeatable.",
         "FILE",
         flags="--calibrate",
+        more=shared.MANY,
     )
     samples: int = option(SAMPLES, "How many texts to calibrate on.", least=1)
 

@@ -77,13 +77,17 @@ class Finetune(Training, shared.Labelled, Settings):
         "MODEL",
         flags="-m",
     )
-    train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE")
-    dev: tuple[str, ...] = option((), "Scored on, to keep the best weights. Repeatable.", "FILE")
+    train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE", more=shared.MANY)
+    dev: tuple[str, ...] = option((), "Scored on, to keep the best weights. Repeatable.", "FILE", more=shared.MANY)
     unlabelled: tuple[str, ...] = option(
-        (), "More texts, which the --teacher alone labels. Repeatable.", "FILE", group="model"
+        (), "More texts, which the --teacher alone labels. Repeatable.", "FILE", group="model", more=shared.MANY
     )
     vocabulary_from: tuple[str, ...] = option(
-        (), "Keep only the pieces that these texts use. Repeatable.  [default: all]", "FILE", group="model"
+        (),
+        "Keep only the pieces that these texts use. Repeatable.  [default: all]",
+        "FILE",
+        group="model",
+        more=shared.MANY,
     )
     labels: tuple[str, ...] | None = option(
         None, "The labels in their order.  [default: the model's own, else sorted]", type=Names(), group="data"

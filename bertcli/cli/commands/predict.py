@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bertcli.inference.stream import Stop
 
 Answer = tuple["Record", Mapping[str, Any] | None, str | None]  # the record, its result, or the error in its place
-OPTIONAL = ("windows", "truncated")  # results that only long texts have
+OPTIONAL = {"windows": 2, "truncated": True}  # results that only long texts have, as an example
 NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
     "calibrate", "output", "resume", "force", "engine", "address",
@@ -37,6 +37,7 @@ EXAMPLES = """
 echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
 bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
+bertcli predict reviews.parquet --text-field review.body -o labelled.parquet      # all columns, with their types
 bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
 bertcli predict big.jsonl --shard $SLURM_ARRAY_TASK_ID/64 -o part.$SLURM_ARRAY_TASK_ID.jsonl      # --array=1-64
 bertcli predict big.jsonl -o out.jsonl --resume      # after a kill, a full disk or Ctrl-C: only what is missing
@@ -52,7 +53,7 @@ class Predict(shared.Running):
     shard: str | None = option(
         None, "Only the I-th of N parts of FILES; the results of all, in order, are whole.", "I/N", group="data"
     )
-    output_format: Literal["rich", "jsonl", "tsv", "csv", "conll", "npy"] | None = option(
+    output_format: Literal["rich", "jsonl", "tsv", "csv", "conll", "npy", "parquet", "arrow"] | None = option(
         None, "[default: by the extension of --output; rich on a terminal, else jsonl]", flags="-f --format"
     )
     output: str | None = option(
@@ -82,8 +83,9 @@ class Predict(shared.Running):
 def predict(voice: Voice, options: Predict) -> int:
     """Read records from FILES or stdin and write one result for each.
 
-    Input is lines of text, JSONL, CSV or TSV, also .gz, .bz2 or .xz; every input field is passed through. A bad
-    record becomes {"index", "line", "error"} in its place, and the exit code is 3.
+    Input is lines of text, JSONL, CSV or TSV, also .gz, .bz2 or .xz, Parquet or Arrow; of a directory or a quoted
+    pattern all files, sorted. Every input field is passed through. A bad record becomes {"index", "line", "error"} in
+    its place, and the exit code is 3.
     """
     from bertcli.cli.counter import Counter
     from bertcli.data import formats
@@ -96,6 +98,8 @@ def predict(voice: Voice, options: Predict) -> int:
             # Path.exists raises for a text of more than 255 bytes.
             shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
             raise UsageError(f"cannot read {shown}: no such file. For a text: echo {quote(shown)} | bertcli predict")
+    if len(options.files) > 1:  # a directory may hold what was written into it
+        shared.require_different({"--output": options.output}, options.files)
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
     output_format = options.output_format or formats.of_output(options.output or "-")
@@ -108,7 +112,8 @@ def predict(voice: Voice, options: Predict) -> int:
     opened = open_writer(
         options.output,
         options.output_format,
-        optional=OPTIONAL,
+        optional=[*OPTIONAL],
+        example=session.task.example | OPTIONAL,
         run=_identity(options, session) if options.output else None,
         resume=options.resume,
         force=options.force,

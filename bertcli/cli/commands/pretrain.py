@@ -78,7 +78,7 @@ class Pretrain(Training, RawText, PretrainSettings):
     EXAMPLES,
 )
 def pretrain(voice: Voice, options: Pretrain) -> int:
-    """Train an encoder on the raw text of CORPUS: files, directories, patterns; also .gz, .xz, .jsonl.
+    """Train an encoder on the raw text of CORPUS: files, directories, patterns; also .gz, .xz, .jsonl, .parquet.
 
     The result is a Hugging Face checkpoint for `finetune` and `predict -t fill-mask`. Text is tokenised once, in
     parallel, and kept; documents are parted by blank lines. Ctrl-C leaves a checkpoint for --resume.

@@ -44,7 +44,7 @@ def tokenizer() -> None:
 def train(voice: Voice, options: Train) -> int:
     """Train BERT's WordPiece vocabulary on CORPUS: files, directories and quoted patterns of raw text.
 
-    Plain text, JSONL, CSV or TSV, also .gz, .bz2 or .xz. The result, the same for the same text, opens with
+    Plain text, JSONL, CSV, TSV, also .gz, .bz2 or .xz, Parquet. The result, the same for the same text, opens with
     transformers and with --tokenizer. Chinese is split into characters as in BERT.
     """
     from bertcli.pretraining.source import Texts

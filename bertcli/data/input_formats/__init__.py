@@ -3,9 +3,12 @@
     EXTENSIONS = (".tab",)    # that name it besides its own
     WHOLE = True              # only where a file is one piece, of which no process reads a part
     BY_LINE = True            # only where reading may begin at any line
+    BINARY = True             # only where it is no text
 
     def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]
 
 which sets `fields` and `line`, or `line` and `fault` for what cannot be read; index and source are set by readers.py.
 Only what makes the whole input unusable is a UsageError. columns: names given by the user, where the format has any.
+A format of rows that can be counted has `count(path: str) -> int` too, and its `read` takes the first row, and that
+after the last, of a shard.
 """

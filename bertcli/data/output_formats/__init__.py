@@ -9,6 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TextIO
 
+from bertcli.data.records import Record
+from bertcli.data.sinks import Rewrite
+
 
 class BaseFormatter(ABC):
     """Turns results into text, or into bytes, one after the other.
@@ -36,9 +39,21 @@ class BaseFormatter(ABC):
         for name, value in zip(self.REMEMBERED, state, strict=True):
             setattr(self, name, value)
 
+    def begin(self, example: Mapping[str, Any]) -> None:
+        """Called first. example: a value of each field that a result may have, where that is known."""
+        self.example = example
+
+    def add(self, result: Mapping[str, Any], record: Record | None) -> str | bytes:
+        """The text of the result of a record; a format that needs only the result has `record` alone."""
+        return self.record(result)
+
     @abstractmethod
     def record(self, result: Mapping[str, Any]) -> str | bytes:
         """The text of one result, its line end included; RecordError if the format cannot hold it."""
+
+    def flush(self) -> bytes:
+        """What was held back until now, for a format that writes many results at once."""
+        return b""
 
     def end(self) -> str | bytes:
         """The text that closes the stream."""
@@ -47,3 +62,8 @@ class BaseFormatter(ABC):
     def header(self) -> bytes:
         """The first bytes, once all else is written; see HEADER."""
         return b""
+
+    @property
+    def rewrite(self) -> Rewrite | None:
+        """What makes the file, in the end, of all that was written, where that is not the file yet."""
+        return None

@@ -109,6 +109,11 @@ class Task(BaseTask):
         """Of the two texts of a pair: the cosine of their vectors (2, H)."""
         return cosine(prediction)
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """As `decode` gives it."""
+        return {"embedding": [0.5]} if self.options.pair_field is None else {"similarity": 0.5}
+
     def label(self, record: Record) -> float:
         """How similar people find the two texts of a pair, on any scale. Raises RecordError."""
         value = lookup(record.fields, self.options.label_field, "--label-field")

@@ -112,6 +112,11 @@ class Task(BaseTask):
         tokens = [self._token(guesses[0][0]) for guesses in prediction] + [self.mask] * (len(rest) - len(masks))
         return {"masks": masks, "filled": _filled(first, tokens, rest)}
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """As `decode` gives it."""
+        return {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
+
     def _token(self, token: Any) -> str:
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
 

@@ -119,6 +119,13 @@ class Task(BaseTask):
         others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
         return question | first | {"answers": [first, *others][: self.options.top_k]}
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """As `decode` gives it."""
+        question = {} if self.options.question is None else {"question": ""}
+        first = {"answer": "", "start": 0, "end": 0, "score": 0.5}
+        return question | first | ({} if self.options.top_k is None else {"answers": [first]})
+
     def _shares(self, spans: list[Span]) -> list[float]:
         """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
         null = 0.0 if self.null_threshold is not None or not spans else -np.inf

@@ -100,6 +100,15 @@ class Task(BaseTask):
         return result
 
     @property
+    def example(self) -> dict[str, Any]:
+        """As `decode` gives it."""
+        if self.is_regression:
+            return {"score": 0.5}
+        shown: dict[str, Any] = {"top": [{"label": "", "score": 0.5}]} if self.options.top_k else {}
+        shown |= {"scores": dict.fromkeys(self.labels, 0.5)} if self.options.all_scores else {}
+        return ({"labels": [""], "label_scores": [0.5]} if self.is_multi else {"label": "", "score": 0.5}) | shown
+
+    @property
     def threshold(self) -> float | Array:
         """The least score for a label to be given, unless set: 0 where one is; else 0.5, or of each label, (L,)."""
         if self.options.threshold is not None:

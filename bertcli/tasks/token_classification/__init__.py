@@ -141,6 +141,12 @@ class Task(BaseTask):
             return {"tokens": [text[start:end] for start, end in offsets], "entities": listed, "tags": tags}
         return {"entities": listed}
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """As `decode` gives it for a text."""
+        words = ({"tokens": [""]}, {"tags": [""]}) if self.options.tags else ({}, {})
+        return words[0] | {"entities": [{"type": "", "text": "", "start": 0, "end": 0, "score": 0.5}]} | words[1]
+
     def _entities(self, text: str, offsets: Offsets, spans: Sequence[Span], scores: Array) -> list[dict[str, Any]]:
         ends = [whole(text, *_extent(offsets, span)) for span in spans]
         units = in_unit(text, [offsets[span.start][0] for span in spans] + ends, self.options.offset_unit)

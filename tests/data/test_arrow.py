@@ -1,0 +1,318 @@
+"""Parquet and Arrow: what a table has comes out of it, goes back into one, and stands the same in JSON."""
+
+import datetime
+import math
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertcli.data.readers import Shard, read
+from bertcli.data.records import error_result, json_text, merged
+from bertcli.data.writers import open_writer
+from bertcli.errors import UsageError
+
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not here")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+N = 10
+EXAMPLE = {"label": "", "score": 0.5}
+
+
+def table(size: int = N) -> Any:
+    """Columns of the types that are easily lost."""
+    moment = 1_600_000_000_123_456_789
+    columns = {
+        "text": pa.array([f"film {i}" if i % 4 else None for i in range(size)]),
+        "id": pa.array(range(size), pa.int32()),
+        "lang": pa.array([["en", "de", None][i % 3] for i in range(size)]).dictionary_encode(),
+        "raw": pa.array([bytes([255, i]) for i in range(size)]),
+        "when": pa.array([moment + i for i in range(size)], pa.timestamp("ns", "UTC")),
+        "local": pa.array([moment] * size, pa.timestamp("ns")),
+        "day": pa.array([datetime.date(2020, 2, 29)] * size),
+        "took": pa.array([1500] * size, pa.duration("ms")),
+        "price": pa.array([Decimal("1.50")] * size),
+        "x": pa.array([[math.nan, math.inf, -0.5][i % 3] for i in range(size)], pa.float32()),
+        "none": pa.nulls(size),
+        "vector": pa.array([[0.5, i] for i in range(size)], pa.list_(pa.float32(), 2)),
+        "body": pa.array([{"title": f"t{i}", "at": moment} for i in range(size)],
+                         pa.struct([("title", pa.string()), ("at", pa.timestamp("ns"))])),
+        "map": pa.array([[("k", i)] for i in range(size)], pa.map_(pa.string(), pa.int64())),
+        "label": pa.array(range(size)),
+    }  # fmt: skip
+    return pa.table(columns, metadata={"made by": "a test"})
+
+
+FIRST = (
+    '{"text": null, "id": 0, "lang": "en", "raw": "/wA=", "when": "2020-09-13 12:26:40.123456789Z", '
+    '"local": "2020-09-13 12:26:40.123456789", "day": "2020-02-29", "took": 1500, "price": 1.50, "x": "NaN", '
+    '"none": null, "vector": [0.5, 0.0], "body": {"title": "t0", "at": "2020-09-13 12:26:40.123456789"}, '
+    '"map": [["k", 0]], "label": 0}'
+)
+
+
+def write(path: Path, content: Any, **options: Any) -> str:
+    if path.suffix == ".parquet":
+        parquet.write_table(content, path, **options)
+    else:
+        make = pa.ipc.new_stream if path.suffix == ".arrows" else pa.ipc.new_file
+        with make(path, content.schema) as writer:
+            writer.write_table(content, options.get("row_group_size"))
+    return str(path)
+
+
+def load(path: Path) -> Any:
+    return parquet.read_table(path) if path.suffix == ".parquet" else pa.ipc.open_file(path).read_all()
+
+
+def label(paths: list[str], out: Path, window: int = 3, **options: Any) -> Any:
+    """What predict does: a result for each record that has a text, an error for the others."""
+    with open_writer(str(out), example=EXAMPLE, run={}, **options) as writer:
+        for number, record in enumerate(writer.journal.rest(read(paths))):
+            writer.journal.add(record, None)
+            if record.fault or not isinstance(record.fields["text"], str):
+                writer.write_error(record.fault or "no text", record)
+            else:
+                writer.write(merged(record.fields, {"label": "good", "score": 0.5}), record)
+            if number % window == window - 1:
+                writer.flush()
+    return load(out)
+
+
+# -- in
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.pq", "a.arrow", "a.feather", "a.arrows"])
+def test_a_row_is_a_record_whose_values_are_json(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.pq":
+        parquet.write_table(table(), path, row_group_size=4)
+    else:
+        write(path, table(), row_group_size=4)
+    records = list(read([str(path)]))
+    assert [record.line for record in records] == list(range(1, N + 1))
+    assert json_text(records[0].fields) == FIRST
+    assert [record.fields["x"] for record in records[:3]] == ["NaN", "Infinity", -0.5]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.arrows"])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 30])
+def test_shards_share_no_row_and_miss_none(tmp_path: Path, name: str, count: int) -> None:
+    paths = [write(tmp_path / name, table(), row_group_size=4), write(tmp_path / f"b{name}", table(3))]
+    (tmp_path / "c.txt").write_text("x\ny\n")
+    paths.append(str(tmp_path / "c.txt"))
+    shards = [list(read(paths, shard=Shard(i, count))) for i in range(1, count + 1)]
+    assert [record.fields for shard in shards for record in shard] == [record.fields for record in read(paths)]
+    if count == 3:
+        assert all(shards)  # rows count, not row groups
+
+
+def test_a_text_that_is_no_utf8_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    broken = pa.array([b"a", b"b\xff", None], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, broken.buffers())
+    records = list(read([write(tmp_path / "a.parquet", pa.table({"text": text, "id": [1, 2, 3]}))]))
+    assert [record.fault for record in records] == [None, "field 'text': invalid UTF-8 at byte 2", None]
+    out = label([str(tmp_path / "a.parquet")], tmp_path / "out.parquet")
+    assert out["id"].to_pylist() == [1, 2, 3]  # the row itself is not lost
+    assert out["error"].to_pylist()[1] == "line 2: field 'text': invalid UTF-8 at byte 2"
+
+
+def test_rows_of_a_broken_row_group_are_faults_and_the_others_are_read(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "a.parquet", table(), row_group_size=4, compression="gzip", use_dictionary=False))
+    column = parquet.ParquetFile(path).metadata.row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    begin = column.data_page_offset
+    data[begin : begin + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(data)
+    records = list(read([str(path)]))
+    assert [bool(record.fault) for record in records] == [False] * 4 + [True] * 4 + [False] * 2
+    assert [record.line for record in records] == list(range(1, N + 1))
+    assert all(record.fault.startswith("cannot be read (") for record in records[4:8] if record.fault)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.parquet", b"PAR1", r"a.parquet: cannot be read as Parquet \(.*a file that was cut has lost its end"),
+        ("a.parquet", b"", "cannot be read as Parquet"),
+        ("a.parquet", b"text\ngood\n", "cannot be read as Parquet"),
+        ("a.arrow", b"ARROW1\0\0", "cannot be read as Arrow"),
+        ("a.arrow", b"text\ngood\n", "cannot be read as Arrow"),
+        ("a.parquet.gz", b"", "Parquet is compressed inside, so it is read uncompressed; unpack it first"),
+        ("a", b"PAR1\x15" + bytes(99), "--input-format parquet reads it"),
+    ],
+)
+def test_what_is_no_table_is_a_usage_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        list(read([str(tmp_path / name)]))
+
+
+def test_two_columns_of_one_name_are_a_usage_error(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    with pytest.raises(UsageError, match="two columns are called 'text'; rename one"):
+        list(read([write(tmp_path / "a.parquet", twice)]))
+
+
+def test_an_arrow_stream_that_breaks_off_is_a_fault_at_its_end(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "a.arrows", table(), row_group_size=4))
+    path.write_bytes(path.read_bytes()[:-3000])
+    *good, last = read([str(path)])
+    assert [record.fault for record in good] == [None] * len(good)
+    assert last.fault and last.fault.endswith("; the rest of this input is lost")
+
+
+# -- out
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])
+@pytest.mark.parametrize("source", ["a.parquet", "a.arrow"])
+def test_all_columns_survive_with_their_types(tmp_path: Path, source: str, name: str) -> None:
+    path = write(tmp_path / source, table(), row_group_size=4)
+    before, after = load(Path(path)), label([path], tmp_path / name)
+    assert after.column_names == [*table().column_names[:-1], "input_label", *EXAMPLE, "error"]
+    assert after.schema.metadata[b"made by"] == b"a test"
+    for field in before.schema:
+        column = after["input_label" if field.name == "label" else field.name]
+        assert column.type == field.type
+        # nothing equals NaN, and dictionaries may differ
+        assert str(column.combine_chunks()) == str(before[field.name].combine_chunks()) or field.name == "lang"
+    assert after["lang"].to_pylist() == before["lang"].to_pylist()
+    assert after["error"].to_pylist()[:2] == ["line 1: no text", None]
+    assert after["label"].to_pylist()[:2] == [None, "good"]
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])
+def test_windows_do_not_show_in_the_file(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "a.parquet", table(), row_group_size=4)
+    for window in (1, 2, 100):
+        label([path], tmp_path / f"{window}{name}", window)
+    assert len({(tmp_path / f"{window}{name}").read_bytes() for window in (1, 2, 100)}) == 1
+
+
+@pytest.mark.parametrize("stop", [1, 5, 9, 10])
+def test_a_run_that_stops_goes_on_to_the_same_bytes(tmp_path: Path, stop: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr("bertcli.data.output_formats.arrow.ROWS", 4)
+    path = write(tmp_path / "a.parquet", table(), row_group_size=4)
+    label([path], tmp_path / "whole.parquet")
+    out = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt), open_writer(str(out), example=EXAMPLE, run={}) as writer:
+        for number, record in enumerate(writer.journal.rest(read([path])), 1):
+            writer.journal.add(record, None)
+            if record.fields["text"]:
+                writer.write(merged(record.fields, {"label": "good", "score": 0.5}), record)
+            else:
+                writer.write_error("no text", record)
+            writer.flush()
+            if number == stop:
+                raise KeyboardInterrupt
+    assert not out.exists()
+    label([path], out, resume=True)
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert parquet.ParquetFile(out).num_row_groups == 3
+    assert sorted(file.name for file in tmp_path.iterdir() if "out" in file.name) == [
+        "out.parquet",
+        "out.parquet.resume",
+    ]
+
+
+def test_a_run_killed_while_the_file_is_made_goes_on(tmp_path: Path, monkeypatch: Any) -> None:
+    path = write(tmp_path / "a.parquet", table())
+    label([path], tmp_path / "whole.parquet")
+    out = tmp_path / "out.parquet"
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bertcli.data.output_formats.arrow._cast", kill)
+        with pytest.raises(KeyboardInterrupt):
+            label([path], out)
+    assert not out.exists() and (tmp_path / "out.parquet.part").exists()
+    label([path], out, resume=True)
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert not (tmp_path / "out.parquet.part").exists()
+
+
+def test_other_results_get_the_types_of_their_values(tmp_path: Path) -> None:
+    results: list[dict[str, Any]] = [
+        {"text": "a", "n": 1, "meta": {}, "tags": []},
+        {"text": "b", "n": 2.5, "meta": {"a": 1}, "tags": ["x"], "late": True},
+        {"text": "c", "n": None, "meta": {"b": [{}]}},
+    ]
+    with open_writer(str(tmp_path / "a.parquet"), example={"embedding": [0.5]}) as writer:
+        writer.write_many(results)
+        writer.write({"text": "d", "embedding": [0.25, 0.5]})
+        writer.write({"text": "e", "n": "one"})
+        writer.write({"text": "f", "n": 1 << 63})
+        writer.write(error_result(6, 7, "broken"))
+        assert writer.failures == 2
+    rows = load(tmp_path / "a.parquet")
+    assert rows.schema.field("embedding").type == pa.list_(pa.field("element", pa.float32()), 2)
+    assert rows.column_names == ["text", "n", "meta", "tags", "late", "embedding", "error"]
+    assert rows["n"].to_pylist() == [1.0, 2.5, None, None, None, None, None]
+    assert rows["meta"].to_pylist()[:3] == [None, {"a": 1, "b": None}, {"a": None, "b": [None]}]
+    assert rows["tags"].to_pylist()[:2] == [[], ["x"]]
+    errors = rows["error"].to_pylist()
+    assert errors[4].startswith("line 5: its field 'n' does not fit into the column of this table (")
+    assert errors[4].endswith("; use --format jsonl") and errors[5].startswith("line 6: its field 'n' does not fit")
+    assert errors[6] == "line 7: broken"
+
+
+def test_files_of_other_columns_are_one_table_where_their_types_can_be_joined(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.parquet", pa.table({"text": ["a"], "n": pa.array([1], pa.int32())}))
+    second = write(tmp_path / "b.parquet", pa.table({"n": [2.5], "text": ["b"], "more": [b"x"]}))
+    third = write(tmp_path / "c.parquet", pa.table({"text": ["c"], "n": ["three"]}))
+    (tmp_path / "d.jsonl").write_text('{"text": "d", "n": 4}\n')
+    rows = label([first, second, third, str(tmp_path / "d.jsonl")], tmp_path / "out.parquet")
+    assert rows.column_names == ["text", "n", "more", *EXAMPLE, "error"]
+    assert rows["n"].to_pylist() == [1.0, 2.5, None, 4.0]
+    assert rows["more"].to_pylist() == [None, b"x", None, None]
+    assert "does not fit into one table with those before" in rows["error"].to_pylist()[2]
+
+
+def test_a_dictionary_that_grows_is_one_in_a_file(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("bertcli.data.output_formats.arrow.ROWS", 2)
+    words = pa.array(["a", "b", "c", "a", "d", "b"]).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.string()))
+    content = pa.table(
+        {"text": words, "size": pa.DictionaryArray.from_arrays([0, 1, 0, 1, 0, 1], ["s", "l"], ordered=True)}
+    )
+    path = write(tmp_path / "a.arrow", content)
+    rows = label([path], tmp_path / "out.arrow", 1)
+    assert rows.schema.field("text").type == words.type and rows["text"].to_pylist() == words.to_pylist()
+    assert rows.schema.field("size").type == content.schema.field("size").type
+    assert rows["size"].chunk(2).dictionary.to_pylist() == ["s", "l"]
+
+
+def test_a_type_that_parquet_lacks_is_a_usage_error_and_arrow_has_it(tmp_path: Path) -> None:
+    content = pa.table({"text": ["a"], "span": pa.array([pa.MonthDayNano([1, 2, 3])])})
+    path = write(tmp_path / "a.arrow", content)
+    with pytest.raises(UsageError, match=r"Parquet cannot hold a column of the input \(.*; -o FILE.arrow can"):
+        label([path], tmp_path / "out.parquet")
+    assert label([path], tmp_path / "out.arrow")["span"].to_pylist() == content["span"].to_pylist()
+
+
+def test_a_table_needs_a_file(tmp_path: Path, monkeypatch: Any) -> None:
+    for name in ("parquet", "arrow"):
+        with pytest.raises(UsageError, match=f"{name} says at its end what is in it, so it is written to a file: -o"):
+            open_writer(None, name)
+    with pytest.raises(UsageError, match=r"parquet is written to a regular file, uncompressed; .*a.parquet.gz is none"):
+        open_writer(str(tmp_path / "a.parquet.gz"), run={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_written_is_a_table_without_rows(tmp_path: Path) -> None:
+    with open_writer(str(tmp_path / "a.parquet"), example=EXAMPLE):
+        pass
+    assert load(tmp_path / "a.parquet").schema.names == ["label", "score", "error"]
+
+
+def test_without_pyarrow_there_is_a_sentence(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    message = r"^Parquet and Arrow need pyarrow, which is not installed: pip install 'bertcli\[parquet\]'\.$"
+    with pytest.raises(UsageError, match=message):
+        list(read([str(tmp_path / "a.parquet")]))
+    with pytest.raises(UsageError, match=message):
+        open_writer(str(tmp_path / "out.parquet"))
