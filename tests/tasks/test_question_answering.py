@@ -149,7 +149,7 @@ def test_what_cannot_be_asked_is_an_error_record(tokens: tokenizer.Tokenizer) ->
     assert len(messages) == 5
     assert "the question has 60 tokens; 30 leave room" in messages[0]
     assert (
-        "--question asks one of all, --input-format jsonl reads one with each" in messages[1]
+        "SQuAD's JSON and JSONL have one with each context, and the --question of predict" in messages[1]
         and "--text-field" in messages[2]
     )
     (cut,) = task(tokens, long="truncate").encode(records[:1])

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bertcli.data.input_formats.jsonl import DECODER, check_surrogates
+from bertcli.data.input_formats.jsonl import LENIENT, check_values
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
@@ -37,7 +37,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     Raises UsageError for what is not SQuAD's JSON, before the first record.
     """
     try:
-        document = DECODER.decode("".join(map(source.text, source.lines())))
+        document = LENIENT.decode("".join(map(source.text, source.lines())))
     except (ValueError, RecursionError, RecordError) as error:  # of JSON, of its nesting, of bytes that are no text
         raise UsageError(f"{source.name}: not SQuAD's JSON ({error}).") from error
     questions = []
@@ -50,7 +50,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
             continue
         fields = {name: question[name] for name in _FIELDS if name in question} | {"context": context}
         try:
-            check_surrogates(fields)
+            check_values(fields)
         except RecordError as error:
             yield Record(line=number, fault=str(error))
         else:

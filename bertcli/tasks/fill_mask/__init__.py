@@ -59,7 +59,8 @@ class Task(BaseTask):
         """The text with its masks. Raises RecordError where it has none."""
         text = self._text(record)
         if self.mask not in text:
-            raise RecordError(f"no {self.mask} in the text; it says where a word is missing (--mask names another).")
+            where = f"no {self.mask} in the text; it says where a word is missing"
+            raise RecordError(f"{where} (the --mask of predict and evaluate names another).")
         return text
 
     def sample(self, text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from bertcli.data.records import Record, lookup
+from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.model import Model
@@ -69,10 +69,10 @@ class Task(BaseTask):
         if self.options.question is not None:
             return self.options.question
         if "question" not in record.fields:
-            there = ", ".join(record.fields) or "nothing"
+            there = names_in(record.fields) or "nothing"
             raise RecordError(
-                f"no field 'question' (the record has: {there}); --question asks one of all, "
-                "--input-format jsonl reads one with each."
+                f"no field 'question' (the record has: {there}); SQuAD's JSON and JSONL have one with each "
+                "context, and the --question of predict and evaluate asks one of all."
             )
         return text_of(record, "question", "--question")
 
