@@ -23,7 +23,7 @@ from bertcli.tasks.options import Options
 from bertcli.tasks.stated import BaseStated
 
 ID = "id"  # what SQuAD calls it
-SHOWN = 5  # ids that a sentence names
+SHOWN = 3  # ids that a sentence names
 ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})  # of TSV, where a text is still the same text
 # Records with their results, sentences about what has no partner, and how many records and results have none.
 Joined = tuple[list[tuple[Record, Record]], list[str], dict[str, int]]
@@ -99,8 +99,8 @@ def open_system(task_class: type[BaseTask], options: Options, gold: Sequence[Rec
 def _by_order(gold: Sequence[Record], results: Results) -> Joined:
     if len(gold) != len(results.records):
         raise UsageError(
-            f"{results.file} has {len(results.records):,} predictions for {len(gold):,} records, which cannot be "
-            "joined by their order; --id-field names a field by which they can."
+            f"{results.file} has predictions for {len(results.records):,} records, and there are {len(gold):,}, so they "
+            "cannot be joined by their order; --id-field names a field by which they can."
         )
     return list(zip(gold, results.records, strict=True)), [], {"missing": 0, "surplus": 0}
 
@@ -122,8 +122,9 @@ def _by_id(gold: Sequence[Record], results: Results) -> Joined:
         else:
             missing.append(name)
     if wanted.isdisjoint(by_id):
-        first = [*faults, *(f"{record.location}: {record.fault}" for record, _ in pairs), f"ids: {_some(missing)}"][0]
-        raise UsageError(f"{results.file} has no prediction for any of the {len(gold):,} records ({first}).")
+        ids = f"the records have ids such as {_some(missing)}, the predictions {_some(list(by_id)) or 'none'}"
+        first = [*faults, *(f"{record.location}: {record.fault}" for record, _ in pairs), ids][0]
+        raise UsageError(f"{results.file} has no prediction for any of the {len(gold):,} records: {first}")
     surplus = [name for name in by_id if name not in wanted]
     if missing:
         faults.append(f"{results.file}: records without a prediction: {len(missing):,}, by id {_some(missing)}.")

@@ -172,6 +172,8 @@ def _open_system(voice: Voice, options: Evaluate, records: Iterable["Record"]) -
     file = options.predictions or ""
     if options.model or options.null_threshold is not None:
         raise UsageError(f"--predictions {file}: no model is opened; leave out --model and --null-threshold.")
+    if file == "-" and (not options.files or "-" in options.files):
+        raise UsageError("--predictions -: stdin has the labelled records; name files for one or both.")
     is_gold = Path(file).exists() and any(Path(file).samefile(name) for name in options.files if Path(name).exists())
     if is_gold and not (options.prediction_field or options.columns):
         raise UsageError(
