@@ -99,8 +99,8 @@ def open_system(task_class: type[BaseTask], options: Options, gold: Sequence[Rec
 def _by_order(gold: Sequence[Record], results: Results) -> Joined:
     if len(gold) != len(results.records):
         raise UsageError(
-            f"{results.file} has predictions for {len(results.records):,} records, and there are {len(gold):,}, so they "
-            "cannot be joined by their order; --id-field names a field by which they can."
+            f"{results.file} has predictions for {len(results.records):,} records, and there are {len(gold):,}, so "
+            "they cannot be joined by their order; --id-field names a field by which they can."
         )
     return list(zip(gold, results.records, strict=True)), [], {"missing": 0, "surplus": 0}
 

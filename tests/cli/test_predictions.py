@@ -168,8 +168,12 @@ def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ('{"label": "pos"}\n', (), "p.jsonl has predictions for 1 records, and there are 3, so they cannot be joined by their order"),
-        ('{"id": 7, "label": "pos"}\n', ("--id-field", "id"), "no prediction for any of the 3 records: the records have ids such as 1, 2, 3, the predictions 7"),
+        ('{"label": "pos"}\n', (), "p.jsonl has predictions for 1 records, and there are 3, so they cannot be joined"),
+        (
+            '{"id": 7, "label": "pos"}\n',
+            ("--id-field", "id"),
+            "the records have ids such as 1, 2, 3, the predictions 7",
+        ),
         ('{"id": 1, "x": "a"}\n' * 2, ("--id-field", "id"), "p.jsonl:2: a second prediction for id '1'; keep one."),
         (
             '{"n": 1, "x": "a"}\n',
