@@ -91,6 +91,9 @@ def test_mistakes_pages_and_gates_are_as_of_a_model(bertcli: Run, tmp_path: Path
     (mistake,) = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text().splitlines()]
     assert (mistake["id"], mistake["gold"], mistake["predicted"]) == ("2", "neg", "pos")
     assert "score" not in mistake and "p.txt" in (tmp_path / "page.html").read_text()
+    write(tmp_path, p_jsonl='{"label": "pos"}\n')
+    done = bertcli("evaluate", "gold.csv", "--predictions", "p.jsonl", "--errors", "p.jsonl", expect=2)
+    assert b"--errors p.jsonl: it is the input, and is not replaced" in done.stderr
     done = bertcli("evaluate", "gold.csv", "--predictions", "p.txt", "--fail-under", "log_loss=1", expect=2)
     assert b"no metric is called 'log_loss'" in done.stderr
 

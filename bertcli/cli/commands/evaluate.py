@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bertcli.cli.counter import Counter
     from bertcli.data.records import Record
     from bertcli.evaluation.evaluate import Predicted
-    from bertcli.evaluation.results import Outcomes
+    from bertcli.evaluation.results import Evaluation, Outcomes
     from bertcli.evaluation.stated import System
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
@@ -89,11 +89,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.counter import Counter
-    from bertcli.data.writers import open_writer
     from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.exits import measure
-    from bertcli.evaluation.results import listed
-    from bertcli.evaluation.stated import System
     from bertcli.inference.session import Session, open_session
     from bertcli.tasks.labels import relabelled
 
@@ -122,12 +119,26 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         evaluation = scores(task, predicted, system.name)
         if isinstance(system, Session):
             evaluation = replace(evaluation, exit=measure(task, system.backend, predicted, options, stop))
+        else:
+            evaluation = replace(evaluation, predictions=system.counts)
         if other and options.compare:
             theirs = _outcomes(voice, other, predicted, options, stop)
             comparison = compare(task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
-    if isinstance(system, System):
-        evaluation = replace(evaluation, predictions=system.counts)
+    _show(voice, options, evaluation)
+    if isinstance(system, Session):
+        _keep(voice, system, options, task.learned(evaluation.metrics))
+    for fault in evaluation.faults:
+        voice.warn(fault)
+    check_gates(gates, evaluation.metrics)
+    return Exit.RECORDS if evaluation.faults else Exit.OK
+
+
+def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
+    """Print it, and write the files that are asked for."""
+    from bertcli.data.writers import open_writer
+    from bertcli.evaluation.results import listed
+
     if is_for_people(options.output_format):
         from bertcli.cli.tables import render_evaluation
 
@@ -141,12 +152,6 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         from bertcli.report.page import Report
 
         options.write_page(voice, Report(evaluation.model, evaluation))
-    if isinstance(system, Session):
-        _keep(voice, system, options, task.learned(evaluation.metrics))
-    for fault in evaluation.faults:
-        voice.warn(fault)
-    check_gates(gates, evaluation.metrics)
-    return Exit.RECORDS if evaluation.faults else Exit.OK
 
 
 def _require_errors_writable(options: Evaluate) -> None:
@@ -156,7 +161,7 @@ def _require_errors_writable(options: Evaluate) -> None:
 
     shared.require_different(
         {"--errors": options.errors, "--report": options.report},
-        [*options.files, *([options.compare] if options.compare else [])],
+        [*options.files, *filter(None, [options.compare, options.predictions])],
     )
     if options.errors:
         if of_output(options.errors) not in LISTS:
