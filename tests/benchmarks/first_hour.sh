@@ -21,12 +21,10 @@ for name, part in ("train.csv", body[:2000]), ("dev.csv", body[2000:2500]):
 cat > install.sh <<'TYPED'
 git clone -q "$REPOSITORY" bertcli
 python3 -m venv venv
-. venv/bin/activate
-pip install -q './bertcli[torch]'
+venv/bin/pip install -q './bertcli[torch]'
 TYPED
 
 cat > hour.sh <<'TYPED'
-. venv/bin/activate
 echo "a gripping film" | bertcli predict
 bertcli finetune --help | head -24
 bertcli check train.csv --dev dev.csv --label-field category | cut -c1-100 | head -20
@@ -44,4 +42,4 @@ bertcli predict -m intents missing.csv || echo "exit code $?"
 TYPED
 
 REPOSITORY=$repository bash -ve install.sh
-unshare --net --map-root-user bash -ve hour.sh < /dev/null
+PATH=$PWD/venv/bin:$PATH unshare --net --map-root-user bash -ve hour.sh < /dev/null
