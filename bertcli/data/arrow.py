@@ -82,7 +82,7 @@ def _shown(type_: Any) -> Any:
         return pyarrow.string()
     if types.is_duration(type_):
         return pyarrow.int64()
-    if types.is_dictionary(type_) or types.is_run_end_encoded(type_):
+    if types.is_dictionary(type_):
         return _shown(type_.value_type)
     if isinstance(type_, pyarrow.BaseExtensionType):
         return _shown(type_.storage_type)
@@ -90,12 +90,9 @@ def _shown(type_: Any) -> Any:
         return pyarrow.struct([field.with_type(_shown(field.type)) for field in type_])
     if types.is_map(type_):
         return pyarrow.map_(_shown(type_.key_type), type_.item_field.with_type(_shown(type_.item_type)))
-    if types.is_fixed_size_list(type_):
-        return pyarrow.list_(type_.value_field.with_type(_shown(type_.value_type)), type_.list_size)
-    if types.is_list(type_):
-        return pyarrow.list_(type_.value_field.with_type(_shown(type_.value_type)))
-    if types.is_large_list(type_):
-        return pyarrow.large_list(type_.value_field.with_type(_shown(type_.value_type)))
+    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
+        item = type_.value_field.with_type(_shown(type_.value_type))
+        return type_ if item == type_.value_field else pyarrow.list_(item)
     return type_
 
 

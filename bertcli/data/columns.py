@@ -15,6 +15,7 @@ from bertcli.errors import RecordError
 
 SIMPLE = (str, bool, float, int)
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
+EXACT = 1 << 53  # the largest integer up to which a float has them all
 VECTOR = "embedding"  # the one result that is a list of fixed size, and of floats of 32 bits, as models make them
 
 
@@ -30,28 +31,37 @@ class Columns:
         self.schema = arrow.schema(
             [(name, arrow.array([value]).type) for name, value in results.items() if name != VECTOR]
         )
+        self._large: set[str] = set()  # the columns with integers that no float has
         self._simple: dict[str, type] = {}  # the class of a column's values, where that alone says that one fits
 
     @property
-    def state(self) -> str:
-        """The schema as text."""
-        return b64encode(self.schema.serialize()).decode()
+    def state(self) -> list[str]:
+        """What a run that goes on must know, the schema first."""
+        return [b64encode(self.schema.serialize()).decode(), *sorted(self._large)]
 
     @state.setter
-    def state(self, state: str) -> None:
-        self.schema = library().ipc.read_schema(library().py_buffer(b64decode(state)))
+    def state(self, state: list[str]) -> None:
+        self.schema = library().ipc.read_schema(library().py_buffer(b64decode(state[0])))
+        self._large = set(state[1:])
 
     def add(self, schema: Any) -> None:
         """Take in the columns of another table. Raises RecordError where one has a type that cannot be joined."""
         try:
-            self._join(schema)
-        except library().ArrowException as error:
+            joined = self._joined(schema)
+            for name, type_ in zip(schema.names, schema.types, strict=True):
+                for other in (type_, self.schema.field(name).type if name in self.schema.names else type_):
+                    if _loses(other, joined.field(name).type):
+                        raise RecordError(f"{name}: {other} would lose digits as {joined.field(name).type}")
+        except (library().ArrowException, RecordError) as error:
             raise RecordError(f"it does not fit into one table with those before ({reason(error)})") from error
+        self.schema = joined
 
     def fitted(self, name: str, value: Any) -> Any:
         """The value as its column holds it, which is made or widened for it. Raises RecordError where none can."""
-        if type(value) is self._simple.get(name) and (type(value) is not int or LEAST <= value <= MOST):
-            return value
+        if type(value) is self._simple.get(name):
+            least, most = (LEAST, MOST) if name in self._large else (-EXACT, EXACT)
+            if type(value) is not int or least <= value <= most:
+                return value
         arrow = library()
         try:
             if name == VECTOR and name in self.results:
@@ -61,20 +71,25 @@ class Columns:
                 if "struct<>" in str(type_):
                     value = _without_empty(value)
                     type_ = arrow.array([value]).type
-            self._join(arrow.schema([(name, type_)]))
-            arrow.array([value], self.schema.field(name).type)
-        except (arrow.ArrowException, OverflowError) as error:
+            joined = self._joined(arrow.schema([(name, type_)]))
+            if name in self._large and arrow.types.is_floating(joined.field(name).type):
+                raise RecordError("it has integers that no float has")
+            arrow.array([value], joined.field(name).type)
+        except (arrow.ArrowException, OverflowError, RecordError) as error:
             column = f"its field '{name}' does not fit into the column of this table ({reason(error)})"
             raise RecordError(f"{column}; use --format jsonl") from error
+        self.schema = joined
+        if type(value) is int and abs(value) > EXACT:
+            self._large.add(name)
         if type_ == self.schema.field(name).type and type(value) in SIMPLE:
             self._simple[name] = type(value)
         else:
             self._simple.pop(name, None)
         return value
 
-    def _join(self, schema: Any) -> None:
+    def _joined(self, schema: Any) -> Any:
         joined = library().unify_schemas([self.schema, schema], promote_options="permissive")
-        self.schema = joined.with_metadata(self.schema.metadata or schema.metadata)
+        return joined.with_metadata(self.schema.metadata or schema.metadata)
 
     def complete(self) -> Any:
         """The schema with what no row had: the columns of the input, those of the results and the error."""
@@ -86,6 +101,14 @@ class Columns:
         return arrow.schema(
             [fields.get(name) or arrow.field(name, missing[name]) for name in order], self.schema.metadata
         )
+
+
+def _loses(type_: Any, joined: Any) -> bool:
+    """Whether some values of a type are no values of that which pyarrow joins it to with another."""
+    types = library().types
+    if types.is_floating(joined) and not types.is_floating(type_) and not types.is_null(type_):
+        return not types.is_integer(type_) or bool(type_.bit_width > joined.bit_width // 2)
+    return bool(types.is_uint64(type_) and type_ != joined)
 
 
 def _without_empty(value: Any) -> Any:

@@ -50,7 +50,7 @@ def open_writer(
     if output_format is None:
         output_format = "rich" if is_terminal else of_output(path or "")
     formatter: BaseFormatter = load("output", output_format).Formatter(terminal, optional)
-    formatter.begin(example or {})
+    formatter.example = example or {}
     if path is not None and run is not None and not is_special(path):
         journal, sink = open_journal(path, run, resume=resume, force=force, rewrite=formatter.rewrite)
     elif resume:

@@ -11,7 +11,7 @@ import pytest
 from bertcli.data.readers import Shard, read
 from bertcli.data.records import error_result, json_text, merged
 from bertcli.data.writers import open_writer
-from bertcli.errors import UsageError
+from bertcli.errors import BertcliError, UsageError
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not here")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -272,6 +272,27 @@ def test_files_of_other_columns_are_one_table_where_their_types_can_be_joined(tm
     assert "does not fit into one table with those before" in rows["error"].to_pylist()[2]
 
 
+def test_no_digit_is_lost_where_integers_and_floats_meet(tmp_path: Path) -> None:
+    large = (1 << 53) + 1
+    with open_writer(str(tmp_path / "a.parquet"), run={}) as writer:
+        writer.write_many([{"n": large, "m": 0.5}, {"n": 0.5}, {"m": large}, {"n": large + 1, "m": 2}])
+        assert writer.failures == 2
+    rows = load(tmp_path / "a.parquet")
+    assert (rows["n"].to_pylist(), rows["m"].to_pylist()) == ([large, None, None, large + 1], [0.5, None, None, 2.0])
+    assert "(it has integers that no float has)" in rows["error"].to_pylist()[1]
+    with (
+        pytest.raises(BertcliError, match="values do not fit into one column"),
+        open_writer(str(tmp_path / "b.parquet")) as writer,
+    ):
+        writer.write_many([{"deep": {"n": large}}, {"deep": {"n": 0.5}}])
+    first = write(tmp_path / "c.parquet", pa.table({"text": ["a"], "n": [1]}))
+    second = write(tmp_path / "d.parquet", pa.table({"text": ["b"], "n": [0.5]}))
+    assert (
+        "(n: int64 would lose digits as double)"
+        in label([first, second], tmp_path / "out.parquet")["error"].to_pylist()[1]
+    )
+
+
 def test_a_dictionary_that_grows_is_one_in_a_file(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("bertcli.data.output_formats.arrow.ROWS", 2)
     words = pa.array(["a", "b", "c", "a", "d", "b"]).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.string()))
@@ -285,12 +306,16 @@ def test_a_dictionary_that_grows_is_one_in_a_file(tmp_path: Path, monkeypatch: A
     assert rows["size"].chunk(2).dictionary.to_pylist() == ["s", "l"]
 
 
-def test_a_type_that_parquet_lacks_is_a_usage_error_and_arrow_has_it(tmp_path: Path) -> None:
+def test_a_type_that_a_format_lacks_is_a_usage_error(tmp_path: Path) -> None:
     content = pa.table({"text": ["a"], "span": pa.array([pa.MonthDayNano([1, 2, 3])])})
     path = write(tmp_path / "a.arrow", content)
-    with pytest.raises(UsageError, match=r"Parquet cannot hold a column of the input \(.*; -o FILE.arrow can"):
+    with pytest.raises(UsageError, match=r"parquet cannot hold a column of the input \(.*; -o FILE.jsonl can"):
         label([path], tmp_path / "out.parquet")
     assert label([path], tmp_path / "out.arrow")["span"].to_pylist() == content["span"].to_pylist()
+    union = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])])
+    path = write(tmp_path / "b.arrow", content.append_column("union", union))
+    with pytest.raises(UsageError, match="arrow cannot hold a column of the input"):
+        label([path], tmp_path / "none.arrow")
 
 
 def test_a_table_needs_a_file(tmp_path: Path, monkeypatch: Any) -> None:

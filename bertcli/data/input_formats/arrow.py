@@ -53,7 +53,7 @@ def records(batches: Iterator[Any], row: int, after: int | None = None) -> Itera
                     yield Record(line=row, fault=str(fields), row=(batch, number))
                 else:
                     yield Record(fields=fields, line=row, row=(batch, number))
-    except (library().ArrowException, OSError) as error:
+    except (library().ArrowException, OSError, ValueError) as error:  # the last for a value that Python has not
         lost = "" if after else "; the rest of this input is lost"
         for line in range(row + 1, (after or row + 1) + 1):
             yield Record(line=line, fault=f"cannot be read ({reason(error)}){lost}")

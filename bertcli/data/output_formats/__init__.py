@@ -28,6 +28,7 @@ class BaseFormatter(ABC):
         self.terminal = terminal
         self.optional = optional
         self.continues = False  # whether another output, with the names of columns, comes before this one
+        self.example: Mapping[str, Any] = {}  # a value of each field that a result may have, where that is known
 
     @property
     def state(self) -> Any:
@@ -38,10 +39,6 @@ class BaseFormatter(ABC):
     def state(self, state: Any) -> None:
         for name, value in zip(self.REMEMBERED, state, strict=True):
             setattr(self, name, value)
-
-    def begin(self, example: Mapping[str, Any]) -> None:
-        """Called first. example: a value of each field that a result may have, where that is known."""
-        self.example = example
 
     def add(self, result: Mapping[str, Any], record: Record | None) -> str | bytes:
         """The text of the result of a record; a format that needs only the result has `record` alone."""

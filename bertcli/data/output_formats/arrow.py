@@ -11,16 +11,18 @@ Try: echo "a gripping film" | bertcli predict -o labelled.arrow
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from bertcli.data.arrow import library
+from bertcli.data.arrow import library, reason
 from bertcli.data.columns import Columns
 from bertcli.data.output_formats import BaseFormatter
 from bertcli.data.records import Record, describe, is_error, merged, weight
 from bertcli.data.sinks import Rewrite
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import BertcliError, RecordError, UsageError
 
 EXTENSIONS = (".feather", ".ipc")
 ROWS = 1 << 16  # of a group
@@ -46,29 +48,29 @@ class Formatter(BaseFormatter):
     ONE_DICTIONARY = True  # whether all groups share the dictionary of a column
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        name = type(self).__module__.rpartition(".")[2]
+        self._name = name = type(self).__module__.rpartition(".")[2]
         if terminal is not None:
             raise UsageError(f"{name} says at its end what is in it, so it is written to a file: -o labelled.{name}")
         super().__init__(terminal, optional)
         self._arrow = library()
         self._group = self._rows = self._weight = 0
+        self._results: list[str] = []  # what the last good row has besides its columns
         self._held: list[Row] = []
         self._batch: Any = None  # that of the last row
         self._share = 0  # bytes of it that are a row's, about
         self._last: Any = None  # its schema, and how its columns are called here
 
-    def begin(self, example: Mapping[str, Any]) -> None:
-        """Make the columns of the results."""
-        super().begin(example)
-        self.columns = Columns(example)
-        self._results = list(example)
+    @cached_property
+    def columns(self) -> Columns:
+        """Those so far."""
+        return Columns(self.example)
 
     @property
-    def _schema(self) -> str:
+    def _schema(self) -> list[str]:
         return self.columns.state
 
     @_schema.setter
-    def _schema(self, state: str) -> None:
+    def _schema(self, state: list[str]) -> None:
         self.columns.state = state
 
     def record(self, result: Mapping[str, Any]) -> bytes:
@@ -100,7 +102,9 @@ class Formatter(BaseFormatter):
         width = batch.num_columns
         if result is not None:
             self._results = [*result][width:]
-        names = [*(result or merged(dict.fromkeys(batch.schema.names), dict.fromkeys(self._results)))][:width]
+        names = [*(result or merged(dict.fromkeys(batch.schema.names), dict.fromkeys(self._results or self.example)))][
+            :width
+        ]
         if self._last != (batch.schema, names):
             fields = [field.with_name(name) for field, name in zip(batch.schema, names, strict=True)]
             try:
@@ -117,7 +121,8 @@ class Formatter(BaseFormatter):
         """The rows that waited, as streams."""
         rows, self._held = self._held, []
         alike = groupby(rows, lambda row: (row.group, id(row.batch), row.names))
-        return b"".join(self._stream(list(part)) for _, part in alike)
+        with _joining():
+            return b"".join(self._stream(list(part)) for _, part in alike)
 
     def end(self) -> bytes:
         """The rest, and a stream without rows whose schema is that of all, followed by how long it is."""
@@ -135,7 +140,12 @@ class Formatter(BaseFormatter):
             end = file.size() - SIZE - int.from_bytes(file.read(SIZE), "little")
             file.seek(end)
             schema = self._arrow.ipc.open_stream(file).schema
-        with self._arrow.OSFile(str(part)) as file, draft.open("wb") as out, self.open(out, schema) as writer:
+        with (
+            _joining(),
+            self._arrow.OSFile(str(part)) as file,
+            draft.open("wb") as out,
+            self.open(out, schema) as writer,
+        ):
             last = schema.empty_table()
             for _, group in groupby(_batches(file, end), lambda pair: pair[0]):
                 table = self._arrow.Table.from_batches([_cast(batch, schema) for _, batch in group]).combine_chunks()
@@ -147,7 +157,13 @@ class Formatter(BaseFormatter):
                 writer.write_table(table)
 
     def require(self, schema: Any) -> None:
-        """Raise UsageError for a type that the format does not have."""
+        """Raise UsageError for a type that cannot be written."""
+        try:
+            with self.open(self._arrow.BufferOutputStream(), schema) as writer:
+                writer.write_table(schema.empty_table())
+        except self._arrow.ArrowException as error:
+            message = f"{self._name} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
+            raise UsageError(message) from error
 
     def open(self, out: Any, schema: Any) -> Any:
         """What writes tables of that schema."""
@@ -187,12 +203,20 @@ def _batches(file: Any, end: int) -> Iterator[tuple[bytes, Any]]:
 
 def _cast(batch: Any, schema: Any) -> Any:
     """The batch with the columns of the schema."""
-    arrow = library()
-    columns = [
-        batch[field.name].cast(field.type) if field.name in batch.schema.names else arrow.nulls(len(batch), field.type)
-        for field in schema
-    ]
+    arrow, columns = library(), []
+    for field in schema:
+        column = batch[field.name] if field.name in batch.schema.names else arrow.nulls(len(batch), field.type)
+        columns.append(column if column.type == field.type else column.cast(field.type))
     return arrow.record_batch(columns, schema=schema)
+
+
+@contextmanager
+def _joining() -> Iterator[None]:
+    """Within it nothing fails that Columns has looked at: of what is nested it has not seen the digits."""
+    try:
+        yield
+    except library().ArrowInvalid as error:
+        raise BertcliError(f"values do not fit into one column ({reason(error)}); use --format jsonl") from error
 
 
 def _compact(column: Any) -> Any:
