@@ -13,6 +13,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.tasks.base import IGNORED
+from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Mark
 from bertcli.tasks.token_classification import Gold, Task
@@ -243,3 +244,28 @@ def test_a_text_field_that_was_named_wins_over_tokens(
 def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
     (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
     assert str(refused) == "field 'tokens' is not a list of texts."
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"tags": ["B-GPE", "I-GPE", "O", "B-X", "S-LOC"]}, {"tags": ["B-LOC", "I-LOC", "O", "O", "S-LOC"]}),
+        ({"tags": ["I-GPE", "I-LOC"]}, {"tags": ["B-LOC", "B-LOC"]}),  # two entities stay two, also of one type
+        ({"tags": ["I-LOC", "O"]}, {"tags": ["I-LOC", "O"]}),  # as they were written
+        ({"tags": ["nonsense"]}, {"tags": ["nonsense"]}),  # which Task.label refuses
+    ],
+)
+def test_tags_are_renamed_in_their_scheme(fields: dict[str, list[str]], expected: dict[str, list[str]]) -> None:
+    words = {"tokens": ["w"] * len(fields["tags"])}
+    options = Options(map_labels={"GPE": "LOC", "X": ""})
+    (changed,) = relabelled(Task, [Record(fields=words | fields)], options, several=False)
+    assert changed.fields == words | expected
+
+
+def test_entities_of_a_text_are_renamed() -> None:
+    entities = [{"start": 0, "end": 1, "label": "GPE", "id": 7}, [2, 3, "X"], [4, 5, "GPE"]]
+    options = Options(map_labels={"GPE": "LOC", "X": ""})
+    (changed,) = relabelled(Task, [Record(fields={"text": "a b c", "entities": entities})], options, several=False)
+    assert changed.fields["entities"] == [
+        {"start": 0, "end": 1, "label": "GPE", "id": 7, "type": "LOC"}, [4, 5, "LOC"]
+    ]  # fmt: skip

@@ -183,7 +183,7 @@ def _open_system(voice: Voice, options: Evaluate, records: Iterable["Record"]) -
     if is_gold and not (options.prediction_field or options.columns):
         raise UsageError(
             f"--predictions {file}: it is the labelled data too; --prediction-field says which of its fields is "
-            "predicted, or of CoNLL --columns tokens,tags,… which one is not: the last one is."
+            "predicted; of CoNLL the last column is, and --columns tokens,tags,… names the gold one."
         )
     gold = list(records)
     task = options.task
