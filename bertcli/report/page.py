@@ -162,7 +162,7 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
     """The matrix with the share of each count in its row; of a larger one the most frequent errors."""
     labels, matrix = confusion["labels"], confusion["matrix"]
-    shown = {"labels": labels, "is_wide": max(map(len, labels)) > LONG}
+    shown = {"labels": labels, "is_wide": max(map(len, labels), default=0) > LONG}
     if len(labels) <= WIDEST_MATRIX:
         return {**shown, "rows": [[(count, count / max(sum(row), 1)) for count in row] for row in matrix]}
     size = range(len(labels))

@@ -29,7 +29,11 @@ class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
         type=shared.PATH,
     )
     exit_loss: float = option(
-        0.1, "Most points of the first metric that an early exit may cost, where the model has one.", "X", least=0
+        0.1,
+        "Most points of the first metric that an early exit may cost, where the model has one.",
+        "X",
+        least=0,
+        group="what",
     )
     target: str | None = option(
         None, "What each label's threshold must reach, precision or recall.  [default: the best F1]", "METRIC>=X"
