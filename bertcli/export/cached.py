@@ -62,7 +62,7 @@ def complete(
         )
     with writing(cache.root(), "BERTCLI_CACHE names another folder"), cache.locked(note):
         if not folder.is_dir():  # else another process has written it meanwhile
-            note(f"writing an ONNX file of {model.path.name} in {precision} into {cache.root()}, once")
+            note(f"writing an ONNX file of {request.model} in {precision} into {cache.root()}, once")
             name = str(request.model)
             _write(str(Path(name).resolve()) if Path(name).is_dir() else name, model, task, precision, feeds, folder)
     return records

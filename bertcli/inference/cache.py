@@ -51,7 +51,7 @@ def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
     config = {name: value for name, value in model.config.items() if name not in LEARNED}
     patterns = [pattern for pattern in DECISIVE if pattern != "config.json"]
     files = {file for pattern in patterns for file in model.path.glob(pattern)} | set(safety.weight_files(model.path))
-    hashes = {str(file.relative_to(model.path)): _sha256(file) for file in files}
+    hashes = {str(file.relative_to(model.path)): _sha256(file) for file in files if file.is_file()}
     measured = [_sha256(Path(name)) for name in texts] if precision == "int8" else []
     decisive = json.dumps([__version__, head, precision, config, hashes, measured], sort_keys=True)
     return root() / "onnx" / hashlib.sha256(decisive.encode()).hexdigest()[:20]
@@ -79,10 +79,9 @@ def entries() -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["model"], row["task"], row["precision"], row["folder"]))
 
 
-def clear(folders: Iterable[str]) -> None:
-    """Remove these files; a run that has one open goes on. What a killed process has left goes too."""
-    drafts = map(str, root().glob(f"onnx/{DRAFT}*"))
-    for folder in (*folders, *drafts):
+def clear(folders: Iterable[Path]) -> None:
+    """Remove these files; a run that has one open goes on. What a killed process has left and all hashes go too."""
+    for folder in (*folders, *root().glob(f"onnx/{DRAFT}*"), root() / "hashes"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

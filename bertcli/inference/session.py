@@ -45,10 +45,16 @@ def open_session(request: Request, options: Options) -> Session:
         model = cache.completed(model, task_class.head, request.precision, request.calibrate)
     name, why, chosen = choose_backend(model, request, task_class.head)
     backend_class = registry.load("backends", name).Backend
+    is_cached = model.onnx is not None and name in OF_ONNX
     with ThreadPoolExecutor(1) as opening:  # ONNX Runtime opens a file without the GIL: 30 ms of work beside its 40
         opened = opening.submit(open_backend, backend_class, model, chosen, task_class.head, request.precision)
         task = open_task(task_class, model, options)
-    backend = opened.result()
+    try:
+        backend = opened.result()
+    except ModelError as error:
+        if is_cached:
+            raise ModelError(f"{error} To write it anew: bertcli cache --clear") from error
+        raise
     _require_outputs(model, task, backend)
     exit_reason = _open_exit(request, model, task, backend)
     reason = (
@@ -57,7 +63,7 @@ def open_session(request: Request, options: Options) -> Session:
     )
     if "records" in (calibration := model.config.get("calibration") or {}):
         reason += f"; scores calibrated on {calibration['records']:,} records"
-    if model.onnx and name in OF_ONNX:
+    if is_cached:
         reason += f"; its ONNX file is in {model.onnx}"
     return Session(model, task, backend, chosen, reason)
 

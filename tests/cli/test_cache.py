@@ -192,6 +192,16 @@ def test_a_file_is_there_when_it_is_whole(
     assert [entry.name for entry in (cache.root() / "onnx").iterdir()] == [Path(cache.entries()[0]["folder"]).name]
 
 
+def test_a_damaged_file_is_said_to_be_of_the_cache(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict(checkpoint, "--backend", "onnx")
+    (row,) = cache.entries()
+    os.truncate(Path(row["folder"], "onnx", "model.onnx"), 1000)
+    predict(checkpoint, expect=2)
+    message = capsys.readouterr().err
+    assert message.startswith(f"bertcli: {row['folder']}/onnx/model.onnx: ONNX Runtime cannot open it (")
+    assert message.endswith(" To write it anew: bertcli cache --clear\n")
+
+
 def test_a_cache_that_cannot_be_written_is_named(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,7 @@ def cache(voice: Voice, options: Cache) -> int:
     rows = [row for row in engine.entries() if row["model"] in names or not names]
     if options.clear and engine.root().is_dir():
         with engine.locked(voice.note):
-            engine.clear(row["folder"] for row in rows)
+            engine.clear(Path(row["folder"]) for row in rows)
     if not is_for_people(options.output_format):
         print_json(rows)
         return Exit.OK
