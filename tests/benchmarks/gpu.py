@@ -134,7 +134,7 @@ def rate(bench: Bench, path: Path, task: str, records: Sequence[Record], setting
 
 def predict(bench: Bench) -> Iterator[Row]:
     """Every task and both encoders against the peer with its best batch size."""
-    texts = bench.texts(20 if bench.tiny else 8000)
+    texts = bench.texts(8 if bench.tiny else 8000)
     for name in SHAPES:
         for task, head in HEADS.items():
             path = bench.model(name, head)
@@ -149,18 +149,19 @@ def predict(bench: Bench) -> Iterator[Row]:
 def theirs(bench: Bench, path: Path, task: str, texts: Sequence[str]) -> float:
     """Texts a second of the pipeline, or of sentence-transformers, with the best batch size."""
     dtype = torch.float32 if bench.precision == "fp32" else torch.bfloat16
+    sizes = BATCHES[:1] if bench.tiny else BATCHES
     if task == "embed":
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(str(path), device=bench.device, model_kwargs={"dtype": dtype})
-        runs = [lambda size=size: model.encode(list(texts), batch_size=size) for size in BATCHES]
+        runs = [lambda size=size: model.encode(list(texts), batch_size=size) for size in sizes]
     elif task == "qa":
-        runs = [lambda size=size: questions(bench, path, texts, dtype, size) for size in BATCHES]
+        runs = [lambda size=size: questions(bench, path, texts, dtype, size) for size in sizes]
     else:
         from transformers import pipeline
 
         engine = pipeline(PIPELINES[task], model=str(path), device=bench.device, dtype=dtype)
-        runs = [lambda size=size: list(engine(list(texts), batch_size=size)) for size in BATCHES]
+        runs = [lambda size=size: list(engine(list(texts), batch_size=size)) for size in sizes]
     rates = []
     for run in runs:
         began = time.perf_counter()
@@ -187,7 +188,7 @@ def questions(bench: Bench, path: Path, texts: Sequence[str], dtype: torch.dtype
 def memory(bench: Bench) -> Iterator[Row]:
     """Batches of more and more tokens, up to more than there is memory for: what is fastest, and that none fails."""
     path = bench.model("MiniLM-L6", HEADS["classify"])
-    records = [Record(i, {"text": text}) for i, text in enumerate(bench.texts(20 if bench.tiny else 20_000))]
+    records = [Record(i, {"text": text}) for i, text in enumerate(bench.texts(8 if bench.tiny else 20_000))]
     for tokens in TOKENS[:2] if bench.tiny else (*TOKENS, 2**26):
         if bench.device == "cuda":
             torch.cuda.reset_peak_memory_stats()

@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from bertcli.cli.main import run
 from bertcli.model import REST, read, update
-from tests.cli.conftest import Run
+from tests.cli.conftest import COMMAND, Run
 
 FILLERS = "film plot actor scene the a is was very".split()
 
@@ -64,7 +66,7 @@ def answers(bertcli: Run, *arguments: str, **how: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in bertcli(*arguments, **how).stdout.splitlines()]
 
 
-def test_a_record_is_the_same_alone_shuffled_in_shards_and_resumed(half: Path, bertcli: Run) -> None:
+def test_a_record_is_the_same_alone_shuffled_and_in_shards(half: Path, bertcli: Run) -> None:
     command = ["predict", "in.jsonl", "-m", "half", "--all-scores"]
     whole = bertcli(*command).stdout
     assert bertcli(*command, "--batch-tokens", "1", "--threads", "1").stdout == whole
@@ -76,15 +78,27 @@ def test_a_record_is_the_same_alone_shuffled_in_shards_and_resumed(half: Path, b
     answered = whole.splitlines()
     assert shuffled.splitlines() == [answered[i] for i in order]
     assert bertcli("predict", "-m", "half", "--all-scores", stdin=lines[7]).stdout.splitlines() == [answered[7]]
-    bertcli(*command, "-o", "out.jsonl")
+
+
+def test_a_run_that_is_killed_goes_on_with_the_same_exit_alone(half: Path, bertcli: Run) -> None:
+    lines = (half / "in.jsonl").read_bytes().splitlines(keepends=True)
+    command = ["predict", "-m", "half", "--all-scores"]
+    whole = bertcli(*command, stdin=b"".join(lines)).stdout
+    with subprocess.Popen(
+        [*COMMAND, *command, "-o", "out.jsonl", "--max-wait-ms", "1"],
+        stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=half,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(b"".join(lines[:100]))
+        process.stdin.flush()
+        side = half / "out.jsonl.resume"
+        while not (side.is_file() and side.read_bytes().count(b"\n") > 1):
+            time.sleep(0.01)
+        process.kill()
+    done = bertcli(*command, "-o", "out.jsonl", "--resume", "--no-exit", stdin=b"".join(lines), expect=2)
+    assert b"--exit was True and is False" in done.stderr
+    bertcli(*command, "-o", "out.jsonl", "--resume", stdin=b"".join(lines))
     assert (half / "out.jsonl").read_bytes() == whole
-
-
-def test_another_threshold_is_another_run(half: Path, bertcli: Run) -> None:
-    (half / "out.jsonl.part").touch()
-    bertcli("predict", "in.jsonl", "-m", "half", "-o", "out.jsonl")
-    done = bertcli("predict", "in.jsonl", "-m", "half", "-o", "out.jsonl", "--resume", "--no-exit", expect=2)
-    assert b"out.jsonl exists" in done.stderr
 
 
 def test_no_exit_is_the_full_depth_and_layers_are_told_only_where_all_scores_are(half: Path, bertcli: Run) -> None:

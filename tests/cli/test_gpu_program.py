@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parent / "benchmarks" / "gpu.py"
+PROGRAM = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 TASKS = ("classify", "ner", "qa", "embed")
 ROWS = {
     "check": ["info, MiniLM-L6", "info, mpnet-base"],
