@@ -55,6 +55,9 @@ MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
     ),
     "misplaced-entity": Meaning("warning", "an entity that begins or ends inside a word and teaches nothing; mend it"),
     "overlapping-entity": Meaning("warning", "an entity that overlaps another and teaches nothing; keep one of them"),
+    "discontinuous-entity": Meaning(
+        "warning", "an entity of several parts, which no tags can show and which teaches nothing; label one of them"
+    ),
     "tag-scheme": Meaning("warning", "a tag that breaks the scheme of the other sentences; mend it"),
     "misplaced-answer": Meaning("warning", "an answer that is not at its answer_start, but elsewhere; mend the offset"),
     "lost-answer": Meaning("warning", "an answer that its context does not have, which teaches nothing; mend its text"),

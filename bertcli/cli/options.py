@@ -143,6 +143,8 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
         *names, last = sorted((registry.aliases("tasks", task) or [task])[0] for task in registry.names("tasks"))
         text = text.format(choices=f"{', '.join(names)} or {last}")
         attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
+    elif option.metavar and isinstance(attributes.get("type"), click.Choice):  # more choices than a line takes
+        text = f"{', '.join(attributes['type'].choices)}.  {text}"
     flags = option.flags.split()
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")

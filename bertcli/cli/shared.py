@@ -28,7 +28,9 @@ def expanded(_ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...
     """A click callback: the files that the names given to an option stand for, directories and patterns too."""
     from bertcli.data.paths import expand
 
-    return tuple(expand(paths))
+    files = expand(paths)
+    texts = {f"{file.removesuffix('.ann')}.txt" for file in files if file.endswith(".ann")}  # brat's, read with these
+    return tuple(file for file in files if file not in texts)
 
 
 PATH = click.Path()
@@ -60,7 +62,7 @@ class Reading:
     text_field: str = like(Options, "text_field")
     pair_field: str | None = like(Options, "pair_field")
     input_format: str | None = option(
-        None, "[default: by file extension, else by the first line]", room="data/input_formats", group="data"
+        None, "[default: by file extension, else by the first line]", "FORMAT", room="data/input_formats", group="data"
     )
     columns: str | None = option(
         None, "Comma-separated names for a CSV or TSV file without a header.", "NAMES", group="data"
@@ -83,6 +85,22 @@ class Reading:
             raise UsageError(f"--delimiter '{self.delimiter}': write one character, as in --delimiter ';', or tab.")
         columns = [name.strip() for name in self.columns.split(",")] if self.columns else None
         return Manner(self.input_format, self.encoding, columns, delimiter, self.text_field)
+
+    def labelled(self, files: Sequence[str]) -> Iterator["Record"]:
+        """As `open`, without the records that a labelling tool says have no label; warns how many these are."""
+        records, voice = self.open(files), click.get_current_context().find_object(Voice) or Voice()
+
+        def kept() -> Iterator["Record"]:
+            left, first = 0, ""
+            for record in records:
+                if record.unlabelled is None:
+                    yield record
+                else:
+                    left, first = left + 1, first or f"{record.location}: {record.unlabelled}"
+            if left:
+                voice.warn(f"{left:,} records without a label are left out; the first: {first}")
+
+        return kept()
 
     def open(self, files: Sequence[str], shard: "Shard | None" = None) -> Iterator["Record"]:
         """The records of files or stdin. Raises UsageError at once for what cannot be read, or later for a table.

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertcli.data.formats import by_extension, compression, extension, load
+from bertcli.data.recognition import tool_of
 from bertcli.data.records import Record
 from bertcli.data.streams import Source, check_encoding
 from bertcli.errors import UsageError
@@ -153,7 +154,11 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     name = (
         manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
     )
-    if not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
+    if not manner.input_format and (tool := tool_of(source, name)):
+        where = "stdin" if part.path == "-" else part.path
+        note(f"{where} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
+        name = tool
+    elif not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
         name = "squad" if load("input", "squad").is_squad(source) else "jsonl"
         if name == "jsonl" and (fault := load("input", "jsonl").document_fault(source)):
             raise UsageError(

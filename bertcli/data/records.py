@@ -54,7 +54,8 @@ class Record:
 
     index: 0-based position in the whole input. line: 1-based line of its file where it begins. source: the file's
     name, "-" for stdin. fault: why the record could not be read, else None. lines: those of its tokens, where each has
-    one of its own. row: the batch of an Arrow table that it is from, and its position in that.
+    one of its own. row: the batch of an Arrow table that it is from, and its position in that. unlabelled: why it has
+    no label, where a labelling tool says so.
     """
 
     index: int = 0
@@ -64,6 +65,7 @@ class Record:
     fault: str | None = None
     lines: Sequence[int] = ()
     row: tuple[Any, int] | None = None
+    unlabelled: str | None = None
 
     @property
     def location(self) -> str:

@@ -28,6 +28,7 @@ def open_writer(
     *,
     optional: Sequence[str] = (),
     example: Mapping[str, Any] | None = None,
+    text_field: str = "text",
     run: Mapping[str, Any] | None = None,
     resume: bool = False,
     force: bool = True,
@@ -37,11 +38,11 @@ def open_writer(
 
     output_format: else by the file's extension; else rich on a terminal and jsonl anywhere else. optional: result
     fields that only some records have (`windows`): a table gives them a column from the start. example: a value
-    of each field that a result may have besides those of its record: some formats ask for its type. A regular file
-    appears under its name when it is complete, or not at all; .gz, .bz2 and .xz are compressed. run: what tells this
-    run apart from others; with it a file has a journal, from which `resume` goes on. force: a file there is replaced.
-    first_index: for an output that continues others, the index of the first record in the whole. Raises UsageError for
-    an unknown format or a path that cannot be written.
+    of each field that a result may have besides those of its record: some formats ask for its type. text_field: where
+    the records have their text, for labelling tools. A regular file appears under its name when it is complete, or not
+    at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart from others; with it a file has a journal,
+    from which `resume` goes on. force: a file there is replaced. first_index: for an output that continues others, the
+    index of the first record in the whole. Raises UsageError for an unknown format or a path that cannot be written.
     """
     if path in ("-", "/dev/stdout"):
         path = None
@@ -63,6 +64,7 @@ def open_writer(
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
     if journal.begin.state is not None:
         formatter.state = journal.begin.state
+    formatter.text_field = text_field
     formatter.continues = first_index is not None
     return Writer(formatter, sink, journal, first_index, is_terminal and output_format != "rich")
 

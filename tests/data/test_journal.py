@@ -16,7 +16,18 @@ from bertcli.data.writers import Writer, open_writer
 from bertcli.errors import BertcliError, UsageError
 
 RUN = {"the input": "a.txt", "--top-k": None}
-FORMATS = ["o.jsonl", "o.csv", "o.tsv", "o.npy", "o.jsonl.gz", "o.csv.xz", "o.tsv.bz2", "rich"]
+FORMATS = [
+    "o.jsonl",
+    "o.csv",
+    "o.tsv",
+    "o.npy",
+    "o.jsonl.gz",
+    "o.csv.xz",
+    "o.tsv.bz2",
+    "rich",
+    "o.label-studio",
+    "o.tar.gz",
+]
 COUNT, WINDOW = 400, 7
 
 
@@ -35,7 +46,7 @@ def results(record: Record) -> dict[str, Any]:
         return error_result(record.index, record.line, record.fault)
     # letters in no order: an archive of them has many blocks
     noise = "".join(random.Random(record.index).choices("abcdefghij", k=400))
-    return {**record.fields, "noise": noise, "embedding": [record.index + 0.5, 2.0]}
+    return {**record.fields, "noise": noise, "embedding": [record.index + 0.5, 2.0], "entities": []}
 
 
 def work(writer: Writer, given: list[Record]) -> Iterator[None]:

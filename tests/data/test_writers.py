@@ -194,9 +194,8 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "it is a directory"), (tmp_path / "no" / "out", "No such file"), ("a\0b", "null")):
         with pytest.raises(UsageError, match=reason):
             open_writer(str(path), "jsonl")
-    with pytest.raises(
-        UsageError, match="no output format 'lines'; there are: arrow, conll, csv, jsonl, npy, parquet, rich, tsv"
-    ):
+    names = "arrow, brat, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"
+    with pytest.raises(UsageError, match=f"no output format 'lines'; there are: {names}"):
         open_writer(None, "lines")
 
 

@@ -158,7 +158,7 @@ def test_an_entity_that_no_words_make_up_is_counted_and_missed(
     scores = own.metrics([gold], [np.full((len(tags), 5), np.nan, np.float32)])
     assert scores["support"] == len(given) and scores["misplaced_entities"] == len(lost)
     assert own.warnings([gold]) == [
-        f"{len(lost)} entities begin or end inside a word or overlap another; they teach nothing"
+        f"{len(lost)} entities begin or end inside a word, overlap another or have gaps; they teach nothing"
     ]
 
 

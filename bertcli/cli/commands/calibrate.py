@@ -64,7 +64,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
 
     target = engine.parse_target(options.target) if options.target else None
     output = Path(options.output) if options.output else None
-    records = options.complete(voice, options.open(options.files))
+    records = options.complete(voice, options.labelled(options.files))
     session = open_session(replace(options, exit=False), options)  # the texts pass all layers, whatever is chosen
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)

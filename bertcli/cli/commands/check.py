@@ -79,7 +79,7 @@ def check(voice: Voice, options: Check) -> int:
     from bertcli.model import resolve
     from bertcli.tasks.labels import relabelled
 
-    train, dev = options.open(options.train), options.open(options.dev) if options.dev else None
+    train, dev = options.labelled(options.train), options.labelled(options.dev) if options.dev else None
     task = options.task
     if not task:
         first, train = _first(train)

@@ -96,7 +96,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
 
     _require_errors_writable(options)
     options.require_page()
-    records = options.open(options.files)
+    records = options.labelled(options.files)
     system: Session | System
     if options.predictions:
         gold = list(records)

@@ -205,7 +205,7 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
     from bertcli.tasks.labels import relabelled
 
     task_class = registry.load("tasks", options.task).Task
-    return relabelled(task_class, options.open(files), options.options, options.is_multi)
+    return relabelled(task_class, options.labelled(files), options.options, options.is_multi)
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:

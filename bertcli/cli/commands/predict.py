@@ -29,6 +29,9 @@ NEUTRAL = (  # options that change no result, or that the fingerprint names as w
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
     "calibrate", "output", "resume", "force", "engine", "address",
 )  # fmt: skip
+Format = Literal[
+    "rich", "jsonl", "tsv", "csv", "conll", "npy", "parquet", "arrow", "doccano", "label-studio", "prodigy", "brat"
+]  # fmt: skip
 PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
 MOST_PIECES = 1000
 LONGEST_SHOWN = 60  # characters of a text that stands where a file should
@@ -38,6 +41,7 @@ echo "a gripping film" | bertcli predict
 bertcli predict reviews.jsonl --text-field body.text --top-k 2 > labelled.jsonl
 bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
 bertcli predict reviews.parquet --text-field review.body -o labelled.parquet      # all columns, with their types
+bertcli predict -m DIR --format label-studio unlabelled.jsonl -o tasks.json      # or doccano, prodigy, brat
 bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
 bertcli predict big.jsonl --shard $SLURM_ARRAY_TASK_ID/64 -o part.$SLURM_ARRAY_TASK_ID.jsonl      # --array=1-64
 bertcli predict big.jsonl -o out.jsonl --resume      # after a kill, a full disk or Ctrl-C: only what is missing
@@ -53,8 +57,8 @@ class Predict(shared.Running):
     shard: str | None = option(
         None, "Only the I-th of N parts of FILES; the results of all, in order, are whole.", "I/N", group="data"
     )
-    output_format: Literal["rich", "jsonl", "tsv", "csv", "conll", "npy", "parquet", "arrow"] | None = option(
-        None, "[default: by the extension of --output; rich on a terminal, else jsonl]", flags="-f --format"
+    output_format: Format | None = option(
+        None, "[default: by the extension of --output; rich on a terminal, else jsonl]", "FORMAT", flags="-f --format"
     )
     output: str | None = option(
         None, "Write here, whole or not at all.  [default: stdout]", "FILE", flags="-o", type=shared.PATH
@@ -114,6 +118,7 @@ def predict(voice: Voice, options: Predict) -> int:
         options.output_format,
         optional=[*OPTIONAL],
         example=session.task.example | OPTIONAL,
+        text_field=options.text_field,
         run=_identity(options, session) if options.output else None,
         resume=options.resume,
         force=options.force,

@@ -9,12 +9,12 @@ Try: echo '{"text": "a good film", "id": 7}' | bertcli predict --input-format js
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NoReturn
 
 from bertcli.data.records import Literal, Record
-from bertcli.data.streams import Source
+from bertcli.data.streams import Source, Text
 from bertcli.errors import RecordError
 
 BY_LINE = True
@@ -28,7 +28,12 @@ _NAMES = {list: "array", str: "string", bool: "boolean", type(None): "null"}
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with the fields of each object; numbers whose digits Python would not write again are a Literal."""
-    for number, text in source.texts():
+    return records(source.texts())
+
+
+def records(texts: Iterable[Text]) -> Iterator[Record]:
+    """A record for each text that holds an object; a fault in the place of any other, nothing for a blank one."""
+    for number, text in texts:
         try:
             fields = _object(text)
         except RecordError as error:

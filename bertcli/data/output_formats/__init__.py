@@ -27,6 +27,7 @@ class BaseFormatter(ABC):
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
         self.terminal = terminal
         self.optional = optional
+        self.text_field = "text"  # of the records, for the formats that need to know where the text is
         self.continues = False  # whether another output, with the names of columns, comes before this one
         self.example: Mapping[str, Any] = {}  # a value of each field that a result may have, where that is known
 

@@ -32,7 +32,9 @@ def problem_of(config: Mapping[str, Any]) -> Problem:
 
 
 def label_name(value: Any) -> str:
-    """A label as a string, as config.json stores it: 1 and "1" are the same label, true is "true"."""
+    """A label as a string, as config.json stores it: 1, "1" and ["1"] are the same label, true is "true"."""
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (str, int)) and str(value).strip():
@@ -97,6 +99,8 @@ def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Proble
     values = [_value(record, settings) for record in records]
     if settings.problem != "auto":
         return PROBLEMS[settings.problem], "asked for"
+    if all(isinstance(value, list) and len(value) == 1 for value in values):
+        return "single_label_classification", "every label is a list of one; --problem multi learns each by itself"
     if all(isinstance(value, list) for value in values):
         return "multi_label_classification", "every label is a list"
     if all(is_decimal(value) for value in values):

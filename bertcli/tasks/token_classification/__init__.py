@@ -201,7 +201,8 @@ class Task(BaseTask):
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many entities cannot be found."""
         lost = sum(len(target.lost) for target in gold)
-        return [f"{lost:,} entities begin or end inside a word or overlap another; they teach nothing"] if lost else []
+        why = "begin or end inside a word, overlap another or have gaps; they teach nothing"
+        return [f"{lost:,} entities {why}"] if lost else []
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:
         """Entity precision, recall and F1, micro and per type, and token accuracy; what cannot be found is missed."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
@@ -17,14 +17,21 @@ from bertcli.model import Model
 from bertcli.tasks.labels import Decision, LabelSettings, label_config, renamed
 from bertcli.tasks.options import Options
 
-Entity = tuple[int, int, str]  # start and end in code points, and the type
+
+class Entity(NamedTuple):
+    """start, end: in code points. has_gaps: it is of several parts, with other text between them."""
+
+    start: int
+    end: int
+    type: str
+    has_gaps: bool = False
 
 
 @dataclass(frozen=True)
 class Gold:
     """A tag id for each word, IGNORED in training where no tag is right.
 
-    lost: the types of entities that no words make up, or that overlap another: none can be found.
+    lost: the types of entities that no words make up, that have gaps, or that overlap another: none can be found.
     """
 
     tags: list[int]
@@ -85,29 +92,29 @@ def tags_of(record: Record, field: str) -> list[str]:
 def spans_of_text(record: Record, length: int, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Span]]:
     """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
 
-    The latter, over all words that they touch, begin or end inside a word, or overlap one that begins before or is
-    longer. Raises RecordError for what is no entity of a text of that length.
+    The latter, over all words that they touch, begin or end inside a word, have gaps, or overlap one that begins
+    before or is longer. Raises RecordError for what is no entity of a text of that length.
     """
     whole: list[Span] = []
     lost: list[Span] = []
-    for start, end, label in in_text_order(record):
+    for start, end, label, has_gaps in in_text_order(record):
         if not 0 <= start < end <= length:
             raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
         touched = [i for i, (begins, ends) in enumerate(words) if begins < end and ends > start]
         span = Span(touched[0], touched[-1] + 1, label) if touched else Span(0, 0, label)
         is_whole = touched and (words[touched[0]][0], words[touched[-1]][1]) == (start, end)
-        is_free = not whole or span.start >= whole[-1].end
+        is_free = not has_gaps and (not whole or span.start >= whole[-1].end)
         (whole if is_whole and is_free else lost).append(span)
     return whole, lost
 
 
 def in_text_order(record: Record) -> list[Entity]:
-    """The `entities` of a record, of those that begin together the longer one first. Raises RecordError."""
-    return sorted(entities_of(record), key=lambda entity: (entity[0], -entity[1]))
+    """The `entities` of a record, each once, of those that begin together the longer one first. Raises RecordError."""
+    return sorted(dict.fromkeys(entities_of(record)), key=lambda entity: (entity.start, -entity.end))
 
 
 def entities_of(record: Record) -> list[Entity]:
-    """The `entities` of a record as start, end and type. Raises RecordError."""
+    """The `entities` of a record. Raises RecordError."""
     if "entities" not in record.fields:
         there = ", ".join(record.fields) or "nothing"
         raise RecordError(
@@ -121,20 +128,20 @@ def entities_of(record: Record) -> list[Entity]:
 
 def _entity(item: Any) -> Entity:
     try:
-        values = [item["start"], item["end"], item.get("type") or item["label"]] if isinstance(item, Mapping) else item
-        start, end, label = values
+        is_object = isinstance(item, Mapping)
+        start, end, label = (item["start"], item["end"], item.get("type") or item["label"]) if is_object else item
     except (KeyError, TypeError, ValueError):
         raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
     if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
         raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
-    return start, end, label
+    return Entity(start, end, label, is_object and len(item.get("fragments") or ()) > 1)
 
 
 def relabelled(record: Record, options: Options) -> Record:
     """The record with its entity types as --map-labels says. Raises RecordError for tags or entities that are none."""
     fields = record.fields
     if not has_words(record, options):
-        names = [renamed(label, options) for _, _, label in entities_of(record)]
+        names = [renamed(entity.type, options) for entity in entities_of(record)]
         pairs = [(item, name) for item, name in zip(fields["entities"], names, strict=True) if name]
         items = [{**item, "type": name} if isinstance(item, Mapping) else [*item[:2], name] for item, name in pairs]
         return replace(record, fields={**fields, "entities": items})
@@ -189,7 +196,7 @@ def types_of(record: Record, options: Options) -> set[str]:
     """The entity types of a record. Raises RecordError for tags or entities that are none."""
     if has_words(record, options):
         return {span.type for span in spans_of_tags(record, options.label_field)}
-    return {label for _, _, label in entities_of(record)}
+    return {entity.type for entity in entities_of(record)}
 
 
 # What `check` doubts.
@@ -199,9 +206,11 @@ def misplaced(record: Record, text: str, words: Sequence[tuple[int, int]]) -> It
     """The entities of a text that `spans_of_text` gives up, each with its reason."""
     begins, ends = {start for start, _ in words}, {end for _, end in words}
     covered = 0
-    for start, end, label in in_text_order(record):
+    for start, end, label, has_gaps in in_text_order(record):
         shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
-        if start not in begins or end not in ends:
+        if has_gaps:
+            yield "discontinuous-entity", shown
+        elif start not in begins or end not in ends:
             touched = [word for word in words if word[0] < end and word[1] > start]
             around = text[touched[0][0] : touched[-1][1]] if touched else ""
             yield "misplaced-entity", f"{shown}, in '{around:.60}'"
