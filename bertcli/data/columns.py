@@ -63,6 +63,9 @@ class Columns:
             if type(value) is not int or least <= value <= most:
                 return value
         arrow = library()
+        known = self.schema.field(name).type if self.schema.get_field_index(name) >= 0 else None
+        if value is None and known is not None:
+            return None
         try:
             if name == VECTOR and name in self.results:
                 type_ = arrow.list_(arrow.float32(), len(value))
@@ -71,7 +74,7 @@ class Columns:
                 if "struct<>" in str(type_):
                     value = _without_empty(value)
                     type_ = arrow.array([value]).type
-            joined = self._joined(arrow.schema([(name, type_)]))
+            joined = self.schema if type_ == known else self._joined(arrow.schema([(name, type_)]))
             if name in self._large and arrow.types.is_floating(joined.field(name).type):
                 raise RecordError("it has integers that no float has")
             arrow.array([value], joined.field(name).type)
