@@ -263,7 +263,7 @@ def _accepted(module: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distance(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
-    if one.keys() != other.keys():
+    if one.keys() != other.keys() or not one:  # predict failed, which a cell of the table says
         return math.inf
     return max(float(np.abs(np.subtract(one[text], other[text])).max()) for text in one)
 
