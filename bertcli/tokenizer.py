@@ -234,7 +234,8 @@ def encode_each(
 ) -> list[Features | RecordError]:
     """`encode(items)`; an item on which the library panics, which no `except Exception` catches, gives a RecordError.
 
-    A pattern in tokenizer.json that goes back over the text without end does so (Onig: retry-limit-in-match over).
+    A pattern in tokenizer.json that goes back over the text without end does so (Onig: retry-limit-in-match over). What
+    Rust quotes in a message, in backticks, may be the text, which no error repeats.
     """
     try:
         return list(encode(items))
@@ -242,7 +243,7 @@ def encode_each(
         if type(error).__name__ != "PanicException":
             raise
         if len(items) == 1:
-            return [RecordError(f"the tokenizer fails on this record ({error})")]
+            return [RecordError(f"the tokenizer fails on this record ({str(error).partition('`')[0].strip()})")]
         half = len(items) // 2
         return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bertcli import tokenizer_files
 from bertcli.errors import ModelError, RecordError
 from bertcli.features import Features
-from bertcli.tokenizer import Text, Tokenizer
+from bertcli.tokenizer import Text, Tokenizer, encode_each
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##b", "##c", "good", "bad"]
 CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
@@ -191,3 +191,17 @@ def test_offsets_in_a_context_are_those_of_the_words(name: str, length: int) -> 
     begins = {start for window in features.windows for start, end in window.offsets or [] if end > start}
     words = [match.start() for match in re.finditer(r"[a-z\u00e9]+", context)]
     assert begins >= set(words)  # words of one letter too
+
+
+def test_what_rust_quotes_when_it_panics_is_not_repeated() -> None:
+    class PanicException(BaseException):
+        """As Rust's bindings raise it."""
+
+    def encode(texts: list[str]) -> list[Features | RecordError]:
+        if "bad" in texts:
+            raise PanicException("byte index 1 is not a char boundary; it is inside 'b' (bytes 0..2) of `bad`")
+        return [Features([]) for _ in texts]
+
+    first, fault, last = encode_each(encode, ["a", "bad", "b"])
+    assert (first, last) == (Features([]), Features([]))
+    assert str(fault).endswith("a char boundary; it is inside 'b' (bytes 0..2) of)")

@@ -14,7 +14,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from bertcli.errors import BertcliError, UsageError
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a run. digest: of the records before it; position: bytes of the output; state: of its formatter."""
+    """A point of a run. digest: of the records before it; position: bytes of the output; state: of its formatter.
+
+    learned: what the task has put into its memory since the mark before; of the mark at which a run begins, all of it.
+    """
 
     records: int = 0
     failed: int = 0
@@ -34,6 +38,7 @@ class Mark:
     position: int = 0
     state: Any = None
     complete: bool = False
+    learned: dict[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -54,12 +59,14 @@ class Journal:
         self.records, self.failed, self.first = self.begin.records, self.begin.failed, self.begin.first
         self._side, self._stays = side, stays
         self._has_marks = self.begin.records > 0
+        self._memory = dict(self.begin.learned)
+        self._noted = len(self._memory)  # of the memory, in marks
         if side:
             from hashlib import blake2b  # 8 ms, which a run without a side file need not take
 
             self._digest = blake2b(digest_size=16)
-            lines = [run, *([asdict(self.begin)] if self._has_marks else [])]
-            replace_file(side, "".join(map(_line, lines)).encode())
+            self._header = _line(run).encode()
+            replace_file(side, self._header + (_line(asdict(self.begin)).encode() if self._has_marks else b""))
             self._file = side.open("ab", buffering=0)
 
     def rest(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -75,6 +82,11 @@ class Journal:
             reason = f"the {self.begin.records:,} records that it has read are not those of this input"
             raise _refusal(self._side, reason)
         yield from left
+
+    def share(self, memory: dict[str, Any]) -> None:
+        """Give a task's memory back what it knew at the mark; each mark from now on notes what has come into it."""
+        memory |= self._memory
+        self._memory = memory
 
     def add(self, record: Record, error: str | None) -> None:
         """Count a record whose result comes next."""
@@ -96,10 +108,17 @@ class Journal:
         """Note that the results of all records added are in the output; whether a run can go on from here."""
         if not self._side:
             return False
-        point = Mark(self.records, self.failed, self.first, self._digest.hexdigest(), position, state, complete)
+        news = [*islice(reversed(self._memory.items()), len(self._memory) - self._noted)]
+        self._noted += len(news)
+        learned = {} if complete else dict(reversed(news))
+        point = Mark(
+            self.records, self.failed, self.first, self._digest.hexdigest(), position, state, complete, learned
+        )
         line = _line(asdict(point)).encode()
         try:
-            if self._file.write(line) < len(line):
+            if complete and self._stays and self._memory:
+                replace_file(self._side, self._header + line)  # What was learnt has served its purpose.
+            elif self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise BertcliError(f"cannot write to {self._side}: {error.strerror or error}") from error
@@ -154,12 +173,14 @@ def _read(side: Path, run: Mapping[str, Any], target: Path) -> Mark:
         return Mark()
     if header != _parsed(_line(run).encode()):
         raise _refusal(side, _differences(header, run))
-    points = [Mark(**mark) for mark in marks if mark]
+    points = [Mark(**mark) for mark in takewhile(bool, marks)]
     part = part_of(target)
     if points and points[-1].complete and target.exists() and not part.exists():
         return points[-1]
     size = part.stat().st_size if part.exists() else -1
-    return next((point for point in reversed(points) if point.position <= size), Mark())
+    count = next((count for count in range(len(points), 0, -1) if points[count - 1].position <= size), 0)
+    learned = {name: value for point in points[:count] for name, value in point.learned.items()}
+    return replace(points[count - 1], learned=learned) if count else Mark()
 
 
 def _parsed(line: bytes) -> Any:

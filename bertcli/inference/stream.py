@@ -264,15 +264,15 @@ class _Stream:
 
 
 def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
-    """What the user gets for a good outcome: the input's fields, what the task found, and how a long text was treated.
+    """What the user gets for a good outcome: fields of the input, what the task found, how a long text was treated.
 
     See `merged` for input fields that have the name of a result.
     """
-    results = task.decode(outcome.record, outcome.prediction)
+    fields, results = task.answer(outcome.record, outcome.prediction)
     if outcome.windows > 1:
         results["windows"] = outcome.windows
     if outcome.truncated:
         results["truncated"] = True
     if outcome.layers is not None and task.options.all_scores:
         results["layers"] = outcome.layers
-    return merged(outcome.record.fields, results)
+    return merged(fields, results)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from bertcli import registry
@@ -44,7 +45,9 @@ class BaseTask(ABC):
     name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
     encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
     record may have besides its text, as options of `explain` name it. shared_text: which of `texts` many records share.
-    model_outputs: those that it reads. labels: their names, where they have names.
+    model_outputs: those that it reads. labels: their names, where they have names. has_entities: whether it finds parts
+    of a text, which --redact replaces. memory: what later results need to know of earlier ones, None where each stands
+    for itself; only added to. identity: what a result depends on besides record, model and options, by its name.
     """
 
     name: ClassVar[str]
@@ -55,6 +58,9 @@ class BaseTask(ABC):
     shared_text: ClassVar[str | None] = None
     model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     labels: list[str] = []  # noqa: RUF012
+    has_entities: ClassVar[bool] = False
+    memory: dict[str, int] | None = None
+    identity: Mapping[str, str] = MappingProxyType({})
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -64,6 +70,8 @@ class BaseTask(ABC):
         self.tokenizer = tokenizer
         self.config = config
         self.options = options
+        if options.redact and not self.has_entities:
+            raise UsageError(f"--redact replaces entities, and {self.name} finds none; -t ner does.")
 
     # Before there is a task: which records and labels it is for. `check` and `finetune` ask.
 
@@ -156,6 +164,10 @@ class BaseTask(ABC):
     @abstractmethod
     def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
         """The result of one record as the user sees it, from what `combine` returned."""
+
+    def answer(self, record: Record, prediction: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """The fields of a record that are written before its result, by default all as they are, and the result."""
+        return record.fields, self.decode(record, prediction)
 
     def certainty(self, logits: Logits) -> Floats:
         """(B,): how sure an early exit is of each row of its logits (B, L), the more the surer. Raises UsageError."""

@@ -4,9 +4,10 @@ Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
+from bertcli.errors import UsageError
 from bertcli.features import Long
 from bertcli.option import option
 
@@ -78,3 +79,33 @@ class Options:
     language: Language = option(
         "auto", "Compare answers as SQuAD (en) or CMRC 2018 (zh) does; auto: by the text.", group="what"
     )
+    redact: bool = option(
+        False, "Write the text with its entities replaced, and no other text of the record.", group="what"
+    )
+    redact_as: Literal["mask", "pseudonym", "hash"] = option(
+        "mask", "By [PER], by PER_1, the same all through the run, or by PER_ and a hash by --redact-key.", group="what"
+    )
+    redact_types: str | None = option(
+        None, "Types of the model that are replaced, comma-separated, or none.  [default: all]", "NAMES", group="what"
+    )
+    redact_rules: str = option(
+        "email,url,ip,phone,iban,card", "What rules look for besides, or none.", "NAMES", group="what"
+    )
+    redact_regions: str = option(
+        "US,GB,CN", "Countries whose phone numbers are known without a +, or none.", "CODES", group="what"
+    )
+    redact_key: str | None = option(
+        None, "Where the key of the hash is: file:PATH or env:VARIABLE.", "SOURCE", group="what"
+    )
+    redact_keep: str | None = option(
+        None, "Other fields whose text is written as it is, comma-separated.", "NAMES", group="what"
+    )
+    redact_list: bool = option(
+        False, "Also list what was replaced, with its text and offsets, as `redacted`.", group="what"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what says how to redact without --redact: the text would be written as it is."""
+        for field in fields(Options):
+            if field.name.startswith("redact_") and not self.redact and getattr(self, field.name) != field.default:
+                raise UsageError(f"--{field.name.replace('_', '-')} does nothing without --redact.")

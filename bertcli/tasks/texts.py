@@ -1,10 +1,12 @@
 """What tasks do with texts: read one from a record, count positions in other units, end where a character ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.tasks.options import OffsetUnit
+from bertcli.tasks.scored import Mark
 
 
 def text_of(record: Record, name: str, option: str) -> str:
@@ -27,6 +29,16 @@ def in_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, 
             total += len(text[last:position].encode("utf-8", "surrogatepass"))
         counted[position], last = total, position
     return counted
+
+
+def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[dict[str, Any]]:
+    """The marks of a text as a result lists them: type, text, start and end in that unit, and score, if it has one."""
+    units = in_unit(text, [position for mark in marks for position in (mark.start, mark.end)], unit)
+    return [
+        {"type": mark.type, "text": text[mark.start : mark.end], "start": units[mark.start], "end": units[mark.end]}
+        | ({} if mark.score is None else {"score": mark.score})
+        for mark in marks
+    ]
 
 
 def whole(text: str, start: int, end: int) -> int:

@@ -233,3 +233,36 @@ def test_a_journal_in_memory_counts() -> None:
     journal.add(Record(0), None)
     journal.add(Record(1, line=2), "bad")
     assert (journal.records, journal.failed, journal.first) == (2, 1, "stdin:2: bad")
+
+
+def test_what_a_task_has_learnt_comes_back_as_it_was_at_the_mark(tmp_path: Path) -> None:
+    path, side = tmp_path / "o.jsonl", tmp_path / "o.jsonl.resume"
+
+    def learn(count: int) -> dict[str, int]:
+        """Write so many flushes of what is left, each record learning its index; what was known at the beginning."""
+        writer, memory = opened(path, resume=True), dict[str, int]()
+        writer.journal.share(memory)
+        known = dict(memory)
+        for record in writer.journal.rest(records()[: count * WINDOW]):
+            memory[str(record.index)] = record.index
+            writer.journal.add(record, record.fault)
+            writer.write(results(record), record)
+            if record.index % WINDOW == WINDOW - 1:
+                writer.flush()
+        if count * WINDOW > COUNT:
+            writer.close()
+        else:
+            writer._sink._raw.close()  # as the kernel does
+            writer.journal._file.close()
+        return known
+
+    assert learn(3) == {}
+    assert learn(5) == {str(i): i for i in range(3 * WINDOW)}
+    marks = [json.loads(line) for line in side.read_bytes().splitlines()[1:]]
+    assert [len(mark["learned"]) for mark in marks] == [3 * WINDOW, WINDOW, WINDOW]
+    lines = side.read_bytes().splitlines(keepends=True)
+    side.write_bytes(b"".join(lines[:-1]) + lines[-1][:50])  # a kill cut the last
+    assert list(learn(99).values()) == list(range(4 * WINDOW))
+    _, last = side.read_bytes().splitlines()
+    assert json.loads(last)["learned"] == {} and json.loads(last)["complete"]
+    assert learn(99) == {}

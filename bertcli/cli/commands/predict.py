@@ -32,6 +32,7 @@ NEUTRAL = (  # options that change no result, or that the fingerprint names as w
 Format = Literal[
     "rich", "jsonl", "tsv", "csv", "conll", "npy", "parquet", "arrow", "doccano", "label-studio", "prodigy", "brat"
 ]  # fmt: skip
+PLAIN = ("rich", "jsonl", "tsv", "csv")  # write what they are given, and of a failed record nothing
 PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
 MOST_PIECES = 1000
 LONGEST_SHOWN = 60  # characters of a text that stands where a file should
@@ -43,6 +44,7 @@ bertcli predict -m DIR --format tsv tweets.csv.gz -o labels.tsv
 bertcli predict reviews.parquet --text-field review.body -o labelled.parquet      # all columns, with their types
 bertcli predict -m DIR --format label-studio unlabelled.jsonl -o tasks.json      # or doccano, prodigy, brat
 bertcli predict -m DIR --question "Who signed?" --input-format document contracts/*.txt
+bertcli predict -t ner --redact letters.jsonl --redact-keep id -o redacted.jsonl
 bertcli predict big.jsonl --shard $SLURM_ARRAY_TASK_ID/64 -o part.$SLURM_ARRAY_TASK_ID.jsonl      # --array=1-64
 bertcli predict big.jsonl -o out.jsonl --resume      # after a kill, a full disk or Ctrl-C: only what is missing
 bertcli predict big.jsonl --engine ray --address ray-head:6379 -o out.jsonl
@@ -79,7 +81,8 @@ class Predict(shared.Running):
 @command(
     """
     files model task text_field pair_field top_k all_scores threshold offset_unit mask question null_threshold normalize
-    prompt long input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
+    prompt redact redact_as redact_types redact_rules redact_regions redact_key redact_keep redact_list long
+    input_format columns delimiter encoding shard output_format output force resume on_error max_wait_ms
     backend device threads precision exit calibrate batch_tokens engine address
     """,
     EXAMPLES,
@@ -107,10 +110,15 @@ def predict(voice: Voice, options: Predict) -> int:
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
     output_format = options.output_format or formats.of_output(options.output or "-")
+    if options.redact and output_format not in PLAIN:
+        raise UsageError(f"{output_format} holds more of a record than its results; --redact takes {', '.join(PLAIN)}.")
     options = replace(options, tags=output_format == "conll")
     records = options.complete(voice, records)
     session = open_session(options, options)
     voice.note(session.reason)
+    memory = session.task.memory
+    if memory is not None and (options.shard or options.engine == "ray"):
+        raise UsageError("pseudonyms are numbered through the whole input, not in parts of it; take --redact-as hash.")
     # What comes now are records, and no cycles: to look for those less often saves 7 % of the time besides the model.
     gc.set_threshold(100_000)
     opened = open_writer(
@@ -126,6 +134,8 @@ def predict(voice: Voice, options: Predict) -> int:
     )
     counter = Counter(voice if options.output else beside_results(voice), options.files)
     with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
+        if memory is not None:
+            writer.journal.share(memory)
         windows: Iterable[Iterable[Answer]]
         if options.engine == "ray":
             windows = _answers_of_ray(options, stop)
@@ -179,6 +189,7 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
         "the task": session.task.name,
         "the engine": f"{session.backend.name} {session.backend.precision}",
         "the version of bertcli": __version__,
+        **session.task.identity,
         **{f"--{name.replace('_', '-')}": value for name, value in chosen.items()},
     }
 
@@ -196,9 +207,14 @@ def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable[Answer]
     """The answers of each piece of the input, in order, their records named and counted as one process would."""
     from bertcli.inference.ray import answers
 
-    for name, value in (("--resume", options.resume), ("--shard", options.shard)):
+    by_itself = "Ray cuts the input and replaces dead workers by itself"
+    for name, value, reason in (
+        ("--resume", options.resume, by_itself),
+        ("--shard", options.shard, by_itself),
+        ("--redact-key", options.redact_key, "its workers may be where the key is not"),
+    ):
         if value:
-            raise UsageError(f"--engine ray has no {name}: Ray cuts the input and replaces dead workers by itself.")
+            raise UsageError(f"--engine ray has no {name}: {reason}.")
     if not options.files or not all(Path(path).is_file() for path in options.files):
         raise UsageError("--engine ray reads files that every node can open; stdin and pipes have to be files first.")
     paths = {str(Path(path).resolve()): path for path in options.files}

@@ -24,7 +24,7 @@ from bertcli.tasks.base import IGNORED, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings, UnknownLabel, labels_of, temperature_of
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example, Mark
-from bertcli.tasks.texts import in_unit, text_of, whole
+from bertcli.tasks.texts import entity_results, text_of, whole
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold
 from bertcli.tasks.token_classification.tagging import TagSet
@@ -33,6 +33,7 @@ from bertcli.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
+    from bertcli.tasks.token_classification.redaction import Redaction
 
 ALIASES = ("ner",)
 DIGITS = 6  # of a printed score: what fp32 carries
@@ -50,12 +51,19 @@ class Task(BaseTask):
     """Token classification with any encoder that has a `…ForTokenClassification` head, whatever its labels are."""
 
     head = "TokenClassification"
+    has_entities = True
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.labels = labels_of(config)
         self.tag_set = TagSet(self.labels)
         self.temperature = temperature_of(config)
+        self.redaction: Redaction | None = None
+        if options.redact:
+            from bertcli.tasks.token_classification import redaction
+
+            self.redaction = redaction.Redaction(options, self.tag_set.types)
+            self.memory, self.identity = self.redaction.memory, self.redaction.identity
 
     @classmethod
     def fits(cls, record: Record) -> bool:
@@ -134,7 +142,8 @@ class Task(BaseTask):
         text, offsets = self.words(record)
         ids, scores = self.tag(prediction, len(offsets))
         tags = [self.labels[i] for i in ids]
-        listed = self._entities(text, offsets, self.tag_set.spans(ids), scores)
+        marks = _marks(text, offsets, [self.tag_set.tags[i] for i in ids], scores)
+        listed = entity_results(text, marks, self.options.offset_unit)
         if entity_labels.has_words(record, self.options):
             return {"text": text, "entities": listed, "tags": tags}
         if self.options.tags:
@@ -147,19 +156,14 @@ class Task(BaseTask):
         words = ({"tokens": [""]}, {"tags": [""]}) if self.options.tags else ({}, {})
         return words[0] | {"entities": [{"type": "", "text": "", "start": 0, "end": 0, "score": 0.5}]} | words[1]
 
-    def _entities(self, text: str, offsets: Offsets, spans: Sequence[Span], scores: Array) -> list[dict[str, Any]]:
-        ends = [whole(text, *_extent(offsets, span)) for span in spans]
-        units = in_unit(text, [offsets[span.start][0] for span in spans] + ends, self.options.offset_unit)
-        return [
-            {
-                "type": span.type,
-                "text": text[start:end],
-                "start": units[start],
-                "end": units[end],
-                "score": round(float(scores[span.start : span.end].mean()), DIGITS),
-            }
-            for span, start, end in zip(spans, (offsets[span.start][0] for span in spans), ends, strict=True)
-        ]
+    def answer(self, record: Record, prediction: Logits) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """As `decode` says, or with the text redacted and without those that were not named."""
+        if self.redaction is None:
+            return super().answer(record, prediction)
+        text, offsets = self.words(record)
+        ids, scores = self.tag(prediction, len(offsets))
+        marks = _marks(text, offsets, [self.tag_set.tags[i] for i in ids], scores)
+        return self.redaction.answer(record, text, marks)
 
     def tag(self, logits: Logits, count: int) -> tuple[list[int], Array]:
         """The likeliest labels of the words that the model's scheme allows, and the probability of each."""
@@ -285,16 +289,11 @@ class Task(BaseTask):
         return logits[known].astype(np.float64), targets[known].astype(np.int64)
 
 
-def _extent(offsets: Offsets, span: Span) -> tuple[int, int]:
-    """Where an entity begins and ends in the text."""
-    return offsets[span.start][0], offsets[span.end - 1][1]
-
-
 def _marks(text: str, offsets: Offsets, tags: Sequence[str], scores: Array | None = None) -> tuple[Mark, ...]:
     """The entities that tags spell, in code points; each scores the mean of its words."""
     return tuple(
         Mark(
-            offsets[span.start][0], whole(text, *_extent(offsets, span)), span.type,
+            offsets[span.start][0], whole(text, offsets[span.start][0], offsets[span.end - 1][1]), span.type,
             None if scores is None else round(float(scores[span.start : span.end].mean()), DIGITS),
         )
         for span in entities.spans(tags)

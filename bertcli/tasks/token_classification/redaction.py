@@ -1,0 +1,194 @@
+"""What `predict --redact` writes: a text whose entities are replaced, and no other text of its record unless named.
+
+Entities come from the model and from rules.py. Where two overlap, all that either covers is replaced, so that nothing
+is half there; what a rule finds is replaced by itself, so that it has one name all through. Knows no tags and no words.
+Try: echo "Tim Cook, tim@apple.com" | bertcli predict -t ner --redact --redact-as pseudonym
+"""
+
+import hashlib
+import hmac
+import os
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bertcli.data.records import Record
+from bertcli.errors import UsageError
+from bertcli.tasks.options import Options
+from bertcli.tasks.scored import Mark
+from bertcli.tasks.texts import entity_results
+from bertcli.tasks.token_classification import rules
+from bertcli.tasks.token_classification.labels import has_words
+
+BETWEEN = string.punctuation + string.whitespace
+NUMBERS = ("PHONE", "IBAN", "CARD")  # whose spaces and hyphens mean nothing
+LEAST_KEY = 16  # bytes; who can try all keys knows what was hashed
+HASH_DIGITS = 16  # in hexadecimal, 64 bits: two of a million names are alike with a chance of 1 in 37 million
+
+
+class Redaction:
+    """How texts are redacted. types: of the model. Raises UsageError for options that cannot be obeyed.
+
+    memory: the pseudonyms so far, by a digest of what they stand for; None where no result depends on earlier ones.
+    identity: what tells the key from others.
+    """
+
+    def __init__(self, options: Options, types: Sequence[str]) -> None:
+        if options.long == "truncate":
+            raise UsageError("--long truncate would leave the rest of a text as it is; --redact takes window or error.")
+        self.options = options
+        self.types = _chosen("types", options.redact_types, types)
+        self.rules = _chosen("rules", options.redact_rules, list(rules.RULES))
+        self.regions = _regions(options.redact_regions) if "phone" in self.rules else []
+        self.kept = [name.strip() for name in (options.redact_keep or "").split(",")]
+        self.key = b""
+        self.memory: dict[str, int] | None = {} if options.redact_as == "pseudonym" else None
+        self.identity: dict[str, str] = {}
+        if options.redact_as == "hash":
+            self.key = _key(options.redact_key)
+            self.identity = {"the key": hmac.digest(self.key, b"bertcli", "sha256").hex()[:8]}
+        elif options.redact_key:
+            raise UsageError("--redact-key is for --redact-as hash.")
+
+    def answer(self, record: Record, text: str, marks: Sequence[Mark]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields of a record that may be written, and the results. marks: what the model found in the text."""
+        chosen = [mark for mark in marks if mark.type in self.types]
+        replaced = apart(text, chosen, united(rules.find(text, self.rules, self.regions)))
+        substitutes = [self._substitute(mark.type, text[mark.start : mark.end]) for mark in replaced]
+        parts, end = [], 0
+        for mark, substitute in zip(replaced, substitutes, strict=True):
+            parts += [text[end : mark.start], substitute]
+            end = mark.end
+        name = "text" if has_words(record, self.options) else self.options.text_field
+        fields = self._fields(record.fields, name, "".join([*parts, text[end:]]))
+        if not self.options.redact_list:
+            return fields, {}
+        listed = entity_results(text, replaced, self.options.offset_unit)
+        return fields, {
+            "redacted": [entity | {"replacement": new} for entity, new in zip(listed, substitutes, strict=True)]
+        }
+
+    def _substitute(self, entity_type: str, text: str) -> str:
+        """What is written for an entity: the same for all ways to write it that differ in case, width or spaces."""
+        if self.options.redact_as == "mask":
+            return f"[{entity_type}]"
+        plain = unicodedata.normalize("NFKC", text).casefold()
+        plain = "".join(filter(str.isalnum, plain)) if entity_type in NUMBERS else " ".join(plain.split())
+        content = f"{entity_type}\0{plain}".encode("utf-8", "surrogatepass")
+        if self.memory is None:
+            return f"{entity_type}_{hmac.digest(self.key, content, 'sha256').hex()[:HASH_DIGITS]}"
+        name = f"{hashlib.blake2b(content, digest_size=16).hexdigest()} {entity_type}"
+        if name not in self.memory:
+            self._counts[entity_type] += 1
+            self.memory[name] = self._counts[entity_type]
+        return f"{entity_type}_{self.memory[name]}"
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        """Pseudonyms of each type so far; a resumed run has those of the run before when the first is asked for."""
+        return Counter(name.partition(" ")[2] for name in self.memory or ())
+
+    def _fields(self, fields: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
+        """The fields that may be written: those that hold no text, those that were named, and the redacted text."""
+        first, *inner = [name] if name in fields else name.split(".")
+        written: dict[str, Any] = {}
+        for field, value in fields.items():
+            if field == first:
+                written[field] = _with(value, inner, text, field in self.kept)
+            elif field in self.kept or not _holds_text(value):
+                written[field] = value
+        written.setdefault(first, text)  # tokens have no such field
+        return written
+
+
+def united(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks in the order of the text, those that overlap as one, of the longest one's type."""
+    groups: list[list[Mark]] = []
+    end = 0
+    for mark in sorted(marks, key=lambda mark: mark.start):
+        if groups and mark.start < end:
+            groups[-1].append(mark)
+        else:
+            groups.append([mark])
+        end = max(end, mark.end)
+    return [
+        replace(
+            max(group, key=lambda mark: mark.end - mark.start),
+            start=group[0].start,
+            end=max(mark.end for mark in group),
+        )
+        for group in groups
+    ]
+
+
+def apart(text: str, found_by_model: Sequence[Mark], found_by_rules: Sequence[Mark]) -> list[Mark]:
+    """All marks in the order of the text; of the model's what the rules' leave, without the punctuation between."""
+    owners: list[Mark | None] = [None] * len(text)  # of each character
+    for mark in (*found_by_model, *found_by_rules):
+        owners[mark.start : mark.end] = [mark] * (mark.end - mark.start)
+    marks, end = [], 0
+    for owner, characters in groupby(owners):
+        start, end = end, end + sum(1 for _ in characters)
+        if owner is None or (owner.start, owner.end) == (start, end):
+            marks += [owner] if owner else []
+        elif piece := text[start:end].strip(BETWEEN):
+            start = text.index(piece, start)
+            marks.append(replace(owner, start=start, end=start + len(piece)))
+    return marks
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether there is text in a value; the names in an object are text."""
+    return isinstance(value, str | Mapping) or (isinstance(value, list) and any(map(_holds_text, value)))
+
+
+def _with(value: Any, path: Sequence[str], text: str, is_kept: bool) -> Any:
+    """A field with the text at a path of names in it; what else is in it stays only where it is kept."""
+    if not path:
+        return text
+    others = value if is_kept else {}
+    return {**others, path[0]: _with(value[path[0]], path[1:], text, is_kept)}
+
+
+def _chosen(option: str, names: str | None, known: Sequence[str]) -> list[str]:
+    """Names of a comma-separated list; all for None, none for "none"."""
+    if names is None or names == "none":
+        return list(known) if names is None else []
+    chosen = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
+        hint = "; --redact-rules chooses what rules find" if unknown[0].lower() in rules.RULES else ""
+        raise UsageError(f"--redact-{option} '{unknown[0]}': there are {', '.join(known)}, or none{hint}.")
+    return chosen
+
+
+def _regions(names: str) -> list[str]:
+    import phonenumbers
+
+    return _chosen("regions", names.upper().replace("NONE", "none"), sorted(phonenumbers.SUPPORTED_REGIONS))
+
+
+def _key(source: str | None) -> bytes:
+    """The key that file:PATH or env:VARIABLE holds, without the line's end. Raises UsageError, and repeats no key."""
+    scheme, _, name = (source or "").partition(":")
+    if scheme == "file":
+        try:
+            key = Path(name).read_bytes()
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--redact-key: cannot read {name}: {getattr(error, 'strerror', error)}.") from error
+    elif scheme == "env":
+        if name not in os.environ:
+            raise UsageError(f"--redact-key: the environment has no {name}.")
+        key = os.environb[os.fsencode(name)]
+    else:
+        raise UsageError("--redact-as hash needs --redact-key file:PATH or env:VARIABLE; others could read it here.")
+    key = key.rstrip(b"\r\n")
+    if len(key) < LEAST_KEY:
+        hint = "`openssl rand -hex 32` makes one"
+        raise UsageError(f"--redact-key: {len(key)} bytes can be guessed, {LEAST_KEY} or more are needed; {hint}.")
+    return key
