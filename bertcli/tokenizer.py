@@ -75,11 +75,21 @@ class Tokenizer:
         token = self._first("pad", PADS)
         return token[1] if token else None
 
-    @property
+    @cached_property
     def unknown(self) -> int | None:
         """The id of the piece that stands for all that the vocabulary lacks; None where it lacks nothing."""
         token = self._first("unk", UNKNOWN)
         return token[1] if token else None
+
+    def unknown_share(self, windows: Sequence[Window]) -> float:
+        """The share of a text's pieces that stand for what the vocabulary lacks; special tokens are no pieces of it."""
+        count = 0 if self.unknown is None else sum(window.ids.count(self.unknown) for window in windows)
+        return count and count / sum(id_ not in self._around for window in windows for id_ in window.ids)
+
+    @cached_property
+    def _around(self) -> frozenset[int]:
+        """The special tokens that stand before, between and after texts."""
+        return frozenset(self.backend.encode("", "").ids)
 
     def _first(self, role: str, usual: Sequence[str]) -> tuple[str, int] | None:
         """The token that the model's files name for a role, else the first usual one that the vocabulary has."""

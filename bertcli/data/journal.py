@@ -12,6 +12,7 @@ import errno
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -29,6 +30,7 @@ class Mark:
     """A point of a run. digest: of the records before it; position: bytes of the output; state: of its formatter.
 
     learned: what the task has put into its memory since the mark before; of the mark at which a run begins, all of it.
+    unknown: how many texts the model could mostly not read, by script.
     """
 
     records: int = 0
@@ -39,6 +41,7 @@ class Mark:
     state: Any = None
     complete: bool = False
     learned: dict[str, Any] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
 
 
 class Journal:
@@ -57,6 +60,7 @@ class Journal:
     ) -> None:
         self.begin = begin or Mark()
         self.records, self.failed, self.first = self.begin.records, self.begin.failed, self.begin.first
+        self.unknown = Counter(self.begin.unknown)
         self._side, self._stays = side, stays
         self._has_marks = self.begin.records > 0
         self._memory = dict(self.begin.learned)
@@ -111,9 +115,8 @@ class Journal:
         news = [*islice(reversed(self._memory.items()), len(self._memory) - self._noted)]
         self._noted += len(news)
         learned = {} if complete else dict(reversed(news))
-        point = Mark(
-            self.records, self.failed, self.first, self._digest.hexdigest(), position, state, complete, learned
-        )
+        digest, unknown = self._digest.hexdigest(), dict(self.unknown)
+        point = Mark(self.records, self.failed, self.first, digest, position, state, complete, learned, unknown)
         line = _line(asdict(point)).encode()
         try:
             if complete and self._stays and self._memory:

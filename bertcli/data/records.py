@@ -19,7 +19,7 @@ _MARK = "\udcf0"  # around a number that is written as it came; half of a pair, 
 _MARKED = re.compile(f'"{_MARK}(.*?){_MARK}"')
 OBJECT = 32  # characters that a value weighs besides its text
 FEW = 16  # values of a record that weigh nothing, so that usual records fill a window as their texts do
-SOMETIMES = frozenset({"windows", "truncated", "error"})  # names that only some results have
+SOMETIMES = frozenset({"windows", "truncated", "unknown", "error"})  # names that only some results have
 SHOWN = 20  # fields that a message lists
 
 

@@ -24,6 +24,7 @@ from bertcli.data.records import Record
 from bertcli.errors import GateError, RecordError, UsageError
 from bertcli.evaluation.results import Change, Comparison, Evaluation, LengthBucket, Outcomes
 from bertcli.inference.stream import Outcome
+from bertcli.inference.unknown import MOSTLY, script_of
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
 from bertcli.tasks.base import BaseTask
@@ -43,7 +44,7 @@ class Predicted:
     """Records whose labels are known, with their raw predictions; and `file:line: message` of those that are left out.
 
     tokens: the length of each record; layers: how many computed it, None where none leaves early. lost: how many
-    records the faults are of.
+    records the faults are of. unknown: how many texts the model mostly does not know, by script.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -53,6 +54,7 @@ class Predicted:
     layers: list[int | None] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     lost: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
 
 
 def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
@@ -78,6 +80,8 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
         predicted.predictions.append(outcome.prediction)
         predicted.tokens.append(outcome.tokens)
         predicted.layers.append(outcome.layers)
+        if outcome.unknown > MOSTLY:
+            predicted.unknown[script_of(task.texts(outcome.record).values())] += 1
     advice = summary(lacking, predicted.lost + len(predicted.gold))
     predicted.faults.extend(advice)
     if not predicted.gold and not predicted.faults:

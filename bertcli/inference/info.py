@@ -17,6 +17,8 @@ from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.inference.settings import Request
+from bertcli.inference.unknown import scripts
+from bertcli.tokenizer import Tokenizer
 
 PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")
 BOUND = 1e-3  # the most by which an output may differ from the CPU's
@@ -64,11 +66,22 @@ def describe(session: Session) -> dict[str, Any]:
             "layers": model.layers or None,
             "hidden size": model.config.get("hidden_size"),
             "most tokens": session.task.tokenizer.max_length,
+            "scripts": _scripts(session.task.tokenizer),
             "files": model.weights(),
             "ONNX file in the cache": str(model.onnx or "none"),
             "licence": model.licence or "not stated",
         },
     }
+
+
+def _scripts(tokenizer: Tokenizer) -> str:
+    """Which scripts the vocabulary is for, by its letters, and what becomes of the others."""
+    counts = scripts("".join(tokenizer.backend.get_vocab()))
+    parts = [
+        f"{name} {count / counts.total():.0%}" for name, count in counts.most_common() if count >= counts.total() / 100
+    ]
+    other = "other texts are spelt in bytes" if tokenizer.unknown is None else 'results say "unknown" for most others'
+    return f"{', '.join(parts)}; {other}"
 
 
 def check(session: Session, request: Request) -> Check:

@@ -23,6 +23,7 @@ from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
 from bertcli.inference.settings import Settings
+from bertcli.inference.unknown import MOSTLY
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import encode_each
 
@@ -35,7 +36,8 @@ IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
 class Outcome:
     """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
 
-    tokens: in all its windows. layers: that computed it, None where the model has no early exit in use.
+    tokens: in all its windows. unknown: the share of its pieces that the model does not know. layers: that computed it,
+    None where the model has no early exit in use.
     """
 
     record: Record
@@ -44,6 +46,7 @@ class Outcome:
     windows: int = 1
     truncated: bool = False
     tokens: int = 0
+    unknown: float = 0.0
     layers: int | None = None
 
 
@@ -212,6 +215,7 @@ class _Stream:
             outcome.windows = 1 if is_pair_of_one else len(encoded.windows)
             outcome.truncated = encoded.truncated
             outcome.tokens = sum(len(window.ids) for window in encoded.windows)
+            outcome.unknown = self.task.tokenizer.unknown_share(encoded.windows)
 
         windows, same = distinct(features.items())
         job = _Job(outcomes, features, same, len(windows), began)
@@ -273,6 +277,8 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
         results["windows"] = outcome.windows
     if outcome.truncated:
         results["truncated"] = True
+    if outcome.unknown > MOSTLY:
+        results["unknown"] = round(outcome.unknown, 2)
     if outcome.layers is not None and task.options.all_scores:
         results["layers"] = outcome.layers
     return merged(fields, results)

@@ -108,7 +108,7 @@ def test_tables_have_a_header_and_an_error_column(bertcli: Run, tmp_path: Path) 
     (tmp_path / "in.tsv").write_bytes(b'id\ttext\n1\ta "gripping" film\n2\n')
     done = bertcli("predict", "in.tsv", "--format", "tsv", expect=3)
     header, first, second = done.stdout.decode().splitlines()
-    assert header.split("\t") == ["id", "text", "label", "score", "windows", "truncated", "error"]
+    assert header.split("\t") == ["id", "text", "label", "score", "windows", "truncated", "unknown", "error"]
     assert first.split("\t")[:3] == ["1", 'a "gripping" film', "positive"]
     assert "line 3: " in second.split("\t")[-1]
 

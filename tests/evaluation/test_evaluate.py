@@ -27,6 +27,7 @@ class Outcome:
     error: str | None = None
     tokens: int = 5
     layers: int | None = None
+    unknown: float = 0.0
 
 
 def task_for(config, **options):

@@ -17,12 +17,14 @@ from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features, Window
 from bertcli.inference.batching import Cutter, collate, cut, distinct
 from bertcli.inference.stream import Outcome, Settings, Stop, result, stream
+from bertcli.tokenizer import NoTokenizer
 
 
 class FakeTask:
     """A record's ids are the code points of its text; its prediction is their sum, over all windows."""
 
     limit = 10
+    tokenizer = NoTokenizer()
 
     def encode(self, records: list[Record]) -> list[Any]:
         return [self._encode(record.fields["text"]) for record in records]

@@ -92,6 +92,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.exits import measure
     from bertcli.inference.session import Session, open_session
+    from bertcli.inference.unknown import sentence
     from bertcli.tasks.labels import relabelled
 
     _require_errors_writable(options)
@@ -128,6 +129,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     _show(voice, options, evaluation)
     if isinstance(system, Session):
         _keep(voice, system, options, task.learned(evaluation.metrics))
+    if predicted.unknown:
+        voice.warn(sentence(predicted.unknown, evaluation.records))
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bertcli.inference.stream import Stop
 
 Answer = tuple["Record", Mapping[str, Any] | None, str | None]  # the record, its result, or the error in its place
-OPTIONAL = {"windows": 2, "truncated": True}  # results that only long texts have, as an example
+OPTIONAL = {"windows": 2, "truncated": True, "unknown": 0.92}  # results that only some texts have, as an example
 NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
     "calibrate", "output", "resume", "force", "engine", "address",
@@ -99,6 +99,7 @@ def predict(voice: Voice, options: Predict) -> int:
     from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
+    from bertcli.inference.unknown import script_of, sentence
 
     for name in options.files:
         if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110
@@ -146,6 +147,8 @@ def predict(voice: Voice, options: Predict) -> int:
                 writer.journal.add(record, error)
                 if result is not None:
                     writer.write(result, record)
+                    if "unknown" in result:
+                        writer.journal.unknown[script_of(session.task.texts(record).values())] += 1
                 elif options.on_error == "fail":
                     raise RecordError(f"{record.location}: {error}")
                 elif options.on_error == "record":
@@ -154,6 +157,8 @@ def predict(voice: Voice, options: Predict) -> int:
             writer.flush()
             counter.show()
     journal = writer.journal
+    if journal.unknown:
+        voice.warn(sentence(journal.unknown, journal.records))
     if journal.failed:
         voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
     return Exit.RECORDS if journal.failed else Exit.OK
