@@ -108,4 +108,5 @@ def test_tables_and_balance_are_readable() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in model.BUILTIN.iterdir() if path.is_dir()))
 def test_the_hub_reads_the_cards_of_the_embedded_models(name: str) -> None:
     read = ModelCard.load(model.BUILTIN / name / "README.md")
-    assert (read.data.pipeline_tag, read.data.license, read.data.language) == (name, "apache-2.0", "en")
+    assert read.data.pipeline_tag == name and read.data.license in ("apache-2.0", "mit")
+    assert read.data.language in ("en", ["en", "zh"])
