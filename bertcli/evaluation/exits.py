@@ -6,8 +6,8 @@ Try: bertcli calibrate dev.jsonl -m DIR --exit-loss 0.2
 """
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,12 @@ STEPS = 200  # thresholds that are tried
 Both = tuple[Features, Sequence[Arrays]]  # of a record: for each window `logits` and `exit_logits`, (L,) each
 
 
-def keeping(task: BaseTask, backend: BaseBackend) -> Any:
-    """The task as the stream takes it, but its predictions are all outputs (Both), where the model has an exit."""
-    if not isinstance(backend, Stages):
-        return task
-    return SimpleNamespace(
-        encode=task.encode, reduce=task.reduce, combine=lambda features, outputs: (features, outputs)
-    )
+def keeping(task: BaseTask, backend: BaseBackend) -> BaseTask:
+    """The task, whose predictions are all outputs (Both) where the model has an exit."""
+    if isinstance(backend, Stages):
+        task = copy(task)
+        task.combine = lambda features, outputs: (features, outputs)  # type: ignore[method-assign]
+    return task
 
 
 def settle(task: BaseTask, backend: BaseBackend, predicted: Predicted, most: float) -> dict[str, Any] | None:
@@ -57,24 +56,26 @@ def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Both], most: floa
 
     def scored(threshold: float) -> tuple[float, list[Any]]:
         predictions = [
-            task.combine(features, [_leaving(*window, threshold) for window in zip(outputs, values, strict=True)])
+            task.combine(
+                features,
+                [
+                    {"logits": output["exit_logits" if value >= threshold else "logits"]}
+                    for output, value in zip(outputs, values, strict=True)
+                ],
+            )
             for (features, outputs), values in zip(both, sure, strict=True)
         ]
         return float(task.metrics(gold, predictions)[metric] or 0), predictions
 
     full, predictions = scored(np.inf)
-    threshold, score = float(np.nextafter(least.max(), np.inf)), full
+    # Logits are fp32, in which the next number of fp64 would be that of the surest text again.
+    threshold, score = float(np.nextafter(np.float32(least.max()), np.float32(np.inf))), full
     for lower in np.unique(np.quantile(least, np.linspace(0, 1, STEPS + 1), method="lower"))[::-1].tolist():
         tried = scored(lower)
         if (full - tried[0]) * task.directions[metric] * 100 > most + 1e-9:
             break
         threshold, (score, predictions) = lower, tried
     return _said(threshold, least >= threshold, metric, score, full), predictions
-
-
-def _leaving(output: Arrays, certainty: float, threshold: float) -> Arrays:
-    """The logits that a window has where so sure ones leave."""
-    return {"logits": output["exit_logits" if certainty >= threshold else "logits"]}
 
 
 def measure(

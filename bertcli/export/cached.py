@@ -3,13 +3,10 @@
 Imports torch only when there is one to write. Try: bertcli predict -m DIR --backend onnx < texts.txt; bertcli cache
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import chain, product
 from pathlib import Path
 
-from bertcli import __version__
 from bertcli.arrays import Batch
 from bertcli.data.records import Record, weight
 from bertcli.data.sinks import new_directory, writing
@@ -63,8 +60,7 @@ def complete(
     with writing(cache.root(), "BERTCLI_CACHE names another folder"), cache.locked(note):
         if not folder.is_dir():  # else another process has written it meanwhile
             note(f"writing an ONNX file of {request.model} in {precision} into {cache.root()}, once")
-            name = str(request.model)
-            _write(str(Path(name).resolve()) if Path(name).is_dir() else name, model, task, precision, feeds, folder)
+            _write(cache.named(str(request.model)), model, task, precision, feeds, folder)
     return records
 
 
@@ -88,16 +84,9 @@ def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Seque
     with new_directory(folder) as draft:
         write(model, draft, task.head, feeds, task.tokenizer.max_length, int8=precision == "int8")
         if precision != "fp32":  # that was only needed to make the other
-            for name, ending in product((ONNX["fp32"], REST["fp32"]), ("", EXTERNAL)):
-                (draft / (name + ending)).unlink(missing_ok=True)
+            for file, ending in product((ONNX["fp32"], REST["fp32"]), ("", EXTERNAL)):
+                (draft / (file + ending)).unlink(missing_ok=True)
         if not (model.path / TOKENIZER).is_file():
             task.tokenizer.backend.save(str(draft / TOKENIZER))
-        about = {
-            "model": name,
-            "task": task.name,
-            "precision": precision,
-            "texts": sum(len(feed["input_ids"]) for feed in feeds) if precision == "int8" else None,
-            "version": __version__,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (draft / cache.ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", "utf-8")
+        texts = sum(len(feed["input_ids"]) for feed in feeds) if precision == "int8" else None
+        cache.describe(draft, model=name, task=task.name, precision=precision, texts=texts)

@@ -84,7 +84,7 @@ def write(model: Model, folder: Path, head: str, feeds: Sequence[Batch], longest
     checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3 of what torch gives.
     """
     module = pytorch.load(model, head, attn_implementation="eager").eval()
-    if model.config.get("exit_after"):
+    if model.config.get("exit_after") and head == model.head:
         exits.load(module, model.path)
     (folder / ONNX["fp32"]).parent.mkdir(parents=True)
     rows, long = _made(replace(model, onnx=folder), module, head, feeds, longest, int8)

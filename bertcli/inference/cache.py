@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +67,39 @@ def completed(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
     return replace(model, onnx=folder) if folder.is_dir() else model
 
 
+def named(model: str) -> str:
+    """A model as `entries` names it: a directory by its whole path."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def describe(folder: Path, **about: Any) -> None:
+    """Write down what a folder of the cache holds, so that it is listed."""
+    about |= {"version": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds")}
+    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", "utf-8")
+
+
 def entries() -> list[dict[str, Any]]:
-    """What was written down of each ONNX file, with its folder and its size, by the names of the models."""
+    """What was written down of each ONNX file and each teacher, with its folder and size, by the names of models."""
     rows = []
-    for file in root().glob(f"onnx/*/{ABOUT}"):
+    for file in root().glob(f"*/*/{ABOUT}"):
         if file.parent.name.startswith(DRAFT):
             continue
         with suppress(OSError, ValueError):  # cleared at this moment, or damaged
             size = sum(part.stat().st_size for part in file.parent.rglob("*") if part.is_file())
             about = json.loads(file.read_text("utf-8"))
-            rows.append({**about, "megabytes": round(size / 1e6, 1), "folder": str(file.parent)})
+            kind = file.parent.parent.name
+            rows.append({"kind": kind, **about, "megabytes": round(size / 1e6, 1), "folder": str(file.parent)})
     return sorted(rows, key=lambda row: (row["model"], row["task"], row["precision"], row["folder"]))
 
 
 def clear(folders: Iterable[Path]) -> None:
-    """Remove these files; a run that has one open goes on. What a killed process has left and all hashes go too."""
+    """Remove these; what a killed process has left and all hashes go too. Raises OSError where one stays.
+
+    A run that has an ONNX file open goes on; one whose teacher is answering ends, and the same command begins anew.
+    """
     for folder in (*folders, *root().glob(f"onnx/{DRAFT}*"), root() / "hashes"):
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 @contextmanager
@@ -93,14 +110,12 @@ def locked(note: Callable[[str], None]) -> Iterator[None]:
     root().mkdir(parents=True, exist_ok=True)
     lock = FileLock(root() / "lock")
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         note(f"another process writes to {root()}; waiting for it")
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _sha256(file: Path) -> str:

@@ -53,7 +53,7 @@ def open_session(request: Request, options: Options) -> Session:
         backend = opened.result()
     except ModelError as error:
         if is_cached:
-            raise ModelError(f"{error} To write it anew: bertcli cache --clear") from error
+            raise ModelError(f"{error} To write it anew: bertcli cache --clear {request.model}") from error
         raise
     _require_outputs(model, task, backend)
     exit_reason = _open_exit(request, model, task, backend)

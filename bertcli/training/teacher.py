@@ -22,6 +22,7 @@ from bertcli.arrays import Array
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import BertcliError, Interrupted, RecordError
+from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request
 from bertcli.inference.stream import stream
@@ -77,63 +78,46 @@ def lesson(
     accelerator: Accelerator,
     stop: Stop,
 ) -> Generator[Note | Answering, None, Lesson]:
-    """Ask the teacher about the training records, those without a label too; raises as `answers` does.
+    """Ask the teacher about the training records, those without a label too, and say how far it is.
 
-    Raises UsageError also for a teacher of another task or of other labels.
+    The processes of a run share the work, and the file. Raises UsageError for a teacher of another task or of other
+    labels and for records that it cannot read, Interrupted when `stop` returns a signal number.
     """
     session = open_teacher(settings, device)
     backend, where = session.backend, session.device
     yield Note(f"teacher: {session.model.path.name}, {backend.name} {backend.precision} on {where.type}")
     teaching = data.task.teaching(data.decision, settings, session.task, settings.teacher_temperature)
-    answered = yield from answers(session, records, teaching.answer, cache, accelerator, stop)
-    examples = data.splits["train"].examples
-    digest = sha256(b"".join(answer.tobytes() for answer in answered)).hexdigest()
-    return Lesson(teaching, Labelled(examples, answered, teaching.targets(examples, answered)), digest)
-
-
-def answers(
-    session: Session,
-    records: Sequence[Record],
-    keep: Callable[[Any], Array],
-    cache: Path,
-    accelerator: Accelerator,
-    stop: Stop,
-) -> Generator[Answering, None, list[Array]]:
-    """Yield how far it is, return what `keep` makes of the teacher's prediction for each record.
-
-    The processes of a run share the work, and the file. Raises UsageError for records that the teacher cannot read,
-    Interrupted when `stop` returns a signal number.
-    """
-    with _table(session, cache) as table:
-        keys = [_key(session, record) for record in records]
+    read = (repr(session.task.read(record)).encode("utf-8", "surrogatepass") for record in records)
+    keys = [blake2b(content, digest_size=16).digest() for content in read]
+    with _table(session, cache, named(str(settings.teacher))) as table:
         for share in slice(accelerator.process_index, None, accelerator.num_processes), slice(None):
             kept = {key for (key,) in table.execute("SELECT key FROM answers")}
             missing = {key: record for key, record in zip(keys, records, strict=True) if key not in kept}
-            yield from _compute(session, dict([*missing.items()][share]), keep, table, stop)
+            yield from _compute(session, dict([*missing.items()][share]), teaching.answer, table, stop)
             accelerator.wait_for_everyone()  # What they have computed by now is missing no more.
         query = "SELECT answer FROM answers WHERE key = ?"
-        return [np.load(io.BytesIO(table.execute(query, [key]).fetchone()[0])) for key in keys]
+        answers = [np.load(io.BytesIO(table.execute(query, [key]).fetchone()[0])) for key in keys]
+    examples = data.splits["train"].examples
+    digest = sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest()
+    return Lesson(teaching, Labelled(examples, answers, teaching.targets(examples, answers)), digest)
 
 
 @contextmanager
-def _table(session: Session, cache: Path) -> Iterator[sqlite3.Connection]:
-    """The table of this teacher's answers. Raises BertcliError where it cannot be read or written."""
+def _table(session: Session, cache: Path, model: str) -> Iterator[sqlite3.Connection]:
+    """The table of the answers of a teacher of this name. Raises BertcliError where it cannot be read or written."""
     backend, task = session.backend, session.task
     weights = "*.onnx*" if backend.name == "onnx" else "*.safetensors"
     computed = (backend.name, backend.precision, session.device.type, fingerprint(session.model, weights))
     name = blake2b(repr((VERSION, task.name, task.options, *computed)).encode(), digest_size=10).hexdigest()
-    file = cache / f"teacher-{name}.sqlite"
+    file = cache / "teacher" / name / "answers.sqlite"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        describe(file.parent, model=model, task=task.name, precision=backend.precision, texts=None)
         with closing(sqlite3.connect(file, timeout=600)) as table:
             table.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID")
             yield table
     except (sqlite3.Error, OSError) as error:
         raise BertcliError(f"{file}: {error}. Make room, remove the file or name another --cache.") from error
-
-
-def _key(session: Session, record: Record) -> bytes:
-    return blake2b(repr(session.task.read(record)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _compute(

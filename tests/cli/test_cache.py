@@ -82,7 +82,7 @@ def test_the_records_that_calibrate_int8_are_predicted_too(checkpoint: Path, ber
     first = bertcli(*options, stdin=stdin)
     assert [json.loads(line)["text"] for line in first.stdout.splitlines()] == stdin.decode().split("\n")
     (row,) = cache.entries()
-    assert (row["precision"], row["texts"]) == ("int8", 81)  # different ones
+    assert (row["model"], row["precision"], row["texts"]) == (str(checkpoint), "int8", 81)  # different ones
     assert not Path(row["folder"], "onnx", "model.onnx").exists()
     light = {"PYTHONPATH": f"{checkpoint.parent / 'hidden'}{os.pathsep}{ROOT}"}
     assert bertcli(*options, stdin=stdin, **light).stdout == first.stdout
@@ -199,7 +199,7 @@ def test_a_damaged_file_is_said_to_be_of_the_cache(checkpoint: Path, capsys: pyt
     predict(checkpoint, expect=2)
     message = capsys.readouterr().err
     assert message.startswith(f"bertcli: {row['folder']}/onnx/model.onnx: ONNX Runtime cannot open it (")
-    assert message.endswith(" To write it anew: bertcli cache --clear\n")
+    assert message.endswith(f" To write it anew: bertcli cache --clear {checkpoint}\n")
 
 
 def test_a_cache_that_cannot_be_written_is_named(
@@ -240,7 +240,7 @@ def test_files_are_listed_and_cleared(
     assert listed("other", "--clear") == [] and listed() == rows
     monkeypatch.setenv("COLUMNS", "500")
     assert run(["cache", "--format", "rich"]) == 0
-    assert f"ONNX files in {cache.root()}\n\n{checkpoint}\n" in capfd.readouterr().out
+    assert f"What is in {cache.root()}\n\n{checkpoint}\n" in capfd.readouterr().out
     assert listed("model", "--clear") == rows and listed() == []
     assert list((cache.root() / "onnx").iterdir()) == []
 
@@ -278,3 +278,13 @@ def test_a_tokenizer_that_only_transformers_reads_is_kept_too(checkpoint: Path, 
     first = predict(checkpoint, "--backend", "onnx")
     light = {"PYTHONPATH": f"{checkpoint.parent / 'hidden'}{os.pathsep}{ROOT}"}
     assert bertcli("predict", "-m", checkpoint, "texts.txt", **light).stdout == first
+
+
+def test_what_cannot_be_removed_is_said(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict(checkpoint, "--backend", "onnx")
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert run(["cache", "--clear"]) == 1 and len(cache.entries()) == 1

@@ -165,3 +165,12 @@ def test_words_have_no_exit(folder: Path, tiny_model: Path, tmp_path: Path, bert
     arguments = ["-t", "ner", "--train", "t.jsonl", "-m", str(tiny_model), "-o", "out", "--exit-after", "1"]
     done = bertcli("finetune", *arguments, expect=2)
     assert b"token-classification has no early exit: text classification has." in done.stderr
+
+
+def test_a_model_with_an_exit_gives_embeddings_by_onnx_too(half: Path, bertcli: Run) -> None:
+    command = ["predict", "-t", "embed", "-m", "half", "--format", "jsonl"]
+    exact, ours = (
+        answers(bertcli, *command, "--backend", backend, stdin=b"a good film\n")[0]["embedding"]
+        for backend in ("pytorch", "onnx")
+    )
+    assert ours == pytest.approx(exact, abs=1e-5)

@@ -39,7 +39,8 @@ def test_it_is_lowered_until_too_much_is_lost_and_not_past_that() -> None:
 
 def test_nothing_leaves_where_the_surest_text_costs_too_much() -> None:
     stored, predictions = choose(task(), [0, 1], [text(5, -1), text(1, 1)], 0.1)
-    assert stored["share"] == 0 and stored["threshold"] > 5 and stored["lost"] == 0
+    assert stored["share"] == 0 and stored["lost"] == 0
+    assert not np.float32([5]) >= stored["threshold"]  # as predict compares, in fp32
     assert [row[1] for row in predictions] == [-1, 1]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_answers_are_kept_by_content(fit: Fit, tmp_path: Path) -> None:
     again = fit([record(0, text="a new text", label="pos"), *rows], epochs=1, overwrite=True)
     assert answered(again) == 1
     assert answered(fit(list(reversed(rows)), epochs=1, overwrite=True)) == 0
-    assert len([*(tmp_path / "cache").iterdir()]) == 1
+    assert len([*(tmp_path / "cache").glob("teacher/*/answers.sqlite")]) == 1
 
 
 def test_a_stopped_teacher_goes_on(fit: Fit, tmp_path: Path) -> None:
@@ -255,14 +256,13 @@ def test_a_stopped_teacher_goes_on(fit: Fit, tmp_path: Path) -> None:
 
 def test_answers_that_cannot_be_kept(fit: Fit, tmp_path: Path) -> None:
     fit(sentiment(4), epochs=1)
-    (file,) = (tmp_path / "cache").iterdir()
+    (file,) = (tmp_path / "cache").glob("teacher/*/answers.sqlite")
     file.write_bytes(b"no table of SQLite" * 99)
     with pytest.raises(BertcliError, match=r"not a database\. Make room, remove the file or name another"):
         fit(sentiment(4), epochs=1, overwrite=True)
-    file.unlink()
-    (tmp_path / "cache").rmdir()
+    shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(BertcliError, match=r"teacher-\w+.sqlite: .*File exists"):
+    with pytest.raises(BertcliError, match=r"teacher/\w+/answers.sqlite: .*Not a directory"):
         fit(sentiment(4), epochs=1, overwrite=True)
 
 
@@ -317,6 +317,12 @@ def test_the_command(
     assert [*data] == ["vocabulary", "train", "unlabelled"] and data["vocabulary"]["more.txt"]["records"] == 2
     assert run("predict -m out more.txt -q".split()) == 0
     assert len(capfd.readouterr().out.splitlines()) == 2
+    monkeypatch.setenv("BERTCLI_CACHE", "cache")
+    for arguments, count in (["sentiment"], 0), ([str(teacher), "--clear"], 1), ([], 0):
+        assert run(["cache", "--format", "json", *arguments]) == 0
+        rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        kinds = [(row["kind"], row["model"], row["task"]) for row in rows]
+        assert kinds == [("teacher", str(teacher), "text-classification")] * count
 
 
 def steps(events: list[Event]) -> list[float]:

@@ -1,4 +1,4 @@
-"""bertcli cache: list or clear the ONNX files that --backend onnx has written for checkpoints."""
+"""bertcli cache: list or clear the ONNX files that --backend onnx has written, and the answers of teachers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,13 @@ class Cache(shared.Formatted):
 
 @command("models clear output_format", EXAMPLES)
 def cache(voice: Voice, options: Cache) -> int:
-    """List the ONNX files in the cache, those of each MODEL or all.
+    """List the ONNX files and the answers of teachers in the cache, those of each MODEL or all.
 
-    They lie in $BERTCLI_CACHE, else in the user's caches. One that was removed is written again when a run asks for it.
+    They lie in $BERTCLI_CACHE, else in the user's caches. What was removed is made again when a run asks for it.
     """
     from bertcli.inference import cache as engine
 
-    names = [str(Path(name).resolve()) if Path(name).is_dir() else name for name in options.models]
+    names = list(map(engine.named, options.models))
     rows = [row for row in engine.entries() if row["model"] in names or not names]
     if options.clear and engine.root().is_dir():
         with engine.locked(voice.note):
@@ -45,7 +45,7 @@ def cache(voice: Voice, options: Cache) -> int:
 
     models: dict[str, dict[str, object]] = {}
     for row in rows:
-        shown = {name: row[name] for name in ("task", "precision", "texts", "megabytes")}
+        shown = {name: row[name] for name in ("kind", "task", "precision", "texts", "megabytes")}
         models.setdefault(row["model"], {})[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
-    render(stdout_console(), models, f"ONNX files {'removed from' if options.clear else 'in'} {engine.root()}")
+    render(stdout_console(), models, f"{'Removed from' if options.clear else 'What is in'} {engine.root()}")
     return Exit.OK
