@@ -1,7 +1,8 @@
 """The cache of ONNX files for checkpoints that have none: where they lie, and which one a run needs.
 
-A file is named by all that decides its numbers, so it never changes. export/cached.py writes them. Hashes of weights
-are kept too, for those of 500 MB would take as long as all else of a run. Imports nothing heavy. Try: bertcli cache
+A file is named by all that decides its numbers, so it never changes. export/cached.py writes them, training/teacher.py
+the answers of teachers. Hashes of weights are kept too, for those of 500 MB would take as long as all else of a run.
+Imports nothing heavy. Try: bertcli cache
 """
 
 import hashlib
@@ -87,8 +88,8 @@ def entries() -> list[dict[str, Any]]:
         with suppress(OSError, ValueError):  # cleared at this moment, or damaged
             size = sum(part.stat().st_size for part in file.parent.rglob("*") if part.is_file())
             about = json.loads(file.read_text("utf-8"))
-            kind = file.parent.parent.name
-            rows.append({"kind": kind, **about, "megabytes": round(size / 1e6, 1), "folder": str(file.parent)})
+            about |= {"megabytes": round(size / 1e6, 1), "folder": str(file.parent)}
+            rows.append({"kind": file.parent.parent.name, **about})
     return sorted(rows, key=lambda row: (row["model"], row["task"], row["precision"], row["folder"]))
 
 
