@@ -160,7 +160,7 @@ class LabelMap(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
         """Parse it; a mapping comes from a config file as it is."""
-        is_file = isinstance(value, str) and Path(value).is_file()
+        is_file = isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - Path's raises for a long list
         pairs = read_yaml(value) if is_file else value
         if isinstance(pairs, Mapping):
             return {str(old): "" if new is None else str(new) for old, new in pairs.items()}

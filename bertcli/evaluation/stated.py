@@ -5,7 +5,7 @@ outcomes, as inference/stream.py gives them of a model, so that evaluate.py scor
 Try: bertcli evaluate dev-v1.1.json --predictions predictions.json
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from bertcli.data.formats import extension
 from bertcli.data.input_formats.jsonl import LENIENT, check_values
 from bertcli.data.readers import read
-from bertcli.data.records import Record, is_error, lookup
+from bertcli.data.records import Record, is_error, lookup, names_in
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
 from bertcli.inference.stream import Outcome
@@ -21,21 +21,12 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tasks.stated import BaseStated
+from bertcli.tokenizer import NoTokenizer
 
 ID = "id"  # what SQuAD calls it
-SHOWN = 3  # ids that a sentence names
 ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})  # of TSV, where a text is still the same text
-# Records with their results, sentences about what has no partner, and how many records and results have none.
+# Records with their results, sentences about those without a partner, and how many records and results these are.
 Joined = tuple[list[tuple[Record, Record]], list[str], dict[str, int]]
-
-
-@dataclass(frozen=True)
-class Results:
-    """What another system said, a record for each result. id_field: None where they are joined by order."""
-
-    file: str
-    records: Sequence[Record]
-    id_field: str | None
 
 
 @dataclass(frozen=True)
@@ -53,15 +44,25 @@ class System:
     counts: Mapping[str, int]
 
 
-def read_results(file: str, encoding: str, id_field: str | None) -> Results:
-    """The results in a file: `{id: prediction}` in one JSON document, else records in any format.
+def read_results(
+    file: str, encoding: str, id_field: str | None, input_format: str | None = None
+) -> tuple[list[Record], str | None]:
+    """The results in a file: `{id: prediction}` in one JSON document, else records; and the field of their ids.
 
     Raises UsageError for what cannot be read.
     """
     if extension(file) == ".json" and (document := _document(Source(file, encoding))) and id_field not in document:
         field = id_field or ID
-        return Results(file, [_record({field: name, "prediction": document[name]}, file) for name in document], field)
-    return Results(file, list(read([file], encoding=encoding)), id_field)
+        return [_record({field: name, "prediction": value}, file) for name, value in document.items()], field
+    return list(read([file], input_format=input_format, encoding=encoding)), id_field
+
+
+def _document(source: Source) -> Mapping[str, object]:
+    """The object that a file is; empty where it is lines of them, or something else."""
+    with suppress(ValueError, RecursionError, RecordError):
+        value = LENIENT.decode("".join(map(source.text, source.lines())))
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def _record(fields: dict[str, object], file: str) -> Record:
@@ -72,88 +73,64 @@ def _record(fields: dict[str, object], file: str) -> Record:
     return Record(fields=fields, line=1, source=file)
 
 
-def _document(source: Source) -> Mapping[str, object]:
-    """The object that a file is; empty where it is lines of them, or something else."""
-    try:
-        value = LENIENT.decode("".join(map(source.text, source.lines())))
-    except (ValueError, RecursionError, RecordError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def open_system(task_class: type[BaseTask], options: Options, gold: Sequence[Record], results: Results) -> System:
-    """The system whose results these are. Raises UsageError where they are not those of these records."""
-    pairs, faults, counts = _by_order(gold, results) if results.id_field is None else _by_id(gold, results)
+def open_system(
+    task_class: type[BaseTask], options: Options, gold: Sequence[Record], results: Sequence[Record], file: str,
+    id_field: str | None,
+) -> System:  # fmt: skip
+    """The system whose results, in a file, these are. Raises UsageError where they are not those of these records."""
+    pairs, faults, counts = _by_id(gold, results, file, id_field) if id_field else _by_order(gold, results, file)
     readable = [pair for pair in pairs if not any(record.fault for record in pair)]
     stated = task_class.stated_class()
-    task = stated.open(options, [record for record, _ in readable], [result for _, result in readable])
+    config = stated.config_for(options, [record for record, _ in readable], [result for _, result in readable])
+    task = stated(NoTokenizer(), config, options)
     outcomes = [
-        _outcome(task, record, result, results.id_field is None)
+        _outcome(task, record, result, is_by_order=not id_field)
         for labelled, result in pairs
         for record in relabelled(task_class, [labelled], options, task.classifies == "several")
     ]
-    reason = f"{task.name}: predictions of {results.file}, joined by {results.id_field or 'their order'}"
-    return System(Path(results.file).name, reason, task, outcomes, faults, counts)
+    reason = f"{task.name}: predictions of {file}, joined by {id_field or 'their order'}"
+    return System(Path(file).name, reason, task, outcomes, faults, counts)
 
 
-def _by_order(gold: Sequence[Record], results: Results) -> Joined:
-    if len(gold) != len(results.records):
+def _by_order(gold: Sequence[Record], results: Sequence[Record], file: str) -> Joined:
+    if len(gold) != len(results):
         raise UsageError(
-            f"{results.file} has predictions for {len(results.records):,} records, and there are {len(gold):,}, so "
+            f"{file} has predictions for {len(results):,} records, and there are {len(gold):,}, so "
             "they cannot be joined by their order; --id-field names a field by which they can."
         )
-    return list(zip(gold, results.records, strict=True)), [], {"missing": 0, "surplus": 0}
+    return list(zip(gold, results, strict=True)), [], {"missing": 0, "surplus": 0}
 
 
-def _by_id(gold: Sequence[Record], results: Results) -> Joined:
-    by_id, faults = _results_by_id(results)
-    pairs: list[tuple[Record, Record]] = []
-    missing: list[str] = []
-    wanted: set[str] = set()
-    for record in gold:
-        try:
-            name = _id_of(record, results)
-        except RecordError as error:
-            pairs.append((replace(record, fault=str(error)), record))
-            continue
-        wanted.add(name)
+def _by_id(gold: Sequence[Record], results: Sequence[Record], file: str, id_field: str) -> Joined:
+    faults: list[str] = []
+    by_id: dict[str, Record] = {}
+    for name, result in _named(results, id_field, faults):
         if name in by_id:
-            pairs.append((record, by_id[name]))
-        else:
-            missing.append(name)
-    if wanted.isdisjoint(by_id):
-        ids = f"the records have ids such as {_some(missing)}, the predictions {_some(list(by_id)) or 'none'}"
-        first = [*faults, *(f"{record.location}: {record.fault}" for record, _ in pairs), ids][0]
-        raise UsageError(f"{results.file} has no prediction for any of the {len(gold):,} records: {first}")
-    surplus = [name for name in by_id if name not in wanted]
-    if missing:
-        faults.append(f"{results.file}: records without a prediction: {len(missing):,}, by id {_some(missing)}.")
-    if surplus:
-        faults.append(f"{results.file}: predictions without a record: {len(surplus):,}, by id {_some(surplus)}.")
+            raise UsageError(f"{result.location}: a second prediction for id '{name}'; keep one.")
+        fields = {field: value for field, value in result.fields.items() if field != id_field}
+        by_id[name] = replace(result, fields=fields)
+    wanted = list(_named(gold, id_field, faults))
+    known = dict(wanted)
+    pairs = [(record, by_id[name]) for name, record in wanted if name in by_id]
+    missing = [name for name, _ in wanted if name not in by_id]
+    surplus = [name for name in by_id if name not in known]
+    if not pairs:
+        ids = f"the records have ids such as {names_in(missing)}, the predictions {names_in(by_id) or 'none'}"
+        raise UsageError(f"{file} has no prediction for any of the {len(gold):,} records: {[*faults, ids][0]}")
+    for what, names in (("records without a prediction", missing), ("predictions without a record", surplus)):
+        if names:
+            faults.append(f"{file}: {what}: {len(names):,}, by id {names_in(names)}.")
     return pairs, faults, {"missing": len(missing), "surplus": len(surplus)}
 
 
-def _results_by_id(results: Results) -> tuple[dict[str, Record], list[str]]:
-    """The results, without their ids; and what is wrong with those that have none."""
-    by_id: dict[str, Record] = {}
-    faults: list[str] = []
-    for result in results.records:
+def _named(records: Sequence[Record], id_field: str, faults: list[str]) -> Iterator[tuple[str, Record]]:
+    """Records with their ids, 7 and "7" the same. faults: takes what is wrong with those that have none."""
+    for record in records:
         try:
-            name = _id_of(result, results)
+            _require_readable(record)
+            yield str(lookup(record.fields, id_field, "--id-field")), record
         except RecordError as error:
-            faults.extend(result.listed(error))
-            continue
-        if name in by_id:
-            raise UsageError(f"{result.location}: a second prediction for id '{name}'; keep one.")
-        fields = {field: value for field, value in result.fields.items() if field != results.id_field}
-        by_id[name] = replace(result, fields=fields)
-    return by_id, faults
-
-
-def _id_of(record: Record, results: Results) -> str:
-    """A number and a text of the same digits are the same id. Raises RecordError for a record without one."""
-    _require_readable(record)
-    return str(lookup(record.fields, results.id_field or ID, "--id-field"))
+            faults.extend(record.listed(error))
 
 
 def _outcome(task: BaseStated, record: Record, result: Record, is_by_order: bool) -> Outcome:
@@ -169,26 +146,22 @@ def _outcome(task: BaseStated, record: Record, result: Record, is_by_order: bool
 
 
 def _require_readable(record: Record) -> None:
-    """Raise RecordError for a fault, or an error that `predict` wrote in the place of a result."""
+    """Raise RecordError for a fault, or an error that `predict` wrote in the place of a result, in a table too."""
     if record.fault is not None:
         raise RecordError(record.fault)
+    error = record.fields.get("error")
     if is_error(record.fields):
         raise RecordError(f"an error, not a prediction: {record.fields['error']['message']}")
+    if error and not any(value for name, value in record.fields.items() if name != "error"):
+        raise RecordError(f"an error, not a prediction: {error}")
 
 
 def _require_same_text(task: BaseTask, record: Record, result: Record) -> None:
-    """Raise RecordError where a result, joined by order, has a text too, and it is not the record's."""
-    texts = []
-    for one in (record, result):
-        with suppress(RecordError):
-            read = task.read(one)
-            texts.append([text.translate(ESCAPES) for text in ([read] if isinstance(read, str) else read)])
-    if len(result.fields) > 1 and len(texts) == 2 and texts[0] != texts[1]:
-        shown = " ".join(texts[1])
-        raise RecordError(f"its prediction is of another text, '{shown:.40}'; --id-field joins them by an id")
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of many names."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    """Raise RecordError where a result, joined by order, has another text, of other words too."""
+    try:
+        read = [(" ".join(task.texts(one).values()).translate(ESCAPES), task.read(one)) for one in (record, result)]
+    except RecordError:
+        return
+    (text, words), (other, other_words) = read
+    if len(result.fields) > 1 and text != other and words != other_words:
+        raise RecordError(f"its prediction is of another text, '{other:.40}'; --id-field joins them by an id")

@@ -7,17 +7,16 @@ Try: bertcli evaluate gold.jsonl --predictions theirs.jsonl --id-field id
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from bertcli.data.records import Record, lookup
+from bertcli.errors import RecordError
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
-from bertcli.tokenizer import NoTokenizer
-
-if TYPE_CHECKING:
-    from bertcli.metrics.calibration import Scored
 
 
 class BaseStated(BaseTask):
@@ -29,13 +28,8 @@ class BaseStated(BaseTask):
     names: ClassVar[tuple[str, ...]]
 
     @classmethod
-    def open(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Self:
-        """The task, with the labels of these records and results. Raises UsageError for what tells no prediction."""
-        return cls(NoTokenizer(), cls.config_for(options, gold, results), options)
-
-    @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
-        """What config.json would say of a model that gives such results."""
+        """What config.json would say of a model that gives such results. Raises UsageError where that is unclear."""
         return {}
 
     @classmethod
@@ -54,16 +48,31 @@ class BaseStated(BaseTask):
     def stated(self, record: Record, result: Record) -> Any:
         """The prediction that a result states of a labelled record. Raises RecordError where it states none."""
 
-    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
-        """None: results state no probabilities, unless a task knows better."""
-        return None
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """Without scores, which nobody states."""
+        return [
+            replace(
+                shown, score=None, predicted_marks=tuple(replace(mark, score=None) for mark in shown.predicted_marks)
+            )
+            for shown in super().examples(records, gold, predictions)
+        ]
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> None:
+        """None: results state no probabilities."""
+
+
+def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What is read of the items that have it."""
+    values = []
+    for item in items:
+        with suppress(RecordError):
+            values.append(read(item))
+    return values
 
 
 def from_cell(value: Any) -> Any:
     """A value as it was before it was written into the cell of a table, where lists and objects are JSON."""
     if isinstance(value, str) and value.startswith(("[", "{")):
-        try:
+        with suppress(ValueError, RecursionError):
             return json.loads(value)
-        except (ValueError, RecursionError):
-            pass
     return value

@@ -23,6 +23,8 @@ def dev(tmp_path: Path) -> str:
 def test_records_with_a_label_left_out_are_not_scored(bertcli: Run, dev: str) -> None:
     done = bertcli("evaluate", dev, "--map-labels", MAP)
     assert (json.loads(done.stdout)["records"], json.loads(done.stdout)["accuracy"], done.stderr) == (2, 1.0, b"")
+    many = f"{','.join(f'intent_{number}=' for number in range(77))},{MAP}"  # longer than the name of any file
+    assert bertcli("evaluate", dev, "--map-labels", many).stdout == done.stdout
     done = bertcli("evaluate", dev, "--map-labels", "good=positive,mixed=", expect=3)
     assert b"--map-labels bad= leaves them out, bad=LABEL renames one" in done.stderr
 

@@ -1,6 +1,6 @@
 """bertcli evaluate: score a model, or what another system predicted, on labelled data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,6 @@ from bertcli.errors import Exit, UsageError
 from bertcli.option import option
 
 if TYPE_CHECKING:
-    from bertcli.cli.counter import Counter
     from bertcli.data.records import Record
     from bertcli.evaluation.evaluate import Predicted
     from bertcli.evaluation.results import Evaluation, Outcomes
@@ -89,9 +88,10 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.counter import Counter
-    from bertcli.evaluation.evaluate import check_gates, compare, parse_gates, require_labels, scores
+    from bertcli.evaluation.evaluate import check_gates, collect, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.exits import measure
     from bertcli.inference.session import Session, open_session
+    from bertcli.inference.stream import stream
     from bertcli.inference.unknown import sentence
     from bertcli.tasks.labels import relabelled
 
@@ -101,7 +101,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     system: Session | System
     if options.predictions:
         gold = list(records)
-        system, records = _open_system(voice, options, gold), iter(gold)
+        system, records = _open_system(voice, options, options.predictions, gold), iter(gold)
     else:
         records = options.complete(voice, records)
         system = open_session(options, options)
@@ -116,12 +116,15 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     if isinstance(system, Session):
         records = require_labels(task, relabelled(type(task), records, options, task.classifies == "several"))
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
-        predicted = _collect(system, records, options, stop, counter)
-        evaluation = scores(task, predicted, system.name)
         if isinstance(system, Session):
+            windows = stream(task, system.backend, records, options, stop)
+            predicted = collect(task, chain.from_iterable(counter.watched(windows)))
+            evaluation = scores(task, predicted, system.name)
             evaluation = replace(evaluation, exit=measure(task, system.backend, predicted, options, stop))
         else:
-            evaluation = replace(evaluation, predictions=system.counts)
+            predicted = collect(task, system.outcomes)
+            predicted.faults.extend(system.faults)
+            evaluation = replace(scores(task, predicted, system.name), predictions=system.counts)
         if other and options.compare:
             theirs = _outcomes(voice, other, predicted, options, stop)
             comparison = compare(task, predicted.gold, evaluation, theirs, options.compare)
@@ -172,48 +175,28 @@ def _require_errors_writable(options: Evaluate) -> None:
         require_writable(options.errors)
 
 
-def _open_system(voice: Voice, options: Evaluate, records: Iterable["Record"]) -> "System":
+def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"]) -> "System":
     """What --predictions names. Raises UsageError where that cannot be scored."""
     from bertcli.checking.check import guess_task
     from bertcli.evaluation.stated import open_system, read_results
 
-    file = options.predictions or ""
     if options.model or options.null_threshold is not None:
         raise UsageError(f"--predictions {file}: no model is opened; leave out --model and --null-threshold.")
     if file == "-" and (not options.files or "-" in options.files):
         raise UsageError("--predictions -: stdin has the labelled records; name files for one or both.")
-    is_gold = Path(file).exists() and any(Path(file).samefile(name) for name in options.files if Path(name).exists())
+    is_gold = Path(file).resolve() in [Path(name).resolve() for name in options.files]
     if is_gold and not (options.prediction_field or options.columns):
         raise UsageError(
             f"--predictions {file}: it is the labelled data too; --prediction-field says which of its fields is "
             "predicted; of CoNLL the last column is, and --columns tokens,tags,… names the gold one."
         )
-    gold = list(records)
-    task = options.task
-    if not task:
+    if not (task := options.task):
         task = guess_task(next((record for record in gold if not record.fault), None))
         voice.note(f"task: {task} (as the first record looks; -t names another)")
-    results = read_results(file, options.encoding, options.id_field)
-    return open_system(registry.load("tasks", task).Task, options, gold, results)
-
-
-def _collect(
-    system: "Session | System",
-    records: Iterable["Record"],
-    options: Evaluate,
-    stop: "Stop",
-    counter: "Counter | None" = None,
-) -> "Predicted":
-    from bertcli.evaluation.evaluate import collect
-    from bertcli.evaluation.stated import System
-    from bertcli.inference.stream import stream
-
-    if isinstance(system, System):
-        predicted = collect(system.task, system.outcomes)
-        predicted.faults.extend(system.faults)
-        return predicted
-    windows = stream(system.task, system.backend, records, options, stop)
-    return collect(system.task, chain.from_iterable(counter.watched(windows) if counter else windows))
+    results, joined_by = read_results(
+        file, options.encoding, options.id_field, options.input_format if is_gold else None
+    )
+    return open_system(registry.load("tasks", task).Task, options, gold, results, file, joined_by)
 
 
 def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session":
@@ -233,13 +216,15 @@ def _outcomes(
     voice: Voice, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
 ) -> "Outcomes":
     """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
-    from bertcli.evaluation.evaluate import scores
+    from bertcli.evaluation.evaluate import collect, scores
     from bertcli.evaluation.results import Outcomes
+    from bertcli.inference.stream import stream
 
     if isinstance(other, Outcomes):
         return other
     voice.note(other.reason)
-    theirs = _collect(other, predicted.records, options, stop)
+    windows = stream(other.task, other.backend, predicted.records, options, stop)
+    theirs = collect(other.task, chain.from_iterable(windows))
     if theirs.faults:
         first = theirs.faults[0]
         raise UsageError(f"--compare {options.compare}: it cannot be scored on all records; the first: {first}")

@@ -23,28 +23,20 @@ class Stated(BaseStated, Task):
 
     def label(self, record: Record) -> list[Any]:
         """The text of the answer at each mask. Raises RecordError."""
-        value = lookup(record.fields, self.options.label_field, "--label-field")
-        return [_text(answer) for answer in self.one_each(record, value)]
+        return list(map(_text, self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))))
 
     def stated(self, record: Record, result: Record) -> list[Any]:
         """The guesses: of `masks` as `predict` writes it, or the one text for each mask. Raises RecordError."""
         masks = self.one_each(record, from_cell(self.value(self.options, result)))
-        return [
-            [_guess(item) for item in mask] if isinstance(mask, list) and mask else [_guess(mask)] for mask in masks
-        ]
+        listed = [mask if isinstance(mask, list) and mask else [mask] for mask in masks]
+        return [[(_text(guess), 0.0) for guess in mask] for mask in listed]
 
     def _token(self, token: Any) -> str:
         return str(token)
 
 
-def _guess(item: Any) -> tuple[str, float]:
-    if not isinstance(item, Mapping):
-        return _text(item), 0.0
-    score = item.get("score")
-    return _text(item.get("token")), float(score) if isinstance(score, int | float) else 0.0
-
-
-def _text(value: Any) -> str:
+def _text(answer: Any) -> str:
+    value = answer.get("token") if isinstance(answer, Mapping) else answer
     if not isinstance(value, str):
         raise RecordError(f"the answer {value!r:.60} is not text.")
     return value.strip().lower()

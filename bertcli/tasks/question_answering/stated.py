@@ -4,13 +4,14 @@ Try: bertcli evaluate dev-v1.1.json --predictions predictions.json
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.tasks.question_answering import Task
-from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, position_of
-from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.question_answering.spans import Gold, Span, position_of
+from bertcli.tasks.scored import Example
 from bertcli.tasks.stated import BaseStated
 
 
@@ -41,10 +42,5 @@ class Stated(BaseStated, Task):
         self, record: Record, gold: Gold, prediction: Any, predicted: str, value: tuple[float, float]
     ) -> Example:
         position = position_of(gold.context, predicted, None)
-        known = gold.target not in (None, NO_ANSWER)
-        return Example(
-            record, gold.context, list(gold.answers), predicted, bool(value[0]), pair=self._question(record),
-            more={"f1": round(value[1], 6)},
-            gold_marks=(Mark(*gold.target, "answer"),) if known and gold.target else (),
-            predicted_marks=(Mark(*position, "answer"),) if position else (),
-        )  # fmt: skip
+        spans = [Span(0.0, *position)] if position else []
+        return replace(super()._example(record, gold, spans, predicted if spans else "", value), predicted=predicted)

@@ -6,6 +6,7 @@ Try: bertcli evaluate gold.conll --predictions tagged.conll
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bertcli.metrics.entities import Span
 from bertcli.tasks.labels import label_config, renamed
 from bertcli.tasks.options import Options
 from bertcli.tasks.scored import Example
-from bertcli.tasks.stated import BaseStated, from_cell
+from bertcli.tasks.stated import BaseStated, from_cell, usable
 from bertcli.tasks.token_classification import Task
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold
@@ -36,16 +37,10 @@ class Stated(BaseStated, Task):
     @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """IOB2 labels of the types on both sides."""
-        types: set[str] = set()
-        for record in gold:
-            with suppress(RecordError):
-                types |= entity_labels.types_of(record, options)
-        for result in results:
-            with suppress(RecordError):
-                types |= {
-                    renamed(label, options) for label in entity_labels.types_of(cls._bare(options, result), options)
-                }
-        return label_config(["O", *(f"{prefix}-{name}" for name in sorted(types - {""}) for prefix in "BI")])
+        records = [*gold, *usable(lambda result: cls._bare(options, result), results)]
+        types = chain(*usable(lambda record: entity_labels.types_of(record, options), records))
+        names = sorted({renamed(name, options) for name in types} - {""})
+        return label_config(["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")])
 
     @classmethod
     def _bare(cls, options: Options, result: Record) -> Record:
@@ -60,6 +55,8 @@ class Stated(BaseStated, Task):
         text, offsets = self.words(record)
         bare, lost = self._bare(self.options, result), list[Span]()
         if "tags" not in bare.fields:
+            with suppress(RecordError):  # places count in the result's own text, where that has the same words
+                text, offsets = self.words(result if self.read(result) == self.read(record) else record)
             spans, lost = entity_labels.spans_of_text(bare, len(text), offsets)
         elif len(bare.fields["tags"]) == len(offsets):
             spans = entity_labels.spans_of_tags(bare, "tags")
@@ -78,19 +75,12 @@ class Stated(BaseStated, Task):
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:
         """With the stated entities that no words make up, which are wrong."""
         missed, wrong = ([label for one in side for label in one.lost] for side in (gold, predictions))
-        right = [self._tags(target) for target in gold]
-        scores = entities.score(right, self._predicted(gold, predictions), missed, wrong)
+        scores = entities.score(list(map(self._tags, gold)), self._predicted(gold, predictions), missed, wrong)
         return scores | ({"misplaced_entities": len(missed)} if missed else {})
 
-    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """Without scores."""
-        return [
-            replace(
-                example, right=example.right and not prediction.lost, score=None,
-                predicted_marks=tuple(replace(mark, score=None) for mark in example.predicted_marks),
-            )
-            for example, prediction in zip(super().examples(records, gold, predictions), predictions, strict=True)
-        ]  # fmt: skip
+    def _example(self, record: Record, gold: Gold, prediction: Any) -> Example:
+        example = super()._example(record, gold, prediction)
+        return replace(example, right=example.right and not prediction.lost)
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """With the stated entities that no words make up, before the first word, where no gold one is."""
