@@ -84,13 +84,10 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
             predicted.unknown[script_of(task.texts(outcome.record).values())] += 1
     advice = summary(lacking, predicted.lost + len(predicted.gold))
     predicted.faults.extend(advice)
-    if not predicted.gold and not predicted.faults:
-        raise UsageError("nothing to evaluate: the input has no records.")
     if not predicted.gold:
-        raise UsageError(
-            f"nothing to evaluate: none of the {predicted.lost} records can be scored. The first: "
-            + "\n".join([predicted.faults[0], *advice])
-        )
+        none = f"none of the {predicted.lost} records can be scored. The first: "
+        why = none + "\n".join([predicted.faults[0], *advice]) if predicted.faults else "the input has no records."
+        raise UsageError(f"nothing to evaluate: {why}")
     return predicted
 
 
@@ -118,12 +115,9 @@ def summary(lacking: Sequence[UnknownLabel], total: int) -> list[str]:
     """A sentence about all the records whose labels a model lacks; none where there are none."""
     if not lacking:
         return []
-    counts = Counter(name for error in lacking for name in error.names).most_common(NAMED)
-    listed, names = ", ".join(f"{name} ({count:,})" for name, count in counts), [name for name, _ in counts]
-    return [
-        f"records left out for labels that the model lacks: {len(lacking):,} of {total:,}, with {listed}; "
-        f"{map_hint(names)}."
-    ]
+    counts = dict(Counter(name for error in lacking for name in error.names).most_common(NAMED))
+    share = f"{len(lacking):,} of {total:,}, with {', '.join(f'{name} ({counts[name]:,})' for name in counts)}"
+    return [f"records left out for labels that the model lacks: {share}; {map_hint(list(counts))}."]
 
 
 def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:
@@ -212,8 +206,7 @@ def compare(task: BaseTask, gold: Sequence[Any], ours: Evaluation, theirs: Outco
         return Comparison(name, differences)
     # What the other system said, where its outcomes keep it.
     kept = next((theirs.columns[column] for column in SAID if column in theirs.columns), [None] * len(theirs.right))
-    changes = [Change(example, before) for example, before in zip(ours.examples, kept, strict=True)]
-    turned = list(zip(changes, theirs.right, outcomes.right, strict=True))
+    turned = list(zip(map(Change, ours.examples, kept), theirs.right, outcomes.right, strict=True))
     fixed = tuple(change for change, before, now in turned if now > before)
     broken = tuple(change for change, before, now in turned if now < before)
     return Comparison(name, differences, fixed, broken, bootstrap.mcnemar(len(fixed), len(broken)))

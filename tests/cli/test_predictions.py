@@ -148,8 +148,8 @@ def test_a_stated_entity_that_no_words_make_up_is_wrong(bertcli: Run, tmp_path: 
 
 def test_places_count_in_the_text_that_comes_with_them(bertcli: Run, tmp_path: Path) -> None:
     write(
-        tmp_path, gold_conll="Tim B-PER\n, O\nBerlin B-LOC\n\n$5 O\n",
-        p_jsonl='{"text": "Tim, Berlin", "entities": [[0, 3, "PER"], [5, 11, "LOC"]]}\n{"text": "$5", "entities": []}\n',
+        tmp_path, gold_conll="Tim B-PER\n, O\nRome B-LOC\n\n$5 O\n",
+        p_jsonl='{"text": "Tim, Rome", "entities": [[0, 3, "PER"], [5, 9, "LOC"]]}\n{"text": "$5", "entities": []}\n',
     )  # fmt: skip
     shown = metrics(bertcli("evaluate", "gold.conll", "--predictions", "p.jsonl"))
     assert (shown["records"], shown["f1"]) == (2, 1)

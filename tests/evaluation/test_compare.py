@@ -53,6 +53,15 @@ def test_a_model_with_its_labels_in_another_order_and_one_more():
     assert [(own.example.location, own.before) for own in found.fixed] == [("dev.jsonl:3", "neutral")]
 
 
+def test_sets_of_a_model_with_its_labels_in_another_order():
+    names = dict(reversed(TOPICS["id2label"].items()))
+    other = TOPICS | {"id2label": {str(i): name for i, name in enumerate(names.values())}}
+    gold = [[*names.values()], []]
+    _, _, old = evaluated(other, *[[1] * len(names)] * 2, gold=gold)
+    task, numbers, new = evaluated(TOPICS, *[[1] * len(names)] * 2, gold=gold)
+    assert compare(task, numbers, new, old.outcomes, "OLD").differences["subset_accuracy"].value == 0
+
+
 def test_sets_of_labels_are_compared_but_for_what_needs_all_scores():
     gold = [["art"], [], ["war"], ["art"]]
     _, _, old = evaluated(TOPICS, *[[-1, -1, -1]] * 4, gold=gold)

@@ -209,8 +209,8 @@ class Task(BaseTask):
         margins = np.abs(scores - self.threshold)
         wrong = sorted(set(gold) ^ set(above), key=lambda i: -margins[i])
         return self._example(
-            record, gold=[self.labels[i] for i in gold], predicted=[self.labels[i] for i in above], right=not wrong,
-            sure=float(margins[wrong[0]] if wrong else margins.min()),
+            record, gold=sorted(self.labels[i] for i in gold), predicted=[self.labels[i] for i in above],
+            right=not wrong, sure=float(margins[wrong[0]] if wrong else margins.min()),
             more={"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}},
         )  # fmt: skip
 
