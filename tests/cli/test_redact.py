@@ -41,9 +41,11 @@ def test_every_format_holds_the_text_and_the_fields_that_were_named(bertcli: Run
     options = (*REDACT, "--text-field", "comment", "--redact-keep", "id", "--input-format", "csv")
     written = bertcli(*options, "--format", "csv", stdin=table).stdout.decode()
     assert list(csv.reader(io.StringIO(written))) == [
-        ["id", "comment", "windows", "truncated", "error"], ["1", MASKED, "", "", ""], ["2", "a, b", "", "", ""],
-    ]  # fmt: skip
-    assert bertcli(*options, "--format", "tsv", stdin=table).stdout.splitlines()[1] == f"1\t{MASKED}\t\t\t".encode()
+        ["id", "comment", "windows", "truncated", "unknown", "error"],
+        ["1", MASKED, "", "", "", ""],
+        ["2", "a, b", "", "", "", ""],
+    ]
+    assert bertcli(*options, "--format", "tsv", stdin=table).stdout.splitlines()[1] == f"1\t{MASKED}\t\t\t\t".encode()
     shown = bertcli(*options, "--format", "rich", stdin=table).stdout.decode()
     assert f"comment={MASKED}" in shown and SECRET not in shown
     for other in ("conll", "parquet", "doccano"):

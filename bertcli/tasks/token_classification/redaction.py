@@ -45,9 +45,13 @@ class Redaction:
         self.options = options
         self.types = _chosen("types", options.redact_types, types)
         self.rules = _chosen("rules", options.redact_rules, list(rules.RULES))
-        self.regions = _regions(options.redact_regions) if "phone" in self.rules else []
+        self.regions: list[str] = []
+        if "phone" in self.rules:
+            import phonenumbers
+
+            names = options.redact_regions.upper().replace("NONE", "none")
+            self.regions = _chosen("regions", names, sorted(phonenumbers.SUPPORTED_REGIONS))
         self.kept = [name.strip() for name in (options.redact_keep or "").split(",")]
-        self.key = b""
         self.memory: dict[str, int] | None = {} if options.redact_as == "pseudonym" else None
         self.identity: dict[str, str] = {}
         if options.redact_as == "hash":
@@ -60,19 +64,15 @@ class Redaction:
         """The fields of a record that may be written, and the results. marks: what the model found in the text."""
         chosen = [mark for mark in marks if mark.type in self.types]
         replaced = apart(text, chosen, united(rules.find(text, self.rules, self.regions)))
-        substitutes = [self._substitute(mark.type, text[mark.start : mark.end]) for mark in replaced]
+        listed = entity_results(text, replaced, self.options.offset_unit)
         parts, end = [], 0
-        for mark, substitute in zip(replaced, substitutes, strict=True):
-            parts += [text[end : mark.start], substitute]
+        for mark, entity in zip(replaced, listed, strict=True):
+            entity["replacement"] = self._substitute(mark.type, entity["text"])
+            parts += [text[end : mark.start], entity["replacement"]]
             end = mark.end
         name = "text" if has_words(record, self.options) else self.options.text_field
         fields = self._fields(record.fields, name, "".join([*parts, text[end:]]))
-        if not self.options.redact_list:
-            return fields, {}
-        listed = entity_results(text, replaced, self.options.offset_unit)
-        return fields, {
-            "redacted": [entity | {"replacement": new} for entity, new in zip(listed, substitutes, strict=True)]
-        }
+        return fields, {"redacted": listed} if self.options.redact_list else {}
 
     def _substitute(self, entity_type: str, text: str) -> str:
         """What is written for an entity: the same for all ways to write it that differ in case, width or spaces."""
@@ -108,23 +108,16 @@ class Redaction:
 
 
 def united(marks: Sequence[Mark]) -> list[Mark]:
-    """The marks in the order of the text, those that overlap as one, of the longest one's type."""
-    groups: list[list[Mark]] = []
-    end = 0
+    """The marks in the order of the text, those that overlap as one, of the longer one's type."""
+    joined: list[Mark] = []
     for mark in sorted(marks, key=lambda mark: mark.start):
-        if groups and mark.start < end:
-            groups[-1].append(mark)
+        if joined and mark.start < joined[-1].end:
+            last = joined[-1]
+            longer = max(last, mark, key=lambda one: one.end - one.start)
+            joined[-1] = replace(longer, start=last.start, end=max(last.end, mark.end))
         else:
-            groups.append([mark])
-        end = max(end, mark.end)
-    return [
-        replace(
-            max(group, key=lambda mark: mark.end - mark.start),
-            start=group[0].start,
-            end=max(mark.end for mark in group),
-        )
-        for group in groups
-    ]
+            joined.append(mark)
+    return joined
 
 
 def apart(text: str, found_by_model: Sequence[Mark], found_by_rules: Sequence[Mark]) -> list[Mark]:
@@ -165,12 +158,6 @@ def _chosen(option: str, names: str | None, known: Sequence[str]) -> list[str]:
         hint = "; --redact-rules chooses what rules find" if unknown[0].lower() in rules.RULES else ""
         raise UsageError(f"--redact-{option} '{unknown[0]}': there are {', '.join(known)}, or none{hint}.")
     return chosen
-
-
-def _regions(names: str) -> list[str]:
-    import phonenumbers
-
-    return _chosen("regions", names.upper().replace("NONE", "none"), sorted(phonenumbers.SUPPORTED_REGIONS))
 
 
 def _key(source: str | None) -> bytes:
