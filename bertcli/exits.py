@@ -18,7 +18,6 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.safety import require_whole
 
 FILE = "exit.safetensors"
-NAME = "exit"  # of the head, as a part of its model
 
 
 class ExitHead(torch.nn.Module):
@@ -70,10 +69,10 @@ def _add_exit_logits(
 
 def save(module: Any, directory: Path) -> None:
     """Write a transformers model as its save_pretrained does, the head of an exit, if it has one, beside it."""
-    if not hasattr(module, NAME):
+    if not hasattr(module, "exit"):
         module.save_pretrained(directory)
         return
-    weights = {name: value for name, value in module.state_dict().items() if not name.startswith(f"{NAME}.")}
+    weights = {name: value for name, value in module.state_dict().items() if not name.startswith("exit.")}
     module.save_pretrained(directory, state_dict=weights)
     save_file(module.exit.state_dict(), directory / FILE)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,21 +128,15 @@ def _compute(
     faults, began, done = Faults(), time.perf_counter(), 0
     keys = iter(missing)
     for outcomes in stream(session.task, session.backend, missing.values()):
-        pairs = [(next(keys), outcome) for outcome in outcomes]
-        for _, outcome in pairs:
-            if outcome.error is not None:
-                faults.add(outcome.record, RecordError(f"the teacher: {outcome.error}"))
         with table:  # a transaction
-            good = [(key, _bytes(keep(one.prediction))) for key, one in pairs if one.error is None]
-            table.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", good)
-        done += len(pairs)
+            for key, outcome in zip(islice(keys, len(outcomes)), outcomes, strict=True):
+                if outcome.error is None:
+                    np.save(answer := io.BytesIO(), keep(outcome.prediction), allow_pickle=False)
+                    table.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, answer.getvalue()))
+                else:
+                    faults.add(outcome.record, RecordError(f"the teacher: {outcome.error}"))
+        done += len(outcomes)
         yield Answering(done, len(missing), done / (time.perf_counter() - began))
         if signum := stop():
             raise Interrupted(signum, "the teacher's answers so far are kept; the same command goes on from there")
     faults.require_none(good=done - faults.count)
-
-
-def _bytes(answer: Array) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, answer, allow_pickle=False)
-    return buffer.getvalue()
