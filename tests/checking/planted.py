@@ -66,7 +66,7 @@ def planted() -> tuple[bytes, bytes, list[Fault], list[Fault]]:
     plant("bad-text", 1010, variant(1010, text=["a", "list"]))
     plant("bad-label", 1111, {"text": train[1110]["text"]})
     plant("bad-label", 1212, variant(1212, label=None))
-    plant("bad-label", 1313, variant(1313, label=["sports"]))
+    plant("bad-label", 1313, variant(1313, label=["sports", "politics"]))
     plant("bad-label", 1414, variant(1414, label=" "))
     plant("duplicate", 2000, train[0])
     plant("conflicting-label", 9999, variant(1, label="politics"))

@@ -41,6 +41,9 @@ class FakeTask:
     def combine(self, features: Features, outputs: list[dict[str, Any]]) -> int:
         return sum(int(output["sum"]) for output in outputs)
 
+    def answer(self, record: Record, prediction: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return record.fields, self.decode(record, prediction)
+
     def decode(self, record: Record, prediction: int) -> dict[str, Any]:
         return {"label": prediction}
 
