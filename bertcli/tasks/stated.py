@@ -62,12 +62,12 @@ class BaseStated(BaseTask):
 
 
 def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What is read of the items that have it."""
+    """What is read of the items, of those that have it."""
     values = []
     for item in items:
         with suppress(RecordError):
             values.append(read(item))
-    return values
+    return [value for value in values if value not in (None, "")]
 
 
 def from_cell(value: Any) -> Any:

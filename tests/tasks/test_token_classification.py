@@ -269,3 +269,9 @@ def test_entities_of_a_text_are_renamed() -> None:
     assert changed.fields["entities"] == [
         {"start": 0, "end": 1, "label": "GPE", "id": 7, "type": "LOC"}, [4, 5, "LOC"]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("item", [{"start": 0, "end": 1, "type": "A", "fragments": 5}, [0, 1, ""], [0, 1]])
+def test_what_is_no_entity_is_refused(tokens: tokenizer.Tokenizer, item: Any) -> None:
+    with pytest.raises(RecordError, match="is no entity"):
+        task(tokens).label(Record(fields={"text": "a", "entities": [item]}))

@@ -36,17 +36,14 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 """
 
 
-class Number(click.ParamType[Any]):
+class Number(click.types.FloatParamType):
     """A number, or `auto`."""
 
     name = "NUMBER|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse it."""
-        try:
-            return value if value == "auto" else float(value)
-        except ValueError:
-            self.fail(f"'{value}' is neither a number nor `auto`.", param, ctx)
+        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,11 +34,9 @@ class Stated(BaseStated, Task):
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """The problem that both sides make, and the labels of both, sorted."""
         wanted = usable(lambda record: lookup(record.fields, options.label_field, "--label-field"), gold)
-        wanted = [value for value in wanted if value not in (None, "")]
         are_numbers = bool(wanted) and all(map(is_number, wanted))
         is_regression = are_numbers and any(map(is_decimal, wanted))
         said = usable(lambda result: cls._read(options, result, is_regression), results)
-        said = [value for value in said if value not in (None, "")]
         if is_regression or (are_numbers and all(map(is_number, said)) and any(map(is_decimal, said))):
             return label_config(["score"], "regression")
         several = any(isinstance(value, list) for value in [*wanted, *said])

@@ -130,11 +130,12 @@ def _entity(item: Any) -> Entity:
     try:
         is_object = isinstance(item, Mapping)
         start, end, label = (item["start"], item["end"], item.get("type") or item["label"]) if is_object else item
+        has_gaps = is_object and len(item.get("fragments") or ()) > 1
     except (KeyError, TypeError, ValueError):
         raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label):
         raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
-    return Entity(start, end, label, is_object and len(item.get("fragments") or ()) > 1)
+    return Entity(start, end, label, has_gaps)
 
 
 def relabelled(record: Record, options: Options) -> Record:
