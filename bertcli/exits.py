@@ -47,7 +47,7 @@ def attach(module: Any, layer: int) -> None:
     """
     layers = getattr(module.config, "num_hidden_layers", 0)
     if not 0 < layer < layers:
-        raise UsageError(f"--exit-after {layer}: the model has {layers} layers; name one from 1 to {layers - 1}.")
+        raise UsageError(f"--exit-after {layer}: the model has {layers} layers; name one before the last.")
     module.exit = ExitHead(module.config.hidden_size, module.config.num_labels)
     module.config.exit_after = layer
     module.register_forward_pre_hook(_ask_for_states, with_kwargs=True)
@@ -85,4 +85,4 @@ def load(module: Any, directory: Path) -> None:
     try:
         module.exit.load_state_dict(load_file(file))
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{file}: no head for this model ({error}); finetune it again with --exit-after.") from error
+        raise ModelError(f"{file}: no head for this model; finetune it again with --exit-after.") from error

@@ -130,7 +130,7 @@ def test_an_export_without_an_exit_takes_the_second_stage_away(tmp_path: Path) -
 @pytest.mark.parametrize("layer", [2, 3])
 def test_an_exit_is_before_the_last_layer(layer: int) -> None:
     module = transformers.AutoModelForSequenceClassification.from_config(transformers.BertConfig(**SIZES))
-    with pytest.raises(UsageError, match=f"--exit-after {layer}: the model has 2 layers; name one from 1 to 1."):
+    with pytest.raises(UsageError, match=f"--exit-after {layer}: the model has 2 layers; name one before the last."):
         exits.attach(module, layer)
 
 

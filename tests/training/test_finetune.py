@@ -508,7 +508,7 @@ def test_a_stopped_run_with_an_exit_is_resumed_to_the_same_weights_of_both_heads
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"exit_after": 2}, r"--exit-after 2: the model has 2 layers; name one from 1 to 1\."),
+        ({"exit_after": 2}, r"--exit-after 2: the model has 2 layers; name one before the last\."),
         ({"exit_after": 1, "problem": "regression"}, r"this model predicts a number, which has no early exit"),
     ],
 )

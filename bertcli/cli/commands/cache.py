@@ -45,7 +45,7 @@ def cache(voice: Voice, options: Cache) -> int:
 
     models: dict[str, dict[str, object]] = {}
     for row in rows:
-        shown = {name: row[name] for name in ("kind", "task", "precision", "texts", "megabytes")}
+        shown = {name: row[name] for name in ("kind", "task", "precision", "megabytes")}
         models.setdefault(row["model"], {})[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
     render(stdout_console(), models, f"{'Removed from' if options.clear else 'What is in'} {engine.root()}")
     return Exit.OK
