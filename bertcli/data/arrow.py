@@ -16,7 +16,6 @@ from bertcli.data.records import Literal
 from bertcli.errors import RecordError, UsageError
 
 INFINITE = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
-CONVERTED = ("binary", "decimal", "double", "float", "map", "interval")  # types whose values JSON has otherwise
 
 
 def library() -> Any:
@@ -51,25 +50,21 @@ def rows(batch: Any) -> list[dict[str, Any] | RecordError]:
     columns = [_values(batch.column(i), name) for i, name in enumerate(batch.schema.names)]
     names = batch.schema.names
     fields = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    if not any(isinstance(value, RecordError) for column in columns for value in column):
-        return list(fields)
     return [next((value for value in row.values() if isinstance(value, RecordError)), row) for row in fields]
 
 
 def _values(column: Any, name: str) -> list[Any]:
     shown = _shown(column.type)
-    if shown != column.type:
-        column = column.cast(shown)
+    column = column if shown == column.type else column.cast(shown)
     try:
-        values: list[Any] = column.to_pylist()
+        return list(map(_plain, column.to_pylist()))
     except UnicodeDecodeError:  # nothing has checked it yet
-        values = [_text(value, name) for value in column]
-    return list(map(_plain, values)) if any(part in str(shown) for part in CONVERTED) else values
+        return [_checked(value, name) for value in column]
 
 
-def _text(value: Any, name: str) -> Any:
+def _checked(value: Any, name: str) -> Any:
     try:
-        return value.as_py()
+        return _plain(value.as_py())
     except UnicodeDecodeError as error:
         return RecordError(f"field '{name}': invalid UTF-8 at byte {error.start + 1}")
 
@@ -98,6 +93,8 @@ def _shown(type_: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """A value of to_pylist() as JSON can hold it."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, float):
         return value if value - value == 0 else INFINITE.get(value, "NaN")
     if isinstance(value, bytes):
@@ -108,4 +105,4 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):  # a tuple is a pair of a map, or an interval
         return [_plain(item) for item in value]
-    return value
+    return str(value)  # a time in a union, or in another type that _shown does not look into

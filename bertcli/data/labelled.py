@@ -35,10 +35,9 @@ def labelling(result: Mapping[str, Any], text_field: str) -> Labelling:
         if any("text" in entity and text[entity["start"] : entity["end"]] != entity["text"] for entity in value):
             raise RecordError("labelling tools count in code points: leave --offset-unit away")
         return Labelling(text, value, None, fields)
-    if name == "labels" and isinstance(value, list) and all(isinstance(label, str) for label in value):
-        return Labelling(text, None, value, fields)
-    if name == "label" and (value is None or isinstance(value, str)):
-        return Labelling(text, None, [value] if value else [], fields)
+    classes = value if name == "labels" else [] if value in (None, "") else [value]
+    if name in ("labels", "label") and isinstance(classes, list) and all(isinstance(label, str) for label in classes):
+        return Labelling(text, None, classes, fields)
     raise RecordError("only results with entities or labels are for labelling tools; use --format jsonl")
 
 

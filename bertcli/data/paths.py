@@ -18,12 +18,14 @@ def expand(paths: Iterable[str]) -> list[str]:
 
     What names nothing stays, as "-" does: who opens it says what is wrong. Raises UsageError as `below` does.
     """
-    return [
-        file
-        for path in paths
-        for match in matches(path) or [path]
-        for file in (below(match) if os.path.isdir(match) else [match])  # noqa: PTH112 - Path() refuses a NUL
-    ]
+    files: list[str] = []
+    for path in paths:
+        found: dict[str, str] = {}  # each once, for `**` matches a directory and the files in it
+        for name in matches(path) or [path]:
+            for file in below(name) if os.path.isdir(name) else [name]:  # noqa: PTH112 - Path() refuses a NUL
+                found[os.path.normpath(file)] = file
+        files += sorted(found.values())
+    return files
 
 
 def matches(path: str) -> list[str]:

@@ -118,6 +118,15 @@ def test_a_text_that_is_no_utf8_is_a_fault_of_its_row(tmp_path: Path) -> None:
     assert out["error"].to_pylist()[1] == "line 2: field 'text': invalid UTF-8 at byte 2"
 
 
+def test_times_are_text_in_any_type(tmp_path: Path) -> None:
+    times = pa.array([datetime.datetime(2020, 1, 1)], pa.timestamp("us"))
+    union = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [times])
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), times)
+    view = pa.array([times.to_pylist()], pa.list_view(times.type))
+    (record,) = read([write(tmp_path / "a.arrow", pa.table({"union": union, "runs": runs, "view": view}))])
+    assert json_text(list(record.fields.values())) == '["{0}", "{0}", ["{0}"]]'.replace("{0}", "2020-01-01 00:00:00")
+
+
 def test_rows_of_a_broken_row_group_are_faults_and_the_others_are_read(tmp_path: Path) -> None:
     path = Path(write(tmp_path / "a.parquet", table(), row_group_size=4, compression="gzip", use_dictionary=False))
     column = parquet.ParquetFile(path).metadata.row_group(1).column(0)
@@ -247,17 +256,18 @@ def test_other_results_get_the_types_of_their_values(tmp_path: Path) -> None:
         writer.write({"text": "e", "n": "one"})
         writer.write({"text": "f", "n": 1 << 63})
         writer.write(error_result(6, 7, "broken"))
+        writer.write(error_result(7, 8, "broken", file="\udcff.txt"))
         assert writer.failures == 2
     rows = load(tmp_path / "a.parquet")
     assert rows.schema.field("embedding").type == pa.list_(pa.field("element", pa.float32()), 2)
     assert rows.column_names == ["text", "n", "meta", "tags", "late", "embedding", "error"]
-    assert rows["n"].to_pylist() == [1.0, 2.5, None, None, None, None, None]
+    assert rows["n"].to_pylist() == [1.0, 2.5, *[None] * 6]
     assert rows["meta"].to_pylist()[:3] == [None, {"a": 1, "b": None}, {"a": None, "b": [None]}]
     assert rows["tags"].to_pylist()[:2] == [[], ["x"]]
     errors = rows["error"].to_pylist()
     assert errors[4].startswith("line 5: its field 'n' does not fit into the column of this table (")
     assert errors[4].endswith("; use --format jsonl") and errors[5].startswith("line 6: its field 'n' does not fit")
-    assert errors[6] == "line 7: broken"
+    assert errors[6:] == ["line 7: broken", "\\udcff.txt:8: broken"]
 
 
 def test_files_of_other_columns_are_one_table_where_their_types_can_be_joined(tmp_path: Path) -> None:

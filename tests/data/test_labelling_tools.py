@@ -129,6 +129,12 @@ def test_prodigy_answers(records: Any) -> None:
     assert other.fault == "{} in 'spans' is no span of Prodigy's, which has start, end and label"
 
 
+@pytest.mark.parametrize("spans", [5, "x", {"start": 0}])
+def test_what_is_no_list_of_spans_is_a_fault_of_its_task(records: Any, spans: Any) -> None:
+    (record,) = loaded(records, [{"text": "Tim", "spans": spans}], input_format="prodigy")
+    assert record.fault == f"{spans!r} in 'spans' is no span of Prodigy's, which has start, end and label"
+
+
 @needs_data
 @pytest.mark.parametrize("path", sorted(DATA.glob("prodigy/*.jsonl.xz")), ids=lambda path: path.name)
 def test_prodigy_exports(path: Path) -> None:
@@ -209,6 +215,18 @@ def test_label_studio_rows(records: Any) -> None:
     assert spans(found[0]) == both and found[1].fields["label"] == "good"
 
 
+@pytest.mark.parametrize("cell", ['[{"a": ' + "[" * 99_999, '[{"a": "\\ud800"}]', '[{"a": NaN}]', "[{"])
+def test_a_cell_that_is_no_json_is_text(records: Any, cell: str) -> None:
+    quoted = cell.replace('"', '""')
+    (record,) = records(f'text,annotation_id,lead_time,label\nTim,1,2,"{quoted}"\n'.encode(), "a.csv")
+    assert record.fields["label"] == cell
+
+
+def test_what_is_no_list_of_annotations_has_none(records: Any) -> None:
+    found = loaded(records, [task(annotations=5), task(annotations=[{"result": 5}])])
+    assert [record.unlabelled for record in found] == ["not annotated yet", None]
+
+
 @needs_data
 def test_label_studio_exports() -> None:
     (record,) = read([str(DATA / "label_studio" / "test_export_csv_csv_test2.json")])
@@ -265,6 +283,14 @@ def test_brat(tmp_path: Path) -> None:
     (tmp_path / "a.ann").unlink()
     (record,) = read([str(tmp_path / "a.txt")], input_format="brat")
     assert record.fields["text"] == text and record.unlabelled == f"there is no {tmp_path / 'a.ann'}"
+
+
+def test_brat_parts_in_any_order(tmp_path: Path) -> None:
+    record = document(tmp_path, "abc def", "T1\tPER 4 7;0 3\tdef abc\n")
+    assert record.fields["entities"] == [
+        {"id": "T1", "start": 0, "end": 7, "type": "PER", "fragments": [[4, 7], [0, 3]]}
+    ]
+    assert "no annotation of brat's" in str(document(tmp_path, "abc", f"T1\tPER {'0' * 5000} 3\tabc\n").fault)
 
 
 @pytest.mark.parametrize(
@@ -336,12 +362,20 @@ def test_webanno_spans_over_sentences_make_one_record(records: Any) -> None:
     [
         ("1-1\t0-2\ta\t_\t\n", "the token 'a' is not at 0-2 of the text"),
         ("1-1\t0-1\ta\n", "no token of WebAnno's: 3 columns of 4, or no START-END in the second"),
+        (f"1-1\t{'9' * 5000}-6\ta\t_\t\n", "no token of WebAnno's: 5 columns of 4, or no START-END in the second"),
         ("1-1\t0\ta\t_\t\n", "no token of WebAnno's: 5 columns of 4, or no START-END in the second"),
     ],
 )
 def test_a_broken_token_is_a_fault_of_its_sentence(records: Any, line: str, fault: str) -> None:
     good = "#Text=b\n2-1\t2-3\tb\tX\t\n"
     assert webanno(records, f"#Text=a\n{line}\n{good}") == [fault, ("b", [(0, 1, "X")])]
+
+
+@pytest.mark.parametrize(("first", "second", "gap"), [(5, 0, -6), (0, 20_000_000, 19_999_999)])
+def test_sentences_that_cannot_follow_one_another_are_a_fault(records: Any, first: int, second: int, gap: int) -> None:
+    text = f"#Text=a\n1-1\t{first}-{first + 1}\ta\tX[1]\t\n\n#Text=b\n2-1\t{second}-{second + 1}\tb\tX[1]\t\n\n"
+    fault = f"the sentence begins {gap} characters after the one before, with which it shares an annotation"
+    assert webanno(records, text) == [fault]
 
 
 def test_what_is_no_webanno_3(records: Any) -> None:

@@ -26,6 +26,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["b.txt", "a.txt", "b.txt"], ["b.txt", "a.txt", "b.txt"]),
         (["?.txt", "-"], ["a.txt", "b.txt", "-"]),
         (["**/*.txt"], ["a.txt", "b.txt", "run/out.txt", "sub/c.txt"]),
+        (["sub/**"], ["sub/_SUCCESS", "sub/c.txt"]),
         (["sub"], ["sub/c.txt"]),
         (["s*", "a.txt"], ["sub/c.txt", "a.txt"]),
         (["run"], ["run/a.resume", "run/book.part", "run/done.csv"]),

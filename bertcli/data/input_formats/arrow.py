@@ -34,10 +34,7 @@ def read(source: Source, columns: Sequence[str] | None, first: int = 0, after: i
 def count(path: str) -> int:
     """How many rows a file has."""
     with reading(path, "Arrow"):
-        reader = _opened(path)
-        if hasattr(reader, "get_batch"):
-            return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-        return sum(batch.num_rows for batch in reader)
+        return sum(batch.num_rows for batch in _batches(_opened(path)))
 
 
 def records(batches: Iterator[Any], row: int, after: int | None = None) -> Iterator[Record]:

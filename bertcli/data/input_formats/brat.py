@@ -19,7 +19,7 @@ from bertcli.errors import RecordError, UsageError
 
 WHOLE = True
 EXTENSIONS = (".ann",)
-BOUND = re.compile(r"(T\S*)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
+BOUND = re.compile(r"(T\S*)\t(\S+) (\d{1,9} \d{1,9}(?:;\d{1,9} \d{1,9})*)(?:\t(.*))?")
 
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -27,25 +27,20 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     path = Path(source.name)
     if source.name == "-" or path.suffix not in (".ann", ".txt"):
         raise UsageError(f"{source.name}: brat's documents are files, NAME.txt with NAME.ann; name the latter")
-    ann, txt = path.with_suffix(".ann"), path.with_suffix(".txt")
+    ann, txt = (Source(str(path.with_suffix(suffix)), source.encoding) for suffix in (".ann", ".txt"))
     record = Record(line=1)
     try:
-        if not txt.is_file():
-            raise RecordError(f"there is no {txt} with the text; put it there")
-        text = "".join(map(source_of(txt, source).text, source_of(txt, source).lines()))
+        if not Path(txt.name).is_file():
+            raise RecordError(f"there is no {txt.name} with the text; put it there")
+        text = "".join(map(txt.text, txt.lines()))
         record.fields = {"text": text, "brat_document": str(path.with_suffix(""))}
-        if ann.is_file():
-            record.fields |= _annotations(source_of(ann, source), text, record)
+        if Path(ann.name).is_file():
+            record.fields |= _annotations(ann, text, record)
         else:
-            record.unlabelled = f"there is no {ann}"
+            record.unlabelled = f"there is no {ann.name}"
     except RecordError as error:
         record.fault = str(error)
     yield record
-
-
-def source_of(path: Path, source: Source) -> Source:
-    """One of the two files, in the encoding of the other."""
-    return Source(str(path), source.encoding)
 
 
 def _annotations(source: Source, text: str, record: Record) -> dict[str, Any]:
@@ -71,7 +66,8 @@ def _entity(line: str, text: str) -> dict[str, Any]:
     written = " ".join(text[start:end] for start, end in parts)
     if shown is not None and " ".join(shown.split()) != " ".join(written.split()):
         raise RecordError(f"{name} is {shown!r:.60}, but at {extents} of the text is {written!r:.60}")
-    entity: dict[str, Any] = {"id": name, "start": parts[0][0], "end": parts[-1][1], "type": label}
+    start, end = min(start for start, _ in parts), max(end for _, end in parts)
+    entity: dict[str, Any] = {"id": name, "start": start, "end": end, "type": label}
     gaps = [text[one[1] : other[0]] for one, other in pairwise(parts)]
     if not all(gap.isspace() and not {"\n", "\r"}.isdisjoint(gap) for gap in gaps):
         entity["fragments"] = [list(part) for part in parts]

@@ -7,15 +7,17 @@ Offsets are code points; before 2022 they were UTF-16 (label-studio#1347), which
 Try: bertcli check export.json --input-format label-studio
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from bertcli.data import json_items
 from bertcli.data.input_formats import csv
+from bertcli.data.input_formats.jsonl import DECODER, check_values
 from bertcli.data.labelled import code_points
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
+from bertcli.errors import RecordError
 
 EXTENSIONS = ()
 ROW = {"annotation_id", "lead_time"}  # columns that nobody else writes together
@@ -44,14 +46,17 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
 def _annotations(task: Mapping[str, Any], line: int) -> Iterator[Record]:
     """A record for each annotation that was not cancelled, or one without labels."""
     data = task["data"] if "id" in task["data"] or "id" not in task else {"id": task["id"], **task["data"]}
-    annotations = [item for item in task.get("annotations") or task.get("completions") or [] if isinstance(item, dict)]
+    annotations = _objects(task.get("annotations") or task.get("completions"))
     finished = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     if not finished:
         why = "skipped by the annotator" if annotations else "not annotated yet"
         yield Record(fields=dict(data), line=line, unlabelled=why)
     for annotation in finished:
-        results = [result for result in annotation.get("result") or [] if isinstance(result, dict)]
-        yield Record(fields={**data, **_labels(results, data)}, line=line)
+        yield Record(fields={**data, **_labels(_objects(annotation.get("result")), data)}, line=line)
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _labels(results: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,10 +91,10 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parsed(cell: Any) -> Any:
     if isinstance(cell, str) and cell.startswith(JSON_CELL):
-        try:
-            return json.loads(cell)
-        except ValueError:
-            return cell
+        with suppress(ValueError, RecursionError, RecordError):  # else the cell is text
+            value = DECODER.decode(cell)
+            check_values({"": value})
+            return value
     return cell
 
 

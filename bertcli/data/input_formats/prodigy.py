@@ -45,11 +45,9 @@ def _fields(record: Record) -> dict[str, Any]:
     fields = {name: value for name, value in item.items() if name != "spans"}
     spans = item.get("spans") or []
     if answer == "accept" and (spans or not is_classified):
-        fields["entities"] = [_entity(span) for span in spans]
-    if "accept" in item:
-        fields["label"] = item["accept"] if answer == "accept" else []
-    elif "label" in item and "answer" in item:
-        fields["label"] = [item["label"]] if answer == "accept" else []
+        fields["entities"] = [_entity(span) for span in (spans if isinstance(spans, list) else [spans])]
+    if "accept" in item or ("label" in item and "answer" in item):
+        fields["label"] = item.get("accept", [item.get("label")]) if answer == "accept" else []
     return fields
 
 

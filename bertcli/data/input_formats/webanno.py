@@ -27,7 +27,8 @@ VALUES = re.compile(r"(?:\\.|[^|\\])+")  # of annotations that are stacked on on
 ID = re.compile(r"\[(\d+)\]$")  # of an annotation of several tokens, or of one that is stacked
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
-OFFSETS = re.compile(r"\d+-\d+")
+OFFSETS = re.compile(r"\d{1,9}-\d{1,9}")
+APART = 1000  # line ends that may be between two sentences
 EMPTY = ("_", "*")  # no annotation; one without a value
 
 
@@ -151,6 +152,9 @@ def _add(sentence: Sentence, cells: list[str], layers: Sequence[Layer], width: i
 def _joined(first: Sentence, second: Sentence) -> Sentence:
     """Two sentences that a span goes over; between them are line ends, as the offsets leave room for."""
     gap = second.start - first.start - len(first.units) + 1
+    if not 0 <= gap <= APART:
+        fault = f"the sentence begins {gap} characters after the one before, with which it shares an annotation"
+        return Sentence(second.line, fault=first.fault or (second.line, fault))
     spans = dict(first.spans)
     for key, span in second.spans.items():
         other = spans.setdefault(key, span)

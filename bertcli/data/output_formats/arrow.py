@@ -79,7 +79,8 @@ class Formatter(BaseFormatter):
 
     def add(self, result: Mapping[str, Any], record: Record | None) -> bytes:
         """The same; a row of a table is not made anew but goes along."""
-        error = describe(result) if is_error(result) else None
+        # a file's name may be no UTF-8
+        error = describe(result).encode("utf-8", "backslashreplace").decode() if is_error(result) else None
         batch, position = (record and record.row) or (None, 0)
         names = self._taken(batch, None if error else result)
         values = {} if error else {name: self.columns.fitted(name, result[name]) for name in [*result][len(names) :]}

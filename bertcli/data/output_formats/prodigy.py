@@ -24,15 +24,7 @@ class Formatter(BaseFormatter):
         if is_error(result):
             return json_text(result) + "\n"
         text, entities, classes, fields = labelling(result, self.text_field)
-        task: dict[str, Any] = {"text": text}
-        if entities is None:
-            task["accept"] = classes
-        else:
-            task["spans"] = [_span(entity) for entity in entities]
+        spans = [{"label" if key == "type" else key: value for key, value in item.items()} for item in entities or ()]
+        labels = {"accept": classes} if entities is None else {"spans": spans}
         kept = {name: value for name, value in fields.items() if name not in ANSWERED}
-        return json_text(merged(kept, task)) + "\n"
-
-
-def _span(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """With `label` where bertcli has `type`."""
-    return {"label" if name == "type" else name: value for name, value in entity.items()}
+        return json_text(merged(kept, {"text": text, **labels})) + "\n"
