@@ -19,6 +19,7 @@ from bertcli.features import Features, Long, Trace, Window
 
 if TYPE_CHECKING:
     import tokenizers
+    from tokenizers import Encoding
 
     from bertcli.words import KnownWords
 
@@ -113,10 +114,8 @@ class Tokenizer:
         known = [words.encode(text) if words is not None and isinstance(text, str) else None for text in texts]
         encode = self.backend.encode_batch if self.traced else self.backend.encode_batch_fast
         rest = iter(encode([text for text, ids in zip(texts, known, strict=True) if ids is None]))
-        windows = [
-            self._window(next(rest), text) if ids is None else Window(ids)
-            for text, ids in zip(texts, known, strict=True)
-        ]
+        pairs = zip(texts, known, strict=True)
+        windows = [self._window(next(rest), text) if ids is None else Window(ids) for text, ids in pairs]
         return [
             Features([window]) if len(window.ids) <= self.max_length else self._long(text, long)
             for window, text in zip(windows, texts, strict=True)
@@ -131,19 +130,19 @@ class Tokenizer:
         except ValueError:  # the library alone knows its ways
             return None
 
-    def _window(self, encoding: "tokenizers.Encoding", text: Text) -> Window:
+    def _window(self, encoding: "Encoding", text: Text) -> Window:
         type_ids = None if isinstance(text, str) else encoding.type_ids
         return Window(encoding.ids, type_ids, trace=self._trace(encoding, encoding.offsets))
 
-    def _trace(self, encoding: "tokenizers.Encoding", offsets: list[tuple[int, int]]) -> Trace | None:
+    def _trace(self, encoding: "Encoding", offsets: list[tuple[int, int]]) -> Trace | None:
         if not self.traced:
             return None
         special = encoding.special_tokens_mask
         return Trace(encoding.tokens, special, encoding.sequence_ids, encoding.word_ids, offsets)
 
     def _processed(
-        self, first: "tokenizers.Encoding", second: "tokenizers.Encoding | None" = None
-    ) -> tuple["tokenizers.Encoding", list[tuple[int, int]]]:
+        self, first: "Encoding", second: "Encoding | None" = None
+    ) -> tuple["Encoding", list[tuple[int, int]]]:
         """Pieces with the special tokens around them, and where each token is in its text, (0, 0) for special ones.
 
         The library's own offsets are wrong then for byte-level pieces: it takes away the space before a word once when
@@ -164,10 +163,9 @@ class Tokenizer:
         size = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
         pieces = [_cut(encoding, share) for encoding, share in zip(bare, _shares(bare, size), strict=True)]
         count = max(map(len, pieces))
-        rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
         windows = []
-        for row in rows:
-            whole, offsets = self._processed(*row)
+        for i in range(count):
+            whole, offsets = self._processed(*(piece[i * len(piece) // count] for piece in pieces))
             type_ids = None if isinstance(text, str) else whole.type_ids
             windows.append(Window(whole.ids, type_ids, trace=self._trace(whole, offsets)))
         return Features(windows[:1], truncated=True) if long == "truncate" else Features(windows)
@@ -199,7 +197,7 @@ class Tokenizer:
             features.append(self._marked(encoding, ordinals, long))
         return features
 
-    def _marked(self, encoding: "tokenizers.Encoding", words: list[int], long: Long) -> Features | RecordError:
+    def _marked(self, encoding: "Encoding", words: list[int], long: Long) -> Features | RecordError:
         """Windows of a text that has no special tokens yet; words: as `Window.words`, of the whole text."""
         size = self.max_length - self.backend.num_special_tokens_to_add(False)
         if len(encoding) > size and long == "error":
@@ -218,9 +216,7 @@ class Tokenizer:
         encodings = zip(bare[::2], bare[1::2], [context for _, context in pairs], strict=True)
         return [self._context(question, context, text, long) for question, context, text in encodings]
 
-    def _context(
-        self, question: "tokenizers.Encoding", context: "tokenizers.Encoding", text: str, long: Long
-    ) -> Features | RecordError:
+    def _context(self, question: "Encoding", context: "Encoding", text: str, long: Long) -> Features | RecordError:
         """Windows of a question with its context, whose `text` tells which offsets begin with a space."""
         size = self.max_length - self.backend.num_special_tokens_to_add(True)
         is_cut = len(question) > size // 2
@@ -267,7 +263,7 @@ def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _shares(encodings: "list[tokenizers.Encoding]", size: int) -> list[int]:
+def _shares(encodings: "list[Encoding]", size: int) -> list[int]:
     """Split the tokens of a window among one or two texts: the shorter of a pair stays whole up to half of it."""
     if len(encodings) == 1:
         return [size]
@@ -280,7 +276,7 @@ def _shares(encodings: "list[tokenizers.Encoding]", size: int) -> list[int]:
     return [half, size - half]
 
 
-def _cut(encoding: "tokenizers.Encoding", size: int) -> "list[tokenizers.Encoding]":
+def _cut(encoding: "Encoding", size: int) -> "list[Encoding]":
     """Cut an encoding into pieces of at most `size` tokens, each sharing a quarter with the one before."""
     encoding.truncate(size, stride=size // 4)
     return [encoding, *encoding.overflowing]

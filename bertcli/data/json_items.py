@@ -7,6 +7,7 @@ Try: echo '[{"text": "good", "label": ["a"]}]' | bertcli predict --input-format 
 
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 
 from bertcli.data.input_formats import jsonl
 from bertcli.data.records import Record
@@ -18,20 +19,26 @@ BETWEEN = ", \t\r\n"  # what may be between two items
 
 
 def read(source: Source) -> Iterator[Record]:
-    """Records with the fields of each object; it is an array where the first line begins with a bracket."""
-    (first,) = source.begin() or [b""]
-    is_array = isinstance(first, bytes) and first.lstrip().startswith(b"[")
-    return jsonl.records(_items(source) if is_array else source.texts())
+    """Records with the fields of each object."""
+    return records(source.texts())
 
 
-def _items(source: Source) -> Iterator[Text]:
+def records(texts: Iterator[Text]) -> Iterator[Record]:
+    """The same of lines; it is an array where the first one begins with a bracket."""
+    first = list(islice(texts, 1))
+    is_array = any(isinstance(text, str) and text.lstrip().startswith("[") for _, text in first)
+    texts = chain(first, texts)
+    return jsonl.records(_items(texts) if is_array else texts)
+
+
+def _items(texts: Iterator[Text]) -> Iterator[Text]:
     """The text of each item of an array, with the line where it begins. Arrays may follow one another, as shards do.
 
     What is between two items and no object, such as a number, comes as a text too: a fault, and not lost.
     """
     depth = size = 0
     begin, parts = 1, list[str]()
-    for number, line in source.texts(keep_ends=True):
+    for number, line in texts:
         if isinstance(line, RecordError) or size > MAX_LINE:
             fault = line if isinstance(line, RecordError) else f"an item longer than {MAX_LINE >> 20} MiB"
             yield begin if depth > 1 else number, RecordError(f"{fault}; the rest of the array is lost")
@@ -52,7 +59,7 @@ def _items(source: Source) -> Iterator[Text]:
                     yield number, line[start : mark.start()].strip(BETWEEN)
                     start = mark.end()
         if depth > 1:
-            parts.append(line[start:])
+            parts.append(line[start:] + "\n")
             size += len(line) - start
         else:
             yield number, line[start:].strip(BETWEEN)

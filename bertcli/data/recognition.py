@@ -5,14 +5,12 @@ Try: echo '{"text": "Tim", "label": [[0, 3, "PER"]]}' | bertcli predict -t ner
 """
 
 import re
-from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
+from bertcli.data import json_items
 from bertcli.data.formats import extension, load
-from bertcli.data.input_formats.jsonl import DECODER
 from bertcli.data.streams import Source
-from bertcli.errors import RecordError
 
 TOOLS = ("doccano", "prodigy", "label-studio")  # formats of JSON objects
 HEAD = 1 << 20  # bytes of a file that tell; of what can be read only once it is the first line
@@ -33,20 +31,6 @@ def tool_of(source: Source, name: str) -> str | None:
     if name == "csv":
         header = head.partition("\n")[0].replace('"', "").strip().split(",")
         return "label-studio" if load("input", "label-studio").recognises(dict.fromkeys(header)) else None
-    objects = list(islice(_objects(head), FIRST))
-    return next((tool for item in objects for tool in TOOLS if load("input", tool).recognises(item)), None)
-
-
-def _objects(head: str) -> Iterator[dict[str, object]]:
-    """The objects of JSON lines or an array, of which the last may be cut."""
-    at, end = 0, len(head)
-    while at < end:
-        while at < end and head[at] in "[, \t\r\n":
-            at += 1
-        if not head.startswith("{", at):
-            return
-        try:
-            item, at = DECODER.raw_decode(head, at)
-        except (ValueError, RecursionError, RecordError):
-            return
-        yield item
+    records = islice(json_items.records(enumerate(head.split("\n"), 1)), FIRST)
+    whole = takewhile(lambda record: record.fault is None, records)  # the last one may be cut
+    return next((tool for record in whole for tool in TOOLS if load("input", tool).recognises(record.fields)), None)

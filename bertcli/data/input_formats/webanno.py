@@ -33,16 +33,11 @@ EMPTY = ("_", "*")  # no annotation; one without a value
 
 
 class Layer(NamedTuple):
-    """name: without its package. features: their names and columns; "" where it has none."""
+    """name: without its package. type: the feature that is an entity's. features: names and columns; "" for none."""
 
     name: str
+    type: str
     features: tuple[tuple[str, int], ...]
-
-    @property
-    def type(self) -> str:
-        """The feature that is the type of an entity."""
-        names = [name for name, _ in self.features]
-        return "value" if "value" in names else names[0]
 
 
 @dataclass
@@ -120,10 +115,10 @@ def _layer(line: str, column: int) -> tuple[Layer | None, int]:
     name, *features = (part.strip() for part in line[6:].split("|"))
     # A slot has two columns, of roles and of what is in it: neither is a value of the span.
     slots = {i for i, feature in enumerate(features) if feature.startswith("ROLE_")}
-    plain = [(feature, column + i) for i, feature in enumerate(features) if slots.isdisjoint((i, i - 1))]
-    layer = Layer(name.rpartition(".")[2], tuple(plain) or (("", column),))
-    after = column + max(1, len(features))
-    return (layer if line.startswith("#T_SP=") and not TOKENS.match(name) else None), after
+    plain = {feature: column + i for i, feature in enumerate(features) if slots.isdisjoint((i, i - 1))} or {"": column}
+    layer = Layer(name.rpartition(".")[2], "value" if "value" in plain else next(iter(plain)), tuple(plain.items()))
+    is_read = line.startswith("#T_SP=") and not TOKENS.match(name)
+    return layer if is_read else None, column + max(1, len(features))
 
 
 def _add(sentence: Sentence, cells: list[str], layers: Sequence[Layer], width: int) -> None:

@@ -22,6 +22,7 @@ class BaseFormatter(ABC):
     # Names of the attributes to which it matters what was written before, as JSON has them: an output that is resumed
     # gets them back.
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
+    rewrite: Rewrite | None = None  # makes the file, in the end, of all that was written, where that is not it yet
     HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
@@ -60,8 +61,3 @@ class BaseFormatter(ABC):
     def header(self) -> bytes:
         """The first bytes, once all else is written; see HEADER."""
         return b""
-
-    @property
-    def rewrite(self) -> Rewrite | None:
-        """What makes the file, in the end, of all that was written, where that is not the file yet."""
-        return None

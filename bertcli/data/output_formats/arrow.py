@@ -21,7 +21,6 @@ from bertcli.data.arrow import library, reason
 from bertcli.data.columns import Columns
 from bertcli.data.output_formats import BaseFormatter
 from bertcli.data.records import Record, describe, is_error, merged, weight
-from bertcli.data.sinks import Rewrite
 from bertcli.errors import BertcliError, RecordError, UsageError
 
 EXTENSIONS = (".feather", ".ipc")
@@ -130,32 +129,25 @@ class Formatter(BaseFormatter):
         rest, last = self.flush(), self._bytes(self.columns.complete().empty_table())
         return rest + last + len(last).to_bytes(SIZE, "little")
 
-    @property
-    def rewrite(self) -> Rewrite:
+    def rewrite(self, part: Path, draft: Path) -> None:
         """Read the schema from the last stream, then all rows."""
-        return self._rewrite
-
-    def _rewrite(self, part: Path, draft: Path) -> None:
-        with self._arrow.OSFile(str(part)) as file:
+        with _joining(), self._arrow.OSFile(str(part)) as file:
             file.seek(file.size() - SIZE)
             end = file.size() - SIZE - int.from_bytes(file.read(SIZE), "little")
             file.seek(end)
             schema = self._arrow.ipc.open_stream(file).schema
-        with (
-            _joining(),
-            self._arrow.OSFile(str(part)) as file,
-            draft.open("wb") as out,
-            self.open(out, schema) as writer,
-        ):
             last = schema.empty_table()
-            for _, group in groupby(_batches(file, end), lambda pair: pair[0]):
-                table = self._arrow.Table.from_batches([_cast(batch, schema) for _, batch in group]).combine_chunks()
-                table = self._arrow.table([_compact(column) for column in table.columns], schema=schema)
-                if self.ONE_DICTIONARY:  # then what is new comes after what all groups before have
-                    table = self._arrow.concat_tables([last, table])
-                table = table.unify_dictionaries().combine_chunks()
-                last = table.slice(0, 0)
-                writer.write_table(table)
+            file.seek(0)
+            with draft.open("wb") as out, self.open(out, schema) as writer:
+                for _, group in groupby(_batches(file, end), lambda pair: pair[0]):
+                    table = self._arrow.Table.from_batches([_cast(batch, schema) for _, batch in group])
+                    columns = [_compact(column) for column in table.combine_chunks().columns]
+                    table = self._arrow.table(columns, schema=schema)
+                    if self.ONE_DICTIONARY:  # then what is new comes after what all groups before have
+                        table = self._arrow.concat_tables([last, table])
+                    table = table.unify_dictionaries().combine_chunks()
+                    last = table.slice(0, 0)
+                    writer.write_table(table)
 
     def require(self, schema: Any) -> None:
         """Raise UsageError for a type that cannot be written."""
