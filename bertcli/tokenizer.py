@@ -29,6 +29,7 @@ LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
+Offsets = list[tuple[int, int]]
 Item = TypeVar("Item")
 
 
@@ -58,8 +59,8 @@ class Tokenizer:
     @cached_property
     def mask(self) -> tuple[str, int]:
         """The mask token and its id. Raises ModelError where there is none."""
-        added = [token.content for token in self.backend.get_added_tokens_decoder().values()]
-        likely = list(filter(LIKE_MASK.search, added))
+        added = self.backend.get_added_tokens_decoder().values()
+        likely = [token.content for token in added if LIKE_MASK.search(token.content)]
         token = self._first("mask", [*MASKS, *(likely if len(likely) == 1 else [])])
         if token is None:
             raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}), and names no other.")
@@ -115,7 +116,7 @@ class Tokenizer:
         encode = self.backend.encode_batch if self.traced else self.backend.encode_batch_fast
         rest = iter(encode([text for text, ids in zip(texts, known, strict=True) if ids is None]))
         pairs = zip(texts, known, strict=True)
-        windows = [self._window(next(rest), text) if ids is None else Window(ids) for text, ids in pairs]
+        windows = [self._window(next(rest), None, text) if ids is None else Window(ids) for text, ids in pairs]
         return [
             Features([window]) if len(window.ids) <= self.max_length else self._long(text, long)
             for window, text in zip(windows, texts, strict=True)
@@ -130,19 +131,15 @@ class Tokenizer:
         except ValueError:  # the library alone knows its ways
             return None
 
-    def _window(self, encoding: "Encoding", text: Text) -> Window:
-        type_ids = None if isinstance(text, str) else encoding.type_ids
-        return Window(encoding.ids, type_ids, trace=self._trace(encoding, encoding.offsets))
+    def _window(self, whole: "Encoding", offsets: Offsets | None, text: Text, words: list[int] | None = None) -> Window:
+        """offsets: where each token is in its text, if not where the library says. words: as Window's."""
+        window = Window(whole.ids, None if isinstance(text, str) else whole.type_ids, words)
+        if self.traced:
+            special = whole.special_tokens_mask
+            window.trace = Trace(whole.tokens, special, whole.sequence_ids, whole.word_ids, offsets or whole.offsets)
+        return window
 
-    def _trace(self, encoding: "Encoding", offsets: list[tuple[int, int]]) -> Trace | None:
-        if not self.traced:
-            return None
-        special = encoding.special_tokens_mask
-        return Trace(encoding.tokens, special, encoding.sequence_ids, encoding.word_ids, offsets)
-
-    def _processed(
-        self, first: "Encoding", second: "Encoding | None" = None
-    ) -> tuple["Encoding", list[tuple[int, int]]]:
+    def _processed(self, first: "Encoding", second: "Encoding | None" = None) -> tuple["Encoding", Offsets]:
         """Pieces with the special tokens around them, and where each token is in its text, (0, 0) for special ones.
 
         The library's own offsets are wrong then for byte-level pieces: it takes away the space before a word once when
@@ -163,11 +160,8 @@ class Tokenizer:
         size = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
         pieces = [_cut(encoding, share) for encoding, share in zip(bare, _shares(bare, size), strict=True)]
         count = max(map(len, pieces))
-        windows = []
-        for i in range(count):
-            whole, offsets = self._processed(*(piece[i * len(piece) // count] for piece in pieces))
-            type_ids = None if isinstance(text, str) else whole.type_ids
-            windows.append(Window(whole.ids, type_ids, trace=self._trace(whole, offsets)))
+        rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
+        windows = [self._window(*self._processed(*row), text) for row in rows]
         return Features(windows[:1], truncated=True) if long == "truncate" else Features(windows)
 
     def _too_long(self, what: str) -> RecordError:
@@ -207,7 +201,7 @@ class Tokenizer:
         for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
             (whole, offsets), rest = self._processed(piece), iter(words[i * step :])
             marks = [-1 if is_special else next(rest) for is_special in whole.special_tokens_mask]
-            windows.append(Window(whole.ids, words=marks, trace=self._trace(whole, offsets)))
+            windows.append(self._window(whole, offsets, "", marks))
         return Features(windows, truncated=len(windows) < len(pieces))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
@@ -230,8 +224,8 @@ class Tokenizer:
         for piece in pieces[:1] if long == "truncate" else pieces:
             whole, offsets = self._processed(question, piece)
             sides = zip(whole.sequence_ids, offsets, strict=True)
-            bare = [_without_spaces(text, *offset) if side == 1 else (-1, -1) for side, offset in sides]
-            windows.append(Window(whole.ids, whole.type_ids, None, bare, self._trace(whole, offsets)))
+            windows.append(self._window(whole, offsets, ("", text)))
+            windows[-1].offsets = [_without_spaces(text, *at) if side == 1 else (-1, -1) for side, at in sides]
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 
