@@ -3,7 +3,7 @@
 Bytes become base64, numbers that are no JSON ("NaN") and times text, as protobuf's JSON has them; decimals keep their
 digits. The batch goes with each record, so that a table written from it has the very values. Knows no file.
 
-Try: python -c 'import pyarrow as p; from bertcli.data.arrow import rows; print(rows(p.record_batch({"a": [b"x"]})))'
+Try: python -c 'import pyarrow as p; from bertcli.data.arrow import rows; print(*rows(p.record_batch({"a": [b"x"]})))'
 """
 
 from base64 import b64encode
@@ -45,12 +45,11 @@ def reason(error: BaseException) -> str:
     return str(error).partition("\n")[0].removeprefix("Unable to merge: ").rstrip(".") or type(error).__name__
 
 
-def rows(batch: Any) -> list[dict[str, Any] | RecordError]:
-    """The fields of each row of a RecordBatch; RecordError for one with text that is no UTF-8."""
-    columns = [_values(batch.column(i), name) for i, name in enumerate(batch.schema.names)]
+def rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """The fields of each row of a RecordBatch; a RecordError is in the place of text that is no UTF-8."""
     names = batch.schema.names
-    fields = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    return [next((value for value in row.values() if isinstance(value, RecordError)), row) for row in fields]
+    columns = [_values(column, name) for column, name in zip(batch.columns, names, strict=True)]
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def _values(column: Any, name: str) -> list[Any]:

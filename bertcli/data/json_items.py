@@ -11,20 +11,15 @@ from itertools import chain, islice
 
 from bertcli.data.input_formats import jsonl
 from bertcli.data.records import Record
-from bertcli.data.streams import MAX_LINE, Source, Text
+from bertcli.data.streams import MAX_LINE, Text
 from bertcli.errors import RecordError
 
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')  # a string of JSON has no line end, so none goes over a line
 BETWEEN = ", \t\r\n"  # what may be between two items
 
 
-def read(source: Source) -> Iterator[Record]:
-    """Records with the fields of each object."""
-    return records(source.texts())
-
-
 def records(texts: Iterator[Text]) -> Iterator[Record]:
-    """The same of lines; it is an array where the first one begins with a bracket."""
+    """Records with the fields of each object; it is an array where the first line begins with a bracket."""
     first = list(islice(texts, 1))
     is_array = any(isinstance(text, str) and text.lstrip().startswith("[") for _, text in first)
     texts = chain(first, texts)

@@ -11,6 +11,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 
 LABELS = {"entities", "labels", "label"}
+ENTITY = {"start": int, "end": int, "type": str}
 
 
 class Labelling(NamedTuple):
@@ -42,9 +43,7 @@ def labelling(result: Mapping[str, Any], text_field: str) -> Labelling:
 
 
 def _is_entity(entity: Any) -> bool:
-    if not isinstance(entity, Mapping) or not isinstance(entity.get("type"), str):
-        return False
-    return isinstance(entity.get("start"), int) and isinstance(entity.get("end"), int)
+    return isinstance(entity, Mapping) and [type(entity.get(name)) for name in ENTITY] == [*ENTITY.values()]
 
 
 def converted(records: Iterator[Record], fields_of: Callable[[Record], dict[str, Any]]) -> Iterator[Record]:

@@ -227,6 +227,14 @@ def test_what_is_no_list_of_annotations_has_none(records: Any) -> None:
     assert [record.unlabelled for record in found] == ["not annotated yet", None]
 
 
+def test_data_with_the_name_of_a_control_is_kept(records: Any) -> None:
+    data = {"text": "Tim", "topic": 1, "label": "old"}
+    item = task([choice("topic", "a"), choice("tone", "b")], [choice("topic", "a")], data=data)
+    two, one = (record.fields for record in loaded(records, [item]))
+    assert two == {"id": 5, "text": "Tim", "input_topic": 1, "label": "old", "topic": ["a"], "tone": ["b"]}
+    assert one == {"id": 5, "text": "Tim", "topic": 1, "input_label": "old", "label": ["a"]}
+
+
 @needs_data
 def test_label_studio_exports() -> None:
     (record,) = read([str(DATA / "label_studio" / "test_export_csv_csv_test2.json")])

@@ -46,10 +46,8 @@ def records(batches: Iterator[Any], row: int, after: int | None = None) -> Itera
         for batch in batches:
             for number, fields in enumerate(rows(batch)):
                 row += 1
-                if isinstance(fields, RecordError):
-                    yield Record(line=row, fault=str(fields), row=(batch, number))
-                else:
-                    yield Record(fields=fields, line=row, row=(batch, number))
+                fault = next((str(value) for value in fields.values() if isinstance(value, RecordError)), None)
+                yield Record(fields={} if fault else fields, line=row, fault=fault, row=(batch, number))
     except (library().ArrowException, OSError, ValueError) as error:  # the last for a value that Python has not
         lost = "" if after else "; the rest of this input is lost"
         for line in range(row + 1, (after or row + 1) + 1):

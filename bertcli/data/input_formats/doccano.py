@@ -32,7 +32,7 @@ def recognises(fields: Mapping[str, Any]) -> bool:
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with `entities`, and with the classes as a list `label`; with both where an empty list says neither."""
-    return converted(json_items.read(source), lambda record: _fields(record.fields))
+    return converted(json_items.records(source.texts()), lambda record: _fields(record.fields))
 
 
 def _fields(item: dict[str, Any]) -> dict[str, Any]:

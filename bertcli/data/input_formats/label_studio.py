@@ -15,7 +15,7 @@ from bertcli.data import json_items
 from bertcli.data.input_formats import csv
 from bertcli.data.input_formats.jsonl import DECODER, check_values
 from bertcli.data.labelled import code_points
-from bertcli.data.records import Record
+from bertcli.data.records import Record, merged
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError
 
@@ -34,7 +34,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with the task's data and `id`, and the labels of one annotation; without where there is none."""
     (first,) = source.begin() or [b""]
     is_json = isinstance(first, bytes) and first.lstrip()[:1] in (b"[", b"{")
-    for record in json_items.read(source) if is_json else csv.read(source, columns):
+    for record in json_items.records(source.texts()) if is_json else csv.read(source, columns):
         if record.fault is not None:
             yield record
         elif isinstance(record.fields.get("data"), Mapping):
@@ -52,7 +52,7 @@ def _annotations(task: Mapping[str, Any], line: int) -> Iterator[Record]:
         why = "skipped by the annotator" if annotations else "not annotated yet"
         yield Record(fields=dict(data), line=line, unlabelled=why)
     for annotation in finished:
-        yield Record(fields={**data, **_labels(_objects(annotation.get("result")), data)}, line=line)
+        yield Record(fields=merged(data, _labels(_objects(annotation.get("result")), data)), line=line)
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -99,9 +99,8 @@ def _parsed(cell: Any) -> Any:
 
 
 def _is_span(value: Any) -> bool:
-    if not isinstance(value, Mapping) or not isinstance(value.get("labels"), list):
-        return False
-    return isinstance(value.get("start"), int) and isinstance(value.get("end"), int)
+    types = {"start": int, "end": int, "labels": list}
+    return isinstance(value, Mapping) and [type(value.get(name)) for name in types] == [*types.values()]
 
 
 def _entities(span: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str, Any]]:

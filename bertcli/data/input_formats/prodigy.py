@@ -30,7 +30,7 @@ def recognises(fields: Mapping[str, Any]) -> bool:
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with `entities` for accepted spans, and a list `label` for an answered label or accepted options."""
-    return converted(json_items.read(source), _fields)
+    return converted(json_items.records(source.texts()), _fields)
 
 
 def _fields(record: Record) -> dict[str, Any]:
