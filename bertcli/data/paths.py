@@ -20,11 +20,11 @@ def expand(paths: Iterable[str]) -> list[str]:
     """
     files: list[str] = []
     for path in paths:
-        found: dict[str, str] = {}  # each once, for `**` matches a directory and the files in it
+        named: dict[str, str] = {}  # each once, for `**` matches a directory and the files in it
         for name in matches(path) or [path]:
             for file in below(name) if os.path.isdir(name) else [name]:  # noqa: PTH112 - Path() refuses a NUL
-                found[os.path.normpath(file)] = file
-        files += sorted(found.values())
+                named[os.path.normpath(file)] = file
+        files += sorted(named.values())
     return files
 
 
