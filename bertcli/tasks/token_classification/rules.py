@@ -17,7 +17,8 @@ from bertcli.tasks.scored import Mark
 
 WIDE = {chr(i): chr(i - 0xFEE0) for i in range(0xFF01, 0xFF5F)}
 PLAIN = str.maketrans({wide: char for wide, char in WIDE.items() if char.isalnum() or char in "@.-+/_:"})
-L = r"\p{Latin}\p{Greek}\p{Cyrillic}\d"  # letters of scripts that part words by spaces
+# Letters of scripts that part words by spaces, and marks, which may stand alone: e\u0301 for \u00e9.
+L = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Arabic}\p{Hebrew}\p{Devanagari}\p{M}\d"
 LABEL = rf"[{L}][{L}-]{{0,62}}+"  # of a domain; RFC 1035 allows 63 characters
 PATH = r"[^\s\p{C}<>\"\u00ab\u00bb\u2018-\u201f\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\u3000-\u303f\uff00-\uffef]"
 SPACE = r"[ \u00a0\u202f-]?"  # in numbers
