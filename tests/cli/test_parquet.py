@@ -39,7 +39,8 @@ def test_answers_are_those_of_the_same_rows_as_jsonl(bertcli: Run, tmp_path: Pat
     bertcli("predict", "in.parquet", *arguments, "-o", "out.parquet", expect=3)
     out = parquet.read_table(tmp_path / "out.parquet")
     assert out.schema.field("input_label").type == pa.dictionary(pa.int32(), pa.string())
-    assert out.column_names == ["id", "review", "input_label", "label", "score", "windows", "truncated", "error"]
+    results = ["label", "score", "windows", "truncated", "unknown", "error"]
+    assert out.column_names == ["id", "review", "input_label", *results]
     expected = [json.loads(line) for line in of_lines.splitlines()]
     assert out["score"].to_pylist() == [answer.get("score") for answer in expected]
     assert out["id"].to_pylist() == list(range(20))
