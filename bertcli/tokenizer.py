@@ -225,7 +225,7 @@ class Tokenizer:
             whole, offsets = self._processed(question, piece)
             sides = zip(whole.sequence_ids, offsets, strict=True)
             windows.append(self._window(whole, offsets, ("", text)))
-            windows[-1].offsets = [_without_spaces(text, *at) if side == 1 else (-1, -1) for side, at in sides]
+            windows[-1].offsets = [without_spaces(text, *at) if side == 1 else (-1, -1) for side, at in sides]
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 
@@ -248,7 +248,7 @@ def encode_each(
         return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 
 
-def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
+def without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
     """A part of a text without white space around it: some tokenizers count the space before a word as the word's."""
     while start < end and text[start].isspace():
         start += 1

@@ -30,7 +30,8 @@ from bertcli.inference.session import Session
 from bertcli.inference.unknown import MOSTLY
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Tokenizer, encode_each
+from bertcli.tokenizer import Tokenizer, encode_each, without_spaces
+from bertcli.words import IDEOGRAPHS
 
 DIGITS = 6  # of a printed number: what fp32 carries
 SHORT = 8  # tokens of a text on which the model shows what its attention is
@@ -209,8 +210,10 @@ class Explainer:
                 continue
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
+            # Where nothing parts words, as in Chinese, each piece is one; but for that a sentence would be one word.
+            unit = i if word is None or IDEOGRAPHS.search(token) else word
             # The library forgets the side of a first text that was encoded by itself.
-            pieces.append(Piece(token, names[side or 0], i if word is None else word, start, end))
+            pieces.append(Piece(token, names[side or 0], unit, start, end))
         return pieces
 
     def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -264,13 +267,11 @@ def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]
         if piece.start is not None and piece.end is not None:
             start, end, total = sums.get((piece.field, piece.word), (piece.start, piece.end, 0.0))
             sums[piece.field, piece.word] = min(start, piece.start), max(end, piece.end), total + value
-    return [
-        {
-            "text": texts[name][start:end],
-            **({"field": name} if len(texts) > 1 else {}),
-            "start": start,
-            "end": end,
-            "attribution": round(total, DIGITS),
-        }
-        for (name, _), (start, end, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0]))
-    ]
+    words = []
+    for (name, _), (first, last, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0])):
+        start, end = without_spaces(texts[name], first, last)
+        field = {"field": name} if len(texts) > 1 else {}
+        words.append({
+            "text": texts[name][start:end], **field, "start": start, "end": end, "attribution": round(total, DIGITS)
+        })  # fmt: skip
+    return words

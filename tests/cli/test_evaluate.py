@@ -20,7 +20,7 @@ def test_metrics_are_one_json_object_in_a_pipe(bertcli: Run, dev: str) -> None:
     metrics = json.loads(bertcli("evaluate", dev).stdout)
     assert metrics["records"] == 3
     assert metrics["accuracy"] == pytest.approx(2 / 3)
-    assert metrics["confusion"]["matrix"] == [[1, 0], [1, 1]]
+    assert metrics["confusion"]["matrix"] == [[1, 0, 0], [0, 0, 0], [1, 0, 1]]
     assert metrics["per_class"]["positive"]["support"] == 2
 
 
@@ -31,7 +31,7 @@ def test_tables_on_request(bertcli: Run, dev: str) -> None:
 
 
 def test_a_label_may_be_given_by_its_id(bertcli: Run) -> None:
-    stdin = b'{"text": "a gripping film", "label": 1}\n{"text": "a dull mess", "label": "0"}\n'
+    stdin = b'{"text": "a gripping film", "label": 2}\n{"text": "a dull mess", "label": "0"}\n'
     assert json.loads(bertcli("evaluate", "--input-format", "jsonl", stdin=stdin).stdout)["accuracy"] == 1
 
 
@@ -84,7 +84,7 @@ def test_records_that_cannot_be_scored_are_named_and_make_it_3(bertcli: Run) -> 
     done = bertcli("evaluate", "--input-format", "jsonl", stdin=stdin, expect=3)
     assert json.loads(done.stdout)["records"] == 1
     second, third, fourth, whole = done.stderr.decode().splitlines()
-    assert second == "bertcli: stdin:2: unknown label 'meh'; the model's labels are: negative, positive."
+    assert second == "bertcli: stdin:2: unknown label 'meh'; the model's labels are: negative, neutral, positive."
     assert third.startswith("bertcli: stdin:3: no field 'label'")
     assert fourth.startswith("bertcli: stdin:4: ")
     assert "1 of 4, with meh (1); --map-labels meh= leaves them out" in whole

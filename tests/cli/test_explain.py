@@ -318,7 +318,14 @@ def test_the_embedded_model_is_explained_by_its_int8_weights(capfd: pytest.Captu
     (own,) = result["explanations"]
     assert result["weights"] == "onnx/model_quantized.onnx, dequantised" and own["target"] == "positive"
     assert abs(own["score"] - own["predict_score"]) < 0.005 and own["error"] < 0.01
-    assert max(own["words"], key=lambda word: float(word["attribution"]))["text"] == "gripping"
+    assert max(own["words"], key=lambda word: float(word["attribution"]))["text"] == "film"
+    assert [word["text"] for word in own["words"]] == ["a", "gripping", "film"]  # without the spaces before them
+
+
+def test_words_of_a_script_without_spaces_are_its_pieces(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "这个酒店太差了", "--device", "cpu"]) == 0
+    (own,) = json.loads(capfd.readouterr().out)["explanations"]
+    assert own["target"] == "negative" and {"酒店", "差"} <= {word["text"] for word in own["words"]}
 
 
 def test_a_text_that_is_the_name_of_a_file_must_be_text_all_the_same(

@@ -45,10 +45,10 @@ def test_every_input_field_is_passed_through_and_a_label_is_not_overwritten(bert
 
 
 def test_top_k_all_scores_and_threshold(bertcli: Run) -> None:
-    (result,) = results(bertcli("predict", "--top-k", "2", "--all-scores", "--threshold", "1", stdin=GOOD).stdout)
+    (result,) = results(bertcli("predict", "--top-k", "3", "--all-scores", "--threshold", "1", stdin=GOOD).stdout)
     assert result["label"] is None  # nothing reaches a score of exactly 1
-    assert [entry["label"] for entry in result["top"]] == ["positive", "negative"]
-    assert result["scores"] == {entry["label"]: entry["score"] for entry in reversed(result["top"])}
+    assert [entry["label"] for entry in result["top"]] == ["positive", "negative", "neutral"]
+    assert result["scores"] == {entry["label"]: entry["score"] for entry in result["top"]}
     assert sum(result["scores"].values()) == pytest.approx(1, abs=2e-6)
 
 
@@ -90,10 +90,10 @@ def test_bad_input_is_normal_input(
 
 def test_a_long_text_is_windowed_and_says_so_unless_told_otherwise(bertcli: Run) -> None:
     text = b"good " * 2000 + b"\n"
-    assert results(bertcli("predict", stdin=text).stdout)[0]["windows"] == 5
+    assert results(bertcli("predict", stdin=text).stdout)[0]["windows"] == 21
     assert results(bertcli("predict", "--long", "truncate", stdin=text).stdout)[0]["truncated"] is True
     (error,) = results(bertcli("predict", "--long", "error", stdin=text, expect=3).stdout)
-    assert "longer than the model's 512 tokens" in error["error"]["message"]
+    assert "longer than the model's 128 tokens" in error["error"]["message"]
 
 
 def test_on_error_skip_leaves_out_and_fail_ends(bertcli: Run) -> None:

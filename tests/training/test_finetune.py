@@ -302,7 +302,7 @@ def test_bad_training_data_is_refused(fit: Fit, tmp_path: Path, train: list[Reco
 @pytest.mark.parametrize("task", ["text-classification", "token-classification", "fill-mask"])
 def test_without_a_base_the_embedded_encoder_is_trained(task: str, tmp_path: Path) -> None:
     fields: dict[str, Any] = {
-        "text-classification": {}, "fill-mask": {"text": "a good [MASK]", "label": "film"},
+        "text-classification": {}, "fill-mask": {"text": "a good <mask>", "label": "film"},
         "token-classification": {"tokens": ["good", "film"], "label": ["O", "B-WORK"]},
     }[task]  # fmt: skip
     train = [Record(record.index, record.fields | fields, record.line, "t") for record in sentiment(4)]
