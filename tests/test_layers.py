@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "evaluation": MODELS | {"data", "evaluation", "inference"},
     "inference": MODELS | {"inference"},
     "export": MODELS | {"exits", "data", "export", "inference"},
-    "explain": MODELS | {"explain", "export", "inference"},
+    "explain": MODELS | {"explain", "export", "inference", "words"},
     "checking": MODELS | {"checking", "training"},
     "tasks": BASE | {"arrays", "tasks", "features", "tokenizer", "metrics", "model", "registry", "records", "option"},
     "backends": {"arrays", "backends", "device", "model", "pretrained", "errors"},

@@ -21,8 +21,8 @@ def test_info_says_what_there_is_what_is_chosen_and_why(bertcli: Run) -> None:
     assert "the model has only ONNX files" in found["choice"]["reason"]
     model = found["model"]
     assert (model["task"], model["labels"]) == ("text-classification", ["negative", "neutral", "positive"])
-    assert (model["layers"], model["hidden size"], model["most tokens"]) == (6, 384, 512)
-    assert (model["files"], model["licence"]) == ({"onnx/model_quantized.onnx": "23.2 MB"}, "apache-2.0")
+    assert (model["layers"], model["hidden size"], model["most tokens"]) == (12, 384, 128)
+    assert (model["files"], model["licence"]) == ({"onnx/model_quantized.onnx": "31.6 MB"}, "mit")
     assert found["check"] == {"batched": 0.0, "single": 0.0, "at most": 0.001, "passed": True}
 
 
