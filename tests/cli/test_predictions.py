@@ -69,6 +69,7 @@ def test_missing_and_surplus_ids_are_counted(bertcli: Run, tmp_path: Path, name:
 
 def test_our_own_output_scores_as_the_model_does(bertcli: Run, tmp_path: Path) -> None:
     rows = "text\tlabel\na gripping film\tpositive\na dull mess\tnegative\nutterly boring\tpositive\n"
+    rows += "The meeting is at 3pm\tneutral\n"
     write(tmp_path, dev_tsv=rows)
     direct = metrics(bertcli("evaluate", "dev.tsv"))
     (tmp_path / "direct.json").write_text(json.dumps(direct))
