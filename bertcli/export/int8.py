@@ -172,6 +172,8 @@ def dequantized(model: Model, head: str, **settings: Any) -> Any:
         raise ModelError(f"{model.path}: neither safetensors nor an int8 ONNX file; gradients need one of them.")
     weights = {name: value for file in files for name, value in _weights(Graph(onnx.load(file))).items()}
     module = new_module(open_config(model.path), head, dtype=torch.float32, **settings)
+    if not head:
+        module.pooler = None  # It is no part of the encoder: see pytorch.load.
     names = module.state_dict()
     tensors = {name: torch.tensor(value) for name, value in weights.items() if name in names}
     try:
@@ -204,8 +206,10 @@ def _weights(graph: Graph) -> Weights:
                 weights[f"{path}.weight"] = weight.T
                 weights |= {f"{path}.bias": constants[bias]} if bias in constants else {}
             case "LayerNormalization":
+                # The last of an encoder gives an output, which has no path.
+                path = _path(node.output[0]) or node.input[1].removeprefix("module.").removesuffix(".weight")
                 for name, value in zip(("weight", "bias"), node.input[1:3], strict=False):
-                    weights[f"{_path(node.output[0])}.{name}"] = constants[value]
+                    weights[f"{path}.{name}"] = constants[value]
             case "Gather" if (name := node.input[0]) in constants:  # an embedding, or its scales, or an index
                 table = constants[name]
                 if table.dtype == np.int8:

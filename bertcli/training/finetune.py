@@ -26,6 +26,7 @@ from bertcli.evaluation.evaluate import intervals
 from bertcli.inference.cache import root
 from bertcli.model import read, resolve, update
 from bertcli.pretrained import require_encoder
+from bertcli.tasks import ENCODER
 from bertcli.tasks.training import Labelled
 from bertcli.training import optim, run, sampler, teacher
 from bertcli.training.artifacts import Result
@@ -65,7 +66,7 @@ def finetune(
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
     """
-    base = resolve(settings.model)
+    base = resolve(settings.model, ENCODER)
     if settings.model is not None:
         base.require_weights()
     require_encoder(base.path, base.config)

@@ -311,9 +311,9 @@ def test_without_a_base_the_embedded_encoder_is_trained(task: str, tmp_path: Pat
     events = list(finetune(settings, train, None, DEVICE))
     assert "new weights: " in notes(events) and "encoder" not in notes(events)
     weights = load_file(saved(events).path / "model.safetensors")
-    encoder = dequantized(resolve(None), "SequenceClassification").state_dict()
-    name = "bert.encoder.layer.3.output.dense.weight"
-    torch.testing.assert_close(weights[name], encoder[name], atol=1e-6, rtol=0)
+    encoder = dequantized(resolve(None, "feature-extraction"), "").state_dict()
+    name = "encoder.layer.3.output.dense.weight"
+    torch.testing.assert_close(weights[f"bert.{name}"], encoder[name], atol=1e-6, rtol=0)
     assert "embedded model" in (saved(events).path / "README.md").read_text()
 
 
