@@ -61,7 +61,7 @@ class Bench:
     words: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        vocabulary = json.loads((BUILTIN / "text-classification" / "tokenizer.json").read_text("utf-8"))
+        vocabulary = json.loads((BUILTIN / "token-classification" / "tokenizer.json").read_text("utf-8"))
         self.words = [word for word in vocabulary["model"]["vocab"] if word.isascii() and word.isalpha()]
 
     @property

@@ -173,7 +173,7 @@ pid, master = pty.fork()
 if pid == 0:
     os.execv({words[0]!r}, {words!r})
 shown = b""
-while b" records" not in shown:
+while b" records/s" not in shown:
     shown += os.read(master, 65536)
 os.write(master, b"\\x03")
 try:
