@@ -4,7 +4,7 @@
     python tests/benchmarks/gpu.py --device cpu --tiny          # a dry run: the same parts on models of two layers
     python tests/benchmarks/gpu.py --parts predict memory
 
-Needs no network and no data: texts are drawn from the vocabulary of the embedded model, and encoders have random
+Needs no network and no data: texts are drawn from the vocabulary of the embedded entity model, and encoders have random
 weights, on which speed does not depend. Ours and the peer's run one after the other on the same texts, on a GPU in
 bf16. Peers: transformers' pipeline (for questions, which it has no more, a loop over padded batches) and
 sentence-transformers, each with the best of three batch sizes; Trainer, by the programs in ../shared/peers. A part that
@@ -74,14 +74,14 @@ class Bench:
         return [" ".join(chance.choices(self.words, k=chance.randint(4, longest))) for _ in range(count)]
 
     def model(self, name: str, head: str) -> Path:
-        """A model of that shape and head with random weights, with the tokenizer of the embedded model."""
+        """A model of that shape and head with random weights, with the tokenizer of the embedded entity model."""
         path = self.folder / f"{name}-{head}"
         if not path.is_dir():
             shape = SHAPES[name] | (TINY if self.tiny else {})
             config = make_config(vocab_size=30527, num_attention_heads=12, max_position_embeddings=514, **shape)
             new_module(config, head, dtype=torch.float32).save_pretrained(path)
             for file in ("tokenizer.json", "tokenizer_config.json"):
-                shutil.copy(BUILTIN / "text-classification" / file, path)
+                shutil.copy(BUILTIN / "token-classification" / file, path)
         return path
 
     def run(self, *command: str | Path) -> str:
