@@ -5,11 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 import transformers
+from tokenizers import models, pre_tokenizers
 
 from bertcli.cli.main import run
+from bertcli.inference import info
 from bertcli.inference.unknown import script_of, sentence
+from bertcli.tokenizer import Tokenizer
 
 CHINESE, THAI, ENGLISH = "这个酒店太差了", "โรงแรมนี้แย่มาก", "good film"
 
@@ -89,3 +93,11 @@ def test_evaluate_and_info_speak_of_it(tiny_model: Path, tmp_path: Path, capsys:
     assert run(["info", "-t", "embed", "-m", str(tiny_model)]) == 0
     scripts = json.loads(capsys.readouterr().out)["model"]["scripts"]
     assert scripts == 'Latin 100%; results say "unknown" for most others'
+
+
+def test_a_byte_level_vocabulary_spells_what_it_lacks() -> None:
+    pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(models.BPE({piece: i for i, piece in enumerate([*pieces, "<unk>"])}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    assert Tokenizer(backend, 64).unknown == 256
+    assert info._scripts(Tokenizer(backend, 64)).endswith("; other texts are spelt in bytes")
