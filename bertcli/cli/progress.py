@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.live import Live
 
-    from bertcli.pretraining.build import Reading
+    from bertcli.pretraining.corpus import Reading
     from bertcli.training.loop import Eval, Step
     from bertcli.training.run import Note
     from bertcli.training.teacher import Answering
@@ -150,7 +150,7 @@ class Show:
 
     def event(self, event: "Note | Reading | Answering | Step | Eval") -> None:
         """Show what a training run tells."""
-        from bertcli.pretraining.build import Reading
+        from bertcli.pretraining.corpus import Reading
         from bertcli.training.loop import Eval, Step
         from bertcli.training.teacher import Answering
 

@@ -102,7 +102,7 @@ class Training(Reported):
         if not self.report:
             return
         from bertcli.report.page import Report
-        from bertcli.training.output import LOG
+        from bertcli.training.checkpoint import LOG
 
         known = {name: value for name, value in facts.items() if value is not None}
         title = saved.path.resolve().name

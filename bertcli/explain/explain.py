@@ -6,6 +6,7 @@ task makes, the task says.
 Try: bertcli explain "a gripping film"
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,9 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from bertcli.arrays import Arrays
 from bertcli.backends import pytorch
 from bertcli.data.records import Record, merged
-from bertcli.errors import ModelError, RecordError
-from bertcli.explain import attention
-from bertcli.explain.attention import View
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
 from bertcli.features import Window
@@ -35,6 +34,21 @@ from bertcli.words import IDEOGRAPHS
 
 DIGITS = 6  # of a printed number: what fp32 carries
 SHORT = 8  # tokens of a text on which the model shows what its attention is
+
+
+@dataclass(frozen=True)
+class View:
+    """What of the attention is given: layers and heads, counted from 1; None for all."""
+
+    attention: bool = False
+    layer: int | None = None
+    head: int | None = None
+
+
+# Some families have no attention (FNet), give raw scores (SqueezeBERT), only a window of tokens (Longformer), or fewer
+# heads than they are configured for (ConvBERT), so what a model gives is looked at and not what its config says.
+
+TOLERANCE = 1e-3  # of the sum of a token's weights
 
 
 @dataclass(frozen=True)
@@ -81,10 +95,10 @@ class Explainer:
         tensors = self._tensors(Window([self.baseline[1]] * SHORT))
         self._require_vectors(model, tensors)
         if view.attention:
-            layers = attention.layers(self.module, tensors)
-            if fault := attention.fault(layers, SHORT):
+            layers = attention_layers(self.module, tensors)
+            if fault := attention_fault(layers, SHORT):
                 raise ModelError(f"{model.path}: {fault}; leave out --attention and --html.")
-            self.matrices = attention.chosen(layers, view)
+            self.matrices = _chosen(layers, view)
 
     def _require_vectors(self, model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
         """Raise ModelError for a kind of model that takes ids only."""
@@ -221,8 +235,8 @@ class Explainer:
 
         Arrays, for they grow with the square of the text: as lists those of 512 tokens would take 600 MB in 6 layers.
         """
-        layers = attention.layers(self.module, self._tensors(window))
-        if fault := attention.fault(layers, len(window.ids)):
+        layers = attention_layers(self.module, self._tensors(window))
+        if fault := attention_fault(layers, len(window.ids)):
             raise RecordError(f"of a text of {len(window.ids):,} tokens, {fault}.")
         matrices = [
             {"layer": layer, "head": head, "weights": layers[layer - 1][0, head - 1].cpu().numpy()}
@@ -275,3 +289,34 @@ def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]
             "text": texts[name][start:end], **field, "start": start, "end": end, "attribution": round(total, DIGITS)
         })  # fmt: skip
     return words
+
+
+def attention_layers(module: Any, tensors: Mapping[str, torch.Tensor]) -> Sequence[torch.Tensor]:
+    """What the model gives as attention, by layer; empty where it gives none."""
+    if not any(name in inspect.signature(module.forward).parameters for name in ("output_attentions", "kwargs")):
+        return []
+    with torch.no_grad():
+        outputs = module(**tensors, output_attentions=True)
+    return [layer for layer in outputs.get("attentions") or () if layer is not None]
+
+
+def attention_fault(layers: Sequence[torch.Tensor], length: int) -> str | None:
+    """Why these are not, (1, heads, T, T) by layer, how much each token looks at each other; None where they are."""
+    if not layers:
+        return "this kind of model gives no attention"
+    if any(layer.ndim != 4 or layer.shape[-2:] != (length, length) for layer in layers):
+        return "its attention is not from each token to each token"
+    if any(not torch.allclose(layer.sum(-1), torch.ones(()).to(layer), atol=TOLERANCE) for layer in layers):
+        return "its attention comes as raw scores, not as weights that sum to 1"
+    return None
+
+
+def _chosen(layers: Sequence[torch.Tensor], view: View) -> list[tuple[int, int]]:
+    """The layers and heads that are asked for, from 1. Raises UsageError for one that the model has not."""
+    numbers = []
+    for name, size in (("layer", len(layers)), ("head", layers[0].shape[1])):
+        asked = getattr(view, name)
+        if asked is not None and asked > size:
+            raise UsageError(f"the model has {size} {name}s, counted from 1; --{name} {asked} is none of them.")
+        numbers.append(range(1, size + 1) if asked is None else [asked])
+    return [(layer, head) for layer in numbers[0] for head in numbers[1]]

@@ -11,13 +11,15 @@ from bertcli.arrays import Batch
 from bertcli.data.records import Record, weight
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
-from bertcli.export.feeds import feeds_of
+from bertcli.features import Features
 from bertcli.inference import cache
+from bertcli.inference.batching import collate, cut, distinct
 from bertcli.inference.session import open_task, open_task_class
-from bertcli.inference.settings import SAMPLES, Request, Settings
+from bertcli.inference.settings import BATCH_TOKENS, SAMPLES, Request, Settings
 from bertcli.model import EXTERNAL, ONNX, REST, Model
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
+from bertcli.tokenizer import encode_each
 from bertcli.tokenizer_files import TOKENIZER
 
 LEAST = 64  # texts for int8: 1 - cosine of MiniLM is 0.002 on average and 0.015 at most, with 1 text 0.14 and 0.54
@@ -90,3 +92,13 @@ def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Seque
             task.tokenizer.backend.save(str(draft / TOKENIZER))
         texts = sum(len(feed["input_ids"]) for feed in feeds) if precision == "int8" else None
         cache.describe(draft, model=name, task=task.name, precision=precision, texts=texts)
+
+
+def feeds_of(task: BaseTask, records: Sequence[Record]) -> list[Batch]:
+    """Batches of the records' different windows. Raises UsageError where the task can read none of them."""
+    encoded = encode_each(task.encode, [record for record in records if not record.fault])
+    good = [features for features in encoded if isinstance(features, Features)]
+    if not good:
+        raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")
+    windows, _ = distinct(enumerate(good))
+    return [collate([window for _, window in batch]) for batch in cut(windows, BATCH_TOKENS)]

@@ -23,9 +23,8 @@ from bertcli.backends.base import open_backend
 from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
-from bertcli.export.graph import cut, take_first_early
+from bertcli.export.graph import cut, is_large, references, save, source_of, take_first_early
 from bertcli.export.int8 import quantize
-from bertcli.export.large import is_large, references, save, source_of
 from bertcli.model import EXTERNAL, ONNX, REST, Model, read
 
 OPSET = 17  # the first with LayerNormalization as one operator

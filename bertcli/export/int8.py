@@ -23,8 +23,7 @@ from onnx import NodeProto, helper
 
 from bertcli.arrays import Array, Batch
 from bertcli.errors import ModelError
-from bertcli.export.graph import MICROSOFT, Graph
-from bertcli.export.large import source_of
+from bertcli.export.graph import MICROSOFT, Graph, source_of
 from bertcli.model import Model
 from bertcli.pretrained import new_module, open_config
 

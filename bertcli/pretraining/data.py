@@ -12,9 +12,8 @@ import numpy as np
 
 from bertcli.arrays import Indices
 from bertcli.errors import ModelError
-from bertcli.pretraining.blocks import Blocks, Pairs, Relation, Special, Table, split
+from bertcli.pretraining.blocks import Blocks, Masking, Pairs, Relation, Special, Table, split
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.masking import Masking
 from bertcli.pretraining.settings import PretrainSettings
 from bertcli.tokenizer import Tokenizer
 from bertcli.training.sampler import generator, step_count, unpadded_steps

@@ -1,9 +1,9 @@
-"""Files that are there whole or not at all: written to a temporary directory, fsynced, renamed.
+"""The directory of a run: whether a run may use it, and files that are whole or not there, for they are renamed last.
 
 A checkpoint is a directory `best-STEP` or `last-STEP`; the older one of its prefix goes only after the newer is there,
 so a crash at any moment leaves at least one that can be read. A checkpoint of the same step is set aside as
 `last-STEP.old` before the new one takes its name. A finished model is `ready-STEP` until its last file is in place.
-Try: bertcli finetune … -o DIR, kill -9 at any moment, and the same again with --resume
+Imports torch only to read and write states. Try: bertcli finetune … -o DIR, kill -9, and the same again with --resume
 """
 
 import os
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bertcli.data.sinks import usual_modes
-from bertcli.errors import BertcliError
+from bertcli.errors import BertcliError, UsageError
+from bertcli.training import checkpoint
 
 STATE, OLD = "state.pt", ".old"
 Fill = Callable[[Path], None]
@@ -115,3 +116,27 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+SETTINGS = "bertcli.yaml"
+CHECKPOINTS, LOG, GONE = "checkpoints", "log.jsonl", "checkpoints.old"
+RESTS = {CHECKPOINTS, LOG, f"{LOG}.part", GONE, "tensorboard"}  # what a run has before its first checkpoint
+NO_RUN = "holds no run that --resume could go on with; --overwrite replaces what is there."
+
+
+def require_usable(output: Path, resume: bool, overwrite: bool) -> None:
+    """Raise UsageError unless the directory is empty, or what is in it is to be resumed or replaced.
+
+    What a run leaves that ended before its first checkpoint is nothing to keep.
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; -o takes a directory.")
+    if overwrite or not output.is_dir():
+        return
+    last = checkpoint.latest(output / CHECKPOINTS, "last")
+    kept = sorted(path.name for path in output.iterdir() if path.name not in RESTS)
+    if resume and kept and not last and not (output / SETTINGS).is_file():
+        raise UsageError(f"{output} {NO_RUN}")
+    if not resume and (kept or last):
+        hint = "--resume continues its run, --overwrite starts anew" if last else "--overwrite replaces its model"
+        raise UsageError(f"{output} is not empty; {hint}.")

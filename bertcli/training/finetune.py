@@ -28,12 +28,12 @@ from bertcli.model import read, resolve, update
 from bertcli.pretrained import require_encoder
 from bertcli.tasks import ENCODER
 from bertcli.tasks.training import Labelled
-from bertcli.training import optim, run, sampler, teacher
+from bertcli.training import run, sampler, teacher
 from bertcli.training.artifacts import Result
 from bertcli.training.base_model import open_base
+from bertcli.training.checkpoint import CHECKPOINTS, require_usable
 from bertcli.training.data import Data, read_data
-from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer
-from bertcli.training.output import CHECKPOINTS, require_usable
+from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer, adamw, learning_rate, moving_average
 from bertcli.training.run import Note, Saved
 from bertcli.training.settings import Settings
 from bertcli.training.teacher import Answering, Lesson
@@ -100,8 +100,8 @@ def finetune(
         if settings.exit_after:
             data.task.certainty(np.zeros((1, module.config.num_labels)))  # raises for a task that has no exit
             exits.attach(module, settings.exit_after)
-        optimizer = optim.adamw(module.train().to(accelerator.device), settings.lr, settings.weight_decay)
-        average = optim.average(module, settings.ema) if settings.ema else None
+        optimizer = adamw(module.train().to(accelerator.device), settings.lr, settings.weight_decay)
+        average = moving_average(module, settings.ema) if settings.ema else None
         trainer = Trainer(accelerator, *run.prepare(accelerator, module, optimizer), average, plan)
         yield Note(f"new weights: {', '.join(new) or 'none'}")
 
@@ -258,7 +258,7 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, hardware: str)
     return Plan(
         total=total,
         steps_per_epoch=steps,
-        rate=optim.learning_rate(settings.lr, settings.warmup, total, settings.schedule),
+        rate=learning_rate(settings.lr, settings.warmup, total, settings.schedule),
         clip_norm=settings.clip_norm,
         eval_every=settings.eval_steps or steps,
         metric=metric,

@@ -25,10 +25,10 @@ from bertcli.data.sinks import replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
 from bertcli.errors import UsageError
 from bertcli.tasks.examples import file_hash
-from bertcli.training import card, checkpoint
+from bertcli.training import artifacts, checkpoint
 from bertcli.training.artifacts import METRICS, plain
+from bertcli.training.checkpoint import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
 from bertcli.training.loop import Eval, Step, Trainer, require_same
-from bertcli.training.output import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
 
 NEUTRAL = ("device", "threads", "export")  # options that may change when a finished run is looked at again
 ROOM = "make room and go on with --resume"
@@ -184,9 +184,10 @@ def _require_tracker(track: str | None) -> None:
 
 def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
     """Load the last checkpoint, or clear what an earlier run left. Warns of a card that will be kept."""
-    if card.is_edited(output):
+    if artifacts.is_edited(output):
         yield Note(
-            f"{output / card.CARD} is not as bertcli wrote it and stays; the new one is {card.NEW}", warning=True
+            f"{output / artifacts.CARD} is not as bertcli wrote it and stays; the new one is {artifacts.NEW}",
+            warning=True,
         )
     last = checkpoint.latest(trainer.plan.folder, "last")
     trainer.accelerator.wait_for_everyone()
@@ -253,8 +254,8 @@ def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> Non
     if trainer.accelerator.is_main_process:
         with writing(output, ROOM):
             fill(best)
-            if card.is_edited(output):
-                (best / card.CARD).replace(best / card.NEW)
+            if artifacts.is_edited(output):
+                (best / artifacts.CARD).replace(best / artifacts.NEW)
             checkpoint.sync(best)
             _move(best.rename(trainer.plan.folder / f"ready-{step}"), output)  # which `finished` can do as well
     trainer.accelerator.wait_for_everyone()

@@ -87,7 +87,7 @@ def _corpus_seconds(corpus: str, tokenizer: str, cache: Path) -> float:
     from functools import partial
 
     from bertcli.data.documents import read
-    from bertcli.pretraining.build import Recipe, prepare
+    from bertcli.pretraining.corpus import Recipe, prepare
     from bertcli.pretraining.source import Source
 
     source = Source([corpus], partial(read), {}, True)

@@ -14,7 +14,7 @@ from bertcli.backends import onnx as runtime
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
 from bertcli.export import export as exporting
-from bertcli.export import large
+from bertcli.export import graph
 from bertcli.export.export import export
 from bertcli.export.int8 import dequantized
 from bertcli.inference import session
@@ -135,7 +135,7 @@ def test_a_model_too_large_for_one_file_has_its_tensors_beside_it(
     small = tmp_path / "small"
     shutil.copytree(model, small)
     export(small, HEAD, FEEDS)
-    monkeypatch.setattr(large, "LIMIT", 20_000)  # bytes; the tensors have 120,000
+    monkeypatch.setattr(graph, "LIMIT", 20_000)  # bytes; the tensors have 120,000
     rows = export(model, HEAD, FEEDS)
     assert rows[0].largest < 1e-4
     names = [name + ending for name in ONNX.values() for ending in ("", EXTERNAL)]
@@ -151,7 +151,7 @@ def test_a_model_too_large_for_one_file_has_its_tensors_beside_it(
 
 def test_tensors_beside_a_file_belong_to_it(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(large, "LIMIT", 20_000)
+        patch.setattr(graph, "LIMIT", 20_000)
         export(model, HEAD, FEEDS)
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)
@@ -167,7 +167,7 @@ def test_tensors_beside_a_file_belong_to_it(model: Path, tmp_path: Path, monkeyp
 
 
 def test_a_large_model_that_fails_leaves_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large, "LIMIT", 20_000)
+    monkeypatch.setattr(graph, "LIMIT", 20_000)
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
     kept = contents(model)
     with pytest.raises(BertcliError, match="was not kept"):

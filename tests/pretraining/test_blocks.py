@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli.pretraining.blocks import Blocks, Inputs, Pack, Special, Table, split
+from bertcli.pretraining.blocks import Blocks, Inputs, Masking, Pack, Special, Table, split
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.masking import Masking
 from bertcli.tasks.base import IGNORED
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bertcli.pretraining import job as module
-from bertcli.pretraining.job import cross_entropy
+from bertcli.pretraining import pretrain as module
+from bertcli.pretraining.pretrain import cross_entropy
 
 
 @pytest.mark.parametrize("piece", [1, 100, 2**18])

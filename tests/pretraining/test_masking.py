@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from bertcli.pretraining.blocks import Masking
 from bertcli.pretraining.encoding import Encoder
-from bertcli.pretraining.masking import Masking
 from bertcli.pretraining.settings import Mask
 from bertcli.pretraining.vocabulary import SPECIAL
 from bertcli.tasks.base import IGNORED

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.pretraining.blocks import Inputs, Pairs, Relation, Special
+from bertcli.pretraining.blocks import Inputs, Masking, Pairs, Relation, Special
 from bertcli.pretraining.corpus import Corpus
-from bertcli.pretraining.masking import Masking
 from bertcli.tasks.base import IGNORED
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5

@@ -20,8 +20,7 @@ from bertcli.data.documents import expand, read
 from bertcli.device import Device
 from bertcli.errors import Interrupted, UsageError
 from bertcli.model import read as read_model
-from bertcli.pretraining.job import Narrow, operations, peak
-from bertcli.pretraining.pretrain import Event, pretrain
+from bertcli.pretraining.pretrain import Event, Narrow, operations, peak, pretrain
 from bertcli.pretraining.settings import PretrainSettings
 from bertcli.pretraining.source import Source
 from bertcli.training.finetune import open_base

@@ -7,8 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from bertcli import model
-from bertcli.training import card
-from bertcli.training.card import Facts, balance, is_edited, table
+from bertcli.training.artifacts import Facts, balance, is_edited, list_of_sources, table, write_card
 
 SOURCES = {"train": {"/home/me/train.tsv": {"records": 1200, "sha256": "ab12"}, "-": {"records": 3}}}
 
@@ -17,7 +16,7 @@ def facts(**changes: object) -> Facts:
     values = {
         "task": "text-classification", "title": "films", "base": "bert-base-uncased", "hub_base": "bert-base-uncased",
         "problem": "single_label_classification", "labels": ["bad", "a|b"], "device": "cpu fp32", "tested": "dev.tsv",
-        "settings": {"lr": 1e-4, "dropout": None}, "limits": ["It knows films."], "data": card.sources(SOURCES),
+        "settings": {"lr": 1e-4, "dropout": None}, "limits": ["It knows films."], "data": list_of_sources(SOURCES),
         "metrics": {"accuracy": 0.9, "mcc": None, "log_loss": float("inf"), "per_class": {}, "step": 7,
                     "intervals": {"accuracy": [0.85, 0.94]}},
     }  # fmt: skip
@@ -25,7 +24,7 @@ def facts(**changes: object) -> Facts:
 
 
 def test_the_hub_reads_the_front_matter(tmp_path: Path) -> None:
-    card.write(tmp_path, "finetuned", facts())
+    write_card(tmp_path, "finetuned", facts())
     read = ModelCard.load(tmp_path / "README.md")
     assert read.data.to_dict() == {
         "library_name": "transformers", "pipeline_tag": "text-classification", "base_model": "bert-base-uncased",
@@ -39,7 +38,7 @@ def test_the_hub_reads_the_front_matter(tmp_path: Path) -> None:
 
 
 def test_the_page_tells_results_with_intervals_data_limits_and_settings(tmp_path: Path) -> None:
-    card.write(tmp_path, "finetuned", facts())
+    write_card(tmp_path, "finetuned", facts())
     assert (
         ModelCard.load(tmp_path / "README.md").text.strip()
         == """\
@@ -78,14 +77,14 @@ Trained on cpu fp32; `bertcli.yaml` has all settings and the versions of the pac
 
 @pytest.mark.parametrize("metrics", [None, {}, {"f1": None}])
 def test_without_results_there_is_no_index_of_them(tmp_path: Path, metrics: dict[str, None] | None) -> None:
-    card.write(tmp_path, "pretrained", facts(metrics=metrics, hub_base=None))
+    write_card(tmp_path, "pretrained", facts(metrics=metrics, hub_base=None))
     read = ModelCard.load(tmp_path / "README.md")
     assert set(read.data.to_dict()) == {"library_name", "pipeline_tag", "tags"} and "None was measured." in read.text
 
 
 def test_only_what_bertcli_wrote_is_replaced(tmp_path: Path) -> None:
     assert not is_edited(tmp_path)
-    digest = card.write(tmp_path, "finetuned", facts())
+    digest = write_card(tmp_path, "finetuned", facts())
     assert is_edited(tmp_path)  # nothing says who wrote it
     (tmp_path / "bertcli.yaml").write_text(yaml.safe_dump({"provenance": {"card": digest}}))
     assert not is_edited(tmp_path)

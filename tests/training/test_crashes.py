@@ -16,7 +16,7 @@ import pytest
 
 from bertcli.training import run
 from bertcli.training.artifacts import write_metrics, write_settings
-from bertcli.training.output import CHECKPOINTS, LOG, require_usable
+from bertcli.training.checkpoint import CHECKPOINTS, LOG, require_usable
 from tests.training.test_loop import FOUR, ToyJob, trainer
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}

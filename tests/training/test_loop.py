@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from bertcli.errors import BertcliError, Interrupted, UsageError
-from bertcli.training import checkpoint, optim
+from bertcli.training import checkpoint, loop
 from bertcli.training.loop import Batch, Eval, Plan, Step, Trainer, require_same
 
 
@@ -65,13 +65,13 @@ def trainer(folder: Path, job: ToyJob, epochs: int = 2, dropout: float = 0.0, em
     module = Toy(dropout).train()
     steps = len(job.cuts)
     defaults: dict[str, Any] = {
-        "rate": optim.learning_rate(0.1, 0.1, epochs * steps, "linear"), "clip_norm": 1.0, "eval_every": steps,
+        "rate": loop.learning_rate(0.1, 0.1, epochs * steps, "linear"), "clip_norm": 1.0, "eval_every": steps,
         "metric": "accuracy", "direction": 1, "patience": None, "folder": folder,
     }  # fmt: skip
     accelerator = Accelerator(cpu=True)
-    average = optim.average(module, ema) if ema else None
+    average = loop.moving_average(module, ema) if ema else None
     defaults["average_from"] = 2
-    model, optimizer = accelerator.prepare(module, optim.adamw(module, 0.1, 0.01))
+    model, optimizer = accelerator.prepare(module, loop.adamw(module, 0.1, 0.01))
     return Trainer(accelerator, model, optimizer, average, Plan(epochs * steps, steps, **{**defaults, **plan}))
 
 
@@ -162,8 +162,8 @@ def test_an_average_is_resumed_on_the_device_of_the_weights(tmp_path: Path) -> N
         for _ in first.run(job, lambda: signal.SIGTERM if first.step == 3 else None):
             pass
     module = Toy().to("meta")  # stands for a GPU: a tensor that stays on the CPU is one of another device
-    average = optim.average(module, 0.5)
-    second = Trainer(first.accelerator, module, optim.adamw(module, 0.1, 0.01), average, first.plan)
+    average = loop.moving_average(module, 0.5)
+    second = Trainer(first.accelerator, module, loop.adamw(module, 0.1, 0.01), average, first.plan)
     second.resume(checkpoint.latest(tmp_path, "last") or tmp_path)
     average.update_parameters(second.model)
     devices = {weight.device.type for weight in (*module.parameters(), *average.module.parameters())}
@@ -246,13 +246,13 @@ def test_the_average_follows_the_weights_from_its_first_step_on(tmp_path: Path) 
     with torch.no_grad():
         module.linear.weight += 1
     assert torch.equal(after(9), start)
-    torch.testing.assert_close(after(16), start + (1 - 0.5**optim.AVERAGE_EVERY))
+    torch.testing.assert_close(after(16), start + (1 - 0.5**loop.AVERAGE_EVERY))
     torch.testing.assert_close(module.linear.weight.detach(), start + 1)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_the_learning_rate_rises_then_falls_to_nothing(schedule: str) -> None:
-    rate = optim.learning_rate(1.0, 0.1, 100, schedule)
+    rate = loop.learning_rate(1.0, 0.1, 100, schedule)
     values = [rate(step) for step in range(100)]
     assert values[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert values[10] == 1.0 and values[9:] == sorted(values[9:], reverse=True)
@@ -260,7 +260,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing(schedule: str) -> None:
 
 
 def test_biases_and_norms_do_not_decay() -> None:
-    decayed, free = optim.adamw(Toy(), 0.1, 0.01).param_groups
+    decayed, free = loop.adamw(Toy(), 0.1, 0.01).param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0.0)
     assert [tuple(weight.shape) for weight in decayed["params"]] == [(1, 4)]
     assert len(free["params"]) == 3

@@ -17,7 +17,7 @@ from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import Task
 from bertcli.tokenizer import Tokenizer
 from bertcli.training.base_model import open_base
-from bertcli.training.pieces import cut, used
+from bertcli.training.data import cut_to_pieces, used_pieces
 
 CORPUS = ["a good film", "the plot was lovely, and slowly bad", "Café naïve films", "wholly unlike the scene 日本"]
 OTHER = ["a great actor", "scenes of naive dullness", "Zq!"]
@@ -71,7 +71,7 @@ def records(texts: list[str]) -> list[Record]:
 def reduced(backend: tokenizers.Tokenizer) -> Tokenizer:
     whole = Tokenizer(backend, 32)
     task = Task(whole, {"num_labels": 2}, Options())
-    return cut(whole, used(task, records(CORPUS), Counter()))
+    return cut_to_pieces(whole, used_pieces(task, records(CORPUS), Counter()))
 
 
 @pytest.mark.parametrize("make", [unigram, wordpiece])
@@ -101,23 +101,23 @@ def test_pieces_of_records_that_the_task_cannot_read_are_those_of_all_their_text
     task = Task(whole, {"num_labels": 2}, Options())
     nested = Record(0, {"question": "plot", "answers": [{"text": "films"}], "id": 3}, 1, "qa.jsonl")
     sources = Counter[str]()
-    names = {whole.backend.id_to_token(i) for i in used(task, [nested], sources)}
+    names = {whole.backend.id_to_token(i) for i in used_pieces(task, [nested], sources)}
     assert names == {"plot", "films"} and sources == {"qa.jsonl": 1}
     with pytest.raises(UsageError, match=r"--vocabulary-from bad.txt:2: invalid"):
-        used(task, [Record(1, {}, 2, "bad.txt", fault="invalid")], Counter())
+        used_pieces(task, [Record(1, {}, 2, "bad.txt", fault="invalid")], Counter())
 
 
 def test_byte_pairs_are_refused() -> None:
     backend = tokenizers.Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
     with pytest.raises(ModelError, match="the tokenizer is BPE, whose pieces are made of each other"):
-        cut(Tokenizer(backend, 32), {2})
+        cut_to_pieces(Tokenizer(backend, 32), {2})
 
 
 @pytest.mark.parametrize("head", ["SequenceClassification", "MaskedLM", ""])
 def test_the_model_computes_the_same_for_pieces_that_are_kept(tiny_model: Path, tmp_path: Path, head: str) -> None:
     base = read(tiny_model)
     whole = tokenizer_files.load(base.path, base.config)
-    small = cut(whole, set(whole.backend.encode("good film of the actor").ids))
+    small = cut_to_pieces(whole, set(whole.backend.encode("good film of the actor").ids))
     torch.manual_seed(0)
     before, _ = open_base(base, head, {}, 0.0)
     torch.manual_seed(0)

@@ -94,8 +94,10 @@ def explain(voice: Voice, options: Explain) -> int:
             add_to_page = stack.enter_context(explain_page(options.html))
         if not is_for_people(options.output_format):
             writer = stack.enter_context(open_writer(None, "jsonl"))
-        from bertcli.explain.attention import View
-        from bertcli.explain.explain import Explainer  # imports torch, which takes seconds
+        from bertcli.explain.explain import (
+            Explainer,  # imports torch, which takes seconds
+            View,
+        )
 
         view = View(options.attention or bool(options.html), options.layer, options.head)
         explainer = Explainer(session, options.target, view)

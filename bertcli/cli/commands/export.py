@@ -60,8 +60,8 @@ def export_directory(
 
     task_name: None for the one whose head the model has.
     """
+    from bertcli.export.cached import feeds_of
     from bertcli.export.export import export
-    from bertcli.export.feeds import feeds_of
     from bertcli.inference.session import open_task, task_of
     from bertcli.model import read
 

@@ -19,7 +19,7 @@ from bertcli.inference.settings import SAMPLES
 from bertcli.model import ONNX, Model, read, resolve, update
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import ClassWeights, Options
-from bertcli.training.output import require_usable
+from bertcli.training.checkpoint import require_usable
 from bertcli.training.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:

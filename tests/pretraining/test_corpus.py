@@ -19,9 +19,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bertcli.data.documents import read
 from bertcli.errors import BertcliError, Interrupted, UsageError
-from bertcli.pretraining import build
-from bertcli.pretraining.build import Recipe, prepare
-from bertcli.pretraining.corpus import FILES, Corpus, Writer, open_corpus
+from bertcli.pretraining import corpus as build
+from bertcli.pretraining.corpus import FILES, Corpus, Recipe, Writer, open_corpus, prepare
 from bertcli.pretraining.source import Source, key
 
 NEVER: Callable[[], int | None] = lambda: None  # noqa: E731
@@ -224,15 +223,15 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from bertcli.errors import BertcliError
-from bertcli.pretraining import build
+from bertcli.pretraining import corpus as build
 sys.path.insert(0, sys.argv[1])
-import test_build
+import test_corpus
 
 def main():
     build.BATCH, build.COMMIT = 300, 500
     cache, workers, *files = sys.argv[2:]
     try:
-        for reading in build.prepare(test_build.recipe(*map(Path, files)), Path(cache), int(workers), lambda: None):
+        for reading in build.prepare(test_corpus.recipe(*map(Path, files)), Path(cache), int(workers), lambda: None):
             print(reading.tokens, flush=True)
     except BertcliError as error:
         print(error, file=sys.stderr)
