@@ -160,7 +160,7 @@ def _readable(name: str, records: Iterable[Record], findings: Findings) -> Itera
 
 
 def _accepted(record: Record, encoded: Encoded, task: BaseTask, findings: Findings) -> Example | None:
-    """As tasks/examples.py accepts a record."""
+    """As the examples of tasks/training.py accept a record."""
     code = "unreadable"
     try:
         if record.fault is not None:

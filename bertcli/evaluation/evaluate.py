@@ -29,7 +29,7 @@ from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import UnknownLabel, map_hint
-from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import Example
 
 FIRST = 16  # records that a mistake in the options shows in, as one mistake
 SHORTEST = 16  # tokens of the first bucket of lengths

@@ -9,7 +9,7 @@ from typing import Any
 
 from bertcli.metrics.bootstrap import Difference, Interval
 from bertcli.metrics.calibration import Bin, Curve, Reliability
-from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.texts import Example, Mark
 
 __all__ = [
     "Bin", "Change", "Comparison", "Curve", "Difference", "Evaluation", "Example", "Interval", "LengthBucket", "Mark",

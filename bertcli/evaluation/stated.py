@@ -1,6 +1,6 @@
 r"""What another system said of labelled records, beside these: pairs by their order or by an id.
 
-Opens no model: the task's `Stated` (tasks/stated.py) reads labels and predictions off the data. What comes out are
+Opens no model: the task's `Stated` (tasks/base.py) reads labels and predictions off the data. What comes out are
 outcomes, as inference/stream.py gives them of a model, so that evaluate.py scores both alike. Knows no command.
 Try: bertcli evaluate dev-v1.1.json --predictions predictions.json
 """
@@ -17,10 +17,9 @@ from bertcli.data.records import Record, is_error, lookup, names_in
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
 from bertcli.inference.stream import Outcome
-from bertcli.tasks.base import BaseTask
+from bertcli.tasks.base import BaseStated, BaseTask
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
-from bertcli.tasks.stated import BaseStated
 from bertcli.tokenizer import NoTokenizer
 
 ID = "id"  # what SQuAD calls it

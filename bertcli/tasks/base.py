@@ -1,14 +1,17 @@
 """What a task is: records to token ids, a model's outputs to results, labels to scores. No torch, no backend.
 
-A new task is one folder beside this file, whose __init__.py has ALIASES and a class `Task` that extends BaseTask. What
-is learnt stands in its training.py (class `Training`), how the predictions of other systems are read in its stated.py
-(class `Stated`), what `explain` attributes in its explain.py (class `Explaining`); the rest of the package calls these
-and never asks which task it is.
+A new task is one folder beside this file, whose __init__.py has ALIASES and two classes: `Task`, which extends
+BaseTask, and `Stated`, if it can score what other systems predicted. What is learnt stands in its training.py (class
+`Training`), what `explain` attributes in its explain.py (class `Explaining`); the rest of the package calls these and
+never asks which task it is.
 Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +25,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.options import Options
-from bertcli.tasks.scored import Example
-from bertcli.tasks.texts import text_of
+from bertcli.tasks.texts import Example, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from bertcli.metrics.calibration import Scored
     from bertcli.tasks.explaining import BaseExplaining
     from bertcli.tasks.labels import Decision, Doubt, LabelSettings
-    from bertcli.tasks.stated import BaseStated
     from bertcli.tasks.training import BaseTeaching, BaseTraining
+
 
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
@@ -289,12 +291,71 @@ class BaseTask(ABC):
     @classmethod
     def stated_class(cls) -> "type[BaseStated]":
         """The task where predictions are what another system states. Raises UsageError for a task without."""
-        module = f"{cls.__module__}.stated"
-        if find_spec(module) is None:
+        stated: type[BaseStated] | None = getattr(import_module(cls.__module__), "Stated", None)
+        if stated is None:
             raise UsageError(f"--predictions: {cls.name} does not read what others predicted.")
-        stated: type[BaseStated] = import_module(module).Stated
         return stated
 
     def model_files(self, base: Model) -> Sequence[Path]:
         """Files of a base model, relative to it, that a model trained from it needs too."""
         return ()
+
+
+class BaseStated(BaseTask):
+    """A task whose predictions are what results of another system, as they stand in a file, say: no outputs of a model.
+
+    A task's `Stated` extends this one and its Task. Labels are those of the data; there is neither model nor tokenizer.
+    names: the fields in which `predict` states predictions, the first that is there.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
+        """What config.json would say of a model that gives such results. Raises UsageError where that is unclear."""
+        return {}
+
+    @classmethod
+    def value(cls, options: Options, result: Record, names: Sequence[str] = ()) -> Any:
+        """The field of a result that holds its prediction: as --prediction-field says, the only one, or of `names`.
+
+        Raises RecordError where there is none.
+        """
+        fields, names = result.fields, names or cls.names
+        if options.prediction_field is None and len(fields) == 1:
+            return next(iter(fields.values()))
+        name = options.prediction_field or next((name for name in names if name in fields), names[0])
+        return lookup(fields, name, "--prediction-field")
+
+    @abstractmethod
+    def stated(self, record: Record, result: Record) -> Any:
+        """The prediction that a result states of a labelled record. Raises RecordError where it states none."""
+
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """Without scores, which nobody states."""
+        return [
+            replace(
+                shown, score=None, predicted_marks=tuple(replace(mark, score=None) for mark in shown.predicted_marks)
+            )
+            for shown in super().examples(records, gold, predictions)
+        ]
+
+    def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> None:
+        """None: results state no probabilities."""
+
+
+def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What is read of the items, of those that have it."""
+    values = []
+    for item in items:
+        with suppress(RecordError):
+            values.append(read(item))
+    return [value for value in values if value not in (None, "")]
+
+
+def from_cell(value: Any) -> Any:
+    """A value as it was before it was written into the cell of a table, where lists and objects are JSON."""
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value

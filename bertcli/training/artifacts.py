@@ -23,9 +23,8 @@ import yaml
 from bertcli import __version__, tokenizer_files
 from bertcli.model import Model
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.examples import provenance
 from bertcli.tasks.labels import Decision
-from bertcli.tasks.training import Labelled
+from bertcli.tasks.training import Labelled, provenance
 from bertcli.training.checkpoint import SETTINGS
 from bertcli.training.settings import EMBEDDED, Settings
 

@@ -18,9 +18,8 @@ from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model, resolve
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.examples import Examples, Faults
 from bertcli.tasks.labels import Decision, decide, map_hint
-from bertcli.tasks.training import BaseTraining, Labelled
+from bertcli.tasks.training import BaseTraining, Examples, Faults, Labelled
 from bertcli.tokenizer import Tokenizer, encode_each
 from bertcli.training.settings import Settings
 

@@ -24,7 +24,7 @@ from accelerate.utils import broadcast_object_list
 from bertcli.data.sinks import replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
 from bertcli.errors import UsageError
-from bertcli.tasks.examples import file_hash
+from bertcli.tasks.training import file_hash
 from bertcli.training import artifacts, checkpoint
 from bertcli.training.artifacts import METRICS, plain
 from bertcli.training.checkpoint import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS

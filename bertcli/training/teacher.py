@@ -28,8 +28,7 @@ from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request
 from bertcli.inference.stream import stream
 from bertcli.model import fingerprint, resolve
-from bertcli.tasks.examples import Faults
-from bertcli.tasks.training import BaseTeaching, Labelled
+from bertcli.tasks.training import BaseTeaching, Faults, Labelled
 from bertcli.training.data import Data
 from bertcli.training.loop import Stop
 from bertcli.training.run import Note

@@ -10,7 +10,7 @@ from bertcli.cli.tables import render_evaluation
 from bertcli.data.records import Record
 from bertcli.evaluation.evaluate import collect, compare, scores
 from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
-from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.texts import Example, Mark
 from tests.evaluation.test_evaluate import SENTIMENT, outcomes, task_for
 
 DIFFERENCE = Difference(0.1, Interval(0.0, 0.2), 0.05)

@@ -14,7 +14,7 @@ from bertcli.metrics.bootstrap import weighted_means as means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification
 from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering.spans import Span
-from bertcli.tasks.scored import Mark
+from bertcli.tasks.texts import Mark
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, evaluate, outcomes, task_for
 
 TAGS = {"id2label": {"0": "O", "1": "B-A", "2": "I-A"}}

@@ -12,7 +12,7 @@ import pytest
 from bertcli.data.records import Record
 from bertcli.evaluation.results import Bin, Curve, Evaluation, Interval, LengthBucket, Reliability
 from bertcli.report.page import Report, render
-from bertcli.tasks.scored import Example, Mark
+from bertcli.tasks.texts import Example, Mark
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -1,7 +1,7 @@
 """Texts cut where marks begin and end."""
 
 from bertcli.report.contents import Piece, Tag, pieces
-from bertcli.tasks.scored import Mark
+from bertcli.tasks.texts import Mark
 from tests.report.conftest import example
 
 

@@ -26,7 +26,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, label_config
-from bertcli.tasks.scored import Example
+from bertcli.tasks.texts import Example
 from bertcli.features import Features
 
 ALIASES = ("vowels",)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.tasks.options import Options
-from bertcli.tasks.scored import Mark
-from bertcli.tasks.token_classification.redaction import Redaction, united
-from bertcli.tasks.token_classification.rules import RULES, find
+from bertcli.tasks.texts import Mark
+from bertcli.tasks.token_classification.redaction import RULES, Redaction, find, united
 
 REGIONS = ["US", "GB", "CN"]
 TYPES = ["LOC", "PER"]

@@ -11,7 +11,7 @@ from bertcli.data.records import Record
 from bertcli.tasks.base import Options
 from bertcli.tasks.texts import in_unit, whole
 from bertcli.tasks.token_classification import Task
-from bertcli.tasks.token_classification.tagging import TagSet
+from bertcli.tasks.token_classification.labels import TagSet
 
 CONLL = ["B-LOC", "B-MISC", "B-ORG", "I-LOC", "I-MISC", "I-ORG", "I-PER", "O"]  # of two models that are much downloaded
 

@@ -15,7 +15,7 @@ from bertcli.features import Features
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
-from bertcli.tasks.scored import Mark
+from bertcli.tasks.texts import Mark
 from bertcli.tasks.token_classification import Gold, Task
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]

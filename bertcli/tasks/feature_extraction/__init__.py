@@ -15,15 +15,15 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings, number_of
 from bertcli.tasks.options import Options
-from bertcli.tasks.scored import Example
-from bertcli.tasks.texts import text_of
+from bertcli.tasks.texts import Example, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
+
 
 ALIASES = ("embed",)
 DIGITS = 6  # of a printed number
@@ -195,3 +195,19 @@ def _joined(first: Encoded, second: Encoded) -> Encoded:
     assert isinstance(first, Features) and isinstance(second, Features)
     windows = [*first.windows, *second.windows]
     return Features(windows, first.truncated or second.truncated, len(first.windows))
+
+
+class Stated(BaseStated, Task):
+    """A prediction is a number."""
+
+    name = Task.name
+    names = ("similarity", "score")
+
+    def stated(self, record: Record, result: Record) -> float:
+        """How similar the two texts are said to be. Raises RecordError."""
+        return number_of(self.value(self.options, result))
+
+    @staticmethod
+    def similarity(prediction: float) -> float:
+        """What is stated."""
+        return prediction

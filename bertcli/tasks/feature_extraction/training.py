@@ -13,9 +13,8 @@ from torch.nn import functional
 
 from bertcli.arrays import Array, Indices, Vectors
 from bertcli.errors import UsageError
-from bertcli.tasks.examples import Examples
 from bertcli.tasks.feature_extraction import Task, cosine
-from bertcli.tasks.training import BaseTeaching, BaseTraining, Labelled, Outputs, Targets, is_known
+from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):

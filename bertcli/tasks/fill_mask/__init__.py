@@ -14,16 +14,16 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import Options
-from bertcli.tasks.scored import Example
-from bertcli.tasks.texts import text_of
+from bertcli.tasks.texts import Example, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
+
 
 ALIASES = ("mask",)
 DIGITS = 6  # of a printed score: what fp32 carries
@@ -236,3 +236,33 @@ def ranks_of(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> list[Rank]
     """Where each answer is among its guesses, best first."""
     pairs = zip(gold, ranked, strict=True)
     return [list(guesses).index(answer) + 1 if answer in guesses else None for answer, guesses in pairs]
+
+
+class Stated(BaseStated, Task):
+    """A prediction is the guesses for each mask, as a model's, but by their text, in lower case: no token has an id.
+
+    A guess that is not listed is none, so --top-k 10 of `predict` lists as many as `evaluate` looks at.
+    """
+
+    name = Task.name
+    names = ("masks",)
+
+    def label(self, record: Record) -> list[Any]:
+        """The text of the answer at each mask. Raises RecordError."""
+        return list(map(_text, self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))))
+
+    def stated(self, record: Record, result: Record) -> list[Any]:
+        """The guesses: of `masks` as `predict` writes it, or the one text for each mask. Raises RecordError."""
+        masks = self.one_each(record, from_cell(self.value(self.options, result)))
+        listed = [mask if isinstance(mask, list) and mask else [mask] for mask in masks]
+        return [[(_text(guess), 0.0) for guess in mask] for mask in listed]
+
+    def _token(self, token: Any) -> str:
+        return str(token)
+
+
+def _text(answer: Any) -> str:
+    value = answer.get("token") if isinstance(answer, Mapping) else answer
+    if not isinstance(value, str):
+        raise RecordError(f"the answer {value!r:.60} is not text.")
+    return value.strip().lower()

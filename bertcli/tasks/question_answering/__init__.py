@@ -7,6 +7,7 @@ puts the spans of all windows on one scale, whatever constant a window adds to i
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,18 +16,28 @@ from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.model import Model
-from bertcli.tasks.base import BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
 from bertcli.tasks.options import Options
-from bertcli.tasks.question_answering import spans as answer_spans
-from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span, best_spans, distinct, gold_of, rank
-from bertcli.tasks.scored import Example, Mark
-from bertcli.tasks.texts import in_unit, text_of, whole
+from bertcli.tasks.question_answering.spans import (
+    NO_ANSWER,
+    Gold,
+    Span,
+    best_spans,
+    cut_tokens,
+    distinct,
+    gold_of,
+    lost_answers,
+    position_of,
+    rank,
+)
+from bertcli.tasks.texts import Example, Mark, in_unit, text_of, whole
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
+
 
 ALIASES = ("qa",)
 DIGITS = 6  # of a printed score: what fp32 carries
@@ -159,12 +170,12 @@ class Task(BaseTask):
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
         """Answers that are not where they are said to be."""
-        return answer_spans.lost_answers(gold)
+        return lost_answers(gold)
 
     def token_doubts(self, record: Record, features: Features) -> Iterator[Doubt]:
         """An answer that begins or ends inside a token. Raises RecordError."""
         if offsets := features.windows[0].offsets:
-            yield from answer_spans.cut_tokens(self.label(record), offsets)
+            yield from cut_tokens(self.label(record), offsets)
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many answers are not where they are said to be."""
@@ -264,3 +275,34 @@ class Task(BaseTask):
 def _scores(predictions: Sequence[list[Span]]) -> list[float]:
     """Log-odds of the best span of each question."""
     return [spans[0].score if spans else -np.inf for spans in predictions]
+
+
+class Stated(BaseStated, Task):
+    """A prediction is a text, "" where there is no answer. It need not be in the context."""
+
+    name = Task.name
+    names = ("answer", "prediction_text")
+
+    def stated(self, record: Record, result: Record) -> str:
+        """The text of an answer. Raises RecordError."""
+        value = self.value(self.options, result)
+        if not isinstance(value, str):
+            raise RecordError(f"the answer {value!r:.60} is not text; '' says that there is none.")
+        return value
+
+    def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:
+        """Exact match and F1, as of a model that has no threshold."""
+        from bertcli.metrics import answers
+
+        has_answer = [bool(one.answers) for one in gold]
+        return answers.score([0.0] * len(gold), self._values(gold, predictions), has_answer, None)
+
+    def _answers(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> list[str]:
+        return list(predictions)
+
+    def _example(
+        self, record: Record, gold: Gold, prediction: Any, predicted: str, value: tuple[float, float]
+    ) -> Example:
+        position = position_of(gold.context, predicted, None)
+        spans = [Span(0.0, *position)] if position else []
+        return replace(super()._example(record, gold, spans, predicted if spans else "", value), predicted=predicted)

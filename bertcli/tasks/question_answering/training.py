@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from bertcli.arrays import Array, Indices
 from bertcli.tasks.base import IGNORED
-from bertcli.tasks.examples import Examples
 from bertcli.tasks.question_answering.spans import NO_ANSWER, Span
-from bertcli.tasks.training import BaseTeaching, BaseTraining, Labelled, Outputs, Targets
+from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 

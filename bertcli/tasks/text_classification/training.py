@@ -10,9 +10,8 @@ from torch.nn import functional
 from bertcli.arrays import Array
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED
-from bertcli.tasks.examples import Examples
 from bertcli.tasks.text_classification import Task
-from bertcli.tasks.training import BaseTeaching, BaseTraining, Outputs, Targets, is_known
+from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):

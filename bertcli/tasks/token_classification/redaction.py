@@ -1,29 +1,31 @@
 """What `predict --redact` writes: a text whose entities are replaced, and no other text of its record unless named.
 
-Entities come from the model and from rules.py. Where two overlap, all that either covers is replaced, so that nothing
-is half there; what a rule finds is replaced by itself, so that it has one name all through. Knows no tags and no words.
+Entities come from the model and from rules. Where two overlap, all that either covers is replaced, so that nothing is
+half there; what a rule finds is replaced by itself, so that it has one name all through. Knows no tags and no words.
 Try: echo "Tim Cook, tim@apple.com" | bertcli predict -t ner --redact --redact-as pseudonym
 """
 
 import hashlib
 import hmac
+import ipaddress
 import os
 import string
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.tasks.options import Options
-from bertcli.tasks.scored import Mark
-from bertcli.tasks.texts import entity_results
-from bertcli.tasks.token_classification import rules
+from bertcli.tasks.texts import Mark, entity_results
 from bertcli.tasks.token_classification.labels import has_words
 
 BETWEEN = string.punctuation + string.whitespace
@@ -44,7 +46,7 @@ class Redaction:
             raise UsageError("--long truncate would leave the rest of a text as it is; --redact takes window or error.")
         self.options = options
         self.types = _chosen("types", options.redact_types, types)
-        self.rules = _chosen("rules", options.redact_rules, list(rules.RULES))
+        self.rules = _chosen("rules", options.redact_rules, list(RULES))
         self.regions: list[str] = []
         if "phone" in self.rules:
             import phonenumbers
@@ -63,7 +65,7 @@ class Redaction:
     def answer(self, record: Record, text: str, marks: Sequence[Mark]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields of a record that may be written, and the results. marks: what the model found in the text."""
         chosen = [mark for mark in marks if mark.type in self.types]
-        replaced = apart(text, chosen, united(rules.find(text, self.rules, self.regions)))
+        replaced = apart(text, chosen, united(find(text, self.rules, self.regions)))
         listed = entity_results(text, replaced, self.options.offset_unit)
         parts, end = [], 0
         for mark, entity in zip(replaced, listed, strict=True):
@@ -155,7 +157,7 @@ def _chosen(option: str, names: str | None, known: Sequence[str]) -> list[str]:
         return list(known) if names is None else []
     chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        hint = "; --redact-rules chooses what rules find" if unknown[0].lower() in rules.RULES else ""
+        hint = "; --redact-rules chooses what rules find" if unknown[0].lower() in RULES else ""
         raise UsageError(f"--redact-{option} '{unknown[0]}': there are {', '.join(known)}, or none{hint}.")
     return chosen
 
@@ -179,3 +181,107 @@ def _key(source: str | None) -> bytes:
         hint = "`openssl rand -hex 32` makes one"
         raise UsageError(f"--redact-key: {len(key)} bytes can be guessed, {LEAST_KEY} or more are needed; {hint}.")
     return key
+
+
+# Rules for what has a form of its own: e-mail, URL, IP and phone numbers, IBANs and payment cards, in any text.
+#
+# What looks like one is checked where that is possible: accounts and cards by their check digits, IP addresses by their
+# parser, phone numbers by the plan of their country. Full-width letters and digits count as the plain ones; Chinese,
+# Japanese and Korean letters end an address, since they follow it without a space.
+
+WIDE = {chr(i): chr(i - 0xFEE0) for i in range(0xFF01, 0xFF5F)}
+PLAIN = str.maketrans({wide: char for wide, char in WIDE.items() if char.isalnum() or char in "@.-+/_:"})
+# Letters of scripts that part words by spaces, and marks, which may stand alone: e\u0301 for \u00e9.
+L = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Arabic}\p{Hebrew}\p{Devanagari}\p{M}\d"
+LABEL = rf"[{L}][{L}-]{{0,62}}+"  # of a domain; RFC 1035 allows 63 characters
+PATH = r"[^\s\p{C}<>\"\u00ab\u00bb\u2018-\u201f\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\u3000-\u303f\uff00-\uffef]"
+SPACE = r"[ \u00a0\u202f-]?"  # in numbers
+# Each repetition has a bound or gives nothing back, else a hostile text would take the square of its length.
+EMAIL = regex.compile(rf"[{L}_][{L}_.+%&'~!#$*^-]{{0,63}}@{LABEL}(?:\.{LABEL})+", regex.I)
+URL = regex.compile(
+    rf"(?<![{L}])(?:[a-z][a-z\d+.-]{{1,20}}://|www\.|(?:{LABEL}\.){{1,8}}+(?:xn--)?[{L}--\d]{{2,63}}+(?::\d+)?/){PATH}+",
+    regex.I | regex.V1,
+)
+IP = regex.compile(
+    r"(?<![a-z\d.])(?:\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}(?::[\da-f]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?)", regex.I
+)
+IBAN = regex.compile(rf"(?<![a-z\d])[a-z]{{2}}\d{{2}}(?:{SPACE}[a-z\d]){{11,30}}", regex.I)
+CARD = regex.compile(rf"(?<![a-z\d])[1-6](?:{SPACE}\d){{11,18}}", regex.I)
+DIGITS = regex.compile(r"(?:\d[^\d\n]{0,4}){6}")  # no phone number has fewer than six
+MARKS = ".,;:!?'*_~|([{"  # that belong to the sentence where a URL ends
+Spans = Iterator[tuple[int, int]]
+
+
+def find(text: str, names: Sequence[str], regions: Sequence[str]) -> list[Mark]:
+    """What the rules of these names find, in code points, rule by rule; what two of them find may overlap.
+
+    regions: the countries, as ISO 3166 writes them, whose phone numbers are found without a +.
+    """
+    plain = text.translate(PLAIN)
+    return [Mark(start, end, name.upper()) for name in names for start, end in RULES[name](plain, regions)]
+
+
+def _emails(text: str, regions: Sequence[str]) -> Spans:
+    for match in EMAIL.finditer(text) if "@" in text else ():
+        yield match.start(), match.start() + len(match[0].rstrip("-"))
+
+
+def _urls(text: str, regions: Sequence[str]) -> Spans:
+    """A closing bracket belongs to the URL where it has an opening one."""
+    for match in URL.finditer(text) if "/" in text or "www." in text.lower() else ():
+        marks = MARKS + "".join(close for opens, close in ("()", "[]", "{}") if opens not in match[0])
+        yield match.start(), match.start() + len(match[0].rstrip(marks))
+
+
+def _phones(text: str, regions: Sequence[str]) -> Spans:
+    """With a + whatever could be one; without it only what the country has given out, since dates look alike."""
+    if DIGITS.search(text):
+        from phonenumbers import Leniency, PhoneNumberMatcher
+
+        for region, leniency in ((None, Leniency.POSSIBLE), *((region, Leniency.VALID) for region in regions)):
+            for match in PhoneNumberMatcher(text, region, leniency, max_tries=sys.maxsize):
+                yield match.start, match.end
+
+
+def _checked(pattern: "regex.Pattern[str]", check: Callable[[str], bool], text: str, regions: Sequence[str]) -> Spans:
+    """The longest beginning of each match that passes the check and ends where a word ends."""
+    position = 0
+    while match := pattern.search(text, position):
+        start, position = match.start(), match.start() + 1
+        for end in range(match.end(), start + 1, -1):
+            following = text[end : end + 1]
+            if not (following.isascii() and following.isalnum()) and check(text[start:end]):
+                yield start, end
+                position = end
+                break
+
+
+def _is_address(text: str) -> bool:
+    """One of hexadecimal letters alone, such as a::b, is program text more often."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return any(map(str.isdigit, text))
+
+
+def _is_iban(text: str) -> bool:
+    from stdnum import iban
+
+    return iban.is_valid(text)
+
+
+def _is_card(text: str) -> bool:
+    from stdnum import luhn, util
+
+    return luhn.is_valid(util.clean(text, " -"))
+
+
+RULES: dict[str, Callable[[str, Sequence[str]], Spans]] = {
+    "email": _emails,
+    "url": _urls,
+    "ip": partial(_checked, IP, _is_address),
+    "phone": _phones,
+    "iban": partial(_checked, IBAN, _is_iban),
+    "card": partial(_checked, CARD, _is_card),
+}

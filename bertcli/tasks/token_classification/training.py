@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from bertcli.arrays import Array, Indices
-from bertcli.tasks.examples import Examples
 from bertcli.tasks.token_classification.labels import Gold
-from bertcli.tasks.training import BaseTeaching, Labelled, Outputs, Targets, WordTraining
+from bertcli.tasks.training import BaseTeaching, Examples, Labelled, Outputs, Targets, WordTraining
 
 
 class Training(WordTraining):
