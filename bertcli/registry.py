@@ -1,7 +1,7 @@
-"""Tasks, backends, formats and commands, found by the names of their files; listing them imports none of them.
+"""Tasks, backends and commands, found by the names of their files; listing them imports none of them.
 
-A new folder in tasks/, or a new file in backends/, data/input_formats/ or cli/commands/, is a new choice, with no edit
-here. Knows no task, backend, format or command by name.
+A new folder in tasks/, or a new file in backends/ or cli/commands/, is a new choice, with no edit here. Knows no task,
+backend or command by name.
 
     python -c 'from bertcli import registry; print(registry.names("tasks"))'
 """
@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parent
 def names(folder: str) -> list[str]:
     """The choices that a package holds, sorted: `tasks/fill_mask/` is listed as `fill-mask`.
 
-    folder: the package as a path below bertcli/, as "tasks" or "data/input_formats".
+    folder: the package as a path below bertcli/, as "tasks" or "cli/commands".
     """
     return sorted(_modules(folder))
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.cli.terminal import Voice
-from bertcli.data.formats import load
 from bertcli.errors import BertcliError
 
 if TYPE_CHECKING:
@@ -107,8 +106,10 @@ def _lines(files: Sequence[str]) -> dict[str, int]:
             if head.startswith(ARCHIVES):
                 return {}
             if head in TABLES:
+                from bertcli.data.formats.table_reader import count
+
                 with suppress(BertcliError):  # which reading it raises too
-                    counts[name] = load("input", TABLES[head]).count(name)
+                    counts[name] = count(name, TABLES[head])
                 continue
             file.seek(0)
             counts[name] = 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

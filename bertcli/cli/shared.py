@@ -14,6 +14,7 @@ import click
 
 from bertcli.cli.config import read_yaml
 from bertcli.cli.terminal import Voice, announce_terminal
+from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import RecordError, UsageError
 from bertcli.inference.settings import OF_ONNX, Request, Settings
 from bertcli.option import like, option
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def expanded(_ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
     """A click callback: the files that the names given to an option stand for, directories and patterns too."""
-    from bertcli.data.paths import expand
+    from bertcli.data.readers import expand
 
     files = expand(paths)
     texts = {f"{file.removesuffix('.ann')}.txt" for file in files if file.endswith(".ann")}  # brat's, read with these
@@ -62,7 +63,7 @@ class Reading:
     text_field: str = like(Options, "text_field")
     pair_field: str | None = like(Options, "pair_field")
     input_format: str | None = option(
-        None, "[default: by file extension, else by the first line]", "FORMAT", room="data/input_formats", group="data"
+        None, "[default: by file extension, else by the first line]", "FORMAT", choices=tuple(INPUT), group="data"
     )
     columns: str | None = option(
         None, "Comma-separated names for a CSV or TSV file without a header.", "NAMES", group="data"
@@ -107,7 +108,6 @@ class Reading:
 
         A table without the field that an option names is one mistake, not one for each of its rows.
         """
-        from bertcli.data import formats
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
 
@@ -119,7 +119,7 @@ class Reading:
             for record in records:
                 if record.source not in seen and not record.fault:
                     seen.add(record.source)
-                    is_table = (self.input_format or formats.by_extension("input", record.source)) in TABLES
+                    is_table = (self.input_format or by_extension("input", record.source)) in TABLES
                     if is_table and "context" not in record.fields:
                         try:
                             lookup(record.fields, self.text_field, "--text-field")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bertcli.data import paths, readers
+from bertcli.data import readers
 from bertcli.data.formats import by_extension
 from bertcli.data.records import lookup
 from bertcli.data.streams import Source, check_encoding
@@ -40,7 +40,7 @@ class Document:
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The files, each once, that names of files, directories (all below) and patterns stand for; see paths.py.
+    """The files, each once, that names of files, directories (all below) and patterns stand for; see readers.py.
 
     Raises UsageError for what names no file, cannot be read, or can be read only once, such as stdin or a pipe.
     """
@@ -50,9 +50,9 @@ def expand(names: Sequence[str]) -> list[str]:
             raise UsageError(
                 "a corpus is read more than once, which stdin cannot be; write it to a file and name that."
             )
-        if not paths.matches(path):
+        if not readers.matches(path):
             raise UsageError(f"no file matches '{path}'; name files, directories or quoted patterns.")
-    for file in paths.expand(names):
+    for file in readers.expand(names):
         readers.check_path(file)
         if not Path(file).is_file():
             reason = "is a pipe or a device, and a corpus is read more than once"

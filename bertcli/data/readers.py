@@ -1,14 +1,15 @@
-r"""Records in: files and stdin, in any format of input_formats/, as one stream of Record.
+r"""Records in: files and stdin, in any format of formats/, as one stream of Record.
 
 What cannot be read becomes a record with a `fault` in its place; only what makes the whole input unusable (a missing
 file, a bad header) is a UsageError. Knows no format but for what must be told by the first line: `.json`, which may be
-JSON lines or one document, and input whose name says nothing, such as stdin's.
+JSON lines or one document; input whose name says nothing, such as stdin's; and what a labelling tool has written, where
+a record is that tool's and no one else's.
 
 A shard is a part of the input for each of n processes: a range of bytes of all files, one after the other. A record
 belongs to the shard in which its first line begins, so that shards have no record in common, miss none, and their
 results one after the other are those of the whole input. Rows of Parquet and Arrow count as if they had as many bytes
-each. What cannot be entered in the middle (an archive, a JSON
-document, an encoding in which a line end may be two bytes) belongs where its file begins.
+each. What cannot be entered in the middle (an archive, a JSON document, an encoding in which a line end may be two
+bytes) belongs where its file begins.
 
     python -c 'from bertcli.data.readers import read; print(*read(["a.csv.gz", "-"]), sep="\n")' < more.txt
 """
@@ -17,16 +18,17 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import dropwhile, takewhile
+from glob import glob
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from bertcli.data.formats import by_extension, compression, extension, load
-from bertcli.data.recognition import tool_of
+from bertcli.data.compression import compression, extension
+from bertcli.data.formats import INPUT, by_extension, load
 from bertcli.data.records import Record
 from bertcli.data.streams import Source, check_encoding
 from bertcli.errors import UsageError
@@ -34,6 +36,10 @@ from bertcli.errors import UsageError
 CHUNK = 1 << 20  # bytes read at once to count line ends: 3 GB/s from the page cache
 LINES = "lines"  # the format of a file whose name says none
 TABLES = {"csv", "tsv", "conll"}  # formats whose columns may be named
+HEAD = 1 << 20  # bytes of a file that tell a labelling tool; of what can be read only once it is the first line
+FIRST = 100  # records that are looked at for one
+WEBANNO_2 = re.compile(r"\s*# [\w.]+ \| ")  # how its versions 1 and 2 begin, which are no table
+MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # what Spark and Dask write beside their files of data
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,8 @@ def _check(paths: Sequence[str], manner: Manner) -> None:
     check_encoding(manner.encoding)
     for path in paths:
         check_path(path)
-        if not manner.input_format and path != "-" and Path(path).is_file() and not _is_binary(path):
+        name = by_extension("input", path)
+        if not manner.input_format and path != "-" and Path(path).is_file() and not (name and INPUT[name].is_table):
             Source(path, manner.encoding, requires_text=True).require_text()
     if manner.input_format:
         load("input", manner.input_format)
@@ -128,14 +135,11 @@ def _check(paths: Sequence[str], manner: Manner) -> None:
         if not TABLES.intersection(formats):
             tables = "column names are for csv, tsv and conll"
             raise UsageError(f"{tables}, not {formats[0]}; --input-format says which it is")
-        load("input", "csv").check_names(manner.columns, "the column names given")
+        from bertcli.data.formats.csv import check_names
+
+        check_names(manner.columns, "the column names given")
     if manner.delimiter is not None and "csv" not in formats:
         raise UsageError(f"a delimiter is for csv, not {formats[0]}; --input-format says which it is")
-
-
-def _is_binary(path: str) -> bool:
-    name = by_extension("input", path)
-    return name is not None and getattr(load("input", name), "BINARY", False)
 
 
 def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
@@ -154,30 +158,35 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     name = (
         manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
     )
-    if not manner.input_format and (tool := tool_of(source, name)):
+    if not manner.input_format and (tool := _tool_of(source, name)):
         where = "stdin" if part.path == "-" else part.path
         note(f"{where} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
         name = tool
     elif not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
-        name = "squad" if load("input", "squad").is_squad(source) else "jsonl"
-        if name == "jsonl" and (fault := load("input", "jsonl").document_fault(source)):
+        from bertcli.data.formats.jsonl import document_fault, is_squad
+
+        name = "squad" if is_squad(source) else "jsonl"
+        if name == "jsonl" and (fault := document_fault(source)):
             raise UsageError(
                 f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with "
                 f"`jq -c '.[]' {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
             )
-    module = load("input", name)
-    if hasattr(module, "count") and part.end is not None:
-        return module.read(source, manner.columns, *_rows(part, module.count(part.path)))  # type: ignore[no-any-return]
-    read_lines = partial(module.read, delimiter=manner.delimiter) if manner.delimiter and name == "csv" else module.read
-    is_piece = getattr(module, "WHOLE", False) or bool(compression(part.path)) or not source.is_utf8
+    format_, read_format = INPUT[name], load("input", name)
+    if format_.is_table and part.end is not None:
+        from bertcli.data.formats.table_reader import count
+
+        return read_format(source, manner.columns, *_rows(part, count(part.path, name)))  # type: ignore[no-any-return]
+    if manner.delimiter and name == "csv":
+        read_format = partial(read_format, delimiter=manner.delimiter)
+    is_piece = format_.is_whole or bool(compression(part.path)) or not source.is_utf8
     if part.end is None or is_piece:
-        return read_lines(source, manner.columns) if part.has_start else iter(())
+        return read_format(source, manner.columns) if part.has_start else iter(())
     first, after = _lines(part, part.end)
     records: Iterator[Record]
-    if getattr(module, "BY_LINE", False) and not part.has_start:
-        records = read_lines(Source(part.path, manner.encoding, part.start, first), manner.columns)
+    if format_.is_by_line and not part.has_start:
+        records = read_format(Source(part.path, manner.encoding, part.start, first), manner.columns)
     else:
-        records = dropwhile(lambda record: record.line < first, read_lines(source, manner.columns))
+        records = dropwhile(lambda record: record.line < first, read_format(source, manner.columns))
     return takewhile(lambda record: record.line < after, records)
 
 
@@ -203,6 +212,34 @@ def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], N
     return name
 
 
+def _tool_of(source: Source, name: str) -> str | None:
+    """The format of the tool that wrote what would otherwise be read as the format `name`."""
+    if name not in ("jsonl", "csv", "tsv", "lines") or (name == "lines" and extension(source.name)):
+        return None
+    if Path(source.name).is_file() and source.is_utf8:
+        head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
+    else:
+        head = "".join(line.decode("utf-8", "replace") for line in source.begin() if isinstance(line, bytes))
+    if head.startswith("#FORMAT=WebAnno") or (name == "tsv" and WEBANNO_2.match(head)):
+        return "webanno"
+    if name == "csv":
+        header = head.partition("\n")[0].replace('"', "").strip().split(",")
+        items = [dict.fromkeys(header)]
+    else:
+        from bertcli.data.formats.jsonl import array_records
+
+        records = islice(array_records(enumerate(head.split("\n"), 1)), FIRST)
+        items = [record.fields for record in takewhile(lambda record: not record.fault, records)]  # the last may be cut
+    if not items:  # as of plain text, which need not wait for what follows
+        return None
+    from bertcli.data.formats.label_studio import is_label_studio
+    from bertcli.data.formats.labelling import is_doccano, is_prodigy
+
+    tools = {"doccano": is_doccano, "prodigy": is_prodigy} if name != "csv" else {}
+    tools |= {"label-studio": is_label_studio}
+    return next((tool for item in items for tool, is_its in tools.items() if is_its(item)), None)
+
+
 def _texts(source: Source, count: int) -> list[str]:
     """The first lines as text, "" for those that are not there or are no text."""
     lines = [line.decode("utf-8", "replace").strip() if isinstance(line, bytes) else "" for line in source.begin(count)]
@@ -221,6 +258,58 @@ def check_path(path: str) -> None:
         raise UsageError(f"cannot read {path}: it is a directory; name the files in it")
     if not os.access(path, os.R_OK):
         raise UsageError(f"cannot read {path}: {os.strerror(errno.EACCES)}")
+
+
+# -- the files that names stand for
+
+
+def expand(paths: Iterable[str]) -> list[str]:
+    """The files that paths, directories and patterns name, in the order of `paths`, those of each sorted.
+
+    What names nothing stays, as "-" does: who opens it says what is wrong. Raises UsageError as `below` does.
+    """
+    files: list[str] = []
+    for path in paths:
+        named: dict[str, str] = {}  # each once, for `**` matches a directory and the files in it
+        for name in matches(path) or [path]:
+            for file in below(name) if os.path.isdir(name) else [name]:  # noqa: PTH112 - Path() refuses a NUL
+                named[os.path.normpath(file)] = file
+        files += sorted(named.values())
+    return files
+
+
+def matches(path: str) -> list[str]:
+    """The path itself, or what it matches as a pattern, sorted; none where a pattern matches nothing."""
+    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
+        return [path]
+    return sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob() takes no absolute pattern
+
+
+def below(directory: str) -> list[str]:
+    """All files in a directory and those in it, sorted. Raises UsageError where there is none.
+
+    Hidden ones are left out, and those beside an output that bertcli has not finished, which may lie in its own input.
+    """
+
+    def fail(error: OSError) -> None:
+        raise UsageError(f"cannot read {error.filename}: {error.strerror}; make it readable or name files.")
+
+    files: list[str] = []
+    for folder, folders, names in os.walk(directory, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        others = {name for name in names if name in MARKERS or name.startswith(".") or _is_unfinished(name, names)}
+        files += [str(Path(folder, name)) for name in names if name not in others]
+    if not files:
+        raise UsageError(f"there is no file in {directory}; name files, directories or quoted patterns.")
+    return sorted(files)
+
+
+def _is_unfinished(name: str, names: list[str]) -> bool:
+    """Whether a file beside these is what a run has written so far, or its journal; see sinks.py."""
+    if name.endswith(".part"):
+        return f"{name.removesuffix('.part').removesuffix('.part')}.resume" in names
+    output = name.removesuffix(".resume")
+    return output != name and (output in names or f"{output}.part" in names)
 
 
 # -- shards

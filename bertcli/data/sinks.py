@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bertcli.data.formats import compression
+from bertcli.data.compression import compression
 from bertcli.errors import BertcliError, UsageError
 
 Rewrite = Callable[[Path, Path], None]

@@ -1,8 +1,9 @@
 """Bytes in: files and stdin as lines, decompressed, of bounded length, each as soon as it is there.
 
-Knows no format. A fault (a line too long, a broken archive) is a RecordError in the place of the line. Any encoding but
-UTF-8 is turned into UTF-8 on the way in, so that a line ends at byte 10 for every reader; a byte that does not decode
-becomes 0xFF, which no UTF-8 has, and is reported when its line is decoded.
+Knows no format. What is no text is told by its first bytes: magic numbers as file(1) has them; those that could also
+begin a text are taken with the bytes that follow. A fault (a line too long, a broken archive) is a RecordError in the
+place of the line. Any encoding but UTF-8 is turned into UTF-8 on the way in, so that a line ends at byte 10 for every
+reader; a byte that does not decode becomes 0xFF, which no UTF-8 has, and is reported when its line is decoded.
 
 Try: printf 'good\\n\\xff\\nbad' | python -c 'from bertcli.data.streams import Source; print(*Source("-").texts())'
 """
@@ -14,10 +15,10 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from bertcli.data.formats import by_extension, compression, extension
-from bertcli.data.signatures import HEAD, UTF16, no_text
+from bertcli.data.compression import Pieces, compression, extension
+from bertcli.data.formats import by_extension
 from bertcli.errors import RecordError, UsageError
 
 MAX_LINE = 64 << 20  # bytes; a longer line is a fault, so that a file of zeros does not fill the memory
@@ -180,7 +181,7 @@ class Source:
         except OSError as error:
             raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
         self._look(stream)
-        return stream if self.is_utf8 else io.BufferedReader(_Transcoded(stream, self.encoding))
+        return stream if self.is_utf8 else io.BufferedReader(Pieces(_transcoded(stream, self.encoding), stream))
 
     def _look(self, stream: Any) -> None:
         """See what the first bytes say; those of a broken archive say nothing."""
@@ -239,28 +240,101 @@ def _file(path: str) -> Any:
     return Path(path).open("rb", buffering=READ_SIZE)
 
 
-class _Transcoded(io.RawIOBase):
-    """A stream of another encoding, as UTF-8."""
+def _transcoded(stream: Any, encoding: str) -> Iterator[bytes]:
+    """The bytes of a stream of another encoding, as UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)(_MARK)
+    while chunk := stream.read1(READ_SIZE):
+        yield decoder.decode(chunk).encode("utf-8", _MARK)
+    yield decoder.decode(b"", final=True).encode("utf-8", _MARK)
 
-    def __init__(self, stream: Any, encoding: str) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(_MARK)
-        self._ready = b""
-        self._ended = False
 
-    def readable(self) -> bool:
-        return True
+# -- what is no text
 
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready and not self._ended:
-            chunk = self._stream.read1(READ_SIZE)
-            self._ended = not chunk
-            self._ready = self._decoder.decode(chunk, final=self._ended).encode("utf-8", _MARK)
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
 
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+class Signature(NamedTuple):
+    """magic: how such a file begins, at `offset`. name: what it is. hint: the next step, `{file}` its name."""
+
+    magic: bytes
+    name: str
+    hint: str
+    offset: int = 0
+
+
+PANDAS = "python -c \"import pandas, sys; pandas.{reader}('{{file}}').to_csv(sys.stdout, index=False)\" makes CSV of it"
+IMAGE = "a program for text recognition makes text of it"
+HEAD = 4096  # bytes that tell; tar has its mark at 257, an Office file the name of its second part further on
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b\x08")
+SIGNATURES = (
+    Signature(b"\x1f\x8b", "gzip", "`zcat {file}` unpacks it, and a name that ends in .gz is read as it is"),
+    Signature(b"\x28\xb5\x2f\xfd", "Zstandard", "`zstd -dc {file}` unpacks it"),
+    Signature(b"\xfd7zXZ\x00", "xz", "`xz -dc {file}` unpacks it, and a name that ends in .xz is read as it is"),
+    Signature(b"1AY&SY", "bzip2", "`bzip2 -dc {file}` unpacks it, and a name that ends in .bz2 is read as it is", 4),
+    Signature(b"\x04\x22\x4d\x18", "LZ4", "`lz4 -dc {file}` unpacks it"),
+    Signature(b"LZIP\x01", "lzip", "`lzip -dc {file}` unpacks it"),
+    Signature(b"\x1f\x9d", "compress", "`zcat {file}` unpacks it"),
+    Signature(b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "`7z x -so {file}` unpacks it"),
+    Signature(b"Rar!\x1a\x07", "a RAR archive", "`unrar p -inul {file}` unpacks it"),
+    Signature(b"ustar", "a tar archive", "`tar -xOf {file}` unpacks the files in it", 257),
+    Signature(b"PK\x05\x06", "an empty zip archive", "there is nothing in it"),
+    Signature(b"PK\x03\x04", "a zip archive", "`unzip -p {file}` unpacks the files in it"),
+    Signature(
+        b"PAR1\x15", "Parquet", "--input-format parquet reads it, and a name that ends in .parquet is read as it is"
+    ),
+    Signature(b"ARROW1\x00", "Arrow", "--input-format arrow reads it, and a name that ends in .arrow is read as it is"),
+    Signature(b"ORC\x08", "ORC", PANDAS.format(reader="read_orc")),
+    Signature(b"Obj\x01", "Avro", "`avrocat {file}` makes JSON lines of it"),
+    Signature(b"\x89HDF\r\n\x1a\n", "HDF5", PANDAS.format(reader="read_hdf")),
+    Signature(
+        b"SQLite format 3\x00", "an SQLite database", "`sqlite3 -csv -header {file} 'SELECT …'` makes CSV of a table"
+    ),
+    Signature(b"%PDF-", "PDF", "`pdftotext {file} -` makes text of it"),
+    Signature(b"%!PS-Adobe", "PostScript", "`ps2ascii {file}` makes text of it"),
+    Signature(
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "a document of an older Office",
+        "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does",
+    ),
+    Signature(b"{\\rtf", "RTF", "save it as text, or `soffice --headless --convert-to txt:Text {file}` does"),
+    Signature(b"\x93NUMPY", "a NumPy array", "bertcli reads texts"),
+    Signature(b"\x89PNG\r\n\x1a\n", "a PNG image", IMAGE),
+    Signature(b"\xff\xd8\xff", "a JPEG image", IMAGE),
+    Signature(b"GIF87a", "a GIF image", IMAGE),
+    Signature(b"GIF89a", "a GIF image", IMAGE),
+    Signature(b"\x7fELF", "a program", "bertcli reads texts"),
+)
+OFFICE_STEP = "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does"
+# How the first file in a zip archive is called, in the kinds of documents that are such archives.
+OFFICE = (
+    (b"word/", "a Word document", "save it as text, or `soffice --headless --convert-to txt:Text {file}` does"),
+    (b"xl/", "an Excel workbook", "save it as CSV, or `soffice --headless --convert-to csv {file}` does"),
+    (b"ppt/", "a PowerPoint document", "save it as text"),
+    (b"opendocument", "an OpenDocument file", OFFICE_STEP),
+    (b"[Content_Types].xml", "an Office document", OFFICE_STEP),
+    (b"epub", "an e-book", "save it as text, or `pandoc -t plain {file}` does"),
+)  # fmt: skip
+
+
+def no_text(head: bytes, file: str, is_utf8: bool = True) -> str | None:
+    """What bytes that begin so are, and the next step, as a sentence; None for what may be text.
+
+    head: up to HEAD bytes, or more. file: how the file is called; "-" for stdin. is_utf8: whether text would be.
+    """
+    signature = next((one for one in SIGNATURES if head.startswith(one.magic, one.offset)), None)
+    if signature is None or (signature.offset == 4 and not head.startswith(b"BZh")):
+        return "binary data, no text; bertcli reads texts" if is_utf8 and _is_binary(head) else None
+    name, hint = signature.name, signature.hint
+    if signature.magic == b"PK\x03\x04":
+        name, hint = next(((name, hint) for mark, name, hint in OFFICE if mark in head), (name, hint))
+    return f"{name}, no text; {hint.format(file='FILE' if file == '-' else file)}"
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether bytes are neither UTF-8 nor UTF-16, and one in twenty is a control character that no text has."""
+    if len(head) < 64 or b"\0" not in head or head.startswith(UTF16):
+        return False
+    try:
+        head[:-3].decode()
+    except UnicodeDecodeError as error:
+        return error.start < len(head) - 7 and sum(map(head.count, CONTROL)) > len(head) / 20
+    return False

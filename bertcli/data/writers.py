@@ -1,4 +1,4 @@
-r"""Results out: to stdout or a file, in any format of output_formats/.
+r"""Results out: to stdout or a file, in any format of formats/.
 
 Each result goes to the formatter, its bytes are kept here until a flush sends them to the sink in one write, and then
 the journal notes how far the output is. They are not in a buffer of Python's: what a full disk refused is not tried
@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from bertcli.data.formats import load, of_output
+from bertcli.data.formats import BaseFormatter, load, of_output
 from bertcli.data.journal import Journal, open_journal
-from bertcli.data.output_formats import BaseFormatter
 from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
 from bertcli.data.terminal import visible
@@ -50,7 +49,7 @@ def open_writer(
     is_terminal = terminal is not None and terminal.isatty()
     if output_format is None:
         output_format = "rich" if is_terminal else of_output(path or "")
-    formatter: BaseFormatter = load("output", output_format).Formatter(terminal, optional)
+    formatter: BaseFormatter = load("output", output_format)(terminal, optional)
     formatter.example = example or {}
     if path is not None and run is not None and not is_special(path):
         journal, sink = open_journal(path, run, resume=resume, force=force, rewrite=formatter.rewrite)

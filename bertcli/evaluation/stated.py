@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertcli.data.formats import extension
-from bertcli.data.input_formats.jsonl import LENIENT, check_values
+from bertcli.data.compression import extension
+from bertcli.data.formats.jsonl import LENIENT, check_values
 from bertcli.data.readers import read
 from bertcli.data.records import Record, is_error, lookup, names_in
 from bertcli.data.streams import Source

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from bertcli import registry
 from bertcli.cli.main import run
+from bertcli.data.formats import INPUT
 from bertcli.data.readers import read
 from bertcli.errors import UsageError
 
@@ -41,7 +42,7 @@ JUNK = [
     "a " * 300, "HUGE", [], {}, [[]], [None, 1], {"text": "film"}, {"qas": [], "context": 1},
     json.loads("[" * 90 + "]" * 90),
 ]  # fmt: skip
-FORMATS = registry.names("data/input_formats")
+FORMATS = [*INPUT]
 COLUMNS = {"csv": ["--columns", "text,note"], "tsv": ["--columns", "text,note"]}
 
 

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bertcli.data.formats import compression
+from bertcli.data.compression import compression
 from bertcli.data.readers import read
 from bertcli.data.records import Record, json_text
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bertcli.data import archives
-from bertcli.data.archives import Streams
+from bertcli.data import compression
+from bertcli.data.compression import decompressed
 from bertcli.data.readers import read
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
@@ -53,14 +53,14 @@ def test_a_later_stream_of_bz2_that_breaks_is_said(records: Any) -> None:
 
 
 def test_all_that_comes_before_a_fault_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "CHUNK", 1000)
+    monkeypatch.setattr(compression, "CHUNK", 1000)
     text = os.urandom(6000)
     whole = lzma.compress(text)
     for cut, least in ((len(whole) - 30, 6000), (4000, 3800)):
         broken = bytearray(whole)
         broken[cut - 1] ^= 0xFF  # the block's checksum or its index; or the text itself
         (tmp_path / "a.xz").write_bytes(broken)
-        stream, got = Streams(str(tmp_path / "a.xz"), "xz"), b""
+        stream, got = decompressed(str(tmp_path / "a.xz"), "xz"), b""
         with pytest.raises((lzma.LZMAError, OSError)):
             while piece := stream.read(500):
                 got += piece

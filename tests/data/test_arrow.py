@@ -202,7 +202,7 @@ def test_windows_do_not_show_in_the_file(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("stop", [1, 5, 9, 10])
 def test_a_run_that_stops_goes_on_to_the_same_bytes(tmp_path: Path, stop: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr("bertcli.data.output_formats.arrow.ROWS", 4)
+    monkeypatch.setattr("bertcli.data.formats.table_writer.ROWS", 4)
     path = write(tmp_path / "a.parquet", table(), row_group_size=4)
     label([path], tmp_path / "whole.parquet")
     out = tmp_path / "out.parquet"
@@ -235,7 +235,7 @@ def test_a_run_killed_while_the_file_is_made_goes_on(tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bertcli.data.output_formats.arrow._cast", kill)
+        patch.setattr("bertcli.data.formats.table_writer._cast", kill)
         with pytest.raises(KeyboardInterrupt):
             label([path], out)
     assert not out.exists() and (tmp_path / "out.parquet.part").exists()
@@ -304,7 +304,7 @@ def test_no_digit_is_lost_where_integers_and_floats_meet(tmp_path: Path) -> None
 
 
 def test_a_dictionary_that_grows_is_one_in_a_file(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("bertcli.data.output_formats.arrow.ROWS", 2)
+    monkeypatch.setattr("bertcli.data.formats.table_writer.ROWS", 2)
     words = pa.array(["a", "b", "c", "a", "d", "b"]).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.string()))
     content = pa.table(
         {"text": words, "size": pa.DictionaryArray.from_arrays([0, 1, 0, 1, 0, 1], ["s", "l"], ordered=True)}

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertcli.data.input_formats import jsonl
-from bertcli.data.output_formats import brat, doccano, label_studio, prodigy
+from bertcli.data.formats import INPUT, load
 from bertcli.data.readers import Shard, read
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
@@ -439,7 +438,7 @@ def unpacked(folder: Path, archive: bytes) -> list[str]:
 
 def round_trip(folder: Path, name: str, results: list[dict[str, Any]]) -> list[Record]:
     """What is read of what was written; of Label Studio's predictions an annotator has made annotations."""
-    formatter = {"doccano": doccano, "prodigy": prodigy, "label-studio": label_studio, "brat": brat}[name].Formatter()
+    formatter = load("output", name)()
     parts = [*map(formatter.record, results), formatter.end()]
     if name == "brat":
         return [record for path in unpacked(folder, b"".join(parts)) for record in read([path])]
@@ -506,11 +505,11 @@ def test_classes_survive(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_for_labelling_tools(result: dict[str, Any], message: str) -> None:
-    for module in (doccano, prodigy, label_studio, brat):
+    for tool in ("doccano", "prodigy", "label-studio", "brat"):
         with pytest.raises(RecordError, match=message):
-            module.Formatter().record(result)
+            load("output", tool)().record(result)
     with pytest.raises(RecordError, match="brat's types have no white space: 'a b'; rename it"):
-        brat.Formatter().record({"text": "a", "entities": [{"start": 0, "end": 1, "type": "a b"}]})
+        load("output", "brat")().record({"text": "a", "entities": [{"start": 0, "end": 1, "type": "a b"}]})
 
 
 # -- recognition and parts
@@ -539,11 +538,13 @@ def test_shards_of_an_array_are_the_whole(tmp_path: Path, indent: int | None) ->
 
 
 def test_an_item_of_an_array_has_a_bound(records: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bertcli.data.json_items.MAX_LINE", 1000)
+    monkeypatch.setattr("bertcli.data.formats.jsonl.MAX_LINE", 1000)
     item = json.dumps({"data": {"text": ["a"] * 1000}, "annotations": []}, indent=0)
     good, bad = records(f'[{{"data": {{}}, "annotations": []}},\n{item}]'.encode(), "a.json")
     assert good.fault is None and bad.fault.startswith("an item longer than") and bad.line == 2
 
 
 def test_jsonl_reads_lines_as_before(records: Any) -> None:
-    assert jsonl.BY_LINE and records(b'{"a": 1}\n\n[1]\n', "a.jsonl")[1].fault == "a JSON array, not an object"
+    assert (
+        INPUT["jsonl"].is_by_line and records(b'{"a": 1}\n\n[1]\n', "a.jsonl")[1].fault == "a JSON array, not an object"
+    )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bertcli.data.output_formats import csv
-from bertcli.data.output_formats.rich import Formatter as RichFormatter
+from bertcli.data.formats import csv
+from bertcli.data.formats.rich import Formatter as RichFormatter
 from bertcli.data.records import Record, describe, error_result, is_error
 from bertcli.data.writers import open_writer
 from bertcli.errors import BertcliError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bertcli.data.paths import expand
+from bertcli.data.readers import expand
 from bertcli.errors import UsageError
 
 

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from bertcli import registry
 from bertcli.data import formats, streams
 from bertcli.data.readers import read
 from bertcli.data.records import Record
@@ -148,7 +147,7 @@ def test_formats_by_extension() -> None:
     found = [formats.by_extension("input", name) for name in names]
     assert found == ["jsonl", "jsonl", "jsonl", "csv", "tsv", "lines", None, None, None]
     names = "arrow, brat, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"
-    assert ", ".join(registry.names("data/output_formats")) == names
+    assert ", ".join(formats.OUTPUT) == names
 
 
 @pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])

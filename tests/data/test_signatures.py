@@ -12,7 +12,7 @@ import pytest
 
 from bertcli.data.documents import read as read_documents
 from bertcli.data.readers import read
-from bertcli.data.signatures import SIGNATURES, no_text
+from bertcli.data.streams import SIGNATURES, no_text
 from bertcli.errors import RecordError, UsageError
 
 

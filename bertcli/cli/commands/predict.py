@@ -95,7 +95,7 @@ def predict(voice: Voice, options: Predict) -> int:
     its place, and the exit code is 3.
     """
     from bertcli.cli.counter import Counter
-    from bertcli.data import formats
+    from bertcli.data.formats import of_output
     from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
@@ -110,7 +110,7 @@ def predict(voice: Voice, options: Predict) -> int:
         shared.require_different({"--output": options.output}, options.files)
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
-    output_format = options.output_format or formats.of_output(options.output or "-")
+    output_format = options.output_format or of_output(options.output or "-")
     if options.redact and output_format not in PLAIN:
         raise UsageError(f"{output_format} holds more of a record than its results; --redact takes {', '.join(PLAIN)}.")
     options = replace(options, tags=output_format == "conll")

@@ -4,27 +4,31 @@ Spans (`labels`) become `entities`, choices a list `label`, or, where several co
 of each. What is of another type (a rectangle, a rating) stays under `results`. A model's predictions are no labels.
 Offsets are code points; before 2022 they were UTF-16 (label-studio#1347), which a span's own text tells.
 
+What is written is one JSON array of tasks: each has the record as `data` and the labels as a prediction, to be
+corrected. The names are those of Label Studio's templates: <Labels name="label" toName="text"> for entities, <Choices
+name="sentiment" toName="text"> for classes, <Text name="text" value="$text">. An error is a task without a text, for
+Label Studio refuses a whole file over one that has none. A shard's output is an array of its own.
+
 Try: bertcli check export.json --input-format label-studio
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
-from bertcli.data import json_items
-from bertcli.data.input_formats import csv
-from bertcli.data.input_formats.jsonl import DECODER, check_values
-from bertcli.data.labelled import code_points
-from bertcli.data.records import Record, merged
+from bertcli.data.formats import BaseFormatter
+from bertcli.data.formats.csv import read_csv
+from bertcli.data.formats.jsonl import DECODER, array_records, check_values
+from bertcli.data.formats.labelling import code_points, labelling
+from bertcli.data.records import Record, is_error, json_text, merged
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError
 
-EXTENSIONS = ()
 ROW = {"annotation_id", "lead_time"}  # columns that nobody else writes together
 JSON_CELL = ('[{"', '{"choices"')  # how a cell of the CSV begins that holds spans, or several choices
 
 
-def recognises(fields: Mapping[str, Any]) -> bool:
+def is_label_studio(fields: Mapping[str, Any]) -> bool:
     """Whether these are a task or a row of Label Studio's and of nobody else's."""
     is_task = isinstance(fields.get("data"), Mapping) and not {"annotations", "predictions"}.isdisjoint(fields)
     return is_task or fields.keys() >= ROW
@@ -34,7 +38,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with the task's data and `id`, and the labels of one annotation; without where there is none."""
     (first,) = source.begin() or [b""]
     is_json = isinstance(first, bytes) and first.lstrip()[:1] in (b"[", b"{")
-    for record in json_items.records(source.texts()) if is_json else csv.read(source, columns):
+    for record in array_records(source.texts()) if is_json else read_csv(source, columns):
         if record.fault is not None:
             yield record
         elif isinstance(record.fields.get("data"), Mapping):
@@ -113,3 +117,44 @@ def _entities(span: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str
                 start, end = units[start], units[end]
                 break
     return [{"start": start, "end": end, "type": label} for label in span["labels"]]
+
+
+class Formatter(BaseFormatter):
+    """A line per task, between the brackets of the array."""
+
+    REMEMBERED = ("_count",)
+
+    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
+        super().__init__(terminal, optional)
+        self._count = 0
+
+    def record(self, result: Mapping[str, Any]) -> str:
+        """The task of one result; RecordError for one without labels."""
+        text = json_text({"data": {"text": "", **result}} if is_error(result) else self._task(result))
+        self._count += 1
+        return (",\n" if self._count > 1 else "[\n") + text
+
+    def end(self) -> str:
+        """The closing bracket."""
+        return "\n]\n" if self._count else "[]\n"
+
+    def _task(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        text, entities, classes, fields = labelling(result, self.text_field)
+        if entities is None:
+            regions = [_region("sentiment", "choices", {"choices": classes}, fields)] if classes else []
+        else:
+            regions = [_region("label", "labels", _region_value(entity, text), entity) for entity in entities]
+        regions = [{"id": str(number), **region} for number, region in enumerate(regions, 1)]
+        scores = [region["score"] for region in regions if "score" in region]
+        prediction = {"model_version": "bertcli", **({"score": min(scores)} if scores else {}), "result": regions}
+        return {"data": merged(fields, {"text": text}), "predictions": [prediction]}
+
+
+def _region(control: str, label_type: str, value: Mapping[str, Any], scored: Mapping[str, Any]) -> dict[str, Any]:
+    score = {"score": scored["score"]} if isinstance(scored.get("score"), float) else {}
+    return {"from_name": control, "to_name": "text", "type": label_type, "value": value, **score}
+
+
+def _region_value(entity: Mapping[str, Any], text: str) -> dict[str, Any]:
+    start, end = entity["start"], entity["end"]
+    return {"start": start, "end": end, "text": text[start:end], "labels": [entity["type"]]}

@@ -1,15 +1,17 @@
-"""Arrow's IPC files, also called Feather: the columns of the input, those of the results, and `error`.
+"""Parquet and Arrow's IPC files: the columns of the input, those of the results, and `error`.
 
-A row that comes from a table keeps the values and types that it had there, also where it failed. Of other input the
-types are those of its values: integers and floats of 64 bits; {} is null. A value that its column cannot hold is an
-error in its place. Also what parquet.py does with rows.
+A row that comes from a table keeps the values and types that it had there, also where it failed. Of other input a
+column's type is that of its first values: integers and floats of 64 bits; {} is null. It becomes wider (an integer a
+float, a struct one with more fields) where a later value needs it and nothing is lost; a value that its column cannot
+hold is an error in its place.
 
 Such a file says at its end what is in it, so it cannot grow. While a run lasts, FILE.part has a stream for each window;
 in the end they are written anew, in groups of rows on which no window and no kill has an influence.
 
-Try: echo "a gripping film" | bertcli predict -o labelled.arrow
+Try: echo "a gripping film" | bertcli predict -o labelled.parquet
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,16 +19,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from bertcli.data.arrow import library, reason
-from bertcli.data.columns import Columns
-from bertcli.data.output_formats import BaseFormatter
+from bertcli.data.formats import BaseFormatter
+from bertcli.data.formats.table_reader import library, reason
 from bertcli.data.records import Record, describe, is_error, merged, weight
 from bertcli.errors import BertcliError, RecordError, UsageError
 
-EXTENSIONS = (".feather", ".ipc")
 ROWS = 1 << 16  # of a group
 SIZE = 8  # bytes of a length
 WEIGHT = 1 << 27  # of a group whose rows are large: characters, about
+SIMPLE = (str, bool, float, int)
+LEAST, MOST = -(1 << 63), (1 << 63) - 1
+EXACT = 1 << 53  # the largest integer up to which a float has them all
+VECTOR = "embedding"  # the one result that is a list of fixed size, and of floats of 32 bits, as models make them
 
 
 class Row(NamedTuple):
@@ -40,16 +44,17 @@ class Row(NamedTuple):
     error: str | None
 
 
-class Formatter(BaseFormatter):
+class ArrowFormatter(BaseFormatter):
     """Holds rows until a flush."""
 
     REMEMBERED = ("_group", "_rows", "_weight", "_results", "_schema")
+    NAME = "arrow"
     ONE_DICTIONARY = True  # whether all groups share the dictionary of a column
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        self._name = name = type(self).__module__.rpartition(".")[2]
         if terminal is not None:
-            raise UsageError(f"{name} says at its end what is in it, so it is written to a file: -o labelled.{name}")
+            hint = f"so it is written to a file: -o labelled.{self.NAME}"
+            raise UsageError(f"{self.NAME} says at its end what is in it, {hint}")
         super().__init__(terminal, optional)
         self._arrow = library()
         self._group = self._rows = self._weight = 0
@@ -60,7 +65,7 @@ class Formatter(BaseFormatter):
         self._last: Any = None  # its schema, and how its columns are called here
 
     @cached_property
-    def columns(self) -> Columns:
+    def columns(self) -> "Columns":
         """Those so far."""
         return Columns(self.example)
 
@@ -108,7 +113,7 @@ class Formatter(BaseFormatter):
         if self._last != (batch.schema, names):
             fields = [field.with_name(name) for field, name in zip(batch.schema, names, strict=True)]
             try:
-                self.require(self._arrow.schema(fields))
+                self._require(self._arrow.schema(fields))
                 self.columns.add(self._arrow.schema(fields, batch.schema.metadata))
             except RecordError:
                 if result is not None:
@@ -149,13 +154,13 @@ class Formatter(BaseFormatter):
                     last = table.slice(0, 0)
                     writer.write_table(table)
 
-    def require(self, schema: Any) -> None:
+    def _require(self, schema: Any) -> None:
         """Raise UsageError for a type that cannot be written."""
         try:
             with self.open(self._arrow.BufferOutputStream(), schema) as writer:
                 writer.write_table(schema.empty_table())
         except self._arrow.ArrowException as error:
-            message = f"{self._name} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
+            message = f"{self.NAME} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
             raise UsageError(message) from error
 
     def open(self, out: Any, schema: Any) -> Any:
@@ -184,6 +189,17 @@ class Formatter(BaseFormatter):
             writer.write_table(table)
         data: bytes = sink.getvalue().to_pybytes()
         return data
+
+
+class ParquetFormatter(ArrowFormatter):
+    """A row group for each group."""
+
+    NAME = "parquet"
+    ONE_DICTIONARY = False
+
+    def open(self, out: Any, schema: Any) -> Any:
+        """What writes tables of that schema."""
+        return self._arrow.parquet.ParquetWriter(out, schema)
 
 
 def _batches(file: Any, end: int) -> Iterator[tuple[bytes, Any]]:
@@ -222,3 +238,105 @@ def _compact(column: Any) -> Any:
     if not library().types.is_dictionary(type_) or type_.ordered:
         return column
     return column.cast(type_.value_type).dictionary_encode().cast(type_)
+
+
+class Columns:
+    """A schema that grows as it must, so that each value has its place. schema: pyarrow's, of all that was added.
+
+    results: an example of each result, nothing in it empty: its type, which an empty list or null would leave open.
+    """
+
+    def __init__(self, results: Mapping[str, Any]) -> None:
+        arrow = library()
+        self.results = results
+        self.schema = arrow.schema(
+            [(name, arrow.array([value]).type) for name, value in results.items() if name != VECTOR]
+        )
+        self._large: set[str] = set()  # the columns with integers that no float has
+        self._simple: dict[str, type] = {}  # the class of a column's values, where that alone says that one fits
+
+    @property
+    def state(self) -> list[str]:
+        """What a run that goes on must know, the schema first."""
+        return [b64encode(self.schema.serialize()).decode(), *sorted(self._large)]
+
+    @state.setter
+    def state(self, state: list[str]) -> None:
+        self.schema = library().ipc.read_schema(library().py_buffer(b64decode(state[0])))
+        self._large = set(state[1:])
+
+    def add(self, schema: Any) -> None:
+        """Take in the columns of another table. Raises RecordError where one has a type that cannot be joined."""
+        try:
+            joined = self._joined(schema)
+            for name, type_ in zip(schema.names, schema.types, strict=True):
+                for other in (type_, self.schema.field(name).type if name in self.schema.names else type_):
+                    if _loses(other, joined.field(name).type):
+                        raise RecordError(f"{name}: {other} would lose digits as {joined.field(name).type}")
+        except (library().ArrowException, RecordError) as error:
+            raise RecordError(f"it does not fit into one table with those before ({reason(error)})") from error
+        self.schema = joined
+
+    def fitted(self, name: str, value: Any) -> Any:
+        """The value as its column holds it, which is made or widened for it. Raises RecordError where none can."""
+        if type(value) is self._simple.get(name):
+            least, most = (LEAST, MOST) if name in self._large else (-EXACT, EXACT)
+            if type(value) is not int or least <= value <= most:
+                return value
+        arrow = library()
+        known = self.schema.field(name).type if self.schema.get_field_index(name) >= 0 else None
+        if value is None and known is not None:
+            return None
+        try:
+            if name == VECTOR and name in self.results:
+                type_ = arrow.list_(arrow.float32(), len(value))
+            else:
+                type_ = arrow.array([value]).type
+                if "struct<>" in str(type_):
+                    value = _without_empty(value)
+                    type_ = arrow.array([value]).type
+            joined = self.schema if type_ == known else self._joined(arrow.schema([(name, type_)]))
+            if name in self._large and arrow.types.is_floating(joined.field(name).type):
+                raise RecordError("it has integers that no float has")
+            arrow.array([value], joined.field(name).type)
+        except (arrow.ArrowException, OverflowError, RecordError) as error:
+            column = f"its field '{name}' does not fit into the column of this table ({reason(error)})"
+            raise RecordError(f"{column}; use --format jsonl") from error
+        self.schema = joined
+        if type(value) is int and abs(value) > EXACT:
+            self._large.add(name)
+        if type_ == self.schema.field(name).type and type(value) in SIMPLE:
+            self._simple[name] = type(value)
+        else:
+            self._simple.pop(name, None)
+        return value
+
+    def _joined(self, schema: Any) -> Any:
+        joined = library().unify_schemas([self.schema, schema], promote_options="permissive")
+        return joined.with_metadata(self.schema.metadata or schema.metadata)
+
+    def complete(self) -> Any:
+        """The schema with what no row had: the columns of the input, those of the results and the error."""
+        arrow = library()
+        missing = {VECTOR: arrow.list_(arrow.float32()), "error": arrow.string()}
+        last = [*self.results, "error"]
+        fields = {field.name: field.with_nullable(True) for field in self.schema}
+        order = [*(name for name in fields if name not in last), *last]
+        return arrow.schema(
+            [fields.get(name) or arrow.field(name, missing[name]) for name in order], self.schema.metadata
+        )
+
+
+def _loses(type_: Any, joined: Any) -> bool:
+    """Whether some values of a type are no values of that which pyarrow joins it to with another."""
+    types = library().types
+    if types.is_floating(joined) and not types.is_floating(type_) and not types.is_null(type_):
+        return not types.is_integer(type_) or bool(type_.bit_width > joined.bit_width // 2)
+    return bool(types.is_uint64(type_) and type_ != joined)
+
+
+def _without_empty(value: Any) -> Any:
+    """The value with null for each {}, which no file of columns can hold."""
+    if isinstance(value, dict):
+        return {name: _without_empty(item) for name, item in value.items()} or None
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value

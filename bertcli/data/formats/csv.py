@@ -1,29 +1,47 @@
-r"""CSV as in RFC 4180: quoted fields may hold commas, doubled quotes and line breaks. Also what tsv.py does with rows.
+r"""CSV as in RFC 4180, and TSV without quoting: a header, and a record for each row.
 
-Try: printf 'id,text\n7,"long, ""good"" film"\n' | bertcli predict --input-format csv
+In CSV quoted fields may hold commas, doubled quotes and line breaks; what is written ends its lines with \n alone. In
+TSV a line is a row, a tab ends a field, and a quotation mark is a character as any other. A tab or line break inside a
+value is written as \t, \r or \n, for people and for cut; a program that needs the value back exactly takes csv or
+jsonl.
+
+Try: printf 'id,text\n7,"long, ""good"" film"\n' | bertcli predict --input-format csv --format tsv
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from bertcli.data import streams
-from bertcli.data.records import Record
-from bertcli.errors import RecordError, UsageError
+from bertcli.data.formats import BaseFormatter
+from bertcli.data.records import Record, describe, is_error, json_text, names_in
+from bertcli.errors import BertcliError, RecordError, UsageError
 
-EXTENSIONS = ()
+MAX_HELD = 10_000  # errors before the first row of results
 CARRIAGE_RETURN = "a carriage return outside quotes"
 LINE_END = "a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one"
 NAMELESS = "give it one, or drop the header (`tail -n +2`) and name all columns with --columns"
+_SPECIAL = re.compile(r'[",\r\n]')  # what a cell is quoted for
+_ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
 Row = tuple[int, list[str] | RecordError]  # line number, cells; no cells for a blank line
 
 
-def read(source: streams.Source, columns: Sequence[str] | None, delimiter: str | None = None) -> Iterator[Record]:
-    """Records with the columns of the header, or `columns`; all values are text. See `records`.
+def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: str | None = None) -> Iterator[Record]:
+    """Records with the columns of the header, or `columns`; all values are text. See `_records`.
 
     delimiter: else a comma; or, where the first line has none, the semicolon, tab or bar that it has, as European
     spreadsheets write it.
     """
-    return records(_rows(source, delimiter or _delimiter(source, columns)), source.name, columns)
+    return _records(_rows(source, delimiter or _delimiter(source, columns)), source.name, columns)
+
+
+def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
+    """Records with the columns of the header, or `columns`; all values are text. See `_records`."""
+    rows = (
+        (number, text if isinstance(text, RecordError) else text.split("\t") if text else [])
+        for number, text in source.texts()
+    )
+    return _records(rows, source.name, columns)
 
 
 def _delimiter(source: streams.Source, columns: Sequence[str] | None) -> str:
@@ -35,7 +53,7 @@ def _delimiter(source: streams.Source, columns: Sequence[str] | None) -> str:
     return next((mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1)), ",")
 
 
-def records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) -> Iterator[Record]:
     """A record per row, named by the first row or, where that is data too, by `columns`.
 
     A row of another length is a fault. A blank line is skipped, except in a table of one column, where it is an empty
@@ -85,13 +103,12 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 
 def _rows(source: streams.Source, delimiter: str) -> Iterator[Row]:
-    import csv  # here, for this file is imported for its EXTENSIONS and by tsv.py too
+    import csv  # takes 1 ms, which TSV and results need not wait for
 
     csv.field_size_limit(streams.MAX_LINE)  # the default is 128 KiB; _Feed bounds the whole row
     feed = _Feed(source)
-    reader = csv.reader(
-        feed, delimiter=delimiter, strict=True
-    )  # strict: a quote that is never closed is an error, not the rest of the file
+    # strict: a quote that is never closed is an error, not the rest of the file
+    reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while True:
         line = feed.begin_row()
         try:
@@ -149,3 +166,84 @@ class _Feed:
         except RecordError as error:
             self.fault = self.fault or error
             return line.decode("utf-8", "surrogateescape")
+
+
+# -- written
+
+
+class CsvFormatter(BaseFormatter):
+    """Results as rows. The first good result fixes the columns; a last column `error` is always there.
+
+    Error results before it are held back until the columns are known. After 10,000 of them the run stops: a table
+    cannot begin without its header, and so many failures say that an option is wrong.
+    """
+
+    REMEMBERED = ("_columns", "_held")
+    NAME = "csv"
+
+    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
+        super().__init__(terminal, optional)
+        self._columns: list[str] | None = None
+        self._names: set[str] = set()  # of the columns; to look for one of 40,000 in a list takes 400 µs
+        self._held: list[str] = []
+
+    def join(self, cells: Sequence[str]) -> str:
+        """The line of a row: cells that hold a comma, a quote or a line end are quoted."""
+        quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in cells)
+        return ",".join(quoted) + "\n"
+
+    def record(self, result: Mapping[str, Any]) -> str:
+        """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
+        if is_error(result):
+            return self._error(describe(result))
+        if result.get("error"):
+            raise RecordError(f"its field 'error' has the name of a column that {self.NAME} needs; use --format jsonl")
+        columns = self._columns
+        if columns is None:
+            columns = [name for name in dict.fromkeys([*result, *self.optional]) if name != "error"]
+        names = self._names or set(columns)
+        stranger = next((name for name in result if name not in names and name != "error"), None)
+        if stranger is not None:
+            raise RecordError(
+                f"its field '{stranger}' is no column of this {self.NAME} "
+                f"(the first record gave: {names_in(columns)}); use --format jsonl"
+            )
+        row = self.join([*(_cell(result.get(name)) for name in columns), ""])
+        return row if self._columns is not None else self._begin(columns) + row
+
+    def end(self) -> str:
+        """What is still held back, under a header of `error` alone."""
+        return self._begin([]) if self._held else ""
+
+    def _begin(self, columns: list[str]) -> str:
+        self._columns, self._names = columns, set(columns)
+        messages, self._held = self._held, []
+        header = "" if self.continues else self.join([*columns, "error"])
+        return header + "".join(map(self._error, messages))
+
+    def _error(self, message: str) -> str:
+        if self._columns is not None:
+            return self.join([""] * len(self._columns) + [message])
+        self._held.append(message)
+        if len(self._held) == MAX_HELD:
+            raise BertcliError(
+                f"the first {MAX_HELD} records all failed ({self._held[0]}); use --format jsonl to go on"
+            )
+        return ""
+
+
+class TsvFormatter(CsvFormatter):
+    """Rows as those of csv, with tabs between cells."""
+
+    NAME = "tsv"
+
+    def join(self, cells: Sequence[str]) -> str:
+        """The line of a row."""
+        return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """Text as it is, nothing for None, JSON for all else."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json_text(value)

@@ -5,23 +5,23 @@
 
 What a result means is read off its form: `answer` with `score`; `entities`; `masks`; `label` with `score`; `labels`
 with `label_scores`, all that apply; `top` and `scores`, the rest; `score` alone, a quantity. Any other field is shown
-as key=value. Text is data, never markup or terminal control. The rich library takes 27 ms to import, so a formatter
-does that: this file is imported for its EXTENSIONS too.
+as key=value. Text is data, never markup or terminal control.
 
 Try: echo "a gripping film" | bertcli predict --format rich
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from io import StringIO
+from typing import Any, TextIO
 
-from bertcli.data.output_formats import BaseFormatter
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from bertcli.data.formats import BaseFormatter
 from bertcli.data.records import describe, is_error, json_text
 from bertcli.data.terminal import visible
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
-EXTENSIONS = ()
 TEXTS = ("text", "text_pair")
 UNITS = (("utf-32-le", 4), ("utf-16-le", 2), ("utf-8", 1))  # of offsets: bytes of one
 AROUND = 30  # characters shown before an answer
@@ -37,10 +37,6 @@ class Formatter(BaseFormatter):
     REMEMBERED = ("_colours", "_width")
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        from io import StringIO
-
-        from rich.console import Console
-
         super().__init__(terminal, optional)
         # rich only lays out and colours; the bytes leave through the writer
         is_terminal = True if terminal and terminal.isatty() else None  # None: as FORCE_COLOR says
@@ -50,8 +46,6 @@ class Formatter(BaseFormatter):
 
     def record(self, result: Mapping[str, Any]) -> str:
         """One line; an error is shown whole, however long."""
-        from rich.text import Text
-
         if is_error(result):
             return self._printed(Text(f"error  {visible(describe(result))}", style="red"))
         line, fields = Text(), dict(result)  # each step takes what it shows out of the fields
@@ -73,7 +67,7 @@ class Formatter(BaseFormatter):
             line.truncate(self._console.width, overflow="ellipsis")
         return self._printed(line)
 
-    def _answer(self, line: "Text", fields: dict[str, Any]) -> None:
+    def _answer(self, line: Text, fields: dict[str, Any]) -> None:
         """How sure, the answer, the question, and the context from shortly before the answer on, which is in place."""
         answer, score, start = fields.pop("answer"), fields.pop("score", None), fields.pop("start", None)
         for name in ("end", "answers"):
@@ -90,10 +84,8 @@ class Formatter(BaseFormatter):
             line.append(visible(answer), style="green")
             line.append(self._shown(context[begin + len(answer) :]), style="dim")
 
-    def _labels(self, line: "Text", fields: dict[str, Any]) -> None:
+    def _labels(self, line: Text, fields: dict[str, Any]) -> None:
         """The labels with their scores, the first in a column of its own; without any, the quantity."""
-        from rich.cells import cell_len, set_cell_size
-
         labels = _take_labels(fields)
         if not labels and _is_number(fields.get("score")):
             line.append(f"{fields.pop('score'):>8.4g}  ", style="bold")
@@ -108,7 +100,7 @@ class Formatter(BaseFormatter):
         for label, score in labels[1:]:
             line.append(visible(label), style=self._colour(label)).append(f"{_percent(score)}  ", style="dim")
 
-    def _entities(self, line: "Text", text: str, entities: list[Mapping[str, Any]]) -> None:
+    def _entities(self, line: Text, text: str, entities: list[Mapping[str, Any]]) -> None:
         """The text with each entity in the colour of its type, which follows it."""
         end = 0
         offsets = _offsets(text, [(entity["text"], entity.get("start")) for entity in entities])
@@ -130,18 +122,18 @@ class Formatter(BaseFormatter):
         text = value if isinstance(value, str) else json_text(value)
         return visible(text[: 4 * self._console.width])
 
-    def _printed(self, line: "Text") -> str:
+    def _printed(self, line: Text) -> str:
         with self._console.capture() as capture:
             self._console.print(line, soft_wrap=True)
         return capture.get()
 
 
-def _append_bar(line: "Text", score: float, style: str) -> None:
+def _append_bar(line: Text, score: float, style: str) -> None:
     line.append(f"{_percent(score):>7} ")
     line.append("█" * round(score * _BAR) + " " * (_BAR - round(score * _BAR)), style=style).append("  ")
 
 
-def _append_guesses(line: "Text", masks: list[list[Mapping[str, Any]]]) -> None:
+def _append_guesses(line: Text, masks: list[list[Mapping[str, Any]]]) -> None:
     """The tokens for each mask with their scores, masks parted by a bar."""
     for i, guesses in enumerate(masks):
         line.append("| " if i else "", style="dim")

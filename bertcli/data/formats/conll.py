@@ -5,19 +5,21 @@ sentences, and part those around them. Where the first column counts the words (
 comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words. Elsewhere `# …` before a sentence is a comment unless
 it has the form of the sentence's tokens; within one `#` is a token as any other.
 
+What is written has a token and its tag a line, parted by a tab; an error is a comment in its place.
+
 Try: printf 'Rome B-LOC\n\nsleeps O\n' | bertcli predict --input-format conll --format jsonl -m NER-MODEL
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bertcli.data.records import Record
+from bertcli.data.formats import BaseFormatter
+from bertcli.data.records import Record, describe, is_error
 from bertcli.data.streams import Source, Text
 from bertcli.errors import RecordError
 
-EXTENSIONS = (".iob", ".iob2", ".bio", ".bioes")
 DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)")
 TAG = re.compile(r"O|[BIESLU]-\S+")
 ID = re.compile(r"\d+|\d+[-.]\d+")
@@ -154,3 +156,19 @@ def _fields(table: list[list[str]], columns: Sequence[str] | None, counts: bool)
         token, tag = 1, 2
     fields = {"tokens": [row[token] for row in table]}
     return fields if tag is None else fields | {"tags": [row[tag] for row in table]}
+
+
+class Formatter(BaseFormatter):
+    """Sentences, parted by tabs."""
+
+    def record(self, result: Mapping[str, Any]) -> str:
+        """The lines of a sentence; RecordError for a result without tags, or a token that holds a tab or a line end."""
+        if is_error(result):
+            return f"# {' '.join(describe(result).split())}\n\n"
+        tokens, tags = result.get("tokens"), result.get("tags")
+        if not (isinstance(tokens, list) and isinstance(tags, list)):
+            raise RecordError("only results with tokens and tags can be CoNLL; use --format jsonl")
+        bad = next((token for token in tokens if not token or any(c in token for c in "\t\n\r")), None)
+        if bad is not None:
+            raise RecordError(f"the token {bad!r} cannot be in a column; use --format jsonl")
+        return "".join(f"{token}\t{tag}\n" for token, tag in zip(tokens, tags, strict=True)) + "\n"

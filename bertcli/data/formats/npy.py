@@ -10,11 +10,10 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from bertcli.data.output_formats import BaseFormatter
+from bertcli.data.formats import BaseFormatter
 from bertcli.data.records import is_error
 from bertcli.errors import RecordError, UsageError
 
-EXTENSIONS = ()
 SIZE = 128  # bytes of the header; version 1.0 wants a multiple of 64
 
 

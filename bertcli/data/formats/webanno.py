@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from bertcli.data.labelled import code_points
+from bertcli.data.formats.labelling import code_points
 from bertcli.data.records import Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
 
-EXTENSIONS = ()
 FORMAT = "#FORMAT=WebAnno TSV 3"
 TEXT = "#Text="
 TOKENS = re.compile(r"de\.tudarmstadt\.ukp\.dkpro\.core\.api\.(?!ner\.type\.)")  # DKPro's layers that are no entities

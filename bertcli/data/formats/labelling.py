@@ -1,0 +1,217 @@
+"""Labelling tools: what their formats share, and those of doccano and Prodigy: JSON lines, or an array of them.
+
+All count in code points (doccano#99; Prodigy as spaCy). An entity is {"start", "end", "type"}; one of several parts has
+them as "fragments" too.
+
+doccano has had three generations: `label` or `labels` hold classes or [start, end, type]; `entities` hold spans with
+start_offset beside `cats` and `relations`; `annotations`, of the first, hold one or the other, with the id of each
+label and its user.
+
+Prodigy has `spans` of a text, its `label`, or what was `accept`ed of some options, and an `answer`. A label that was
+rejected is an empty list, so that a model of several labels learns that it does not apply. Spans that were rejected,
+and what the annotator ignored, say nothing of what would be right: such records have no label.
+
+Try: echo '{"text": "Tim Cook", "label": [[0, 8, "PER"]]}' | bertcli evaluate -t ner --input-format doccano
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bertcli.data.formats import BaseFormatter
+from bertcli.data.formats.jsonl import array_records
+from bertcli.data.records import Record, is_error, json_text, lookup, merged
+from bertcli.data.streams import Source
+from bertcli.errors import RecordError
+
+LABELS = {"entities", "labels", "label"}
+ENTITY = {"start": int, "end": int, "type": str}
+CLASSES, SPANS = ("cats",), ("entities",)  # names that say what they hold, even where they are empty
+EITHER = ("label", "labels", "annotations")
+ANSWERS = ("accept", "reject", "ignore")
+
+
+class Labelling(NamedTuple):
+    """A text and its labels, spans or classes: one of the two is None. fields: all else that the result has."""
+
+    text: str
+    entities: list[dict[str, Any]] | None
+    classes: list[str] | None
+    fields: dict[str, Any]
+
+
+def labelling(result: Mapping[str, Any], text_field: str) -> Labelling:
+    """What a tool is to be told. Raises RecordError for a result without labels, or with offsets of another unit."""
+    text = lookup(result, text_field, "--text-field")
+    if not isinstance(text, str):
+        raise RecordError(f"field '{text_field}' is no text; use --format jsonl")
+    # The last one is the task's: a result has what the task found after the record's own fields.
+    name = next((name for name in reversed(list(result)) if name in LABELS), None)
+    value = result[name] if name else None
+    fields = {key: value for key, value in result.items() if key not in (name, text_field)}
+    if name == "entities" and isinstance(value, list) and all(map(_is_entity, value)):
+        if any("text" in entity and text[entity["start"] : entity["end"]] != entity["text"] for entity in value):
+            raise RecordError("labelling tools count in code points: leave --offset-unit away")
+        return Labelling(text, value, None, fields)
+    classes = value if name == "labels" else [] if value in (None, "") else [value]
+    if name in ("labels", "label") and isinstance(classes, list) and all(isinstance(label, str) for label in classes):
+        return Labelling(text, None, classes, fields)
+    raise RecordError("only results with entities or labels are for labelling tools; use --format jsonl")
+
+
+def _is_entity(entity: Any) -> bool:
+    return isinstance(entity, Mapping) and [type(entity.get(name)) for name in ENTITY] == [*ENTITY.values()]
+
+
+def code_points(text: str) -> list[int]:
+    """The index of the code point that each UTF-16 unit of a text is of, and that of its end."""
+    return [i for i, char in enumerate(text) for _ in range(1 + (char > "\uffff"))] + [len(text)]
+
+
+def _converted(records: Iterator[Record], fields_of: Callable[[Record], dict[str, Any]]) -> Iterator[Record]:
+    """The records of a tool with their labels as tasks read them; those that it cannot read are faults."""
+    for record in records:
+        if record.fault is None:
+            try:
+                record.fields = fields_of(record)
+            except RecordError as error:
+                record = Record(line=record.line, fault=str(error))
+        yield record
+
+
+class ToolFormatter(BaseFormatter):
+    """A line of JSON per result, as a tool imports it."""
+
+    def record(self, result: Mapping[str, Any]) -> str:
+        """The line of one result; RecordError for one without labels."""
+        return json_text(result if is_error(result) else self.task(labelling(result, self.text_field))) + "\n"
+
+    @abstractmethod
+    def task(self, labelled: Labelling) -> dict[str, Any]:
+        """What the tool calls a task: a text with its labels."""
+
+
+# -- doccano
+
+
+def is_doccano(fields: Mapping[str, Any]) -> bool:
+    """Whether these are a record of doccano's and of nobody else's."""
+    lists = {name: value for name in (*EITHER, *SPANS) if isinstance(value := fields.get(name), list) and value}
+    return any(
+        all(map(_is_triple, labels)) if name in ("label", "labels") else all(map(_is_annotation, labels))
+        for name, labels in lists.items()
+    )
+
+
+def read_doccano(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
+    """Records with `entities`, and with the classes as a list `label`; with both where an empty list says neither."""
+    return _converted(array_records(source.texts()), lambda record: _of_doccano(record.fields))
+
+
+def _of_doccano(item: dict[str, Any]) -> dict[str, Any]:
+    fields, entities, classes = dict(item), list[dict[str, Any]](), list[Any]()
+    names = [name for name in (*EITHER, *SPANS, *CLASSES) if isinstance(item.get(name), list)]
+    for name in names:
+        for label in fields.pop(name):
+            entity = _doccano_entity(label)
+            if entity:
+                entities.append(entity)
+            elif isinstance(label, Mapping) and "label" in label:
+                classes.append(label["label"])
+            elif isinstance(label, str | int):
+                classes.append(label)
+            else:
+                raise RecordError(f"{label!r:.80} in '{name}' is neither a class nor a span of doccano's")
+    is_empty = not entities and not classes and any(name in EITHER for name in names)
+    if entities or is_empty or not set(names).isdisjoint(SPANS):
+        fields["entities"] = entities
+    if classes or is_empty or not set(names).isdisjoint(CLASSES):
+        fields["label"] = classes
+    return fields
+
+
+def _is_triple(label: Any) -> bool:
+    """Whether it is [start, end, type]."""
+    return isinstance(label, list) and [type(value) for value in label] == [int, int, str]
+
+
+def _is_annotation(label: Any) -> bool:
+    """Whether it is an object as only doccano writes it."""
+    return isinstance(label, Mapping) and ("start_offset" in label or {"label", "user"} <= label.keys())
+
+
+def _doccano_entity(label: Any) -> dict[str, Any] | None:
+    if _is_triple(label):
+        return dict(zip(("start", "end", "type"), label, strict=True))
+    if isinstance(label, Mapping) and {"start_offset", "end_offset", "label"} <= label.keys():
+        rest = {name: value for name, value in label.items() if name not in ("start_offset", "end_offset", "label")}
+        return {"start": label["start_offset"], "end": label["end_offset"], "type": str(label["label"]), **rest}
+    return None
+
+
+class DoccanoFormatter(ToolFormatter):
+    """What doccano imports as a dataset of the format JSONL; an error is a line without a text, which it reports."""
+
+    def task(self, labelled: Labelling) -> dict[str, Any]:
+        """`label` is a list of [start, end, type], or of classes; other fields become doccano's metadata."""
+        text, entities, classes, fields = labelled
+        spans = [[entity["start"], entity["end"], entity["type"]] for entity in entities or ()]
+        return merged(fields, {"text": text, "label": classes if entities is None else spans})
+
+
+# -- Prodigy
+
+
+def is_prodigy(fields: Mapping[str, Any]) -> bool:
+    """Whether these are a record of Prodigy's and of nobody else's."""
+    spans = fields.get("spans")
+    has_spans = (
+        isinstance(spans, list) and bool(spans) and all(map(_is_prodigy_span, spans)) and "entities" not in fields
+    )
+    is_answered = fields.get("answer") in ANSWERS and not {"spans", "label", "accept"}.isdisjoint(fields)
+    return "text" in fields and ("_task_hash" in fields or is_answered or has_spans)
+
+
+def read_prodigy(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
+    """Records with `entities` for accepted spans, and a list `label` for an answered label or accepted options."""
+    return _converted(array_records(source.texts()), _of_prodigy)
+
+
+def _of_prodigy(record: Record) -> dict[str, Any]:
+    item = record.fields
+    answer = item.get("answer", "accept")
+    if answer not in ANSWERS:
+        raise RecordError(f"the answer {answer!r:.80} is none of Prodigy's: {', '.join(ANSWERS)}")
+    is_classified = "label" in item or "accept" in item
+    if answer == "ignore" or (answer == "reject" and not is_classified):
+        record.unlabelled = "ignored by the annotator" if answer == "ignore" else "rejected by the annotator"
+        return item
+    fields = {name: value for name, value in item.items() if name != "spans"}
+    spans = item.get("spans") or []
+    if answer == "accept" and (spans or not is_classified):
+        fields["entities"] = [_prodigy_entity(span) for span in (spans if isinstance(spans, list) else [spans])]
+    if "accept" in item or ("label" in item and "answer" in item):
+        fields["label"] = item.get("accept", [item.get("label")]) if answer == "accept" else []
+    return fields
+
+
+def _is_prodigy_span(span: Any) -> bool:
+    return isinstance(span, Mapping) and {"start", "end", "label"} <= span.keys()
+
+
+def _prodigy_entity(span: Any) -> dict[str, Any]:
+    if not _is_prodigy_span(span):
+        raise RecordError(f"{span!r:.80} in 'spans' is no span of Prodigy's, which has start, end and label")
+    rest = {name: value for name, value in span.items() if name not in ("start", "end", "label", "type")}
+    return {"start": span["start"], "end": span["end"], "type": span["label"], **rest}
+
+
+class ProdigyFormatter(ToolFormatter):
+    """An answer and the hash of an answered task are not passed on: this is a new task, with a hash of its own."""
+
+    def task(self, labelled: Labelling) -> dict[str, Any]:
+        """Entities are `spans`, which `ner.manual` shows; classes are `accept`, as of `textcat.manual`."""
+        text, entities, classes, fields = labelled
+        spans = [{"label" if key == "type" else key: value for key, value in item.items()} for item in entities or ()]
+        kept = {name: value for name, value in fields.items() if name not in ("answer", "_task_hash")}
+        return merged(kept, {"text": text, **({"accept": classes} if entities is None else {"spans": spans})})
