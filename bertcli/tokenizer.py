@@ -84,14 +84,15 @@ class Tokenizer:
         return token[1] if token else None
 
     def unknown_share(self, windows: Sequence[Window]) -> float:
-        """The share of a text's pieces that stand for what the vocabulary lacks; special tokens are no pieces of it."""
+        """The share of a text's pieces that stand for what the vocabulary lacks; special tokens and spaces are none."""
         count = 0 if self.unknown is None else sum(window.ids.count(self.unknown) for window in windows)
         return count and count / sum(id_ not in self._around for window in windows for id_ in window.ids)
 
     @cached_property
     def _around(self) -> frozenset[int]:
-        """The special tokens that stand before, between and after texts."""
-        return frozenset(self.backend.encode("", "").ids)
+        """The special tokens that stand before, between and after texts, and SentencePiece's lone mark of a space."""
+        space = self.backend.token_to_id("▁")
+        return frozenset([*self.backend.encode("", "").ids, *([] if space is None else [space])])
 
     def _first(self, role: str, usual: Sequence[str]) -> tuple[str, int] | None:
         """The token that the model's files name for a role, else the first usual one that the vocabulary has."""

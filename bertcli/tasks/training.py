@@ -203,6 +203,7 @@ def file_hash(source: str) -> dict[str, str]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+SURE = 50.0  # a logit beside which others do not count, softened or not
 Outputs = Mapping[str, torch.Tensor]  # of a model, by name, first axis B
 Targets = torch.Tensor
 
@@ -323,6 +324,10 @@ class BaseTeaching(BaseTraining):
     def answer(self, prediction: Any) -> Array:
         """What is kept of the teacher's raw prediction for a record, whatever its tokens were."""
         return np.asarray(prediction, np.float32)
+
+    def certain(self, gold: Any) -> Array | None:
+        """The answer of a teacher who is sure of a label, in the form of `answer`; None where nobody can be."""
+        return None
 
     def match(self) -> list[int]:
         """The columns. Raises UsageError for a teacher whose outputs mean something else."""

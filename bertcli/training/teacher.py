@@ -1,13 +1,15 @@
 """A teacher's answers to texts: each is computed once and kept, by what the teacher reads, so a stopped run goes on.
 
 The answers of one teacher, on one kind of processor, are a table in a file of SQLite. They are raw predictions of the
-task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. Knows no task.
+task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text that is mostly
+unknown to the teacher is learnt from its label alone. Knows no task.
 Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -o DIR -v
 """
 
 import io
 import sqlite3
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +29,7 @@ from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request
 from bertcli.inference.stream import stream
+from bertcli.inference.unknown import MOSTLY
 from bertcli.model import fingerprint, resolve
 from bertcli.tasks.training import BaseTeaching, Faults, Labelled
 from bertcli.training.data import Data
@@ -34,7 +37,7 @@ from bertcli.training.loop import Stop
 from bertcli.training.run import Note
 from bertcli.training.settings import Settings
 
-VERSION = 1  # of the file's format and of what the answers are
+VERSION = 2  # of the file's format and of what the answers are
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,15 @@ def lesson(
             missing = {key: record for key, record in zip(keys, records, strict=True) if key not in kept}
             yield from _compute(session, dict([*missing.items()][share]), teaching.answer, table, stop)
             accelerator.wait_for_everyone()  # What they have computed by now is missing no more.
-        query = "SELECT answer FROM answers WHERE key = ?"
-        answers = [np.load(io.BytesIO(table.execute(query, [key]).fetchone()[0])) for key in keys]
-    examples = data.splits["train"].examples
+        query = "SELECT answer, is_unknown FROM answers WHERE key = ?"
+        rows = [table.execute(query, [key]).fetchone() for key in keys]
+    answers, unknown = [np.load(io.BytesIO(answer)) for answer, _ in rows], [i for i, row in enumerate(rows) if row[1]]
+    gold, examples = data.splits["train"].gold, data.splits["train"].examples
+    for i in unknown[: bisect_left(unknown, len(gold))]:
+        certain = teaching.certain(gold[i])
+        answers[i] = answers[i] if certain is None else certain
+    if unknown:
+        yield Note(f"{len(unknown):,} of {len(rows):,} texts are mostly unknown to the teacher; only labels teach them")
     digest = sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest()
     return Lesson(teaching, Labelled(examples, answers, teaching.targets(examples, answers)), digest)
 
@@ -114,7 +123,9 @@ def _table(session: Session, cache: Path, model: str) -> Iterator[sqlite3.Connec
         file.parent.mkdir(parents=True, exist_ok=True)
         describe(file.parent, model=model, task=task.name, precision=backend.precision, texts=None)
         with closing(sqlite3.connect(file, timeout=600)) as table:
-            table.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID")
+            table.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB, is_unknown BOOL) WITHOUT ROWID"
+            )
             yield table
     except (sqlite3.Error, OSError) as error:
         raise BertcliError(f"{file}: {error}. Make room, remove the file or name another --cache.") from error
@@ -131,7 +142,8 @@ def _compute(
             for key, outcome in zip(islice(keys, len(outcomes)), outcomes, strict=True):
                 if outcome.error is None:
                     np.save(answer := io.BytesIO(), keep(outcome.prediction), allow_pickle=False)
-                    table.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, answer.getvalue()))
+                    row = (key, answer.getvalue(), outcome.unknown > MOSTLY)
+                    table.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row)
                 else:
                     faults.add(outcome.record, RecordError(f"the teacher: {outcome.error}"))
         done += len(outcomes)

@@ -55,7 +55,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of its own vocabulary and size, which has learnt sentiment; its labels are pos, neg."""
     base = tmp_path_factory.mktemp("teacher") / "base"
     base.mkdir()
-    words = "[UNK] [PAD] [MASK] [SEP] [CLS] good bad fi ##lm plot actor the a is".split()
+    words = "[UNK] [PAD] [MASK] [SEP] [CLS] good bad fi ##lm plot actor scene the a is".split()
     (base / "vocab.txt").write_text("\n".join(words) + "\n")
     torch.manual_seed(1)
     config = BertConfig(
@@ -131,14 +131,20 @@ def lesson(task: str, base: Path, records: list[Record], unlabelled: list[Record
     return read_data(Settings(model=str(base), output="o", task=task, **options), read(base), records, None, unlabelled)
 
 
-def soft(data: Data, labels: list[str], answers: list[Any], **more: Any) -> tuple[Any, Labelled]:
-    """The teaching of a task by a teacher with these labels, and its targets for these answers."""
+def teaching(data: Data, labels: list[str], **more: Any) -> Any:
+    """The teaching of a task by a teacher with these labels."""
     model = SimpleNamespace(labels=labels, is_regression=False, is_multi=False, problem=data.decision.problem)
     model.__dict__.update(more)
     module = registry.load("tasks", data.task.name)
     decision, settings = data.decision, Settings(model="m", output="o")
     taught = data.task.teaching(decision, settings, model, T)  # type: ignore[arg-type]
     assert type(taught).__module__.startswith(module.__name__)
+    return taught
+
+
+def soft(data: Data, labels: list[str], answers: list[Any], **more: Any) -> tuple[Any, Labelled]:
+    """That teaching, and its targets for these answers."""
+    taught = teaching(data, labels, **more)
     examples = data.splits["train"].examples
     kept = [taught.answer(answer) for answer in answers]
     return taught, Labelled(examples, kept, taught.targets(examples, kept))
@@ -230,6 +236,49 @@ def test_cosines_of_pairs_whose_vectors_have_another_size(tiny_model: Path) -> N
     assert float(taught.loss(hidden, batch)) < 1e-12
     hard = data.training.batch_targets(data.splits["train"], UNITS)
     assert torch.allclose(data.training.loss(hidden, hard), torch.tensor(0.8**2 + 1))
+
+
+# A text that the teacher cannot read.
+
+
+def test_what_is_unknown_to_the_teacher_is_learnt_from_its_label(fit: Fit) -> None:
+    """The teacher knows neither "was" nor "very" nor Chinese, and would give all such texts one answer."""
+    rows = [record(i, text=("was was", "very very")[i % 2], label=("neg", "pos")[i % 2]) for i in range(32)]
+    events = fit([*rows, *sentiment(32)], rows[:2], teacher_weight=1.0, epochs=12, unlabelled=[record(0, text="很 好")])
+    assert Note("33 of 65 texts are mostly unknown to the teacher; only labels teach them") in events
+    saved = events[-1]
+    assert isinstance(saved, Saved) and saved.metrics and saved.metrics["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "names", "more"),
+    [
+        ("classify", {"text": "good film", "label": "a"}, ["b", "a"], {}),
+        ("classify", {"text": "good film", "label": ["a", "b"]}, ["b", "a"], {"is_multi": True}),
+        ("classify", {"text": "good film", "label": 1.5}, [], {"is_regression": True}),
+        ("ner", {"tokens": ["good", "film"], "tags": ["O", "B-X"]}, ["B-X", "I-X", "O"], {}),
+        ("qa", {"question": "the", "context": "good film", "answers": ["film"]}, [], {}),
+        ("qa", {"question": "the", "context": "good film", "answers": []}, [], {}),
+    ],
+)
+def test_a_sure_answer_teaches_what_the_label_does(
+    tiny_model: Path, task: str, fields: dict[str, Any], names: list[str], more: dict[str, Any]
+) -> None:
+    label = ["b"] if more.get("is_multi") else 0.5 if more else "b"
+    rows = [record(0, **fields), record(1, **(fields | {"label": label} if task == "classify" else fields))]
+    data = lesson(task, tiny_model, rows, [])
+    split, units = data.splits["train"], np.arange(2)
+    data.training.start(split)
+    taught = teaching(data, names, **more)
+    sure = Labelled(split.examples, [], taught.targets(split.examples, [taught.certain(gold) for gold in split.gold]))
+    torch.manual_seed(0)
+    length, width = int(split.examples.lengths[0]), len(data.decision.labels)
+    outputs = {name: torch.randn(2, length) for name in ("start_logits", "end_logits")}
+    outputs["logits"] = torch.randn((2, length, width) if task == "ner" else (2, width))
+    scale = T if data.decision.has_classes or task == "qa" else 1.0
+    hard = {name: value / scale for name, value in outputs.items()}
+    expected = data.training.loss(hard, data.training.batch_targets(split, units)) * scale**2
+    assert torch.allclose(taught.loss(outputs, taught.batch_targets(sure, units)), expected, rtol=1e-4)
 
 
 # The answers are computed once.

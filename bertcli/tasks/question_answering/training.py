@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from bertcli.arrays import Array, Indices
 from bertcli.tasks.base import IGNORED
-from bertcli.tasks.question_answering.spans import NO_ANSWER, Span
-from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets
+from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span
+from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 
@@ -54,6 +54,12 @@ class Teaching(BaseTeaching):
     def answer(self, prediction: Sequence[Span]) -> Array:
         """(K, 3): score, start and end of each span."""
         return np.array([(span.score, span.start, span.end) for span in prediction], np.float64).reshape(-1, 3)
+
+    def certain(self, gold: Gold) -> Array | None:
+        """(1, 3), (0, 3) for no answer; None where the answer is not in the context."""
+        if gold.target is None:
+            return None
+        return np.array([(SURE, *gold.target)] if gold.target != NO_ANSWER else [], np.float64).reshape(-1, 3)
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(tokens, 2): the share of the spans that start and end at each token; at CLS that of no answer and of spans

@@ -11,7 +11,7 @@ from bertcli.arrays import Array
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.text_classification import Task
-from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Outputs, Targets, is_known
+from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):
@@ -67,6 +67,14 @@ class Teaching(BaseTeaching):
             names = [name.replace("_", " ") for name in (other, problem)]
             raise UsageError(f"--teacher: it has learnt a {names[0]}, and the data is a {names[1]} (--problem).")
         return super().match()
+
+    def certain(self, gold: Any) -> Array:
+        """(L,) logits, or the number."""
+        if self.teacher.is_regression:
+            return np.array([gold], np.float32)
+        logits = np.full(len(self.columns), -SURE, np.float32)
+        logits[np.asarray(self.columns)[list(gold) if self.teacher.is_multi else [gold]]] = SURE
+        return logits
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(N, L) logits, or (N, 1) numbers, in the order of the student's labels."""

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from bertcli.arrays import Array, Indices
+from bertcli.tasks.base import IGNORED
 from bertcli.tasks.token_classification.labels import Gold
-from bertcli.tasks.training import BaseTeaching, Examples, Labelled, Outputs, Targets, WordTraining
+from bertcli.tasks.training import SURE, BaseTeaching, Examples, Labelled, Outputs, Targets, WordTraining
 
 
 class Training(WordTraining):
@@ -20,6 +21,15 @@ class Training(WordTraining):
 
 class Teaching(BaseTeaching):
     """The teacher's logits of each word: words are those of the record, so the two may tokenise them differently."""
+
+    def certain(self, gold: Gold) -> Array:
+        """(words, L) logits; NaN for a word whose tag nobody knows."""
+        tags = np.array(gold.tags)
+        logits = np.full((len(tags), len(self.columns)), np.nan, np.float32)
+        known = np.flatnonzero(tags != IGNORED)
+        logits[known] = -SURE
+        logits[known, np.asarray(self.columns)[tags[known]]] = SURE
+        return logits
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(tokens, L) logits where a word begins that the teacher has seen, NaN elsewhere."""

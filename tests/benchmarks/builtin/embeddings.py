@@ -7,7 +7,8 @@ for training (`WORK/base-…`) and `WORK/feature-extraction` (the embedded model
 
 Two thirds of multilingual-e5-small are embeddings of pieces, most of which neither English nor Chinese text uses. The
 pieces that are kept are the most frequent ones of Wikipedia and of the labelled sets, each language by its own
-frequencies, and every single character that occurs. What else a text holds is spelt in smaller pieces.
+frequencies, and every single character that occurs. What else a text holds is spelt in smaller pieces. Letters of other
+scripts, which occur in quotations, are left out: a text in them would be spelt, hardly read, and not known as unknown.
 """  # noqa: E501
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +25,8 @@ import data
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-PIECES = 24_000
+PIECES = 18_000
+SCRIPTS = ("LATIN", "CJK", "IDEOGRAPHIC", "COMBINING", "VARIATION")  # as the names of letters and marks begin
 CORPORA = {  # the weight of each: English, Chinese, and traditional characters, which are few but should be known
     "open/wiki_en/enwiki2015-part1.txt": 1.0,
     "open/wiki_zh/zhwiki-hans-sample.txt": 0.8,
@@ -48,6 +51,12 @@ def counted(tokenizer: Tokenizer, lines: Iterable[str]) -> Counter[str]:
     return Counter({tokenizer.id_to_token(i): count for i, count in counts.items()})
 
 
+def is_read(piece: str) -> bool:
+    """Whether all letters of a piece, and the marks on them, are Latin or Chinese or belong to a sign."""
+    letters = (sign for sign in piece if unicodedata.category(sign)[0] in "LM")
+    return all(unicodedata.name(sign, "").startswith(SCRIPTS) for sign in letters)
+
+
 def pieces(source: Path, whole: Path, out: Path) -> None:
     """Write the list of pieces to keep: single characters that occur twice, then the most frequent pieces."""
     tokenizer = Tokenizer.from_file(str(whole / "tokenizer.json"))
@@ -62,11 +71,12 @@ def pieces(source: Path, whole: Path, out: Path) -> None:
         characters.update("".join(lines))
     known = tokenizer.get_vocab(with_added_tokens=False)
     ascii_signs = {sign + chr(code) for code in range(33, 127) for sign in ("", "▁")}
-    kept = {piece for piece in ascii_signs | {p for p, count in characters.items() if count >= 2} if piece in known}
+    single = ascii_signs | {piece for piece, count in characters.items() if count >= 2}
+    kept = {piece for piece in single if piece in known and is_read(piece)}
     for piece, _ in shares.most_common():
         if len(kept) >= PIECES:
             break
-        if piece in known:
+        if piece in known and is_read(piece):
             kept.add(piece)
     out.write_text(json.dumps(sorted(kept), ensure_ascii=False), encoding="utf-8")
 
