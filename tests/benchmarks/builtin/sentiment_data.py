@@ -7,6 +7,7 @@ count only where all targets of a text agree, for the model reads the text alone
 import html
 import json
 import random
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,15 +145,23 @@ def reviews(source: Path) -> Iterator[Item]:
                 yield name, text, "positive" if label == "1" else "negative"
 
 
+def sentences_of_reviews(source: Path) -> Iterator[str]:
+    """The sentences of the training reviews of any length, of 5 to 40 words."""
+    for file in sorted((source / "research/fdu_mtl").glob("*.train.txt*")):
+        for line in data.lines_of(file.with_name(f"{file.name.split('.')[0]}.train.txt")):
+            parts = re.split(r"(?<= [.!?]) ", line.split("\t", 1)[1])
+            yield from (part.strip() for part in parts if 5 <= len(part.split()) <= 40)
+
+
 def facts(source: Path) -> Iterator[Item]:
     """Sentences of film plots and of encyclopaedias, which judge nothing: neutral."""
     chance = random.Random(1)
     plots = data.lines_of(source / "research/subj/subj.objective", "latin-1")
-    yield from (("train", text, "neutral") for text in chance.sample(plots, 1_200))
+    yield from (("train", text, "neutral") for text in chance.sample(plots, 2_500))
     for name, end in (("open/wiki_en/enwiki2015-part2.txt", ". "), ("open/wiki_zh/zhwiki-hans-sample.txt", "。")):
         lines = [line.partition(end)[0] + end.strip() for line in data.lines_of(source / name)]
         fit = [line for line in lines if 20 <= len(line) <= 150]
-        yield from (("train", text, "neutral") for text in chance.sample(fit, 600))
+        yield from (("train", text, "neutral") for text in chance.sample(fit, 1_000))
 
 
 SETS: dict[str, Callable[[Path], Iterator[Item]]] = {
