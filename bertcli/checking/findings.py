@@ -16,53 +16,39 @@ from bertcli.tokenizer import encode_each
 
 CHUNK = 4096  # records encoded at once
 Severity = Literal["error", "warning"]
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a code says: what is wrong, and what to do about it."""
-
-    severity: Severity
-    what: str
-
-
-MEANINGS: Mapping[str, Meaning] = {  # in the order in which they are shown
-    "unreadable": Meaning("error", "no record of the file's format; mend or delete it, or name the format"),
-    "bad-text": Meaning("error", "the text is missing or is no text; mend it, or name its field with --text-field"),
-    "bad-label": Meaning("error", "the label is missing or is none; mend it, or name its field with --label-field"),
-    "unknown-label": Meaning("error", "a dev label that train lacks; mend it, or add training records of it"),
-    "nothing-to-learn": Meaning("error", "no model can be trained or scored on this; add records"),
-    "leak": Meaning("warning", "a dev text that is in train too; take it out of one, or dev scores are too good"),
-    "near-leak": Meaning("warning", "a dev text that is nearly in train; look at both, and take one out"),
-    "leaked-context": Meaning("warning", "a dev question asked of a training context; part the splits by context"),
-    "conflicting-label": Meaning("warning", "a text that has another label elsewhere; decide for one of them"),
-    "duplicate": Meaning("warning", "a text that came before in its split; keep one"),
-    "near-duplicate": Meaning("warning", "nearly a text that came before in its split; look at both"),
-    "mixed-labels": Meaning(
-        "warning", "a label of another kind than most, so that all are taken for classes; mend it, or say --problem"
-    ),
-    "number-labels": Meaning(
-        "warning", "whole numbers, which are taken for classes; --problem regression takes them as numbers"
-    ),
-    "label-typo": Meaning("warning", "a label much like a more frequent one; rename it if it is a typo"),
-    "rare-label": Meaning("warning", "a label with too few training records to be learnt; add some, or merge it"),
-    "imbalance": Meaning("warning", "labels of very different frequency; --class-weights balanced evens them"),
-    "label-not-in-dev": Meaning("warning", "a label of train that dev never has, so no score tells of it; add some"),
-    "empty-text": Meaning("warning", "there is nothing to read; delete the record"),
-    "long-text": Meaning("warning", "more tokens than the model takes; --long window reads the rest of it too"),
-    "unknown-pieces": Meaning(
-        "warning", "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model"
-    ),
-    "misplaced-entity": Meaning("warning", "an entity that begins or ends inside a word and teaches nothing; mend it"),
-    "overlapping-entity": Meaning("warning", "an entity that overlaps another and teaches nothing; keep one of them"),
-    "discontinuous-entity": Meaning(
-        "warning", "an entity of several parts, which no tags can show and which teaches nothing; label one of them"
-    ),
-    "tag-scheme": Meaning("warning", "a tag that breaks the scheme of the other sentences; mend it"),
-    "misplaced-answer": Meaning("warning", "an answer that is not at its answer_start, but elsewhere; mend the offset"),
-    "lost-answer": Meaning("warning", "an answer that its context does not have, which teaches nothing; mend its text"),
-    "answer-border": Meaning("warning", "an answer that begins or ends inside a token: the model gives the whole one"),
-}
+# What each code says: what is wrong, and what to do about it, in the order in which they are shown.
+ERRORS: Mapping[str, str] = {  # what no model can be trained on
+    "unreadable": "no record of the file's format; mend or delete it, or name the format",
+    "bad-text": "the text is missing or is no text; mend it, or name its field with --text-field",
+    "bad-label": "the label is missing or is none; mend it, or name its field with --label-field",
+    "unknown-label": "a dev label that train lacks; mend it, or add training records of it",
+    "nothing-to-learn": "no model can be trained or scored on this; add records",
+}  # fmt: skip
+WARNINGS: Mapping[str, str] = {  # what a person should look at
+    "leak": "a dev text that is in train too; take it out of one, or dev scores are too good",
+    "near-leak": "a dev text that is nearly in train; look at both, and take one out",
+    "leaked-context": "a dev question asked of a training context; part the splits by context",
+    "conflicting-label": "a text that has another label elsewhere; decide for one of them",
+    "duplicate": "a text that came before in its split; keep one",
+    "near-duplicate": "nearly a text that came before in its split; look at both",
+    "mixed-labels": "a label of another kind than most, so that all are taken for classes; mend it, or say --problem",
+    "number-labels": "whole numbers, which are taken for classes; --problem regression takes them as numbers",
+    "label-typo": "a label much like a more frequent one; rename it if it is a typo",
+    "rare-label": "a label with too few training records to be learnt; add some, or merge it",
+    "imbalance": "labels of very different frequency; --class-weights balanced evens them",
+    "label-not-in-dev": "a label of train that dev never has, so no score tells of it; add some",
+    "empty-text": "there is nothing to read; delete the record",
+    "long-text": "more tokens than the model takes; --long window reads the rest of it too",
+    "unknown-pieces": "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model",
+    "misplaced-entity": "an entity that begins or ends inside a word and teaches nothing; mend it",
+    "overlapping-entity": "an entity that overlaps another and teaches nothing; keep one of them",
+    "discontinuous-entity":
+        "an entity of several parts, which no tags can show and which teaches nothing; label one of them",
+    "tag-scheme": "a tag that breaks the scheme of the other sentences; mend it",
+    "misplaced-answer": "an answer that is not at its answer_start, but elsewhere; mend the offset",
+    "lost-answer": "an answer that its context does not have, which teaches nothing; mend its text",
+    "answer-border": "an answer that begins or ends inside a token: the model gives the whole one",
+}  # fmt: skip
 
 
 @dataclass
@@ -72,7 +58,7 @@ class Findings:
     places: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def add(self, code: str, where: str, message: str) -> None:
-        """Note a fault. code: one of MEANINGS; where: `file:line`, or the files of a split."""
+        """Note a fault. code: one of ERRORS or WARNINGS; where: `file:line`, or the files of a split."""
         self.places.setdefault(code, []).append((where, message))
 
     def add_all(self, code: str, record: Record, error: RecordError) -> None:
@@ -82,19 +68,20 @@ class Findings:
 
     def count(self, severity: Severity) -> int:
         """How many faults of that severity there are."""
-        return sum(len(places) for code, places in self.places.items() if MEANINGS[code].severity == severity)
+        codes = ERRORS if severity == "error" else WARNINGS
+        return sum(len(places) for code, places in self.places.items() if code in codes)
 
     def listed(self) -> list[dict[str, Any]]:
         """Code, severity, message, count and places of each kind that was found."""
         return [
             {
                 "code": code,
-                "severity": meaning.severity,
-                "message": meaning.what,
+                "severity": "error" if code in ERRORS else "warning",
+                "message": meaning,
                 "count": len(self.places[code]),
                 "places": [{"place": where, "message": message} for where, message in self.places[code]],
             }
-            for code, meaning in MEANINGS.items()
+            for code, meaning in {**ERRORS, **WARNINGS}.items()
             if code in self.places
         ]
 

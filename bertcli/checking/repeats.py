@@ -50,8 +50,15 @@ def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
         example, other = firsts[i], firsts[j]
         code = "near-leak" if j < train <= i else "near-duplicate"
         findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
-    if task.shared_text and len(splits) > 1:
-        _check_shared(splits[0], splits[1], findings)
+    if not task.shared_text or len(splits) < 2:
+        return
+    # Records that share their second text with train, such as a context, though not the first, such as a question.
+    contexts = {example.texts[1]: example for example in reversed(splits[0].examples)}
+    pairs = {example.texts for example in splits[0].examples}
+    for example in splits[1].examples:
+        if (same := contexts.get(example.texts[1])) and example.texts not in pairs:
+            message = f"the context of {_at(same, example)}: '{example.texts[0]:.60}'"
+            findings.add("leaked-context", example.record.location, message)
 
 
 def _at(other: Example, example: Example) -> str:
@@ -80,17 +87,6 @@ def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, c
         findings.add(code, example.record.location, f"as {message}")
     if not same:
         findings.add("conflicting-label", example.record.location, f"another label than {message}")
-
-
-def _check_shared(train: Split, dev: Split, findings: Findings) -> None:
-    """Records that share their second text with train, such as a context, though not the first, such as a question."""
-    contexts = {example.texts[1]: example for example in reversed(train.examples)}
-    pairs = {example.texts for example in train.examples}
-    for example in dev.examples:
-        other = contexts.get(example.texts[1])
-        if other and example.texts not in pairs:
-            message = f"the context of {_at(other, example)}: '{example.texts[0]:.60}'"
-            findings.add("leaked-context", example.record.location, message)
 
 
 # Texts that are nearly the same. A text is a tuple of its parts, two for a pair.

@@ -61,8 +61,11 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
     is as it was before. Arguments and errors are those of `write`.
     """
     model = read(directory)
-    with writing(directory / "onnx"):
-        draft = _empty_draft(directory)
+    draft, folder = directory / DRAFT, directory / "onnx"
+    with writing(folder):
+        if draft.is_symlink() or not folder.resolve().is_relative_to(directory.resolve()):
+            raise ModelError(f"{directory}: {folder.name} or {DRAFT} is a link to elsewhere, where nothing is written.")
+        shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
         try:
             rows = write(model, draft, head, feeds, longest)
             if (draft / REST["fp32"]).is_file():  # a move that is killed must not leave the stages of two exports
@@ -114,7 +117,8 @@ def _made(
             _write_optimized(stage, model.onnx, model.onnx / names["int8"])
         del exact, stage
         rows = _compare(model, module, head, feeds, ("fp32", "int8") if int8 else ("fp32",))
-        (long,) = _compare(model, module, head, [_long(feeds[0], min(longest, LONGEST))], ("fp32",))
+        text = {name: np.resize(array[0], (1, min(longest, LONGEST))) for name, array in feeds[0].items()}
+        (long,) = _compare(model, module, head, [text], ("fp32",))
     except (BertcliError, OSError, MemoryError):
         raise
     except Exception as error:  # of torch's exporter, of ONNX and of ONNX Runtime; any of them
@@ -124,15 +128,6 @@ def _made(
             "they are (--backend pytorch)."
         ) from error
     return rows, long
-
-
-def _empty_draft(directory: Path) -> Path:
-    """The folder for drafts, without what a killed run left. Raises ModelError where a link leads out of the model."""
-    draft, folder = directory / DRAFT, directory / "onnx"
-    if draft.is_symlink() or not folder.resolve().is_relative_to(directory.resolve()):
-        raise ModelError(f"{directory}: {folder.name} or {DRAFT} is a link to elsewhere, where nothing is written.")
-    shutil.rmtree(draft, ignore_errors=True)
-    return draft
 
 
 def _move(draft: Path, file: Path) -> None:
@@ -227,11 +222,6 @@ class _Tally:
     values: int = 0
     same: int = 0
     rows: int = 0
-
-
-def _long(feed: Batch, length: int) -> Batch:
-    """A text of that many tokens, made of one that is shorter."""
-    return {name: np.resize(array[0], (1, length)) for name, array in feed.items()}
 
 
 def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], precisions: Sequence[str]) -> list[Row]:

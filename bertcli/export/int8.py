@@ -48,9 +48,20 @@ def quantize(model: onnx.ModelProto, feeds: Iterable[Batch], folder: Path) -> on
     for node in products:
         _quantize_product(graph, node, *ranges[node.input[0]])
     for node in list(graph.nodes):  # as they are now: what replaces an embedding reads a table too, that of its scales
-        table = graph.constants.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is not None and table.ndim == 2 and table.dtype == np.float32 and table.size >= EMBEDDING_SIZE:
-            _quantize_embedding(graph, node, table)
+        if node.op_type != "Gather":
+            continue
+        table, name = node.input[0], node.output[0]
+        weights = graph.constants.get(table)
+        if weights is None or weights.ndim != 2 or weights.dtype != np.float32 or weights.size < EMBEDDING_SIZE:
+            continue
+        graph.constants[f"{table}_int"], graph.constants[f"{table}_scales"] = _to_int8(weights, axis=1)
+        new = [
+            helper.make_node("Gather", [f"{table}_int", node.input[1]], [f"{name}_int"]),
+            helper.make_node("Gather", [f"{table}_scales", node.input[1]], [f"{name}_scales"]),
+            helper.make_node("Cast", [f"{name}_int"], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}_float", f"{name}_scales"], [name]),
+        ]
+        graph.replace([node], new)
     return graph.finish()
 
 
@@ -132,20 +143,6 @@ def _with_bias(graph: Graph, node: NodeProto) -> tuple[list[NodeProto], str | No
             if name in graph.constants and graph.constants[name].ndim == 1:
                 return [node, readers[0]], name
     return [node], None
-
-
-def _quantize_embedding(graph: Graph, node: NodeProto, weights: Array) -> None:
-    table, rows, name = node.input[0], node.input[1], node.output[0]
-    graph.constants[f"{table}_int"], graph.constants[f"{table}_scales"] = _to_int8(weights, axis=1)
-    graph.replace(
-        [node],
-        [
-            helper.make_node("Gather", [f"{table}_int", rows], [f"{name}_int"]),
-            helper.make_node("Gather", [f"{table}_scales", rows], [f"{name}_scales"]),
-            helper.make_node("Cast", [f"{name}_int"], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{name}_float", f"{name}_scales"], [name]),
-        ],
-    )
 
 
 def _to_int8(weight: Array, axis: int) -> tuple[Array, Array]:

@@ -43,9 +43,17 @@ class Masking:
 
         free: (B, T), what may be chosen; starts: (B, T), where a word begins.
         """
-        groups = _groups(free, starts if self.unit != "token" else np.ones_like(starts))
-        if self.unit == "span":
-            groups = _runs(groups, random)
+        # (B, T) the number of each token's word in its row, from 0; -1 where nothing may be chosen. A row that begins
+        # inside a word, where a long document was cut, begins with the rest of it.
+        begins_word = starts if self.unit != "token" else np.ones_like(starts)
+        before = np.pad(free, ((0, 0), (1, 0)))[:, :-1]
+        groups: Array = np.where(free, (free & (begins_word | ~before)).cumsum(1) - 1, -1)
+        if self.unit == "span":  # the numbers become those of runs of words, which have geometric lengths
+            count = int(groups.max(initial=-1)) + 1
+            lengths = np.minimum(random.geometric(SPAN_STOP, (len(groups), count)), LONGEST_SPAN)
+            begins = np.zeros((len(groups), count + 1), np.int64)
+            np.put_along_axis(begins, np.minimum(lengths.cumsum(1), count), 1, axis=1)
+            groups = np.where(groups < 0, -1, np.take_along_axis(begins.cumsum(1), np.maximum(groups, 0), 1))
         chosen = _units(groups, self.rate, random)
         # SpanBERT replaces a span as a whole; words are replaced token by token, as BERT's whole-word masking does.
         fate = np.asarray(random.random(ids.shape))
@@ -55,25 +63,6 @@ class Masking:
         swapped = chosen & (fate >= REPLACED) & (fate < REPLACED + RANDOM)
         masked[swapped] = random.choice(self.ordinary, int(swapped.sum()))
         return masked, np.where(chosen, ids, IGNORED)
-
-
-def _groups(free: Array, starts: Array) -> Array:
-    """(B, T) the number of each token's word in its row, from 0; -1 where nothing may be chosen.
-
-    A row that begins inside a word, where a long document was cut, begins with the rest of it.
-    """
-    before = np.pad(free, ((0, 0), (1, 0)))[:, :-1]
-    return np.where(free, (free & (starts | ~before)).cumsum(1) - 1, -1)
-
-
-def _runs(groups: Array, random: np.random.Generator) -> Array:
-    """(B, T) the numbers of words to those of runs of words, which have geometric lengths."""
-    count = int(groups.max(initial=-1)) + 1
-    lengths = np.minimum(random.geometric(SPAN_STOP, (len(groups), count)), LONGEST_SPAN)
-    begins = np.zeros((len(groups), count + 1), np.int64)
-    np.put_along_axis(begins, np.minimum(lengths.cumsum(1), count), 1, axis=1)
-    runs = begins.cumsum(1)
-    return np.where(groups < 0, -1, np.take_along_axis(runs, np.maximum(groups, 0), 1))
 
 
 def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
@@ -168,19 +157,25 @@ class Blocks:
     ) -> None:
         self.corpus, self.special, self.masking = corpus, special, masking
         begins, ends = (bound[documents] for bound in corpus.bounds)
-        self.stream = _Stream(begins, ends) if pack == "across" else None
-        if self.stream:
-            begins, ends = np.zeros(1, np.int64), np.array([self.stream.size])
+        self.is_across = pack == "across"
+        if self.is_across:  # the documents end to end, each followed by one position for a separator, are one text
+            self.begins, self.ends, sizes = begins, ends, ends - begins + 1
+            self.firsts = np.cumsum(sizes) - sizes
+            total = int(sizes.sum()) - 1 if len(sizes) else 0  # nothing follows the last document
+            begins, ends = np.zeros(1, np.int64), np.array([total])
         self.starts, sizes = cut(begins, ends, length - 2)
         self.lengths = sizes + 2
-        self.closes = np.isin(self.starts + sizes, ends) if not self.stream else np.zeros(len(sizes), bool)
+        self.closes = np.isin(self.starts + sizes, ends) if not self.is_across else np.zeros(len(sizes), bool)
 
     def batch(self, rows: Indices, random: np.random.Generator) -> Inputs:
         """[CLS], text, [SEP]; to be guessed is what is masked, or what comes next."""
         positions = self.starts[rows, None] + np.arange(self.lengths[rows[0]] - 2)
         is_text = np.ones(positions.shape, bool)
-        if self.stream:
-            positions, is_text = self.stream.locate(positions)
+        if self.is_across:  # from positions in that text to those in the corpus
+            document = np.searchsorted(self.firsts, positions, side="right") - 1
+            in_corpus = self.begins[document] + positions - self.firsts[document]
+            is_text = in_corpus < self.ends[document]
+            positions = np.where(is_text, in_corpus, self.begins[document])
         text = np.where(is_text, self.corpus.ids[positions].astype(np.int64), self.special.sep)
         edge = ((0, 0), (1, 1))
         ids = np.pad(text, edge, constant_values=((0, 0), (self.special.cls, self.special.sep)))
@@ -190,26 +185,6 @@ class Blocks:
         targets = np.pad(ids[:, 1:], ((0, 0), (0, 1)), constant_values=IGNORED)
         targets[~self.closes[rows], -2] = IGNORED  # [SEP] is to be guessed only where the document ends too
         return Inputs(ids, targets)
-
-
-class _Stream:
-    """Documents end to end, each followed by one position for a separator, seen as one long text of `size` positions.
-
-    begins, ends: of the documents in the corpus.
-    """
-
-    def __init__(self, begins: Indices, ends: Indices) -> None:
-        self.begins, self.ends = begins, ends
-        sizes = ends - begins + 1
-        self.size = int(sizes.sum()) - 1 if len(sizes) else 0  # nothing follows the last document
-        self.first = np.cumsum(sizes) - sizes
-
-    def locate(self, positions: Array) -> tuple[Array, Flags]:
-        """Positions of any shape in the text to those in the corpus, and whether they are in it: not for separators."""
-        document = np.searchsorted(self.first, positions, side="right") - 1
-        in_corpus = self.begins[document] + positions - self.first[document]
-        is_text = in_corpus < self.ends[document]
-        return np.where(is_text, in_corpus, self.begins[document]), is_text
 
 
 # Pairs of text for a second objective: is B what follows A (next sentence), or are A and B in order (sentence order)?
@@ -248,7 +223,12 @@ class Pairs:
 
     def _of_document(self, document: int, objective: Relation) -> list[tuple[int, int, int, int, int]]:
         """Where A and B begin and end in the corpus, and the relation, of each pair whose A is in this document."""
-        bounds = self._bounds(document)
+        # where its sentences begin, and its end; a sentence of over half the room is cut, so that two fit
+        begin, first = self.corpus.documents[document - 1] if document else (0, 0)
+        end, last = self.corpus.documents[document]
+        ends = np.asarray(self.corpus.sentences[first:last])
+        begins, _ = cut(np.concatenate([[begin], ends[:-1]]), ends, max(self.room // 2, 1))
+        bounds = [*begins.tolist(), int(end)]
         rows, i = [], 0
         while i + 2 < len(bounds):
             target = int(self.random.integers(2, self.room + 1)) if self.random.random() < SHORT else self.room
@@ -268,14 +248,6 @@ class Pairs:
             rows.append((*first, *second, relation))
             i = stop
         return rows
-
-    def _bounds(self, document: int) -> list[int]:
-        """Where the document's sentences begin, and its end; one of over half the room is cut, so that two fit."""
-        begin, first = self.corpus.documents[document - 1] if document else (0, 0)
-        end, last = self.corpus.documents[document]
-        ends = np.asarray(self.corpus.sentences[first:last])
-        begins, _ = cut(np.concatenate([[begin], ends[:-1]]), ends, max(self.room // 2, 1))
-        return [*begins.tolist(), int(end)]
 
     def _elsewhere(self, document: int, room: int, true: Span) -> Span | None:
         """Text of another document; never the true next one, nor more or less of it, which some copy may hold.

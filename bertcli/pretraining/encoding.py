@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -130,7 +129,9 @@ class Encoder:
 
     def __init__(self, tokenizer: str, segmenter: str | None = None) -> None:
         stated = json.loads(tokenizer)
-        byte_level = _byte_level(stated["pre_tokenizer"])
+        pre_tokenizer = stated["pre_tokenizer"] or {}
+        parts = [pre_tokenizer, *pre_tokenizer.get("pretokenizers", ())]
+        byte_level = [part for part in parts if part.get("type") == "ByteLevel"]  # makes tokens of spaces too
         self.keeps_spaces = bool(byte_level)
         # The library would put a space before each sentence; only a document begins with one, if any.
         self.first = " " if any(part.get("add_prefix_space") for part in byte_level) else ""
@@ -200,9 +201,3 @@ class Encoder:
         begun = (begun * ~np.roll(continues, 1)).cumsum()
         starts = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
         return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
-
-
-def _byte_level(pre_tokenizer: Any) -> list[dict[str, Any]]:
-    """The parts of a pre-tokenizer, as tokenizer.json has it, that make bytes of a text, and tokens of its spaces."""
-    parts = [pre_tokenizer or {}, *(pre_tokenizer or {}).get("pretokenizers", ())]
-    return [part for part in parts if part.get("type") == "ByteLevel"]

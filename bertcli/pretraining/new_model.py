@@ -57,7 +57,12 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     attention = "eager" if device == "cpu" else "sdpa"
     head = HEADS[settings.objective]
     if base:
-        module, notes = _continued(head, config, base, attention)
+        module, info = pretrained.open_module(base.path, head, config=config, attn_implementation=attention)
+        new, prefix = sorted(info["missing_keys"]), f"{module.base_model_prefix}."
+        lacking = [name for name in new if name.startswith(prefix) and ".pooler." not in name]
+        if lacking:
+            raise ModelError(f"{base.path}: the checkpoint lacks weights of the encoder ({', '.join(lacking[:3])}).")
+        notes = [f"new weights: {', '.join(new) or 'none'}"]
     else:
         module, notes = pretrained.new_module(config, head, attn_implementation=attention), []
         _init_positions(module)
@@ -104,16 +109,6 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
     config.vocab_size = max(config.vocab_size, count)
     config.pad_token_id = words.pad
     return config
-
-
-def _continued(head: str, config: Any, base: Model, attention: str) -> tuple[Any, list[str]]:
-    module, info = pretrained.open_module(base.path, head, config=config, attn_implementation=attention)
-    new = sorted(info["missing_keys"])
-    prefix = f"{module.base_model_prefix}."
-    lacking = [name for name in new if name.startswith(prefix) and ".pooler." not in name]
-    if lacking:
-        raise ModelError(f"{base.path}: the checkpoint lacks weights of the encoder ({', '.join(lacking[:3])}).")
-    return module, [f"new weights: {', '.join(new) or 'none'}"]
 
 
 def _init_positions(module: Any) -> None:

@@ -55,15 +55,17 @@ class Source:
             raise UsageError(f"{item}; --on-error skip leaves such places out.")
 
 
+@dataclass
 class Texts:
     """The lines of a source, as often as they are gone through. faults: met the last time, and the first of them.
 
     stop: a signal number that it returns ends the reading with Interrupted.
     """
 
-    def __init__(self, source: Source, stop: Stop) -> None:
-        self.source, self.stop = source, stop
-        self.faults, self.first_fault = 0, ""
+    source: Source
+    stop: Stop
+    faults: int = 0
+    first_fault: str = ""
 
     def __iter__(self) -> Iterator[str]:
         self.faults = 0
