@@ -1,7 +1,7 @@
 """Pre-training: raw text in, a Hugging Face checkpoint out, and events on the way.
 
 `pretrain` is the whole story, in order; its helpers stand below it, and then what is trained (a `Job` of the training
-loop). Knows neither how text becomes batches (source.py to data.py) nor how a step is taken (training/). Try:
+loop). Knows neither how text becomes batches (source.py to blocks.py) nor how a step is taken (training/). Try:
 python -c "from bertcli.pretraining.pretrain import pretrain; help(pretrain)"
 """
 
@@ -20,9 +20,8 @@ from bertcli import tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.device import Device
 from bertcli.model import Model, read, resolve, update
-from bertcli.pretraining.blocks import Inputs
+from bertcli.pretraining.blocks import CorpusData, Inputs, Key, Phase
 from bertcli.pretraining.corpus import Corpus, Reading, Recipe, prepare
-from bertcli.pretraining.data import CorpusData, Key, Phase
 from bertcli.pretraining.encoding import open_segmenter
 from bertcli.pretraining.new_model import open_module
 from bertcli.pretraining.settings import VOCABULARY, PretrainSettings
