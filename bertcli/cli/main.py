@@ -1,4 +1,4 @@
-"""The command tree and the one place where errors end: every exit code of the program is decided here.
+"""The command tree and the one place where a process begins and errors end: every exit code is decided here.
 
 Commands are found by file name and imported when named. Try: bertcli --help; bertcli predict --help
 """
@@ -8,12 +8,12 @@ import os
 import signal
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import click
 
 from bertcli import __version__, registry
-from bertcli.cli import process
 from bertcli.cli.terminal import say
 from bertcli.errors import BertcliError, Exit
 
@@ -25,6 +25,10 @@ EXIT_CODES = """
 Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
 4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
 """
+# Threads that wait for each other sleep, they do not spin: two trainings of two threads on two busy cores took 535 and
+# 466 tokens/s instead of 6 and 6, one alone 776 instead of 15, for libgomp spins through the whole turn of the thread
+# that it waits for. See tests/benchmarks/neighbours.py. libgomp reads it when torch is imported.
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
 
 
@@ -60,7 +64,11 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List them by the first lines of their files, `bertcli NAME: what it does.`, which needs no import."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
+            folder, rows = registry.PACKAGE / "cli" / "commands", []
+            for name in self.list_commands(ctx):
+                with (folder / f"{name}.py").open(encoding="utf-8") as file:
+                    rows.append((name, file.readline().strip('"\n.').partition(": ")[2]))
+            formatter.write_dl(rows)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the commands before the options."""
@@ -73,11 +81,6 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGone from error
-
-
-def _summary(command: str) -> str:
-    with (registry.PACKAGE / "cli" / "commands" / f"{command}.py").open(encoding="utf-8") as file:
-        return file.readline().strip('"\n.').partition(": ")[2]
 
 
 @click.command(
@@ -98,8 +101,27 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    process.begin()
+    _begin()
     sys.exit(run(sys.argv[1:]))
+
+
+def _begin() -> None:
+    """Make the process one that nobody needs to be careful with.
+
+    A stream that the parent has closed would give its number to the next file that is opened, into which a C library
+    would then write its complaints.
+    """
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: with PYTHONIOENCODING=ascii tables stay readable
 
 
 def run(arguments: list[str]) -> int:
@@ -116,7 +138,10 @@ def run(arguments: list[str]) -> int:
         say(shown.getvalue().rstrip("\n"))
         return Exit.USAGE
     except ReaderGone:
-        return _die_of_sigpipe()
+        # End as any filter whose reader has gone: silently, by the signal.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+        return 128 + signal.SIGPIPE  # where the signal is blocked
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
     except Exception as error:
@@ -126,30 +151,20 @@ def run(arguments: list[str]) -> int:
 
 
 def _report(error: Exception) -> int:
+    code: int = Exit.FAILED
     if isinstance(error, BertcliError):
-        _complain(str(error))
-        return error.exit_code
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
-        _complain(
+        message, code = str(error), error.exit_code
+    elif isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
+        code = Exit.USAGE
+        message = (
             f"this needs {error.name}, which the light installation leaves out: "
             "pip install 'bertcli[torch]' adds what training, export, explain, GPUs and models without ONNX files need."
         )
-        return Exit.USAGE
-    if isinstance(error, OSError) and error.strerror:
-        _complain(f"{error.filename or 'input or output'}: {error.strerror}.")
+    elif isinstance(error, OSError) and error.strerror:
+        message = f"{error.filename or 'input or output'}: {error.strerror}."
     elif isinstance(error, MemoryError):
-        _complain("out of memory; smaller --batch-tokens or --window need less.")
+        message = "out of memory; smaller --batch-tokens or --window need less."
     else:
-        _complain(f"internal error: {type(error).__name__}: {error}. bertcli --debug … shows where.")
-    return Exit.FAILED
-
-
-def _complain(message: str) -> None:
+        message = f"internal error: {type(error).__name__}: {error}. bertcli --debug … shows where."
     say(f"bertcli: {message}")
-
-
-def _die_of_sigpipe() -> int:
-    """End as any filter whose reader has gone: silently, by the signal."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGPIPE)
-    return 128 + signal.SIGPIPE  # where the signal is blocked
+    return code

@@ -175,7 +175,10 @@ def _read(side: Path, run: Mapping[str, Any], target: Path) -> Mark:
     if header is None:
         return Mark()
     if header != _parsed(_line(run).encode()):
-        raise _refusal(side, _differences(header, run))
+        changes = {name: (header.get(name), run.get(name)) for name in {**header, **run}}
+        shown = {name: ["not given" if value is None else value for value in pair] for name, pair in changes.items()}
+        said = [f"{name} was {old} and is {new}" for name, (old, new) in shown.items() if old != new]
+        raise _refusal(side, ", ".join(said))
     points = [Mark(**mark) for mark in takewhile(bool, marks)]
     part = part_of(target)
     if points and points[-1].complete and target.exists() and not part.exists():
@@ -191,12 +194,6 @@ def _parsed(line: bytes) -> Any:
     with suppress(ValueError):
         return json.loads(line)
     return None
-
-
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    changes = {name: (then.get(name), now.get(name)) for name in {**then, **now}}
-    shown = {name: ["not given" if value is None else value for value in pair] for name, pair in changes.items()}
-    return ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in shown.items() if old != new)
 
 
 def _refusal(side: Path, reason: str) -> UsageError:

@@ -232,8 +232,7 @@ def _tool_of(source: Source, name: str) -> str | None:
         items = [record.fields for record in takewhile(lambda record: not record.fault, records)]  # the last may be cut
     if not items:  # as of plain text, which need not wait for what follows
         return None
-    from bertcli.data.formats.label_studio import is_label_studio
-    from bertcli.data.formats.labelling import is_doccano, is_prodigy
+    from bertcli.data.formats.labelling import is_doccano, is_label_studio, is_prodigy
 
     tools = {"doccano": is_doccano, "prodigy": is_prodigy} if name != "csv" else {}
     tools |= {"label-studio": is_label_studio}

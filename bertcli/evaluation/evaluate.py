@@ -23,8 +23,7 @@ from bertcli.arrays import Indices
 from bertcli.data.records import Record
 from bertcli.errors import GateError, RecordError, UsageError
 from bertcli.evaluation.results import Change, Comparison, Evaluation, LengthBucket, Outcomes
-from bertcli.inference.stream import Outcome
-from bertcli.inference.unknown import MOSTLY, script_of
+from bertcli.inference.stream import MOSTLY, Outcome, script_of
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
 from bertcli.tasks.base import BaseTask

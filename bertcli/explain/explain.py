@@ -26,7 +26,7 @@ from bertcli.export.int8 import dequantized
 from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
-from bertcli.inference.unknown import MOSTLY
+from bertcli.inference.stream import MOSTLY
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
 from bertcli.tokenizer import Tokenizer, encode_each, without_spaces

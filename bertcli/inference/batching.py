@@ -40,7 +40,7 @@ def cut(windows: Iterable[Row[Key]], tokens: int) -> Iterator[list[Row[Key]]]:
     tokens: the most in a batch; a longer window is a batch of its own.
     """
     for length, group in groupby(sorted(windows, key=_length, reverse=True), key=_length):
-        rows, most = list(group), _most(tokens, length)
+        rows, most = list(group), max(1, tokens // length)
         for start in range(0, len(rows), most):
             yield rows[start : start + most]
 
@@ -63,7 +63,7 @@ class Cutter(Generic[Key]):
         for group in cut([*self.held, *windows], self.tokens):  # of one length, those that were held come first
             if group[0][0] in before:
                 late.append(group)
-            elif len(group) == _most(self.tokens, _length(group[0])):
+            elif len(group) == max(1, self.tokens // _length(group[0])):
                 full.append(group)
             else:
                 held += group
@@ -74,11 +74,6 @@ class Cutter(Generic[Key]):
         """What is held, in batches."""
         groups, self.held = list(cut(self.held, self.tokens)), []
         return groups
-
-
-def _most(tokens: int, length: int) -> int:
-    """The windows of a full batch."""
-    return max(1, tokens // length)
 
 
 def _length(row: Row[Any]) -> int:

@@ -9,8 +9,9 @@ Try: (echo good; sleep 3; echo bad) | bertcli predict
 """
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -23,13 +24,17 @@ from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
 from bertcli.inference.settings import Settings
-from bertcli.inference.unknown import MOSTLY
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import encode_each
 
 FIRST_WINDOW = 64  # records: the first results come soon
 QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most Settings.window records
 IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
+MOSTLY = 0.5  # share of a text's pieces above which a result says that they are unknown
+ENOUGH = 200  # characters of a text that tell its script
+NAMED = 3  # scripts in the sentence
+LANGUAGES = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
+SIGNS = "signs"  # the script of a text without letters: emoji, numbers
 
 
 @dataclass(slots=True)
@@ -282,3 +287,25 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
     if outcome.layers is not None and task.options.all_scores:
         results["layers"] = outcome.layers
     return merged(fields, results)
+
+
+# -- texts that are mostly unknown to the model: each has its result, which says so, but an answer to it says nothing
+
+
+def scripts(text: str) -> Counter[str]:
+    """The letters of a text by their script, or by the language where a script has one, as Unicode names them."""
+    names = (unicodedata.name(character, SIGNS).split()[0] for character in text if character.isalpha())
+    return Counter(LANGUAGES.get(name, name.title()) for name in names)
+
+
+def script_of(texts: Iterable[str]) -> str:
+    """The script of most letters of texts that are read together. Kana among ideographs make the text Japanese."""
+    counts = scripts("".join(text[:ENOUGH] for text in texts))
+    return "Japanese" if "Japanese" in counts else max(counts, key=counts.__getitem__, default=SIGNS)
+
+
+def sentence(counts: Mapping[str, int], records: int) -> str:
+    """What to say at the end of a run. counts: its texts that are mostly unknown, by script; records: all of them."""
+    likely = sorted(counts, key=lambda script: -counts[script])[:NAMED]
+    questions = " ".join(f"{script[0].upper()}{script[1:]}?" for script in likely)
+    return f"{sum(counts.values()):,} of {records:,} texts are mostly unknown to this model: {questions}"

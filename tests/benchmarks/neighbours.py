@@ -1,6 +1,6 @@
 """Trainings side by side on the same cores: how fast each is when threads that wait for each other spin, or sleep.
 
-Alternates libgomp's own way (it spins) with bertcli's (`PATIENT` of cli/process.py), alone and with a neighbour. A
+Alternates libgomp's own way (it spins) with bertcli's (`PATIENT` of cli/main.py), alone and with a neighbour. A
 machine that others use too makes "alone" slow: compare within a round. Prints one JSON line for each case.
 Try: python tests/benchmarks/neighbours.py --threads 2 --seconds 10 --rounds 3
 """
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from bertcli.cli.process import PATIENT
+from bertcli.cli.main import PATIENT
 
 WORK = """
 import sys, time, torch

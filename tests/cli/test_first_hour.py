@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bertcli.cli.counter import Counter
 from bertcli.cli.main import run
+from bertcli.cli.progress import Counter
 from bertcli.cli.terminal import Voice
 from bertcli.data.records import Record
 from tests.cli.conftest import COMMAND, Run
@@ -113,7 +113,7 @@ def test_progress_has_a_count_a_speed_and_what_is_left(
     file.write_text("a\n" * 99 + "a", "utf-8")
     monkeypatch.setattr(Voice, "draws", True)
     clock = iter([0.0, 10.0])
-    monkeypatch.setattr("bertcli.cli.counter.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("bertcli.cli.progress.time.monotonic", lambda: next(clock))
     with Counter(Voice(), [str(file)]) as counter:
         for line in range(1, 52):
             counter.count(Record(line - 1, {"text": "a"}, line, str(file)))

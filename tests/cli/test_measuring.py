@@ -72,14 +72,14 @@ def test_bench_has_a_row_for_each_length(bertcli: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fields", [{}, {"text_field": "body"}])
 @pytest.mark.parametrize("task", ["text-classification", "ner", "qa"])
 def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task: str, fields: dict[str, str]) -> None:
-    from bertcli.inference import bench
+    from bertcli.inference import measure
     from bertcli.inference.session import Request
     from bertcli.inference.stream import Settings
     from bertcli.tasks.options import Options
 
-    monkeypatch.setattr(bench, "TOKENS", 400)
-    monkeypatch.setattr(bench, "RUNS", 1)
-    rows = bench.measure(bench.Job(Request(task=task, backend="onnx"), Options(**fields), Settings(), None), 0.0)
+    monkeypatch.setattr(measure, "TOKENS", 400)
+    monkeypatch.setattr(measure, "RUNS", 1)
+    rows = measure.measure(measure.Job(Request(task=task, backend="onnx"), Options(**fields), Settings(), None), 0.0)
     # The sentiment model's windows have 128 tokens at most; those of a text of 400 words overlap to more than 512.
     longest = ["more"] if task == "text-classification" else ["to 512"]
     assert {row["tokens"] for row in rows} == {"to 16", "to 32", "to 128", *longest}

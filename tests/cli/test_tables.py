@@ -177,5 +177,5 @@ def test_a_label_is_shown_as_it_is_but_cannot_control_the_terminal():
 
 
 def test_rich_is_not_imported_before_it_is_used():
-    code = "import bertcli.cli.tables, sys; print('rich' in sys.modules)"
+    code = "import bertcli.cli.commands.evaluate, sys; print('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.evaluation.exits import choose
+from bertcli.evaluation.calibrate import choose
 from bertcli.features import Features, Window
 from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import Task

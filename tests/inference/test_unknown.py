@@ -11,8 +11,8 @@ import transformers
 from tokenizers import models, pre_tokenizers
 
 from bertcli.cli.main import run
-from bertcli.inference import info
-from bertcli.inference.unknown import script_of, sentence
+from bertcli.inference import measure
+from bertcli.inference.stream import script_of, sentence
 from bertcli.tokenizer import Tokenizer
 
 CHINESE, THAI, ENGLISH = "这个酒店太差了", "โรงแรมนี้แย่มาก", "good film"
@@ -100,4 +100,4 @@ def test_a_byte_level_vocabulary_spells_what_it_lacks() -> None:
     backend = tokenizers.Tokenizer(models.BPE({piece: i for i, piece in enumerate([*pieces, "<unk>"])}, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     assert Tokenizer(backend, 64).unknown == 256
-    assert info._scripts(Tokenizer(backend, 64)).endswith("; other texts are spelt in bytes")
+    assert measure._scripts(Tokenizer(backend, 64)).endswith("; other texts are spelt in bytes")

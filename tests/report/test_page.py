@@ -9,8 +9,7 @@ import pytest
 
 from bertcli.errors import UsageError
 from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
-from bertcli.report.contents import MOST, ROOM, chosen, of_training
-from bertcli.report.page import Report, render, require_replaceable
+from bertcli.report.page import MOST, ROOM, Report, chosen, of_training, render, require_replaceable
 from tests.report.conftest import example
 
 

@@ -54,10 +54,10 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     config.json; predict and evaluate use it from then on. Take data that the model was not trained on. Prints
     calibration error and loss before and after: tables on a terminal, else JSON.
     """
-    from bertcli.cli.counter import Counter
+    from bertcli.cli.progress import Counter
     from bertcli.evaluation import calibrate as engine
+    from bertcli.evaluation.calibrate import keeping, settle
     from bertcli.evaluation.evaluate import collect, require_labels
-    from bertcli.evaluation.exits import keeping, settle
     from bertcli.inference.session import open_session, open_task
     from bertcli.inference.stream import stream
     from bertcli.tasks.labels import relabelled

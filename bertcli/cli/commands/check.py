@@ -1,6 +1,6 @@
 """bertcli check: find the faults of labelled data before it is trained on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -75,7 +75,7 @@ def check(voice: Voice, options: Check) -> int:
     misspelt, are rare or uneven; empty or overlong texts; entities and answers that no tokens make up.
     """
     from bertcli.checking.check import check, guess_task
-    from bertcli.cli.counter import Counter
+    from bertcli.cli.progress import Counter
     from bertcli.model import resolve
     from bertcli.tasks.labels import relabelled
 
@@ -139,7 +139,11 @@ def _first(records: Iterator["Record"]) -> tuple["Record | None", Iterator["Reco
 
 def _render(console: "Console", facts: dict[str, Any], findings: "Findings") -> None:
     """The facts as tables, then each kind of fault with its first places; the errors last, where the eye is."""
+    from rich.padding import Padding
+    from rich.text import Text
+
     from bertcli.cli.tables import render
+    from bertcli.data.terminal import visible
 
     facts = dict(facts)
     counts = {f"{name} records": f"{count:,}" for name, count in facts.pop("records").items()}
@@ -149,19 +153,10 @@ def _render(console: "Console", facts: dict[str, Any], findings: "Findings") -> 
         del facts["labels"]
     render(console, {"task": facts.pop("task"), **counts, **facts}, "data")
     for finding in sorted(findings.listed(), key=lambda finding: finding["severity"] == "error"):
-        _render_finding(console, finding)
-
-
-def _render_finding(console: "Console", finding: Mapping[str, Any]) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    from bertcli.data.terminal import visible
-
-    title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
-    console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {visible(finding['message'])}"))
-    for example in finding["places"][:SHOWN]:
-        line = Text(visible(f"{example['place']}: {example['message']}", mask=True))
-        console.print(Padding(line, (0, 0, 0, 2)))
-    if finding["count"] > SHOWN:
-        console.print(f"  and {finding['count'] - SHOWN:,} more", style="dim", highlight=False)
+        title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
+        console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {visible(finding['message'])}"))
+        for example in finding["places"][:SHOWN]:
+            line = Text(visible(f"{example['place']}: {example['message']}", mask=True))
+            console.print(Padding(line, (0, 0, 0, 2)))
+        if finding["count"] > SHOWN:
+            console.print(f"  and {finding['count'] - SHOWN:,} more", style="dim", highlight=False)

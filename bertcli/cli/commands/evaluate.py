@@ -11,8 +11,8 @@ import click
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
+from bertcli.cli.shared import Reported
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
-from bertcli.cli.training import Reported
 from bertcli.errors import Exit, UsageError
 from bertcli.option import option
 
@@ -84,12 +84,11 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     confusion, how reliable the scores are, metrics by length. Records that cannot be scored, and records and
     predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
-    from bertcli.cli.counter import Counter
+    from bertcli.cli.progress import Counter
+    from bertcli.evaluation.calibrate import measure
     from bertcli.evaluation.evaluate import check_gates, collect, compare, parse_gates, require_labels, scores
-    from bertcli.evaluation.exits import measure
     from bertcli.inference.session import Session, open_session
-    from bertcli.inference.stream import stream
-    from bertcli.inference.unknown import sentence
+    from bertcli.inference.stream import sentence, stream
     from bertcli.tasks.labels import relabelled
 
     _require_errors_writable(options)

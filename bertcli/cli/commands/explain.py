@@ -68,7 +68,7 @@ def explain(voice: Voice, options: Explain) -> int:
     attributions sum to the difference of the two scores, in log-odds; where they are more than 1 % off, this is said.
     A model that has only an int8 ONNX file is explained by its weights, whose score is given beside predict's.
     """
-    from bertcli.cli.counter import Counter
+    from bertcli.cli.progress import Counter
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
 
@@ -120,9 +120,9 @@ def explain(voice: Voice, options: Explain) -> int:
                 writer.write(_with_lists(result), record)
                 writer.flush()
             else:
-                from bertcli.cli.explained import render
+                from bertcli.cli.tables import render_explanation
 
-                render(stdout_console(), result)
+                render_explanation(stdout_console(), result)
     return Exit.RECORDS if failed else Exit.OK
 
 

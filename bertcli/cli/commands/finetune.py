@@ -12,8 +12,8 @@ from bertcli import device, registry
 from bertcli.cli import shared
 from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import command
+from bertcli.cli.shared import STOPPING, Training, until
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.cli.training import STOPPING, Training, until
 from bertcli.errors import Exit, Interrupted, ModelError, UsageError
 from bertcli.inference.settings import SAMPLES
 from bertcli.model import ONNX, Model, read, resolve, update
@@ -218,8 +218,8 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
 
 def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
     """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
+    from bertcli.evaluation.calibrate import keeping, settle
     from bertcli.evaluation.evaluate import collect
-    from bertcli.evaluation.exits import keeping, settle
     from bertcli.inference.session import open_session
     from bertcli.inference.settings import Request
     from bertcli.inference.stream import stream

@@ -27,7 +27,7 @@ def info(voice: Voice, options: Info) -> int:
     One batched and one single forward on the chosen device are compared with the CPU; the exit code is 1 where they
     differ by more than 0.001.
     """
-    from bertcli.inference.info import BOUND, check, describe
+    from bertcli.inference.measure import BOUND, check, describe
     from bertcli.inference.session import open_session
     from bertcli.tasks.options import Options
 

@@ -94,12 +94,12 @@ def predict(voice: Voice, options: Predict) -> int:
     pattern all files, sorted. Every input field is passed through. A bad record becomes {"index", "line", "error"} in
     its place, and the exit code is 3.
     """
-    from bertcli.cli.counter import Counter
+    from bertcli.cli.progress import Counter
     from bertcli.data.formats import of_output
     from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
-    from bertcli.inference.unknown import script_of, sentence
+    from bertcli.inference.stream import script_of, sentence
 
     for name in options.files:
         if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110

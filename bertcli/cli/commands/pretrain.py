@@ -9,9 +9,8 @@ import click
 
 from bertcli import device
 from bertcli.cli.options import command
-from bertcli.cli.shared import require_different
+from bertcli.cli.shared import STOPPING, RawText, Training, require_different
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.cli.training import STOPPING, RawText, Training
 from bertcli.errors import Exit
 from bertcli.option import option
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings

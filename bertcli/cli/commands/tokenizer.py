@@ -7,8 +7,8 @@ import click
 
 from bertcli.cli import shared
 from bertcli.cli.options import HELP, command
+from bertcli.cli.shared import RawText
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.cli.training import RawText
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, like, option
 from bertcli.pretraining.settings import PretrainSettings

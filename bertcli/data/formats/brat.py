@@ -84,12 +84,12 @@ class Formatter(BaseFormatter):
     """Two files per result."""
 
     REMEMBERED = ("_count",)
+    _count = 0
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
         if terminal is not None and terminal.isatty():
             raise UsageError("brat's documents come as a tar archive: | tar x -C DIR, or -o FILE.tar")
         super().__init__(terminal, optional)
-        self._count = 0
 
     def record(self, result: Mapping[str, Any]) -> bytes:
         """The members of one result; RecordError for one without entities, or with a type that has white space."""

@@ -22,6 +22,9 @@ class Formatter(BaseFormatter):
 
     REMEMBERED = ("_rows", "_width", "_missing")
     HEADER = True
+    _rows = 0
+    _width = 0  # until the first embedding
+    _missing = 0  # rows before it
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
         if terminal is not None:
@@ -29,9 +32,6 @@ class Formatter(BaseFormatter):
                 "npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy"
             )
         super().__init__(terminal, optional)
-        self._rows = 0
-        self._width = 0  # until the first embedding
-        self._missing = 0  # rows before it
 
     def record(self, result: Mapping[str, Any]) -> bytes:
         """A row, after the header and the rows of NaN that waited for its width."""

@@ -59,7 +59,11 @@ class Formatter(BaseFormatter):
             for name in ("tokens", "tags"):
                 fields.pop(name, None)
         if isinstance(masks, list) and all(_has_items(guesses, {"token", "score"}) for guesses in masks):
-            _append_guesses(line, fields.pop("masks"))
+            for i, guesses in enumerate(fields.pop("masks")):  # the tokens for each mask, masks parted by a bar
+                line.append("| " if i else "", style="dim")
+                for k, guess in enumerate(guesses):
+                    line.append(visible(guess["token"]), style="" if k else "bold cyan")
+                    line.append(f"{_percent(guess['score'])}  ", style="dim")
         line.append(" | ".join(self._shown(fields.pop(name)) for name in TEXTS if name in fields))
         for name, value in fields.items():
             line.append(f"  {visible(name)}=", style="dim").append(self._shown(value))
@@ -131,15 +135,6 @@ class Formatter(BaseFormatter):
 def _append_bar(line: Text, score: float, style: str) -> None:
     line.append(f"{_percent(score):>7} ")
     line.append("█" * round(score * _BAR) + " " * (_BAR - round(score * _BAR)), style=style).append("  ")
-
-
-def _append_guesses(line: Text, masks: list[list[Mapping[str, Any]]]) -> None:
-    """The tokens for each mask with their scores, masks parted by a bar."""
-    for i, guesses in enumerate(masks):
-        line.append("| " if i else "", style="dim")
-        for k, guess in enumerate(guesses):
-            line.append(visible(guess["token"]), style="" if k else "bold cyan")
-            line.append(f"{_percent(guess['score'])}  ", style="dim")
 
 
 def _take_labels(fields: dict[str, Any]) -> list[Pair]:

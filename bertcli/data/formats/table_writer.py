@@ -71,11 +71,13 @@ class ArrowFormatter(BaseFormatter):
 
     @property
     def _schema(self) -> list[str]:
-        return self.columns.state
+        """What a run that goes on must know of the columns, the schema first."""
+        return [b64encode(self.columns.schema.serialize()).decode(), *sorted(self.columns.large)]
 
     @_schema.setter
     def _schema(self, state: list[str]) -> None:
-        self.columns.state = state
+        self.columns.schema = self._arrow.ipc.read_schema(self._arrow.py_buffer(b64decode(state[0])))
+        self.columns.large = set(state[1:])
 
     def record(self, result: Mapping[str, Any]) -> bytes:
         """Nothing yet; RecordError for a value that its column cannot hold."""
@@ -252,18 +254,8 @@ class Columns:
         self.schema = arrow.schema(
             [(name, arrow.array([value]).type) for name, value in results.items() if name != VECTOR]
         )
-        self._large: set[str] = set()  # the columns with integers that no float has
+        self.large: set[str] = set()  # the columns with integers that no float has
         self._simple: dict[str, type] = {}  # the class of a column's values, where that alone says that one fits
-
-    @property
-    def state(self) -> list[str]:
-        """What a run that goes on must know, the schema first."""
-        return [b64encode(self.schema.serialize()).decode(), *sorted(self._large)]
-
-    @state.setter
-    def state(self, state: list[str]) -> None:
-        self.schema = library().ipc.read_schema(library().py_buffer(b64decode(state[0])))
-        self._large = set(state[1:])
 
     def add(self, schema: Any) -> None:
         """Take in the columns of another table. Raises RecordError where one has a type that cannot be joined."""
@@ -280,7 +272,7 @@ class Columns:
     def fitted(self, name: str, value: Any) -> Any:
         """The value as its column holds it, which is made or widened for it. Raises RecordError where none can."""
         if type(value) is self._simple.get(name):
-            least, most = (LEAST, MOST) if name in self._large else (-EXACT, EXACT)
+            least, most = (LEAST, MOST) if name in self.large else (-EXACT, EXACT)
             if type(value) is not int or least <= value <= most:
                 return value
         arrow = library()
@@ -296,7 +288,7 @@ class Columns:
                     value = _without_empty(value)
                     type_ = arrow.array([value]).type
             joined = self.schema if type_ == known else self._joined(arrow.schema([(name, type_)]))
-            if name in self._large and arrow.types.is_floating(joined.field(name).type):
+            if name in self.large and arrow.types.is_floating(joined.field(name).type):
                 raise RecordError("it has integers that no float has")
             arrow.array([value], joined.field(name).type)
         except (arrow.ArrowException, OverflowError, RecordError) as error:
@@ -304,7 +296,7 @@ class Columns:
             raise RecordError(f"{column}; use --format jsonl") from error
         self.schema = joined
         if type(value) is int and abs(value) > EXACT:
-            self._large.add(name)
+            self.large.add(name)
         if type_ == self.schema.field(name).type and type(value) in SIMPLE:
             self._simple[name] = type(value)
         else:
