@@ -89,17 +89,13 @@ class Source:
     def texts(self, keep_ends: bool = False) -> Generator[Text, None, None]:
         r"""The number and text of each line, without its end: \n or \r\n, no lone \r, U+2028 or the like."""
         for number, line in enumerate(self.lines(), self.first_line):
-            if isinstance(line, RecordError):
-                yield number, line
-                continue
-            if not keep_ends and line.endswith(b"\n"):
+            if not keep_ends and isinstance(line, bytes) and line.endswith(b"\n"):
                 line = line[:-2] if line.endswith(b"\r\n") else line[:-1]
             try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                yield number, self._not_text(line, error)
-            else:
-                yield number, text
+                text: str | RecordError = self.text(line)
+            except RecordError as error:
+                text = error
+            yield number, text
 
     def text(self, line: Line) -> str:
         """The text of a line, its end included; RecordError with the place of the first byte that does not decode."""
@@ -108,19 +104,16 @@ class Source:
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            raise self._not_text(line, error) from error
-
-    def _not_text(self, line: bytes, error: UnicodeDecodeError) -> RecordError:
-        position = f"byte {error.start + 1}"
-        if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
-            position = f"character {len(line[: error.start].decode()) + 1}"
-        name = "UTF-8" if self.is_utf8 else self.encoding
-        hint = "--encoding names another encoding"
-        if self.no_text:
-            hint = f"it is {self.no_text}"
-        elif self.is_utf8 and _is_chinese(line):
-            hint = "it looks like Chinese: --encoding gb18030"
-        return RecordError(f"invalid {name} at {position} of the line; {hint}")
+            position = f"byte {error.start + 1}"
+            if not self.is_utf8:  # the bytes are no longer those of the file: count what a person sees
+                position = f"character {len(line[: error.start].decode()) + 1}"
+            hint = "--encoding names another encoding"
+            if self.no_text:
+                hint = f"it is {self.no_text}"
+            elif self.is_utf8 and _is_chinese(line):
+                hint = "it looks like Chinese: --encoding gb18030"
+            name = "UTF-8" if self.is_utf8 else self.encoding
+            raise RecordError(f"invalid {name} at {position} of the line; {hint}") from error
 
     def require_text(self) -> None:
         """Raise UsageError for what cannot be opened, or is no text."""

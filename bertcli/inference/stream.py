@@ -304,7 +304,7 @@ def script_of(texts: Iterable[str]) -> str:
     return "Japanese" if "Japanese" in counts else max(counts, key=counts.__getitem__, default=SIGNS)
 
 
-def sentence(counts: Mapping[str, int], records: int) -> str:
+def unknown_sentence(counts: Mapping[str, int], records: int) -> str:
     """What to say at the end of a run. counts: its texts that are mostly unknown, by script; records: all of them."""
     likely = sorted(counts, key=lambda script: -counts[script])[:NAMED]
     questions = " ".join(f"{script[0].upper()}{script[1:]}?" for script in likely)

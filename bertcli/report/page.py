@@ -33,9 +33,7 @@ BEGINNINGS = {  # by which a page is known as one of ours, and of which option
     option: f"<!doctype html><!-- bertcli {name} -->\n"
     for option, name in {"--report": "report", "--html": "explain"}.items()
 }
-SHARES = "".join(
-    f".share-{i} {{ --share: {i / 100} }}" for i in range(101)
-)  # classes, for the policy has no inline style
+SHARES = "".join(f".share-{i} {{ --share: {i / 100} }}" for i in range(101))  # the policy has no inline style
 LONG = 16  # characters of a label that leaves the numbers beside it little room in half a page
 WIDEST_MATRIX = 30  # classes; the eye finds nothing in a larger one
 POINTS = 300  # of a curve: more than a page is wide

@@ -12,7 +12,7 @@ from tokenizers import models, pre_tokenizers
 
 from bertcli.cli.main import run
 from bertcli.inference import measure
-from bertcli.inference.stream import script_of, sentence
+from bertcli.inference.stream import script_of, unknown_sentence
 from bertcli.tokenizer import Tokenizer
 
 CHINESE, THAI, ENGLISH = "这个酒店太差了", "โรงแรมนี้แย่มาก", "good film"
@@ -31,7 +31,9 @@ def test_the_script_of_a_text(texts: list[str], script: str) -> None:
 
 def test_the_most_frequent_scripts_are_asked_for() -> None:
     counts = {"Thai": 1, "Chinese": 30, "signs": 4, "Korean": 2}
-    assert sentence(counts, 1000) == "37 of 1,000 texts are mostly unknown to this model: Chinese? Signs? Korean?"
+    assert (
+        unknown_sentence(counts, 1000) == "37 of 1,000 texts are mostly unknown to this model: Chinese? Signs? Korean?"
+    )
 
 
 @pytest.fixture(scope="module", params=["SequenceClassification", "TokenClassification", "QuestionAnswering"])

@@ -88,7 +88,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.evaluation.calibrate import measure
     from bertcli.evaluation.evaluate import check_gates, collect, compare, parse_gates, require_labels, scores
     from bertcli.inference.session import Session, open_session
-    from bertcli.inference.stream import sentence, stream
+    from bertcli.inference.stream import stream, unknown_sentence
     from bertcli.tasks.labels import relabelled
 
     _require_errors_writable(options)
@@ -129,7 +129,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     if isinstance(system, Session):
         _keep(voice, system, options, task.learned(evaluation.metrics))
     if predicted.unknown:
-        voice.warn(sentence(predicted.unknown, evaluation.records))
+        voice.warn(unknown_sentence(predicted.unknown, evaluation.records))
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)

@@ -99,7 +99,7 @@ def predict(voice: Voice, options: Predict) -> int:
     from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
-    from bertcli.inference.stream import script_of, sentence
+    from bertcli.inference.stream import script_of, unknown_sentence
 
     for name in options.files:
         if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110
@@ -158,7 +158,7 @@ def predict(voice: Voice, options: Predict) -> int:
             counter.show()
     journal = writer.journal
     if journal.unknown:
-        voice.warn(sentence(journal.unknown, journal.records))
+        voice.warn(unknown_sentence(journal.unknown, journal.records))
     if journal.failed:
         voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
     return Exit.RECORDS if journal.failed else Exit.OK
