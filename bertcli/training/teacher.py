@@ -28,8 +28,7 @@ from bertcli.errors import BertcliError, Interrupted, RecordError
 from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.settings import Request
-from bertcli.inference.stream import stream
-from bertcli.inference.unknown import MOSTLY
+from bertcli.inference.stream import MOSTLY, stream
 from bertcli.model import fingerprint, resolve
 from bertcli.tasks.training import BaseTeaching, Faults, Labelled
 from bertcli.training.data import Data
