@@ -1,4 +1,4 @@
-"""The light installation: without torch and what comes with it the filter works, and the rest says what it needs."""
+"""The light installation: without the packages of the extras the filter works, and the rest says what it needs."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HIDDEN = """
 import sys
-ABSENT = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")
+ABSENT = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex", "phonenumbers", "stdnum", "nltk")
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ABSENT:
@@ -29,7 +29,7 @@ def bertcli(tmp_path: Path) -> "Run":
 
 
 class Run:
-    """bertcli where the packages of the extra `torch` cannot be imported."""
+    """bertcli where the packages of the extras `torch` and `redact`, and of the tests' peers, cannot be imported."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,6 +39,12 @@ class Run:
         rows.append(("a gripping film", "negative"))  # No temperature suits a model that is always right.
         (folder / "dev.jsonl").write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
         (folder / "corpus.txt").write_text("a line of text\n" * 20)
+        question = {
+            "question": "谁?",
+            "context": "王小明 (Tim) 在北京",
+            "answers": [{"text": "王小明", "answer_start": 0}],
+        }
+        (folder / "zh.jsonl").write_text(json.dumps(question) + "\n")
 
     def __call__(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""
@@ -54,6 +60,7 @@ class Run:
     "arguments",
     [
         ["predict"], ["predict", "-t", "ner"], ["predict", "-t", "qa", "--question", "who"], ["info"],
+        ["predict", "-t", "ner", "--redact", "--redact-rules", "email,url,ip"], ["evaluate", "-t", "qa", "zh.jsonl"],
         ["evaluate", "dev.jsonl"], ["evaluate", "dev.jsonl", "--report", "page.html"],
         ["check", "dev.jsonl", "--dev", "dev.jsonl"], ["calibrate", "dev.jsonl", "-o", "copy"],
         ["bench", "dev.jsonl", "--threads", "1", "--backend", "onnx"], ["completion", "bash"],
@@ -82,3 +89,20 @@ def test_the_rest_says_what_it_needs(bertcli: Run, tiny_model: Path, arguments: 
 def test_a_gpu_without_torch_is_asked_for_in_vain(bertcli: Run) -> None:
     code, _, errors = bertcli("predict", "--device", "cuda", stdin="a\n")
     assert code == 2 and "needs torch, which is not installed: pip install 'bertcli[torch]'" in errors
+
+
+@pytest.mark.parametrize(
+    ("rules", "lacking", "others"),
+    [([], "phone,iban,card", "email,url,ip"), (["--redact-rules", "card"], "card", "none")],
+)
+def test_rules_without_their_library_are_refused_before_any_output(
+    bertcli: Run, rules: list[str], lacking: str, others: str
+) -> None:
+    code, out, errors = bertcli(
+        "predict", "-t", "ner", "--redact", *rules, "-o", "out.jsonl", stdin="+1 201 555 0123\n"
+    )
+    assert (code, out) == (2, "") and not list(bertcli.folder.glob("out.*"))
+    assert errors == (
+        f"bertcli: --redact-rules {lacking} need libraries that are not installed: pip install 'bertcli[redact]', "
+        f"or go without by --redact-rules {others}.\n"
+    )

@@ -121,11 +121,11 @@ def _chinese(gold: str, predicted: str) -> tuple[float, float]:
 
 def _segments(text: str) -> list[str]:
     """Each Chinese character by itself; the text between as NLTK's word tokenizer cuts it."""
-    from nltk.tokenize import word_tokenize
+    from bertcli.metrics.treebank import words  # for Chinese answers only: its patterns take a while to compile
 
     segments: list[str] = []
     for part in filter(None, re.split(rf"({CJK.pattern})", text)):
-        segments += [part] if CJK.fullmatch(part) else word_tokenize(part, preserve_line=True)
+        segments += [part] if CJK.fullmatch(part) else words(part)
     return segments
 
 

@@ -89,7 +89,10 @@ class Options:
         None, "Types of the model that are replaced, comma-separated, or none.  [default: all]", "NAMES", group="what"
     )
     redact_rules: str = option(
-        "email,url,ip,phone,iban,card", "What rules look for besides, or none.", "NAMES", group="what"
+        "email,url,ip,phone,iban,card",
+        "What rules look for besides, or none; the last three need the extra `redact`.",
+        "NAMES",
+        group="what",
     )
     redact_regions: str = option(
         "US,GB,CN", "Countries whose phone numbers are known without a +, or none.", "CODES", group="what"

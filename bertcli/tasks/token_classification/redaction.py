@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from bertcli.tasks.texts import Mark, entity_results
 from bertcli.tasks.token_classification.labels import has_words
 
 BETWEEN = string.punctuation + string.whitespace
-NUMBERS = ("PHONE", "IBAN", "CARD")  # whose spaces and hyphens mean nothing
+# Whose spaces and hyphens mean nothing, and the library of the extra `redact` that knows them.
+NUMBERS = {"PHONE": "phonenumbers", "IBAN": "stdnum", "CARD": "stdnum"}
 LEAST_KEY = 16  # bytes; who can try all keys knows what was hashed
 HASH_DIGITS = 16  # in hexadecimal, 64 bits: two of a million names are alike with a chance of 1 in 37 million
 
@@ -47,6 +49,10 @@ class Redaction:
         self.options = options
         self.types = _chosen("types", options.redact_types, types)
         self.rules = _chosen("rules", options.redact_rules, list(RULES))
+        if lacking := [name for name in self.rules if name.upper() in NUMBERS and not find_spec(NUMBERS[name.upper()])]:
+            others = ",".join(name for name in self.rules if name not in lacking) or "none"
+            needs = f"--redact-rules {','.join(lacking)} need libraries that are not installed"
+            raise UsageError(f"{needs}: pip install 'bertcli[redact]', or go without by --redact-rules {others}.")
         self.regions: list[str] = []
         if "phone" in self.rules:
             import phonenumbers
