@@ -208,9 +208,8 @@ def _require_values(file: Path, config: Any, kinds: Mapping[str, tuple[type, ...
             raise ModelError(f"{file}: {key} is {_shown(value)}, not {NAMES[types[-1]]}.")
         if key in LIMITS and isinstance(value, int) and not -1 <= value <= LIMITS[key]:
             raise ModelError(f"{file}: {key} is {_shown(value)}; at most {LIMITS[key]:,} makes sense.")
-    for key in ("architectures",):
-        if not all(isinstance(name, str) for name in config.get(key) or []):
-            raise ModelError(f"{file}: {key} is {_shown(config[key])}, not a list of names.")
+    if not all(isinstance(name, str) for name in config.get("architectures") or []):
+        raise ModelError(f"{file}: architectures is {_shown(config['architectures'])}, not a list of names.")
     if config.get("quantization_config"):
         raise ModelError(
             f"{file}: quantization_config says that the weights are quantised, which bertcli does not open; take the "

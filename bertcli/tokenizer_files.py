@@ -113,7 +113,9 @@ def _open(
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
     name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
-    if vocabulary.is_file() and _is_berts(vocabulary, name):
+    # BERT's own; any other is for transformers, which also knows BERT's but takes seconds.
+    tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
+    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS):
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         return BertWordPieceTokenizer(  # splits text as google-research/bert `tokenization.py` does
@@ -123,12 +125,6 @@ def _open(
             handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
         )._tokenizer
     return _by_transformers(directory, name)
-
-
-def _is_berts(vocabulary: Path, name: str) -> bool:
-    """Whether a vocab.txt is BERT's own; any other is for transformers, which also knows BERT's but takes seconds."""
-    tokens = set(vocabulary.read_text("utf-8", errors="replace").split())
-    return name in ("", BERT) and tokens.issuperset(BERT_TOKENS)
 
 
 def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":

@@ -50,26 +50,22 @@ def read_results(
 
     Raises UsageError for what cannot be read.
     """
-    if extension(file) == ".json" and (document := _document(Source(file, encoding))) and id_field not in document:
-        field = id_field or ID
-        return [_record({field: name, "prediction": value}, file) for name, value in document.items()], field
-    return list(read([file], input_format=input_format, encoding=encoding)), id_field
-
-
-def _document(source: Source) -> Mapping[str, object]:
-    """The object that a file is; empty where it is lines of them, or something else."""
-    with suppress(ValueError, RecursionError, RecordError):
-        value = LENIENT.decode("".join(map(source.text, source.lines())))
-        return value if isinstance(value, dict) else {}
-    return {}
-
-
-def _record(fields: dict[str, object], file: str) -> Record:
-    try:
-        check_values(fields)
-    except RecordError as error:
-        return Record(line=1, source=file, fault=f"the prediction of {next(iter(fields.values()))!r}: {error}")
-    return Record(fields=fields, line=1, source=file)
+    document: object = None
+    if extension(file) == ".json":
+        source = Source(file, encoding)
+        with suppress(ValueError, RecursionError, RecordError):
+            document = LENIENT.decode("".join(map(source.text, source.lines())))
+    if not isinstance(document, dict) or not document or id_field in document:  # lines of objects, or something else
+        return list(read([file], input_format=input_format, encoding=encoding)), id_field
+    field, records = id_field or ID, []
+    for name, value in document.items():
+        record = Record(fields={field: name, "prediction": value}, line=1, source=file)
+        try:
+            check_values(record.fields)
+        except RecordError as error:
+            record = Record(line=1, source=file, fault=f"the prediction of {name!r}: {error}")
+        records.append(record)
+    return records, field
 
 
 def open_system(
