@@ -3,7 +3,7 @@
 A text whose label is clear after half of the layers need not pass the others (DeeBERT: Xin et al. 2020,
 arXiv 2004.12993; BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). Training and export put the head on a
 model; it is stored in a file of its own, so that transformers opens the directory as if there were none. Knows no task
-and no threshold: backends/base.py lets texts leave, evaluation/calibrate.py says how sure they must be.
+and no threshold: backends/ lets texts leave, evaluation/calibrate.py says how sure they must be.
 Try: bertcli finetune --exit-after 3 --train train.tsv --dev dev.tsv -o DIR
 """
 

@@ -52,13 +52,12 @@ def aliases(folder: str, name: str) -> list[str]:
 def _modules(folder: str) -> dict[str, str]:
     """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}.
 
-    Where a package has folders, they are its choices, and the files beside them are what they share; else each file is
-    one, but for base.py.
+    Where a package has folders, they are its choices, and the files beside them are what they share; else its files are.
     """
     entries = sorted((PACKAGE / folder).iterdir())
     folders = [entry.name for entry in entries if not entry.suffix and (entry / "__init__.py").is_file()]
     files = [entry.stem for entry in entries if entry.suffix == ".py"]
-    choices = [name for name in folders or files if not name.startswith("_") and name != "base"]
+    choices = [name for name in folders or files if not name.startswith("_")]
     package = f"bertcli.{folder}".replace("/", ".")
     return {choice_of(name): f"{package}.{name}" for name in choices}
 

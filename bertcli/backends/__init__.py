@@ -1,1 +1,88 @@
-"""What runs a model: a file for each inference engine."""
+"""What runs a model: a file for each inference engine.
+
+A backend opens a model on a device and runs batches; it knows no task and no text. A new one is one file beside this
+with a class `Backend` that extends BaseBackend. Try: echo "a gripping film" | bertcli predict --backend onnx
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from bertcli.arrays import Batch, Flags, Logits
+from bertcli.device import Device
+from bertcli.errors import ModelError
+from bertcli.model import REST, Model
+
+INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
+
+
+class BaseBackend(ABC):
+    """An opened model. streams: how many threads may call `run` at once to keep the device busy.
+
+    precision: what it computes in (int8, bf16, fp32). sizes: of the last axis of each output, None where its file
+    leaves that open; empty where only running it shows the outputs.
+    """
+
+    name: str
+    streams: int = 1
+    precision: str
+    sizes: Mapping[str, int | None] = MappingProxyType({})
+
+    @abstractmethod
+    def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
+        """Open the model's weights. head: the transformers class suffix; precision: int8, bf16, fp32 or auto.
+
+        Raises ModelError where the model's files cannot be opened, UsageError where the engine cannot do what is asked.
+        """
+
+    @abstractmethod
+    def run(self, batch: Batch) -> Batch:
+        """input_ids, attention_mask, token_type_ids, each (B, T) int64 -> outputs by name, first axis B, float32.
+
+        What is returned is the caller's: no later batch writes into it.
+        """
+
+
+class Stages(BaseBackend):
+    """A model with an early exit, whose files are two: layers 1 to `after`, and the others up to `layers`.
+
+    is_sure: of the logits of the exit (B, L), which rows (B,) leave there; the outputs are then `logits`, and `layers`,
+    how many computed each. None: all rows pass all layers, and `exit_logits` are an output too.
+    """
+
+    def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
+        self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
+        self.streams = first.streams
+        self.first, self.rest = first, rest
+        self.after, self.layers = after, layers
+        self.is_sure: Callable[[Logits], Flags] | None = None
+
+    def run(self, batch: Batch) -> Batch:
+        """Run the first stage, and the rest for the rows that are not sure: a batch again, for all have one length."""
+        states = {**batch, **self.first.run(batch)}
+        logits = states["exit_logits"]
+        if self.is_sure is None:
+            return {**self.rest.run(states), "exit_logits": logits}
+        is_left = ~self.is_sure(logits)
+        if is_left.any():
+            logits = logits.copy()
+            logits[is_left] = self.rest.run({name: array[is_left] for name, array in states.items()})["logits"]
+        return {"logits": logits, "layers": is_left * (self.layers - self.after) + self.after}
+
+
+def open_backend(backend: type[BaseBackend], model: Model, device: Device, head: str, precision: str) -> BaseBackend:
+    """Open a model: both stages of it where its files have two. Raises as a backend does."""
+    first = backend(model, device, head, precision)
+    if "exit_logits" not in first.sizes:
+        return first
+    rest = backend(model.rest, device, head, first.precision)
+    return Stages(first, rest, model.config.get("exit_after") or 0, model.layers)
+
+
+def require_inputs(model: Model, file: Path, names: Iterable[str]) -> None:
+    """Raise ModelError for a file that wants more of a batch than there is, such as positions; or states, of a rest."""
+    if (others := sorted(set(names) - INPUTS)) and model.names is not REST:
+        raise ModelError(
+            f"{file}: it wants {', '.join(others)}, which bertcli does not give; write it anew with bertcli export."
+        )

@@ -17,7 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy multiplies no matric
 import onnxruntime as ort
 
 from bertcli.arrays import Batch
-from bertcli.backends.base import BaseBackend, require_inputs
+from bertcli.backends import BaseBackend, require_inputs
 from bertcli.device import Device, has_exact_int8, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import EXTERNAL, Model

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from bertcli.arrays import Batch
-from bertcli.backends.base import BaseBackend, require_inputs
+from bertcli.backends import BaseBackend, require_inputs
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model

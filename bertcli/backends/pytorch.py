@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertcli.arrays import Batch
-from bertcli.backends.base import BaseBackend
+from bertcli.backends import BaseBackend
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model

@@ -17,14 +17,14 @@ from bertcli.cli.options import read_yaml, spelt
 from bertcli.cli.terminal import Voice, announce_terminal
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
-from bertcli.inference.settings import OF_ONNX, Request, Settings
+from bertcli.inference import OF_ONNX, Request, Settings
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.readers import Manner, Shard
     from bertcli.data.records import Record
-    from bertcli.evaluation.results import Evaluation
+    from bertcli.evaluation import Evaluation
     from bertcli.inference.stream import Stop
     from bertcli.pretraining.source import Source
     from bertcli.report.page import Report

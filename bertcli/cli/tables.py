@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bertcli.data.terminal import visible
-from bertcli.evaluation.results import Evaluation, Example
+from bertcli.evaluation import Evaluation, Example
 
 MATRIX_CLASSES = 30  # the most that a matrix shows; the eye finds nothing in a larger one
 PAIRS = 10

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from bertcli.arrays import Arrays, Flags
-from bertcli.backends.base import BaseBackend, Stages
+from bertcli.backends import BaseBackend, Stages
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import Predicted, collect
 from bertcli.features import Features
-from bertcli.inference.settings import Settings
+from bertcli.inference import Settings
 from bertcli.inference.stream import Stop, stream
 from bertcli.metrics import calibration
 from bertcli.model import BUILTIN, Model, read, update

@@ -22,7 +22,7 @@ import numpy as np
 from bertcli.arrays import Indices
 from bertcli.data.records import Record
 from bertcli.errors import GateError, RecordError, UsageError
-from bertcli.evaluation.results import Change, Comparison, Evaluation, LengthBucket, Outcomes
+from bertcli.evaluation import Change, Comparison, Evaluation, LengthBucket, Outcomes
 from bertcli.inference.stream import MOSTLY, Outcome, script_of
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics

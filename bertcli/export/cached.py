@@ -12,10 +12,9 @@ from bertcli.data.records import Record, weight
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.features import Features
-from bertcli.inference import cache
+from bertcli.inference import BATCH_TOKENS, SAMPLES, Request, Settings, cache
 from bertcli.inference.batching import collate, cut, distinct
 from bertcli.inference.session import open_task, open_task_class
-from bertcli.inference.settings import BATCH_TOKENS, SAMPLES, Request, Settings
 from bertcli.model import EXTERNAL, ONNX, REST, Model
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options

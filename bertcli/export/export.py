@@ -18,8 +18,7 @@ import torch
 from bertcli import exits
 from bertcli.arrays import Batch
 from bertcli.backends import onnx as runtime
-from bertcli.backends import pytorch
-from bertcli.backends.base import open_backend
+from bertcli.backends import open_backend, pytorch
 from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError

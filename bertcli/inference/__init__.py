@@ -1,1 +1,60 @@
-"""A model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it."""
+"""A model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it.
+
+Here is what may be asked of a run, not how it is done: which model on which machine (session.py opens a Request), and
+how records are batched (stream.py obeys Settings). Imports nothing heavy.
+Try: python -c "from bertcli.inference import Request, Settings; print(Request(), Settings())"
+"""
+
+from dataclasses import dataclass
+
+from bertcli.device import KINDS
+from bertcli.option import option
+
+OF_ONNX = ("onnx", "openvino")  # backends that open ONNX files
+SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no scale by as much as a percent
+BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of model and machine; None and "auto" leave the choice to `open_session`."""
+
+    model: str | None = option(None, "Directory or Hub name.  [default: the embedded one]", "MODEL", flags="-m")
+    task: str | None = option(None, "{choices}; else the model's.", "TASK", flags="-t", room="tasks")
+    backend: str = option(
+        "auto",
+        "Inference engine; auto takes onnx on a CPU when the model has ONNX files. onnx writes one into a cache, once, "
+        "where it has none.",
+        room="backends",
+        group="model",
+    )
+    device: str = option("auto", "Where to compute.", choices=KINDS, group="model")
+    precision: str = option(
+        "auto",
+        "auto: int8 with ONNX where there is such a file, bf16 on a GPU, else fp32.",
+        choices=("auto", "int8", "bf16", "fp32"),
+        group="model",
+    )
+    threads: int | None = option(None, "CPU threads.  [default: all cores]", "N", least=1, group="model")
+    exit: bool = option(
+        True,
+        "Let clear texts leave after an early layer, where the model has an exit there.",
+        flags="--exit/--no-exit",
+        group="model",
+    )
+    calibrate: tuple[str, ...] = option(
+        (),
+        "Texts to measure the scales of int8 on, where the model has no int8 file.  [default: the first records]",
+        "FILE",
+        group="model",
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How records are batched. window: most records sorted together; characters: most text held in one."""
+
+    window: int = 4096
+    characters: int = 1_000_000
+    batch_tokens: int = option(BATCH_TOKENS, "Most tokens in a batch.", least=1, group="model")
+    max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0, group="model")

@@ -22,14 +22,13 @@ import numpy as np
 
 from bertcli import __version__, device, registry
 from bertcli.arrays import Batch
-from bertcli.backends.base import Stages, open_backend
+from bertcli.backends import Stages, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.features import Features, Window
-from bertcli.inference import cache
+from bertcli.inference import Request, Settings, cache
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session, open_session
-from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import result, scripts, stream
 from bertcli.model import ONNX, Model
 from bertcli.tasks.base import BaseTask

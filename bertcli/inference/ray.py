@@ -16,8 +16,8 @@ from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Interrupted, UsageError
+from bertcli.inference import Request, Settings
 from bertcli.inference.session import open_session
-from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import Stop, result, stream
 from bertcli.tasks.options import Options
 

@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertcli import device, registry, tokenizer_files
-from bertcli.backends.base import BaseBackend, Stages, open_backend
+from bertcli.backends import BaseBackend, Stages, open_backend
 from bertcli.device import Device
 from bertcli.errors import ModelError
 from bertcli.features import Window
-from bertcli.inference import cache
+from bertcli.inference import OF_ONNX, Request, cache
 from bertcli.inference.batching import collate
-from bertcli.inference.settings import OF_ONNX, Request
 from bertcli.model import Model, resolve
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask

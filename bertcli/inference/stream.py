@@ -18,12 +18,12 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from bertcli.backends.base import BaseBackend
+from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
+from bertcli.inference import Settings
 from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
-from bertcli.inference.settings import Settings
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import encode_each
 

@@ -26,7 +26,7 @@ from markupsafe import Markup, escape
 from bertcli import __version__
 from bertcli.data.sinks import require_writable, write_file
 from bertcli.errors import UsageError
-from bertcli.evaluation.results import Evaluation, Example
+from bertcli.evaluation import Evaluation, Example
 
 HERE = Path(__file__).parent
 BEGINNINGS = {  # by which a page is known as one of ours, and of which option

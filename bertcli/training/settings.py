@@ -10,7 +10,7 @@ from typing import Literal
 
 from bertcli.errors import UsageError
 from bertcli.features import Long
-from bertcli.inference.settings import Request
+from bertcli.inference import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.options import ClassWeights, Options, Scheme

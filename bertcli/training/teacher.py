@@ -25,9 +25,9 @@ from bertcli.arrays import Array
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import BertcliError, Interrupted, RecordError
+from bertcli.inference import Request
 from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
-from bertcli.inference.settings import Request
 from bertcli.inference.stream import MOSTLY, stream
 from bertcli.model import fingerprint, resolve
 from bertcli.tasks.training import BaseTeaching, Faults, Labelled

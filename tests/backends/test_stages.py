@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bertcli.backends.base import BaseBackend, Stages
+from bertcli.backends import BaseBackend, Stages
 
 
 class First(BaseBackend):

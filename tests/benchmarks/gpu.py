@@ -30,8 +30,8 @@ from typing import Any
 import torch
 
 from bertcli.data.records import Record
+from bertcli.inference import Request, Settings
 from bertcli.inference.session import open_session
-from bertcli.inference.settings import Request, Settings
 from bertcli.inference.stream import result, stream
 from bertcli.model import BUILTIN
 from bertcli.pretrained import make_config, new_module, quiet

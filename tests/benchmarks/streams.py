@@ -16,8 +16,8 @@ import onnxruntime as ort
 
 from bertcli import tokenizer_files
 from bertcli.features import Features
+from bertcli.inference import BATCH_TOKENS
 from bertcli.inference.batching import collate, cut
-from bertcli.inference.settings import BATCH_TOKENS
 from bertcli.model import resolve
 
 

@@ -153,7 +153,7 @@ def test_the_headline_comes_last_after_many_classes(tmp_path: Path, capfd: pytes
     from rich.console import Console
 
     from bertcli.cli.tables import render_evaluation
-    from bertcli.evaluation.results import Evaluation
+    from bertcli.evaluation import Evaluation
 
     classes = {f"class {i}": {"precision": 1.0} for i in range(77)}
     evaluation = Evaluation(

@@ -10,9 +10,8 @@ import torch
 import transformers
 
 from bertcli import exits
+from bertcli.backends import BaseBackend, Stages, open_backend, openvino, pytorch
 from bertcli.backends import onnx as runtime
-from bertcli.backends import openvino, pytorch
-from bertcli.backends.base import BaseBackend, Stages, open_backend
 from bertcli.errors import ModelError, UsageError
 from bertcli.export.export import export
 from bertcli.export.graph import cut

@@ -17,8 +17,7 @@ from bertcli.export import export as exporting
 from bertcli.export import graph
 from bertcli.export.export import export
 from bertcli.export.int8 import dequantized
-from bertcli.inference import session
-from bertcli.inference.settings import Request
+from bertcli.inference import Request, session
 from bertcli.model import EXTERNAL, ONNX, fingerprint, read, update
 from bertcli.tasks.base import Options
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bertcli.data.records import Record
-from bertcli.evaluation.results import Bin, Curve, Evaluation, Interval, LengthBucket, Reliability
+from bertcli.evaluation import Bin, Curve, Evaluation, Interval, LengthBucket, Reliability
 from bertcli.report.page import Report, render
 from bertcli.tasks.texts import Example, Mark
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bertcli.evaluation.results import Evaluation
+from bertcli.evaluation import Evaluation
 from bertcli.report.page import Report
 from tests.report.conftest import HOSTILE, TEXTS, Page
 

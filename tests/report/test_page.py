@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.evaluation.results import Comparison, Difference, Evaluation, Interval
+from bertcli.evaluation import Comparison, Difference, Evaluation, Interval
 from bertcli.report.page import MOST, ROOM, Report, chosen, of_training, render, require_replaceable
 from tests.report.conftest import example
 

@@ -13,7 +13,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, print_line, stdout_console
 from bertcli.errors import Exit, UsageError
-from bertcli.inference.settings import Request
+from bertcli.inference import Request
 from bertcli.option import like, option
 from bertcli.tasks.options import Options, Scheme
 from bertcli.training.settings import Problem, Settings

@@ -18,8 +18,8 @@ from bertcli.option import option
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
+    from bertcli.evaluation import Evaluation, Outcomes
     from bertcli.evaluation.evaluate import Predicted
-    from bertcli.evaluation.results import Evaluation, Outcomes
     from bertcli.evaluation.stated import System
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
@@ -139,7 +139,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
 def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
     """Print it, and write the files that are asked for."""
     from bertcli.data.writers import open_writer
-    from bertcli.evaluation.results import listed
+    from bertcli.evaluation import listed
 
     if is_for_people(options.output_format):
         from bertcli.cli.tables import render_evaluation
@@ -212,8 +212,8 @@ def _outcomes(
     voice: Voice, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
 ) -> "Outcomes":
     """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
+    from bertcli.evaluation import Outcomes
     from bertcli.evaluation.evaluate import collect, scores
-    from bertcli.evaluation.results import Outcomes
     from bertcli.inference.stream import stream
 
     if isinstance(other, Outcomes):

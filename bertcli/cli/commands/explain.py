@@ -13,7 +13,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, beside_results, handling, is_for_people, stdout_console
 from bertcli.errors import Exit, Interrupted, RecordError, UsageError
-from bertcli.inference.settings import Request
+from bertcli.inference import Request
 from bertcli.option import option
 from bertcli.tasks.options import Options
 

@@ -13,7 +13,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice
 from bertcli.errors import Exit
-from bertcli.inference.settings import SAMPLES, Request
+from bertcli.inference import SAMPLES, Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import Options
 

@@ -15,7 +15,7 @@ from bertcli.cli.options import command
 from bertcli.cli.shared import STOPPING, Training, until
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit, Interrupted, ModelError, UsageError
-from bertcli.inference.settings import SAMPLES
+from bertcli.inference import SAMPLES
 from bertcli.model import ONNX, Model, read, resolve, update
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import ClassWeights, Options
@@ -24,7 +24,7 @@ from bertcli.training.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
-    from bertcli.evaluation.results import Evaluation
+    from bertcli.evaluation import Evaluation
     from bertcli.training.loop import Eval
     from bertcli.training.run import Saved
 
@@ -220,8 +220,8 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
     """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
     from bertcli.evaluation.calibrate import keeping, settle
     from bertcli.evaluation.evaluate import collect
+    from bertcli.inference import Request
     from bertcli.inference.session import open_session
-    from bertcli.inference.settings import Request
     from bertcli.inference.stream import stream
 
     request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
@@ -246,8 +246,8 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
 def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":
     """The dev data as predict will see it."""
     from bertcli.evaluation.evaluate import collect, scores
+    from bertcli.inference import Request
     from bertcli.inference.session import open_session
-    from bertcli.inference.settings import Request
     from bertcli.inference.stream import stream
 
     request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)

@@ -6,7 +6,7 @@ from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.errors import BertcliError, Exit
-from bertcli.inference.settings import Request
+from bertcli.inference import Request
 
 EXAMPLES = """
 bertcli info
