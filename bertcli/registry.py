@@ -52,7 +52,7 @@ def aliases(folder: str, name: str) -> list[str]:
 def _modules(folder: str) -> dict[str, str]:
     """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}.
 
-    Where a package has folders, they are its choices, and the files beside them are what they share; else its files are.
+    Where a package has folders, they are its choices, and the files beside them are what they share; else its files.
     """
     entries = sorted((PACKAGE / folder).iterdir())
     folders = [entry.name for entry in entries if not entry.suffix and (entry / "__init__.py").is_file()]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bertcli.evaluation import Evaluation
     from bertcli.inference.stream import Stop
     from bertcli.pretraining.source import Source
-    from bertcli.report.page import Report
+    from bertcli.report import Report
     from bertcli.training.run import Saved
 
 
@@ -230,7 +230,7 @@ class Reported:
         """
         if self.report:
             from bertcli.data.sinks import require_writable
-            from bertcli.report.page import require_replaceable
+            from bertcli.report import require_replaceable
 
             require_replaceable(self.report)
             folder = Path(self.report).parent
@@ -240,7 +240,7 @@ class Reported:
     def write_page(self, voice: Voice, page: "Report") -> None:
         """Write it, if it is asked for."""
         if self.report:
-            from bertcli.report.page import render, write
+            from bertcli.report import render, write
 
             write(self.report, render(page))
             voice.note(f"report: {self.report}")
@@ -283,7 +283,7 @@ class Training(Reported):
         """The curves of a run, facts of it that are known, and its dev data where they were scored."""
         if not self.report:
             return
-        from bertcli.report.page import Report
+        from bertcli.report import Report
         from bertcli.training.checkpoint import LOG
 
         known = {name: value for name, value in facts.items() if value is not None}

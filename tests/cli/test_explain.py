@@ -13,7 +13,7 @@ import transformers
 from click.testing import CliRunner
 
 from bertcli.cli.main import cli, run
-from bertcli.report.page import explain_page
+from bertcli.report import explain_page
 
 SINGLE = {"id2label": {0: "neg", 1: "neutral", 2: "pos"}, "problem_type": "single_label_classification"}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

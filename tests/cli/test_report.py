@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bertcli.cli.main import run
-from bertcli.report.page import BEGINNINGS
+from bertcli.report import BEGINNINGS
 
 ROWS = [("good lovely film", "pos"), ("great acting", "pos"), ("bad awful plot", "neg"), ("dull poor scene", "neg")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from bertcli.data.records import Record
 from bertcli.evaluation import Bin, Curve, Evaluation, Interval, LengthBucket, Reliability
-from bertcli.report.page import Report, render
+from bertcli.report import Report, render
 from bertcli.tasks.texts import Example, Mark
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bertcli.evaluation import Evaluation
-from bertcli.report.page import Report
+from bertcli.report import Report
 from tests.report.conftest import HOSTILE, TEXTS, Page
 
 CSS = "css selector"

@@ -1,6 +1,6 @@
 """Texts cut where marks begin and end."""
 
-from bertcli.report.page import Piece, Tag, pieces
+from bertcli.report import Piece, Tag, pieces
 from bertcli.tasks.texts import Mark
 from tests.report.conftest import example
 

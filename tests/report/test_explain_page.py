@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bertcli.report.page import explain_page
+from bertcli.report import explain_page
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -9,7 +9,7 @@ import pytest
 
 from bertcli.errors import UsageError
 from bertcli.evaluation import Comparison, Difference, Evaluation, Interval
-from bertcli.report.page import MOST, ROOM, Report, chosen, of_training, render, require_replaceable
+from bertcli.report import MOST, ROOM, Report, chosen, of_training, render, require_replaceable
 from tests.report.conftest import example
 
 

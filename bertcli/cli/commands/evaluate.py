@@ -151,7 +151,7 @@ def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
         with open_writer(options.errors) as writer:
             writer.write_many(map(listed, evaluation.mistakes))
     if options.report:
-        from bertcli.report.page import Report
+        from bertcli.report import Report
 
         options.write_page(voice, Report(evaluation.model, evaluation))
 

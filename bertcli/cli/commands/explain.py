@@ -89,7 +89,7 @@ def explain(voice: Voice, options: Explain) -> int:
         stack.enter_context(handling(_interrupt, signal.SIGTERM))
         add_to_page = writer = None
         if options.html:
-            from bertcli.report.page import explain_page
+            from bertcli.report import explain_page
 
             add_to_page = stack.enter_context(explain_page(options.html))
         if not is_for_people(options.output_format):
