@@ -145,7 +145,7 @@ class Explainer:
         texts: Mapping[str, str],
     ) -> list[dict[str, Any]]:
         """For each target its score, the sum of the attributions, and the attribution of each word and token."""
-        used = sorted(set().union(*(target.windows for target in targets)))
+        used = sorted({window for target in targets for row in target.rows for window, _, _ in row.sources})
         exact, attributions = self._attribute(targets, windows, used)
         predicted = [{name: torch.from_numpy(array)[None] for name, array in output.items()} for output in outputs]
         explanations = []

@@ -48,8 +48,11 @@ class BaseTask(ABC):
     encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
     record may have besides its text, as options of `explain` name it. shared_text: which of `texts` many records share.
     model_outputs: those that it reads. labels: their names, where they have names. has_entities: whether it finds parts
-    of a text, which --redact replaces. memory: what later results need to know of earlier ones, None where each stands
-    for itself; only added to. identity: what a result depends on besides record, model and options, by its name.
+    of a text, which --redact replaces. classifies: how many classes apply to each item that has probabilities of them;
+    None: none has any. example: what `decode` may give, nothing in it empty or null: a table tells the types of its
+    columns by it. subject: the task in a sentence about what it does not have. memory: what later results need to know
+    of earlier ones, None where each stands for itself; only added to. identity: what a result depends on besides
+    record, model and options, by its name.
     """
 
     name: ClassVar[str]
@@ -61,6 +64,8 @@ class BaseTask(ABC):
     model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     labels: list[str] = []  # noqa: RUF012
     has_entities: ClassVar[bool] = False
+    classifies: Literal["one", "several"] | None = None
+    example: dict[str, Any] = {}  # noqa: RUF012
     memory: dict[str, int] | None = None
     identity: Mapping[str, str] = MappingProxyType({})
 
@@ -72,6 +77,7 @@ class BaseTask(ABC):
         self.tokenizer = tokenizer
         self.config = config
         self.options = options
+        self.subject = self.name
         if options.redact and not self.has_entities:
             raise UsageError(f"--redact replaces entities, and {self.name} finds none; -t ner does.")
 
@@ -175,11 +181,6 @@ class BaseTask(ABC):
         """(B,): how sure an early exit is of each row of its logits (B, L), the more the surer. Raises UsageError."""
         raise UsageError(f"{self.subject} has no early exit: text classification has.")
 
-    @property
-    def example(self) -> dict[str, Any]:
-        """What `decode` may give, nothing in it empty or null: a table tells the types of its columns by it."""
-        return {}
-
     # Labelled records.
 
     @abstractmethod
@@ -248,16 +249,6 @@ class BaseTask(ABC):
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
         """The decisions that have a probability, and whether each was right; None where there are none."""
         return None
-
-    @property
-    def classifies(self) -> Literal["one", "several"] | None:
-        """How many classes apply to each item that has probabilities of them; None: none has any."""
-        return None
-
-    @property
-    def subject(self) -> str:
-        """The task as the subject of a sentence about what it does not have."""
-        return self.name
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool; if it classifies."""

@@ -30,14 +30,6 @@ class Row:
     index: int
     sources: tuple[Source, ...]
 
-    def logits(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-        """(S, L) of outputs (S, L), or (S, T, L) where the sources name tokens."""
-        parts = [
-            weight * (outputs[window][self.output] if token is None else outputs[window][self.output][:, token])
-            for window, token, weight in self.sources
-        ]
-        return torch.stack(parts).sum(0)
-
 
 @dataclass(frozen=True)
 class Target:
@@ -64,17 +56,15 @@ class Target:
         return float(np.mean(shares))
 
     def _score(self, row: Row, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
-        logits = row.logits(outputs) / self.temperature
+        """(S,) of outputs (S, L), or (S, T, L) where the sources name tokens."""
+        tensors = [(outputs[window][row.output], token, weight) for window, token, weight in row.sources]
+        parts = [weight * (tensor if token is None else tensor[:, token]) for tensor, token, weight in tensors]
+        logits = torch.stack(parts).sum(0) / self.temperature
         chosen = logits[:, row.index]
         if self.link != "softmax":
             return chosen
         others = torch.cat([logits[:, : row.index], logits[:, row.index + 1 :]], 1)
         return chosen - others.logsumexp(1) if others.shape[1] else chosen
-
-    @property
-    def windows(self) -> set[int]:
-        """The windows that its rows look at."""
-        return {window for row in self.rows for window, _, _ in row.sources}
 
 
 class BaseExplaining(ABC):

@@ -6,11 +6,12 @@ Pooling, normalisation and length are those of the model's sentence-transformers
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.arrays import Array, Batch, Vectors
+from bertcli.arrays import Batch, Vectors
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.features import Features
@@ -36,6 +37,7 @@ class Task(BaseTask):
     head = ""
     model_outputs = ()  # of one name or another: see HIDDEN
     has_mistakes = False
+    directions = MappingProxyType({"spearman": 1, "pearson": 1})
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
@@ -43,7 +45,15 @@ class Task(BaseTask):
         self.pooling = stated.get("pooling", "mean")
         self.normalize = stated.get("normalize", False) if options.normalize is None else options.normalize
         self.dimensions = stated.get("dimensions")
-        self.prompt = _prompt(stated, options.prompt)
+        prompts, chosen = (
+            stated.get("prompts") or {},
+            stated.get("prompt") if options.prompt is None else options.prompt,
+        )
+        if chosen and not isinstance(prompts.get(chosen), str):
+            known = ", ".join(prompts) or "none"
+            raise UsageError(f"the model has no prompt '{chosen}'; it has {known}. --prompt names one, '' takes none.")
+        self.prompt: str = prompts[chosen] if chosen else ""  # before each text
+        self.example = {"embedding": [0.5]} if options.pair_field is None else {"similarity": 0.5}
         tokenizer.max_length = min(tokenizer.max_length, stated.get("max_length") or tokenizer.max_length)
 
     @classmethod
@@ -85,18 +95,17 @@ class Task(BaseTask):
         pooled = np.array([output["pooled"] for output in outputs], np.float32)
         ends = [len(pooled)] if features.second is None else [features.second, len(pooled)]
         parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-        vectors = np.array([self._one(pooled[part], sizes[part]) for part in parts])
+        if self.pooling == "max":
+            vectors = np.array([pooled[part].max(0) for part in parts])
+        else:  # One window has its own vector to the last bit.
+            vectors = np.array([np.average(pooled[part], axis=0, weights=sizes[part]) if len(pooled[part]) > 1
+                                else pooled[part][0] for part in parts])  # fmt: skip
         if self.normalize:
             vectors = _unit(vectors)
         if self.dimensions:  # The model's own normalisation is before that, and one that is asked for is after it.
             vectors = vectors[:, : self.dimensions]
             vectors = _unit(vectors) if self.options.normalize else vectors
         return vectors
-
-    def _one(self, pooled: Vectors, sizes: Array) -> Array:
-        if self.pooling == "max":
-            return np.max(pooled, axis=0)  # type: ignore[no-any-return]
-        return pooled[0] if len(pooled) == 1 else np.average(pooled, axis=0, weights=sizes)
 
     def decode(self, record: Record, prediction: Vectors) -> dict[str, Any]:
         """embedding, a list of H numbers; for a pair its similarity, the cosine."""
@@ -108,11 +117,6 @@ class Task(BaseTask):
     def similarity(prediction: Any) -> float:
         """Of the two texts of a pair: the cosine of their vectors (2, H)."""
         return cosine(prediction)
-
-    @property
-    def example(self) -> dict[str, Any]:
-        """As `decode` gives it."""
-        return {"embedding": [0.5]} if self.options.pair_field is None else {"similarity": 0.5}
 
     def label(self, record: Record) -> float:
         """How similar people find the two texts of a pair, on any scale. Raises RecordError."""
@@ -150,11 +154,6 @@ class Task(BaseTask):
         metrics = classification.weighted_regression(np.array(gold, np.float64), np.array(columns["predicted"]))
         return lambda weights: {name: value for name, value in metrics(weights).items() if name in self.directions}
 
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """What gates may name."""
-        return {"spearman": 1, "pearson": 1}
-
     def model_files(self, base: Model) -> list[Path]:
         """What sentence-transformers reads of pooling and length."""
         folders = [folder for folder in base.sentence_folders.values() if folder != base.path]
@@ -168,17 +167,6 @@ def _unit(vectors: Vectors) -> Vectors:
     """Each row by its length."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, np.maximum(lengths, 1e-12))  # type: ignore[no-any-return]
-
-
-def _prompt(stated: Mapping[str, Any], name: str | None) -> str:
-    """What goes before each text: the prompt of that name, else its usual one, "" for none. Raises UsageError."""
-    prompts, chosen = stated.get("prompts") or {}, stated.get("prompt") if name is None else name
-    if not chosen:
-        return ""
-    if not isinstance(prompts.get(chosen), str):
-        known = ", ".join(prompts) or "none"
-        raise UsageError(f"the model has no prompt '{chosen}'; it has {known}. --prompt names one, '' takes none.")
-    return str(prompts[chosen])
 
 
 def cosine(vectors: Vectors) -> float:

@@ -5,6 +5,7 @@ A long text is windowed, and a mask is filled from the window that shows most ar
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +44,14 @@ class Task(BaseTask):
     """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
 
     head = "MaskedLM"
+    directions = MappingProxyType(dict.fromkeys(GAINS, 1))
     more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.mask, self.mask_id = tokenizer.mask
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
+        self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
@@ -109,14 +112,11 @@ class Task(BaseTask):
         count = self.options.top_k or SHOWN
         masks = [[{"token": self._token(i), "score": round(score, DIGITS)} for i, score in guesses[:count]]
                  for guesses in prediction]  # fmt: skip
-        first, *rest = self._text(record).split(self.mask)
+        filled, *rest = self._text(record).split(self.mask)
         tokens = [self._token(guesses[0][0]) for guesses in prediction] + [self.mask] * (len(rest) - len(masks))
-        return {"masks": masks, "filled": _filled(first, tokens, rest)}
-
-    @property
-    def example(self) -> dict[str, Any]:
-        """As `decode` gives it."""
-        return {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
+        for token, part in zip(tokens, rest, strict=True):  # WordPiece's `##ing` joins the word before it
+            filled = (filled.rstrip() + token[2:] if token.startswith("##") else filled + token) + part
+        return {"masks": masks, "filled": filled}
 
     def _token(self, token: Any) -> str:
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
@@ -170,11 +170,6 @@ class Task(BaseTask):
         answers = chain.from_iterable(one[: len(guess)] for one, guess in zip(gold, predictions, strict=True))
         return score(list(answers), ranked)
 
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """What gates may name."""
-        return dict.fromkeys(GAINS, 1)
-
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
         return list(map(self._example, records, gold, predictions))
@@ -214,13 +209,6 @@ class Task(BaseTask):
             return None
         scores, right = zip(*pairs, strict=True)
         return Scored("masks", np.array(scores), np.array(right), len(pairs))
-
-
-def _filled(text: str, tokens: Sequence[str], rest: Sequence[str]) -> str:
-    """The text again; WordPiece's `##ing` joins the word before it."""
-    for token, part in zip(tokens, rest, strict=True):
-        text = (text.rstrip() + token[2:] if token.startswith("##") else text + token) + part
-    return text
 
 
 def score(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ puts the spans of all windows on one scale, whatever constant a window adds to i
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,12 +25,9 @@ from bertcli.tasks.question_answering.spans import (
     Gold,
     Span,
     best_spans,
-    cut_tokens,
     distinct,
     gold_of,
-    lost_answers,
     position_of,
-    rank,
 )
 from bertcli.tasks.texts import Example, Mark, in_unit, text_of, whole
 from bertcli.tokenizer import Tokenizer
@@ -51,12 +49,16 @@ class Task(BaseTask):
     model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)
     shared_text = "context"
+    directions = MappingProxyType({"f1": 1, "exact_match": 1})
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.is_tuned = options.null_threshold == "auto"
         stated = config.get("null_threshold")
         self.null_threshold = options.null_threshold if isinstance(options.null_threshold, int | float) else stated
+        first = {"answer": "", "start": 0, "end": 0, "score": 0.5}
+        self.example = {} if options.question is None else {"question": ""}
+        self.example |= first | ({} if options.top_k is None else {"answers": [first]})
 
     @classmethod
     def fits(cls, record: Record) -> bool:
@@ -76,17 +78,6 @@ class Task(BaseTask):
         """A question about the text."""
         return {"question": "what is it", "context": text}
 
-    def _question(self, record: Record) -> str:
-        if self.options.question is not None:
-            return self.options.question
-        if "question" not in record.fields:
-            there = names_in(record.fields) or "nothing"
-            raise RecordError(
-                f"no field 'question' (the record has: {there}); SQuAD's JSON and JSONL have one with each "
-                "context, and the --question of predict and evaluate asks one of all."
-            )
-        return text_of(record, "question", "--question")
-
     def _context(self, record: Record) -> str:
         """The field `context`, else the text: with --question every line is one."""
         name = "context" if "context" in record.fields else self.options.text_field
@@ -94,7 +85,16 @@ class Task(BaseTask):
 
     def texts(self, record: Record) -> dict[str, str]:
         """Question and context. Raises RecordError."""
-        return {"question": self._question(record), "context": self._context(record)}
+        question = self.options.question
+        if question is None and "question" not in record.fields:
+            there = names_in(record.fields) or "nothing"
+            raise RecordError(
+                f"no field 'question' (the record has: {there}); SQuAD's JSON and JSONL have one with each "
+                "context, and the --question of predict and evaluate asks one of all."
+            )
+        if question is None:
+            question = text_of(record, "question", "--question")
+        return {"question": question, "context": self._context(record)}
 
     def combine(self, features: Features, outputs: Outputs) -> list[Span]:
         """The best spans of all windows, best first; of equal ones the first in the text."""
@@ -103,7 +103,10 @@ class Task(BaseTask):
         for window, output in zip(features.windows, outputs, strict=True):
             for score, start, end in best_spans(window, output, count):
                 best[start, end] = max(score, best.get((start, end), -np.inf))
-        return sorted((Span(score, *position) for position, score in best.items()), key=rank)[:count]
+        return sorted(
+            (Span(score, *position) for position, score in best.items()),
+            key=lambda span: (-span.score, span.start, span.end),
+        )[:count]
 
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
@@ -129,13 +132,6 @@ class Task(BaseTask):
         candidates = [*answers, nothing] if first is nothing or self.null_threshold is not None else answers
         others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
         return question | first | {"answers": [first, *others][: self.options.top_k]}
-
-    @property
-    def example(self) -> dict[str, Any]:
-        """As `decode` gives it."""
-        question = {} if self.options.question is None else {"question": ""}
-        first = {"answer": "", "start": 0, "end": 0, "score": 0.5}
-        return question | first | ({} if self.options.top_k is None else {"answers": [first]})
 
     def _shares(self, spans: list[Span]) -> list[float]:
         """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
@@ -169,13 +165,25 @@ class Task(BaseTask):
         return not (gold.answers or other.answers) or not set(gold.answers).isdisjoint(other.answers)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
-        """Answers that are not where they are said to be."""
-        return lost_answers(gold)
+        """Answers that are not where they are said to be, or nowhere."""
+        shown = ", ".join(f"'{answer:.40}'" for answer in dict.fromkeys(gold.answers))
+        if gold.lost:
+            yield "lost-answer", f"{gold.lost} of {len(gold.answers)}: {shown}"
+        if gold.moved:
+            nearest = f"; the nearest is at {gold.target[0]}" if gold.target and len(gold.answers) == 1 else ""
+            yield "misplaced-answer", f"{gold.moved} of {len(gold.answers)}: {shown}{nearest}"
 
     def token_doubts(self, record: Record, features: Features) -> Iterator[Doubt]:
         """An answer that begins or ends inside a token. Raises RecordError."""
-        if offsets := features.windows[0].offsets:
-            yield from cut_tokens(self.label(record), offsets)
+        offsets = features.windows[0].offsets
+        if not offsets or (gold := self.label(record)).target in (None, NO_ANSWER):
+            return
+        assert gold.target is not None
+        start, end = gold.target
+        touched = [offset for offset in offsets if offset[0] < end and offset[1] > start]
+        if touched and (touched[0][0] < start or touched[-1][1] > end):
+            around = gold.context[touched[0][0] : touched[-1][1]]
+            yield "answer-border", f"'{gold.context[start:end]:.40}' in '{around:.60}'"
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many answers are not where they are said to be."""
@@ -231,11 +239,6 @@ class Task(BaseTask):
         """The threshold that was tuned."""
         return {"null_threshold": metrics["null_threshold"]} if self.is_tuned and "null_threshold" in metrics else {}
 
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """What gates and early stopping may name."""
-        return {"f1": 1, "exact_match": 1}
-
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The answers beside the predicted one, "" for none, which is right if it is exactly one of them."""
         texts = self._answers(gold, predictions)
@@ -248,8 +251,9 @@ class Task(BaseTask):
         score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
         marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
         known = gold.target not in (None, NO_ANSWER)
+        question = self.texts(record)["question"]
         return Example(
-            record, gold.context, list(gold.answers), predicted, bool(value[0]), score, score, self._question(record),
+            record, gold.context, list(gold.answers), predicted, bool(value[0]), score, score, question,
             {"f1": round(value[1], DIGITS)}, (Mark(*gold.target, "answer"),) if known and gold.target else (), marks,
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""The spans of a context: the best by a window's logits, and those of labelled answers with what is odd about them."""
+"""The spans of a context: the best by a window's logits, and those of labelled answers."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,6 @@ class Gold:
     target: tuple[int, int] | None
     moved: int = 0
     lost: int = 0
-
-
-def rank(span: Span) -> tuple[float, int, int]:
-    """By score, of equal ones the first in the text."""
-    return -span.score, span.start, span.end
 
 
 def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, int, int]]:
@@ -115,27 +110,3 @@ def position_of(context: str, text: str, start: int | None) -> tuple[int, int] |
         return None
     nearest = min(starts, key=lambda i: abs(i - stated))
     return nearest, nearest + len(text)
-
-
-# What `check` doubts.
-
-
-def lost_answers(gold: Gold) -> Iterator[tuple[str, str]]:
-    """Answers that are not where they are said to be, or nowhere."""
-    shown = ", ".join(f"'{answer:.40}'" for answer in dict.fromkeys(gold.answers))
-    if gold.lost:
-        yield "lost-answer", f"{gold.lost} of {len(gold.answers)}: {shown}"
-    if gold.moved:
-        nearest = f"; the nearest is at {gold.target[0]}" if gold.target and len(gold.answers) == 1 else ""
-        yield "misplaced-answer", f"{gold.moved} of {len(gold.answers)}: {shown}{nearest}"
-
-
-def cut_tokens(gold: Gold, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-    """An answer that begins or ends inside a token. offsets: of all tokens of its context."""
-    if gold.target is None or gold.target == NO_ANSWER:
-        return
-    start, end = gold.target
-    touched = [offset for offset in offsets if offset[0] < end and offset[1] > start]
-    if touched and (touched[0][0] < start or touched[-1][1] > end):
-        around = gold.context[touched[0][0] : touched[-1][1]]
-        yield "answer-border", f"'{gold.context[start:end]:.40}' in '{around:.60}'"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,6 +63,14 @@ class Task(BaseTask):
         self.is_regression = self.problem == "regression"
         self.is_multi = self.problem == "multi_label_classification"
         self.temperature = temperature_of(config)
+        if self.is_regression:
+            self.subject = "this model predicts a number, which"
+            self.example = {"score": 0.5}
+        else:
+            self.classifies = "several" if self.is_multi else "one"
+            self.example = {"labels": [""], "label_scores": [0.5]} if self.is_multi else {"label": "", "score": 0.5}
+            self.example |= {"top": [{"label": "", "score": 0.5}]} if options.top_k else {}
+            self.example |= {"scores": dict.fromkeys(self.labels, 0.5)} if options.all_scores else {}
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
@@ -117,15 +125,6 @@ class Task(BaseTask):
         if self.options.all_scores:
             result["scores"] = {label: _score(score) for label, score in zip(self.labels, scores, strict=True)}
         return result
-
-    @property
-    def example(self) -> dict[str, Any]:
-        """As `decode` gives it."""
-        if self.is_regression:
-            return {"score": 0.5}
-        shown: dict[str, Any] = {"top": [{"label": "", "score": 0.5}]} if self.options.top_k else {}
-        shown |= {"scores": dict.fromkeys(self.labels, 0.5)} if self.options.all_scores else {}
-        return ({"labels": [""], "label_scores": [0.5]} if self.is_multi else {"label": "", "score": 0.5}) | shown
 
     @property
     def threshold(self) -> float | Array:
@@ -202,36 +201,27 @@ class Task(BaseTask):
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The wrong label with its score; the labels wrongly given or missed; or a number's absolute error."""
         logits = np.asarray(predictions)
+        values = logits[:, 0].tolist() if self.is_regression else self.probabilities(logits)
+        return list(map(self._example, records, gold, values))
+
+    def _example(self, record: Record, gold: Any, scores: Any) -> Example:
+        """scores: (L,) of the labels, or the number that was predicted."""
+        text, pair = (*self.texts(record).values(), None)[:2]
+        example = partial(Example, record, str(text), pair=pair)
         if self.is_regression:
-            return list(map(self._number_example, records, gold, logits[:, 0].tolist()))
-        judge = self._set_example if self.is_multi else self._label_example
-        return list(map(judge, records, gold, self.probabilities(logits)))
-
-    def _example(self, record: Record, **values: Any) -> Example:
-        texts = [*self.texts(record).values(), None]
-        return Example(record, str(texts[0]), pair=texts[1], **values)
-
-    def _number_example(self, record: Record, gold: float, predicted: float) -> Example:
-        error = abs(predicted - gold)
-        more = {"error": _score(error)}
-        return self._example(record, gold=gold, predicted=_score(predicted), sure=error, more=more)
-
-    def _label_example(self, record: Record, gold: int, scores: Array) -> Example:
-        best = int(scores.argmax())
-        return self._example(
-            record, gold=self.labels[gold], predicted=self.labels[best], right=best == gold,
-            score=_score(scores[best]), sure=float(scores[best]), more={"gold_score": _score(scores[gold])},
-        )  # fmt: skip
-
-    def _set_example(self, record: Record, gold: list[int], scores: Array) -> Example:
+            error = abs(scores - gold)
+            return example(gold, _score(scores), sure=error, more={"error": _score(error)})
+        if not self.is_multi:
+            best = int(scores.argmax())
+            sure, gold_score = float(scores[best]), {"gold_score": _score(scores[gold])}
+            return example(self.labels[gold], self.labels[best], best == gold, _score(sure), sure, more=gold_score)
         above = [int(i) for i in np.flatnonzero(scores >= self.threshold)]
         margins = np.abs(scores - self.threshold)
         wrong = sorted(set(gold) ^ set(above), key=lambda i: -margins[i])
-        return self._example(
-            record, gold=sorted(self.labels[i] for i in gold), predicted=[self.labels[i] for i in above],
-            right=not wrong, sure=float(margins[wrong[0]] if wrong else margins.min()),
-            more={"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}},
-        )  # fmt: skip
+        sure = float(margins[wrong[0]] if wrong else margins.min())
+        names, predicted = sorted(self.labels[i] for i in gold), [self.labels[i] for i in above]
+        more = {"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}}
+        return example(names, predicted, not wrong, sure=sure, more=more)
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The label and what it cost; the labels, and in memory all scores; or the number."""
@@ -260,18 +250,6 @@ class Task(BaseTask):
         classes = np.array([ids[label] for label in named])
         losses = np.array(columns["loss"]) if "loss" in columns else None
         return classification.weighted_single_label(np.array(gold), classes, losses, len(ids))
-
-    @property
-    def classifies(self) -> Literal["one", "several"] | None:
-        """As many labels as a text may have; a number has no probability."""
-        if self.is_regression:
-            return None
-        return "several" if self.is_multi else "one"
-
-    @property
-    def subject(self) -> str:
-        """A regression by what it does."""
-        return "this model predicts a number, which" if self.is_regression else self.name
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """The logits with the class, or for multi-label the classes, of each text."""

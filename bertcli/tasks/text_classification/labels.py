@@ -96,7 +96,7 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
 
 
 def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Problem, str]:
-    values = [_value(record, settings) for record in records]
+    values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
     if settings.problem != "auto":
         return PROBLEMS[settings.problem], "asked for"
     if all(isinstance(value, list) and len(value) == 1 for value in values):
@@ -110,10 +110,6 @@ def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Proble
             return "regression", "every label is a number, and some have a decimal point"
         return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
     return "single_label_classification", "the labels are neither lists nor all decimal numbers"
-
-
-def _value(record: Record, settings: LabelSettings) -> Any:
-    return lookup(record.fields, settings.options.label_field, "--label-field")
 
 
 def is_decimal(value: Any) -> bool:
@@ -133,7 +129,7 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
     names: set[str] = set()
     for record in records:
         try:
-            value = _value(record, settings)
+            value = lookup(record.fields, settings.options.label_field, "--label-field")
             is_set = problem == "multi_label_classification"
             names.update(label_names(value, settings.options.label_separator) if is_set else [label_name(value)])
         except RecordError:

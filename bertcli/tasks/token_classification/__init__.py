@@ -6,12 +6,14 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.metrics import entities
-from bertcli.metrics.entities import Span
+from bertcli.metrics.entities import SCHEMES, Span
 from bertcli.model import Model
 from bertcli.tasks.base import IGNORED, BaseStated, BaseTask, Encoded, Outputs, from_cell, usable
 from bertcli.tasks.labels import (
@@ -62,12 +64,17 @@ class Task(BaseTask):
 
     head = "TokenClassification"
     has_entities = True
+    classifies = "one"  # tag for each word
+    directions = MappingProxyType({"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1})
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.labels = labels_of(config)
         self.tag_set = TagSet(self.labels)
         self.temperature = temperature_of(config)
+        words = ({"tokens": [""]}, {"tags": [""]}) if options.tags else ({}, {})
+        entity = {"type": "", "text": "", "start": 0, "end": 0, "score": 0.5}
+        self.example = words[0] | {"entities": [entity]} | words[1]
         self.redaction: Redaction | None = None
         if options.redact:
             from bertcli.tasks.token_classification import redaction
@@ -100,8 +107,18 @@ class Task(BaseTask):
     def split_doubts(
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
-        """Tags that break the scheme of the others."""
-        return entity_labels.breaks_of_scheme(records, settings.options)
+        """The records with tokens whose tags break the scheme which most of them keep."""
+        field = settings.options.label_field
+        tagged = [record for record in records if entity_labels.has_words(record, settings.options)]
+        schemes = [entity_labels.schemes_of(entity_labels.tags_of(record, field)) for record in tagged]
+        votes = Counter(scheme for possible in schemes for scheme in possible)
+        usual = max(SCHEMES, key=lambda scheme: votes[scheme])
+        for record, possible in zip(tagged, schemes, strict=True):
+            if usual not in possible:
+                try:
+                    entity_labels.spans_of_tags(record, field, usual)
+                except RecordError as error:
+                    yield record, "tag-scheme", error
 
     def read(self, record: Record) -> list[str]:
         """The words, which are tokenised one by one. Raises RecordError."""
@@ -160,12 +177,6 @@ class Task(BaseTask):
             return {"tokens": [text[start:end] for start, end in offsets], "entities": listed, "tags": tags}
         return {"entities": listed}
 
-    @property
-    def example(self) -> dict[str, Any]:
-        """As `decode` gives it for a text."""
-        words = ({"tokens": [""]}, {"tags": [""]}) if self.options.tags else ({}, {})
-        return words[0] | {"entities": [{"type": "", "text": "", "start": 0, "end": 0, "score": 0.5}]} | words[1]
-
     def answer(self, record: Record, prediction: Logits) -> tuple[Mapping[str, Any], dict[str, Any]]:
         """As `decode` says, or with the text redacted and without those that were not named."""
         if self.redaction is None:
@@ -208,9 +219,24 @@ class Task(BaseTask):
         return [span.type for span in entities.spans(self._tags(gold))] + list(gold.lost)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
-        """Entities of a text that its words do not make up."""
-        if gold.lost:
-            yield from entity_labels.misplaced(record, *self.words(record))
+        """Entities of a text that its words do not make up, which `spans_of_text` gives up, each with its reason."""
+        if not gold.lost:
+            return
+        text, words = self.words(record)
+        begins, ends = {start for start, _ in words}, {end for _, end in words}
+        covered = 0
+        for start, end, label, has_gaps in entity_labels.in_text_order(record):
+            shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
+            if has_gaps:
+                yield "discontinuous-entity", shown
+            elif start not in begins or end not in ends:
+                touched = [word for word in words if word[0] < end and word[1] > start]
+                around = text[touched[0][0] : touched[-1][1]] if touched else ""
+                yield "misplaced-entity", f"{shown}, in '{around:.60}'"
+            elif start < covered:
+                yield "overlapping-entity", shown
+            else:
+                covered = end
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many entities cannot be found."""
@@ -231,11 +257,6 @@ class Task(BaseTask):
     def _predicted(self, gold: Sequence[Gold], predictions: Sequence[Logits]) -> list[list[str]]:
         ids = (self.tag(logits, len(target.tags))[0] for logits, target in zip(predictions, gold, strict=True))
         return [[self.tag_set.tags[i] for i in sentence] for sentence in ids]
-
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """What gates and early stopping may name."""
-        return {"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The tags and the entities that they spell; of a wrong one its surest wrong tag's score, else the least."""
@@ -285,11 +306,6 @@ class Task(BaseTask):
         scores, is_right = zip(*marks, strict=True)
         support = sum(map(len, wanted)) + sum(len(target.lost) for target in gold)
         return Scored("entities", np.array(scores), np.array(is_right), support)
-
-    @property
-    def classifies(self) -> Literal["one"]:
-        """Each word has one tag."""
-        return "one"
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """The logits of all words that have pieces and a right tag."""

@@ -5,13 +5,12 @@ Try: python -c "from bertcli.tasks.token_classification.labels import TagSet; pr
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -130,19 +129,18 @@ def entities_of(record: Record) -> list[Entity]:
     items = record.fields["entities"]
     if not isinstance(items, list):
         raise RecordError("field 'entities' is not a list.")
-    return [_entity(item) for item in items]
-
-
-def _entity(item: Any) -> Entity:
-    try:
-        is_object = isinstance(item, Mapping)
-        start, end, label = (item["start"], item["end"], item.get("type") or item["label"]) if is_object else item
-        has_gaps = is_object and len(item.get("fragments") or ()) > 1
-    except (KeyError, TypeError, ValueError):
-        raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label):
-        raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
-    return Entity(start, end, label, has_gaps)
+    listed = []
+    for item in items:
+        try:
+            is_object = isinstance(item, Mapping)
+            start, end, label = (item["start"], item["end"], item.get("type") or item["label"]) if is_object else item
+            has_gaps = is_object and len(item.get("fragments") or ()) > 1
+        except (KeyError, TypeError, ValueError):
+            raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
+        if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label):
+            raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
+        listed.append(Entity(start, end, label, has_gaps))
+    return listed
 
 
 def relabelled(record: Record, options: Options) -> Record:
@@ -180,15 +178,13 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
     labels = ["O", *(f"{prefix}-{label}" for label in settings.labels or types for prefix in "BI")]
     if not settings.labels and base.head == "TokenClassification" and set(labels) <= set(base.labels):
         labels, why = base.labels, f"those of the model {base.path.name}"
-    scheme = settings.options.scheme if settings.options.scheme != "auto" else _usual_scheme(records, settings)
+    options = settings.options
+    scheme = "iob2" if options.scheme == "auto" else options.scheme
+    if options.scheme == "auto":
+        with suppress(RecordError):  # Task.label says where
+            tagged = (record for record in records if has_words(record, options))
+            scheme = entities.recognise(tags_of(record, options.label_field) for record in tagged)
     return Decision("token_classification", labels, f"tags in {scheme.upper()}", why, config=label_config(labels))
-
-
-def _usual_scheme(records: Iterable[Record], settings: LabelSettings) -> str:
-    tagged = (record for record in records if has_words(record, settings.options))
-    with suppress(RecordError):  # Task.label says where
-        return entities.recognise(tags_of(record, settings.options.label_field) for record in tagged)
-    return "iob2"
 
 
 def types_in(records: Iterable[Record], settings: LabelSettings) -> list[str]:
@@ -207,43 +203,7 @@ def types_of(record: Record, options: Options) -> set[str]:
     return {entity.type for entity in entities_of(record)}
 
 
-# What `check` doubts.
-
-
-def misplaced(record: Record, text: str, words: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-    """The entities of a text that `spans_of_text` gives up, each with its reason."""
-    begins, ends = {start for start, _ in words}, {end for _, end in words}
-    covered = 0
-    for start, end, label, has_gaps in in_text_order(record):
-        shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
-        if has_gaps:
-            yield "discontinuous-entity", shown
-        elif start not in begins or end not in ends:
-            touched = [word for word in words if word[0] < end and word[1] > start]
-            around = text[touched[0][0] : touched[-1][1]] if touched else ""
-            yield "misplaced-entity", f"{shown}, in '{around:.60}'"
-        elif start < covered:
-            yield "overlapping-entity", shown
-        else:
-            covered = end
-
-
-def breaks_of_scheme(records: Iterable[Record], options: Options) -> Iterator[tuple[Record, str, RecordError]]:
-    """The records with tokens whose tags break the scheme which most of them keep."""
-    field = options.label_field
-    tagged = [record for record in records if has_words(record, options)]
-    schemes = [_schemes(tags_of(record, field)) for record in tagged]
-    votes = Counter(scheme for possible in schemes for scheme in possible)
-    usual = max(SCHEMES, key=lambda scheme: votes[scheme])
-    for record, possible in zip(tagged, schemes, strict=True):
-        if usual not in possible:
-            try:
-                spans_of_tags(record, field, usual)
-            except RecordError as error:
-                yield record, "tag-scheme", error
-
-
-def _schemes(tags: Sequence[str]) -> list[Scheme]:
+def schemes_of(tags: Sequence[str]) -> list[Scheme]:
     """Those in which these tags could be written."""
     plain = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in tags]
     spans = entities.spans(plain)
@@ -262,7 +222,8 @@ class TagSet:
     scheme: iob2 where each type has a B- to begin with; iob1 where a type has only I-, so that B- parts neighbours and
     I- begins an entity too; bioes where there are E- or S-; io where labels are types alone, or I- alone; words where
     no label stands for "no entity", as for parts of speech: each word is an entity by itself then. In a set with
-    prefixes, labels without one, such as the "X" and "[CLS]" of some models, stand outside of entities.
+    prefixes, labels without one, such as the "X" and "[CLS]" of some models, stand outside of entities. types: what an
+    entity may be, sorted.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -277,21 +238,17 @@ class TagSet:
             self.scheme = "io" if not types["B"] else "iob2" if types["I"] <= types["B"] else "iob1"
         else:
             self.scheme = "io" if set(labels) & set(OUTSIDE) else "words"
-        self.tags = [self._tag(label, parts[label], bool(prefixed)) for label in labels]
+        self.tags: list[str] = []
+        for label, part in ((label, parts[label]) for label in labels):
+            if part:
+                self.tags.append(f"{SAME.get(part[1], part[1])}-{part[2]}")
+            elif label in OUTSIDE or prefixed:
+                self.tags.append("O")
+            else:
+                self.tags.append(f"{'B' if self.scheme == 'words' else 'I'}-{label}")
         self.index = {tag: i for i, tag in reversed(list(enumerate(self.tags)))}
+        self.types = sorted({tag[2:] for tag in self.tags if tag != "O"})
         self.any_of = {tag[2:]: i for tag, i in reversed(self.index.items())}  # a label of each type
-
-    def _tag(self, label: str, part: re.Match[str] | None, is_prefixed: bool) -> str:
-        if part:
-            return f"{SAME.get(part[1], part[1])}-{part[2]}"
-        if label in OUTSIDE or is_prefixed:
-            return "O"
-        return f"{'B' if self.scheme == 'words' else 'I'}-{label}"
-
-    @property
-    def types(self) -> list[str]:
-        """What an entity may be, sorted."""
-        return sorted({tag[2:] for tag in self.tags if tag != "O"})
 
     def spans(self, ids: Sequence[int]) -> list[Span]:
         """The entities that labels spell."""
@@ -307,16 +264,15 @@ class TagSet:
     def forbidden(self) -> Flags:
         """(1 + L, L): whether the second label may not follow the first; row 0 is the start of a sentence."""
         after = [entities.split(tag) for tag in self.tags]
-        before = [("O", ""), *after]
-        return np.array([[self._is_broken(*first, *second) for second in after] for first in before])
-
-    def _is_broken(self, prefix: str, last: str, next_prefix: str, label: str) -> bool:
-        if self.scheme == "iob2":
-            return next_prefix == "I" and label != last
-        if self.scheme != "bioes":
-            return False
-        is_open, goes_on = prefix in "BI", next_prefix in "IE"
-        return is_open != goes_on or (goes_on and label != last)
+        flags = np.zeros((1 + len(after), len(after)), bool)
+        for i, (prefix, last) in enumerate([("O", ""), *after]):
+            for j, (next_prefix, label) in enumerate(after):
+                if self.scheme == "iob2":
+                    flags[i, j] = next_prefix == "I" and label != last
+                elif self.scheme == "bioes":
+                    is_open, goes_on = prefix in "BI", next_prefix in "IE"
+                    flags[i, j] = is_open != goes_on or (goes_on and label != last)
+        return flags
 
     def best(self, logits: Logits, count: int, temperature: float) -> tuple[list[int], Array]:
         """The likeliest labels of `count` words that the scheme allows, and the probability of each.
