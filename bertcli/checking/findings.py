@@ -4,17 +4,15 @@ Every verdict on a record is the task's own, so that what passes here is what fi
 Try: bertcli check train.jsonl --json
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Literal
 
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import BaseTask, Encoded
-from bertcli.tokenizer import encode_each
 
-CHUNK = 4096  # records encoded at once
 Severity = Literal["error", "warning"]
 # What each code says: what is wrong, and what to do about it, in the order in which they are shown.
 ERRORS: Mapping[str, str] = {  # what no model can be trained on
@@ -111,7 +109,7 @@ class Split:
     name: str
     examples: list[Example] = field(default_factory=list)
     read: int = 0
-    sources: dict[str, int] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
 
     @property
     def files(self) -> str:
@@ -127,13 +125,11 @@ class Split:
 def read(name: str, records: Iterable[Record], task: BaseTask, findings: Findings) -> Split:
     """Read a split to its end. task: with a tokenizer that cuts nothing."""
     split = Split(name)
-    readable = _readable(name, records, findings)
-    while chunk := list(islice(readable, CHUNK)):
-        for record, encoded in zip(chunk, encode_each(task.encode, chunk), strict=True):
-            split.read += 1
-            split.sources[record.source] = split.sources.get(record.source, 0) + 1
-            if example := _accepted(record, encoded, task, findings):
-                split.examples.append(example)
+    for record, encoded in task.encoded(_readable(name, records, findings)):
+        split.read += 1
+        split.sources[record.source] += 1
+        if example := _accepted(record, encoded, task, findings):
+            split.examples.append(example)
     return split
 
 

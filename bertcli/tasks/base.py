@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -26,7 +27,7 @@ from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Example, text_of
-from bertcli.tokenizer import Tokenizer
+from bertcli.tokenizer import Tokenizer, encode_each
 
 if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from bertcli.tasks.training import BaseTeaching, BaseTraining
 
 
+CHUNK = 4096  # records encoded at once
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
 Encoded = Features | RecordError
@@ -132,6 +134,12 @@ class BaseTask(ABC):
                 inputs.append(error)
         encoded = iter(self.tokenize([item for item in inputs if not isinstance(item, RecordError)]))
         return [item if isinstance(item, RecordError) else next(encoded) for item in inputs]
+
+    def encoded(self, records: Iterable[Record]) -> Iterator[tuple[Record, Encoded]]:
+        """Each record with what `encode` gives for it; so many as a chunk are in memory at once."""
+        iterator = iter(records)
+        while chunk := list(islice(iterator, CHUNK)):
+            yield from zip(chunk, encode_each(self.encode, chunk), strict=True)
 
     def read(self, record: Record) -> Any:
         """What `tokenize` takes of a record; by default its text, or two as a pair. Raises RecordError."""

@@ -10,9 +10,9 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,9 +25,7 @@ from bertcli.features import Features, Window
 from bertcli.tasks.base import IGNORED, BaseTask, Encoded
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import ClassWeights
-from bertcli.tokenizer import encode_each
 
-CHUNK = 4096  # records encoded at once
 SHOWN = 1000  # faults listed before the rest is only counted
 SAME = 3  # of those that say the same
 
@@ -82,10 +80,10 @@ class Examples:
         self.records: list[Record] = []
         self.truncated = 0
         self.sources, self.unlabelled = Counter[str](), Counter[str]()
-        for record, encoded in _encoded(task, records):
+        for record, encoded in task.encoded(records):
             self._add(record, encoded, task.kept, self.sources, faults)
         self.labelled = len(self.records)
-        for record, encoded in _encoded(task, unlabelled):
+        for record, encoded in task.encoded(unlabelled):
             self._add(record, encoded, lambda record: {}, self.unlabelled, faults)
         self.ids = np.asarray(self._ids, np.int32)
         self.type_ids = np.asarray(self._types, np.int8) if self._types else None
@@ -108,30 +106,34 @@ class Examples:
         except RecordError as error:
             return faults.add(record, error)
         for window in encoded.windows:
-            self._add_window(window)
+            self._ids.extend(window.ids)
+            if window.type_ids is not None:
+                self._types.extend(window.type_ids)
+            if window.words is not None:
+                self._words.extend(window.words)
+            if window.offsets is not None:
+                self._spans.extend(chain.from_iterable(window.offsets))
+            self._lengths.append(len(window.ids))
+            self._owner.append(len(self.records))
         if encoded.second is not None:
             self._second.append(encoded.second)
         self.truncated += encoded.truncated
         # What is left is what the label is read from, and the place for messages.
         return self.records.append(Record(record.index, fields, record.line, record.source, lines=record.lines))
 
-    def _add_window(self, window: Window) -> None:
-        self._ids.extend(window.ids)
-        if window.type_ids is not None:
-            self._types.extend(window.type_ids)
-        if window.words is not None:
-            self._words.extend(window.words)
-        if window.offsets is not None:
-            self._spans.extend(chain.from_iterable(window.offsets))
-        self._lengths.append(len(window.ids))
-        self._owner.append(len(self.records))
-
     def __len__(self) -> int:
         return len(self.records)
 
     def targets(self, task: BaseTask, faults: Faults) -> list[Any]:
         """The task's target of each labelled record; faults are collected, and their targets are None."""
-        return [_target(task, record, faults) for record in self.records[: self.labelled]]
+        targets = []
+        for record in self.records[: self.labelled]:
+            try:
+                targets.append(task.label(record))
+            except RecordError as error:
+                faults.add(record, error)
+                targets.append(None)
+        return targets
 
     def arrays(self, windows: Indices, pad: int) -> dict[str, Array]:
         """input_ids and, where there are any, token_type_ids, (B, T) int64; attention_mask only if lengths differ."""
@@ -182,19 +184,6 @@ def provenance(sources: Mapping[str, int]) -> dict[str, Any]:
     return {source: {"records": count, **file_hash(source)} for source, count in sources.items()}
 
 
-def _encoded(task: BaseTask, records: Iterable[Record]) -> Iterator[tuple[Record, Encoded]]:
-    iterator = iter(records)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield from zip(chunk, encode_each(task.encode, chunk), strict=True)
-
-
-def _target(task: BaseTask, record: Record, faults: Faults) -> Any:
-    try:
-        return task.label(record)
-    except RecordError as error:
-        return faults.add(record, error)
-
-
 def file_hash(source: str) -> dict[str, str]:
     """Its sha256 by that name; nothing for stdin and what else is no file."""
     if not Path(source).is_file():
@@ -227,6 +216,8 @@ class BaseTraining(ABC):
     """
 
     has_window_loss: ClassVar[bool] = True  # whether the outputs of a window alone have a loss
+    targets_of: ClassVar[Literal["records", "units", "tokens"]] = "records"  # each window has its record's
+    padding: ClassVar[float] = IGNORED  # the target of what is no token, where targets are of tokens
 
     def __init__(self, task: BaseTask, decision: Decision, settings: LabelSettings) -> None:
         self.task, self.decision, self.settings = task, decision, settings
@@ -258,8 +249,15 @@ class BaseTraining(ABC):
         return units
 
     def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
-        """The targets of some units; by default each window has its record's."""
-        return labelled.targets[torch.from_numpy(labelled.examples.owner[units])]
+        """The targets of some units (B, …); of tokens those at (B, T) positions."""
+        if self.targets_of == "units":
+            return labelled.targets[torch.from_numpy(units)]
+        if self.targets_of == "records":
+            return labelled.targets[torch.from_numpy(labelled.examples.owner[units])]
+        positions, mask = labelled.examples.positions(units)
+        targets = labelled.targets[torch.from_numpy(positions)]
+        beside = torch.from_numpy(~mask).reshape(*mask.shape, *[1] * (targets.ndim - 2))
+        return targets.masked_fill(beside, self.padding)
 
     def terms(self, targets: Targets) -> int:
         """How many terms the loss of a batch sums."""
@@ -272,6 +270,8 @@ class BaseTraining(ABC):
 
 class WordTraining(BaseTraining):
     """A class for some tokens of a text: each word's first piece, or each mask."""
+
+    targets_of = "tokens"
 
     def word_targets(self, gold: Any) -> Sequence[int]:
         """The class of each word of a record; by default its gold is just that."""
@@ -287,11 +287,6 @@ class WordTraining(BaseTraining):
             words = examples.words[tokens]
             targets[tokens][words >= 0] = classes[owner][words[words >= 0]]
         return torch.from_numpy(targets)
-
-    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
-        """(B, T)."""
-        positions, mask = labelled.examples.positions(units)
-        return labelled.targets[torch.from_numpy(positions)].masked_fill(torch.from_numpy(~mask), IGNORED)
 
     def terms(self, targets: Targets) -> int:
         """The tokens that have a target."""

@@ -45,8 +45,9 @@ def _write(target: Path, fill: Fill) -> None:
         reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
         raise BertcliError(f"{target}: cannot be written ({reason}); make room and go on with --resume.") from error
     if target.exists():  # The same step again, from a resumed run; one of the two is whole at any moment.
-        shutil.rmtree(_aside(target), ignore_errors=True)
-        target.rename(_aside(target))
+        aside = target.with_name(target.name + OLD)
+        shutil.rmtree(aside, ignore_errors=True)
+        target.rename(aside)
     draft.rename(target)
     _fsync(target.parent)
 
@@ -60,10 +61,6 @@ def _all(folder: Path, prefix: str) -> list[Path]:
     return [
         path for path in folder.glob(f"{prefix}-*") if path.name.removeprefix(f"{prefix}-").removesuffix(OLD).isdigit()
     ]
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(target.name + OLD)
 
 
 def step_of(checkpoint: Path) -> int:

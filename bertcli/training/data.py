@@ -171,7 +171,20 @@ def cut_to_pieces(tokenizer: Tokenizer, ids: set[int]) -> Tokenizer:
             kept |= {model["unk_id"] or 0, worst, *_letters(numbers, ids, "\u2581")}
         case other:
             raise ModelError(f"--vocabulary-from: the tokenizer is {other}, whose pieces are made of each other.")
-    return _renumbered(tokenizer, document, sorted(kept))
+    pieces = sorted(kept)
+    new = {old: i for i, old in enumerate(pieces)}  # their numbers from now on
+    if model["type"] == "Unigram":
+        model["vocab"] = [model["vocab"][i] for i in pieces if i < len(model["vocab"])]
+        model["unk_id"] = new.get(model["unk_id"])
+    else:
+        model["vocab"] = {name: new[i] for name, i in model["vocab"].items() if i in new}
+    for token in document["added_tokens"]:
+        token["id"] = new[token["id"]]
+    document["post_processor"] = _with_ids(document["post_processor"], new)
+    backend = tokenizers.Tokenizer.from_str(json.dumps(document))
+    if any(tokenizer.backend.id_to_token(old) != backend.id_to_token(i) for i, old in enumerate(pieces)):
+        raise ModelError("--vocabulary-from: the tokenizer has tokens among its pieces that keep their numbers.")
+    return Tokenizer(backend, tokenizer.max_length, tokenizer.special, pieces)
 
 
 def _letters(numbers: dict[str, int], ids: set[int], prefix: str) -> Iterator[int]:
@@ -180,23 +193,6 @@ def _letters(numbers: dict[str, int], ids: set[int], prefix: str) -> Iterator[in
     for name, i in numbers.items():
         if (bare := name.removeprefix(prefix)) in characters or not bare:
             yield i
-
-
-def _renumbered(tokenizer: Tokenizer, document: dict[str, Any], kept: list[int]) -> Tokenizer:
-    """The tokenizer of a document, with the pieces of these ids alone, which are counted from 0."""
-    model, new = document["model"], {old: i for i, old in enumerate(kept)}
-    if model["type"] == "Unigram":
-        model["vocab"] = [model["vocab"][i] for i in kept if i < len(model["vocab"])]
-        model["unk_id"] = new.get(model["unk_id"])
-    else:
-        model["vocab"] = {name: new[i] for name, i in model["vocab"].items() if i in new}
-    for token in document["added_tokens"]:
-        token["id"] = new[token["id"]]
-    document["post_processor"] = _with_ids(document["post_processor"], new)
-    backend = tokenizers.Tokenizer.from_str(json.dumps(document))
-    if any(tokenizer.backend.id_to_token(old) != backend.id_to_token(i) for i, old in enumerate(kept)):
-        raise ModelError("--vocabulary-from: the tokenizer has tokens among its pieces that keep their numbers.")
-    return Tokenizer(backend, tokenizer.max_length, tokenizer.special, kept)
 
 
 def _with_ids(part: Any, new: Mapping[int, int]) -> Any:

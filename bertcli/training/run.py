@@ -19,7 +19,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, is_tensorboard_available
 
 from bertcli.data.sinks import replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_freed_memory
@@ -140,10 +140,14 @@ def device_note(device: Device, precision: str, reason: str) -> Note:
 @contextmanager
 def open_accelerator(device: Device, precision: str, track: str | None, output: Path) -> Iterator[Accelerator]:
     """accelerate's view of device, processes and precision. track: the name of a tracker of accelerate's, or None."""
-    _bound_caches()
+    # torch and oneDNN keep what they prepared for 16 shapes, not 1,024; they look when they first multiply. Each number
+    # of masked positions is a shape: 1.5 GB in 5,000 steps of BERT-mini, and no step is slower without.
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(name, "16")
     torch.set_num_threads(device.threads)
     keep_freed_memory()
-    _require_tracker(track)
+    if track == "tensorboard" and not is_tensorboard_available():
+        raise UsageError("--track tensorboard needs a package: pip install 'bertcli[tensorboard]'.")
     mixed = "bf16" if precision == "bf16" else "no"
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, log_with=track, project_dir=output)
     try:
@@ -164,22 +168,6 @@ def prepare(accelerator: Accelerator, module: torch.nn.Module, optimizer: Any) -
     if accelerator.mixed_precision == "bf16":
         module.forward = torch.autocast(accelerator.device.type, torch.bfloat16)(forward)
     return model, optimizer
-
-
-def _bound_caches() -> None:
-    """Let torch and oneDNN keep what they prepared for 16 shapes, not 1,024; they look when they first multiply.
-
-    Each number of masked positions is a shape: 1.5 GB in 5,000 steps of BERT-mini, and no step is slower without.
-    """
-    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(name, "16")
-
-
-def _require_tracker(track: str | None) -> None:
-    from accelerate.utils import is_tensorboard_available
-
-    if track == "tensorboard" and not is_tensorboard_available():
-        raise UsageError("--track tensorboard needs a package: pip install 'bertcli[tensorboard]'.")
 
 
 def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
@@ -227,13 +215,19 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
     with file:
 
         def log(event: Step | Eval) -> None:
-            line = json.dumps(_loggable(event), ensure_ascii=False).encode() + b"\n"
+            entry = {"event": type(event).__name__.lower(), "time": round(time.time(), 3), **asdict(event)}
+            line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
             with writing(path, ROOM):
                 if file.write(line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if isinstance(event, Eval):
                     os.fsync(file.fileno())  # A checkpoint comes next, from which the lines before it are not repeated.
-            accelerator.log(_scalars(event), step=event.step)
+            if isinstance(event, Eval):
+                metrics = event.metrics.items()
+                numbers = {f"dev/{name}": value for name, value in metrics if isinstance(value, int | float)}
+            else:
+                numbers = {f"train/{name}": entry[name] for name in ("loss", "lr", "grad_norm", "tokens_per_s")}
+            accelerator.log(numbers, step=event.step)
 
         yield log
 
@@ -276,14 +270,3 @@ def best_step(trainer: Trainer) -> tuple[Path, int]:
     best = checkpoint.latest(trainer.plan.folder, "best")
     assert best is not None  # the last step of a run is always an evaluation
     return best, checkpoint.step_of(best)
-
-
-def _loggable(event: Step | Eval) -> dict[str, Any]:
-    return {"event": type(event).__name__.lower(), "time": round(time.time(), 3), **asdict(event)}
-
-
-def _scalars(event: Step | Eval) -> dict[str, float]:
-    if isinstance(event, Eval):
-        return {f"dev/{name}": value for name, value in event.metrics.items() if isinstance(value, int | float)}
-    named = {"loss": event.loss, "lr": event.lr, "grad_norm": event.grad_norm, "tokens_per_s": event.tokens_per_s}
-    return {f"train/{name}": value for name, value in named.items()}

@@ -66,15 +66,12 @@ def cut(order: Indices, lengths: Indices, budget: int) -> list[Indices]:
     batches: list[Indices] = []
     start = 0
     while start < len(order):
-        stop = _stop(lengths[order[start : start + budget]], budget)
-        batches.append(order[start : start + stop])
-        start += stop
+        ahead = lengths[order[start : start + budget]]
+        padded = ahead * np.arange(1, len(ahead) + 1)
+        size = max(1, int(np.searchsorted(padded, budget, side="right")))
+        batches.append(order[start : start + size])
+        start += size
     return batches
-
-
-def _stop(lengths: Indices, budget: int) -> int:
-    padded = lengths * np.arange(1, len(lengths) + 1)
-    return max(1, int(np.searchsorted(padded, budget, side="right")))
 
 
 def steps(batches: list[Indices], accumulate: int) -> list[list[Indices]]:

@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bertcli.arrays import Array, Indices
+from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span
-from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets
+from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 
 
 class Training(BaseTraining):
     """Two classes for each window: the positions where the answer starts and ends."""
+
+    targets_of = "units"
 
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
         """(W, 2); (0, 0), the place of CLS, where the answer is not in the window; IGNORED where nobody knows."""
@@ -31,10 +33,6 @@ class Training(BaseTraining):
                 spans = examples.spans[examples.tokens_of(window)]
                 targets[window] = (0, 0) if answer == NO_ANSWER else _tokens_of(spans, *answer)
         return torch.from_numpy(targets)
-
-    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
-        """(B, 2)."""
-        return labelled.targets[torch.from_numpy(units)]
 
     def terms(self, targets: Targets) -> int:
         """The starts and ends that are known."""
@@ -50,6 +48,9 @@ class Training(BaseTraining):
 
 class Teaching(BaseTeaching):
     """The teacher's best spans, each with its share, in the student's tokens: they are characters of the context."""
+
+    targets_of = "tokens"
+    padding = 0.0
 
     def answer(self, prediction: Sequence[Span]) -> Array:
         """(K, 3): score, start and end of each span."""
@@ -77,11 +78,6 @@ class Teaching(BaseTeaching):
                 rows[first, 0] += share
                 rows[last, 1] += share
         return torch.from_numpy(targets)
-
-    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
-        """(B, T, 2)."""
-        positions, mask = labelled.examples.positions(units)
-        return labelled.targets[torch.from_numpy(positions)].masked_fill(~torch.from_numpy(mask)[..., None], 0.0)
 
     def terms(self, targets: Targets) -> int:
         """A start and an end for each window."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bertcli.arrays import Array, Indices
+from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.token_classification.labels import Gold
-from bertcli.tasks.training import SURE, BaseTeaching, Examples, Labelled, Outputs, Targets, WordTraining
+from bertcli.tasks.training import SURE, BaseTeaching, Examples, Outputs, Targets, WordTraining
 
 
 class Training(WordTraining):
@@ -21,6 +21,9 @@ class Training(WordTraining):
 
 class Teaching(BaseTeaching):
     """The teacher's logits of each word: words are those of the record, so the two may tokenise them differently."""
+
+    targets_of = "tokens"
+    padding = np.nan
 
     def certain(self, gold: Gold) -> Array:
         """(words, L) logits; NaN for a word whose tag nobody knows."""
@@ -41,11 +44,6 @@ class Teaching(BaseTeaching):
             seen = (words >= 0) & (words < len(logits))
             targets[tokens][seen] = logits[words[seen]]
         return torch.from_numpy(targets)
-
-    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
-        """(B, T, L)."""
-        positions, mask = labelled.examples.positions(units)
-        return labelled.targets[torch.from_numpy(positions)].masked_fill(~torch.from_numpy(mask)[..., None], torch.nan)
 
     def terms(self, targets: Targets) -> int:
         """The words that the teacher has seen."""
