@@ -93,23 +93,18 @@ class Explainer:
         self.baseline = _baseline(self.task.tokenizer, model)
         self.matrices: list[tuple[int, int]] = []
         tensors = self._tensors(Window([self.baseline[1]] * SHORT))
-        self._require_vectors(model, tensors)
-        if view.attention:
-            layers = attention_layers(self.module, tensors)
-            if fault := attention_fault(layers, SHORT):
-                raise ModelError(f"{model.path}: {fault}; leave out --attention and --html.")
-            self.matrices = _chosen(layers, view)
-
-    def _require_vectors(self, model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Raise ModelError for a kind of model that takes ids only."""
         rest = {name: tensor for name, tensor in tensors.items() if name != "input_ids"}
         try:
             with torch.no_grad():
                 self.module(inputs_embeds=self.module.get_input_embeddings()(tensors["input_ids"]), **rest)
         except Exception as error:
-            raise ModelError(
-                f"{model.path}: a {type(self.module).__name__} takes ids only, no vectors whose gradients explain."
-            ) from error
+            family = type(self.module).__name__
+            raise ModelError(f"{model.path}: a {family} takes ids only, no vectors whose gradients explain.") from error
+        if view.attention:
+            layers = attention_layers(self.module, tensors)
+            if fault := attention_fault(layers, SHORT):
+                raise ModelError(f"{model.path}: {fault}; leave out --attention and --html.")
+            self.matrices = _chosen(layers, view)
 
     def explain(self, record: Record) -> dict[str, Any]:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from itertools import product
 
-from bertcli.arrays import Arrays
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
@@ -30,11 +29,11 @@ class Explaining(BaseExplaining):
             wishes = [match.span() for match in re.finditer(re.escape(target), context) if target]
         else:
             wishes = [(spans[0].start, spans[0].end)] if result["answer"] else []
-        candidates = [
-            (_odds(outputs[k], *pair), k, pair, wish)
-            for wish, (k, window) in product(wishes, enumerate(features.windows))
-            if (pair := _tokens(window.offsets or (), *wish))
-        ]
+        candidates = []  # each with its log-odds against no answer
+        for part, (k, window) in product(wishes, enumerate(features.windows)):
+            if pair := _tokens(window.offsets or (), *part):
+                starts, ends = outputs[k]["start_logits"], outputs[k]["end_logits"]
+                candidates.append((float(starts[pair[0]] - starts[0] + ends[pair[1]] - ends[0]), k, pair, part))
         if target is not None and not candidates:
             raise RecordError(f"'{target}' (--target) is not in the context.")
         _, k, pair, wish = max(candidates) if candidates else (0.0, 0, (0, 0), None)
@@ -53,8 +52,3 @@ def _tokens(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[i
     if not inside or offsets[inside[0]][0] > start or offsets[inside[-1]][1] < end:
         return None
     return inside[0], inside[-1]
-
-
-def _odds(output: Arrays, start: int, end: int) -> float:
-    starts, ends = output["start_logits"], output["end_logits"]
-    return float(starts[start] - starts[0] + ends[end] - ends[0])
