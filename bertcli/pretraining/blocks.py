@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from bertcli.pretraining.corpus import Corpus
 from bertcli.pretraining.settings import Mask, PretrainSettings
 from bertcli.tasks.base import IGNORED
 from bertcli.tokenizer import Tokenizer
-from bertcli.training.sampler import generator, step_count, unpadded_steps
+from bertcli.training.sampler import generator, unpadded_steps
 
 REPLACED, RANDOM = 0.8, 0.1
 SPAN_STOP, LONGEST_SPAN = 0.2, 10  # words; SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1)
@@ -115,15 +115,6 @@ class Inputs:
     targets: TokenIds
     type_ids: TokenIds | None = None
     relation: Indices | None = None
-
-
-class Table(Protocol):
-    """The blocks of an epoch. lengths: (N,) tokens of each, special ones included."""
-
-    lengths: Indices
-
-    def batch(self, rows: Indices, random: np.random.Generator) -> Inputs:
-        """Blocks of one length, masked."""
 
 
 def split(corpus: Corpus, dev_tokens: int, least: int = 1, sentences: int = 1) -> tuple[Indices, Indices]:
@@ -293,6 +284,7 @@ class Pairs:
         return Inputs(masked, targets, (columns > middle).astype(np.int64), self.relation[rows])
 
 
+Table = Blocks | Pairs  # the blocks of an epoch; each has `lengths` (N,) of its blocks, special tokens included
 RELATIONS: dict[str, Relation] = {"mlm+nsp": "nsp", "mlm+sop": "sop"}
 TWO = 2  # sentences that a pair needs, and documents, for one to take a wrong next sentence from
 
@@ -367,7 +359,9 @@ class CorpusData:
         settings = self.settings
         size = settings.batch_tokens * settings.accumulate
         lengths = [length for length, _ in settings.lengths]
-        per_epoch = [step_count(self._epoch(number, length, 0).lengths, size) for number, length in enumerate(lengths)]
+        per_epoch = [
+            max(1, int(self._epoch(number, length, 0).lengths.sum()) // size) for number, length in enumerate(lengths)
+        ]
         total = settings.steps or settings.epochs * per_epoch[0]
         ends = [round(total * share) for share in np.cumsum([share for _, share in settings.lengths])]
         return [Phase(*row) for row in zip(lengths, [0, *ends[:-1]], ends, per_epoch, strict=True)]

@@ -63,13 +63,13 @@ def pretrain(
         base.require_weights()
     if settings.words:
         open_segmenter(settings.words)  # a fault in it should not be found after an hour
-    precision, reason = run.choose_precision(settings.precision, device)
+    precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
         if saved := run.finished(accelerator, output, "pretrain", settings.kept(), resume, overwrite):
             yield saved
             return
-        yield run.device_note(device, precision, reason)
+        yield note
 
         vocabulary = _vocabulary(settings, base, source, cache, stop)
         torch.manual_seed(settings.seed)

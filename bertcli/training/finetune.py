@@ -72,13 +72,13 @@ def finetune(
     require_encoder(base.path, base.config)
     output = Path(settings.output)
     require_usable(output, resume, overwrite)
-    precision, reason = run.choose_precision(settings.precision, device)
+    precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
         if saved := run.finished(accelerator, output, "finetune", settings.kept(), resume, overwrite):
             yield saved
             return
-        yield run.device_note(device, precision, reason)
+        yield note
         if settings.teacher:  # It reads the texts of the records, of which the examples keep the tokens alone.
             train, unlabelled = list(train), list(unlabelled)
         data = read_data(settings, base, train, dev, unlabelled, vocabulary)

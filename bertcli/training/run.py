@@ -110,15 +110,18 @@ def _finished(output: Path, command: str, options: Mapping[str, object], overwri
     return Saved(output, numbers["step"], numbers["dev"])
 
 
-def choose_precision(wanted: str, device: Device) -> tuple[str, str]:
-    """bf16 or fp32, and why."""
+def choose_precision(wanted: str, device: Device) -> tuple[str, Note]:
+    """bf16 or fp32; and what a run computes on, and why."""
     if wanted != "auto":
-        return wanted, "asked for"
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return "bf16", "the GPU has it"
-    if device.type == "cpu" and has_fast_bf16():
-        return "bf16", "this CPU multiplies bf16 natively"
-    return "fp32", f"this {device.type} has no fast bf16"
+        precision, reason = wanted, "asked for"
+    elif device.type == "cuda" and torch.cuda.is_bf16_supported():
+        precision, reason = "bf16", "the GPU has it"
+    elif device.type == "cpu" and has_fast_bf16():
+        precision, reason = "bf16", "this CPU multiplies bf16 natively"
+    else:
+        precision, reason = "fp32", f"this {device.type} has no fast bf16"
+    threads = f"{device.threads} threads ({device.reason})"
+    return precision, Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 
 
 def choose_attention(precision: str, device: Device) -> str | None:
@@ -129,12 +132,6 @@ def choose_attention(precision: str, device: Device) -> str | None:
     there is no dropout (Zen 4, one thread).
     """
     return "eager" if device.type == "cpu" and precision == "bf16" else None
-
-
-def device_note(device: Device, precision: str, reason: str) -> Note:
-    """What a run computes on, and why. precision and reason: as `choose_precision` gives them."""
-    threads = f"{device.threads} threads ({device.reason})"
-    return Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 
 
 @contextmanager

@@ -46,11 +46,6 @@ def unpadded_steps(lengths: Indices, budget: int, count: int, random: np.random.
     return [batches[first:last] for first, last in pairwise([0, *cuts.tolist(), len(batches)])]
 
 
-def step_count(lengths: Indices, size: int) -> int:
-    """Steps of an epoch, of about `size` tokens each."""
-    return max(1, int(lengths.sum()) // size)
-
-
 def in_length_order(lengths: Indices, budget: int) -> list[Indices]:
     """Batches of exactly one length, longest first, so that a batch too large for memory fails at once."""
     order = np.argsort(lengths, kind="stable")

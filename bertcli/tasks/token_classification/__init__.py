@@ -101,7 +101,7 @@ class Task(BaseTask):
     def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
         """Entity types that have no tags."""
         known = {label[2:] for label in decision.labels if label != "O"}
-        return [label for label in entity_labels.types_in(records, settings) if label not in known]
+        return [label for label in entity_labels.types_in(records, settings.options) if label not in known]
 
     @classmethod
     def split_doubts(
@@ -339,8 +339,7 @@ class Stated(BaseStated, Task):
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """IOB2 labels of the types on both sides."""
         records = [*gold, *usable(lambda result: cls._bare(options, result), results)]
-        types = chain(*usable(lambda record: entity_labels.types_of(record, options), records))
-        names = sorted({renamed(name, options) for name in types} - {""})
+        names = sorted({renamed(name, options) for name in entity_labels.types_in(records, options)} - {""})
         return label_config(["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")])
 
     @classmethod

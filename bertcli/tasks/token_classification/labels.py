@@ -171,7 +171,7 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
 
     Raises UsageError where there is no entity to learn.
     """
-    types = types_in(records, settings)
+    types = types_in(records, settings.options)
     if not types:
         raise UsageError("no training record has an entity; at least one type is needed.")
     why = "as given by --labels" if settings.labels else "sorted types of the data"
@@ -187,20 +187,15 @@ def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> D
     return Decision("token_classification", labels, f"tags in {scheme.upper()}", why, config=label_config(labels))
 
 
-def types_in(records: Iterable[Record], settings: LabelSettings) -> list[str]:
+def types_in(records: Iterable[Record], options: Options) -> list[str]:
     """The entity types, sorted, whatever the words are. Records whose tags are none are left to Task.label."""
     types: set[str] = set()
     for record in records:
         with suppress(RecordError):
-            types |= types_of(record, settings.options)
+            are_tags = has_words(record, options)
+            spans = spans_of_tags(record, options.label_field) if are_tags else entities_of(record)
+            types.update(span.type for span in spans)
     return sorted(types)
-
-
-def types_of(record: Record, options: Options) -> set[str]:
-    """The entity types of a record. Raises RecordError for tags or entities that are none."""
-    if has_words(record, options):
-        return {span.type for span in spans_of_tags(record, options.label_field)}
-    return {entity.type for entity in entities_of(record)}
 
 
 def schemes_of(tags: Sequence[str]) -> list[Scheme]:
