@@ -30,12 +30,13 @@ from bertcli.tasks.labels import (
 from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import labels as text_labels
 from bertcli.tasks.text_classification.labels import (
+    NUMBERS,
     ids_by_name,
-    is_decimal,
-    is_number,
     label_name,
     label_names,
+    names_of,
     problem_of,
+    sort_of,
 )
 from bertcli.tasks.texts import Example
 from bertcli.tokenizer import Tokenizer
@@ -295,15 +296,16 @@ class Stated(BaseStated, Task):
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """The problem that both sides make, and the labels of both, sorted."""
         wanted = usable(lambda record: lookup(record.fields, options.label_field, "--label-field"), gold)
-        are_numbers = bool(wanted) and all(map(is_number, wanted))
-        is_regression = are_numbers and any(map(is_decimal, wanted))
+        sorts = set(map(sort_of, wanted))
+        are_numbers = bool(sorts) and sorts <= NUMBERS
+        is_regression = are_numbers and "decimal number" in sorts
         said = usable(lambda result: cls._read(options, result, is_regression), results)
-        if is_regression or (are_numbers and all(map(is_number, said)) and any(map(is_decimal, said))):
+        sorts |= set(map(sort_of, said))
+        if is_regression or (are_numbers and sorts <= NUMBERS and "decimal number" in sorts):
             return label_config(["score"], "regression")
-        several = any(isinstance(value, list) for value in [*wanted, *said])
-        names = {
-            renamed(name, options) for name in chain(*usable(lambda value: _names(options, value, several), wanted))
-        }
+        several = "list" in sorts
+        listed = usable(lambda value: names_of(value, options, several), wanted)
+        names = {renamed(name, options) for name in chain(*listed)}
         names.update(*usable(lambda value: _answers(options, value, several), said))
         problem = text_labels.PROBLEMS["multi" if several else "single"]
         return label_config(text_labels.sorted_names(names - {""}), problem)
@@ -318,7 +320,7 @@ class Stated(BaseStated, Task):
         if is_regression:
             return cls.value(options, result, ("score", "label"))
         is_kept = options.text_field in fields and "input_label" not in fields and "score" in fields
-        if options.prediction_field is None and is_kept and is_number(fields.get("label")):
+        if options.prediction_field is None and is_kept and sort_of(fields.get("label")) in NUMBERS:
             raise UsageError(
                 f"{result.location}: the prediction may be the number in 'label' or that in 'score'; "
                 "--prediction-field says which."
@@ -361,12 +363,7 @@ class Stated(BaseStated, Task):
         return {name: column for name, column in columns.items() if name not in ("loss", "scores")}
 
 
-def _names(options: Options, value: Any, several: bool) -> list[str]:
-    """The labels in a value. Raises RecordError."""
-    return text_labels.label_names(value, options.label_separator) if several else [text_labels.label_name(value)]
-
-
 def _answers(options: Options, value: Any, several: bool) -> list[str]:
     """The stated labels, renamed. The only one stays where --map-labels leaves it out: it is a wrong answer then."""
-    answers = [renamed(name, options) or ("" if several else name) for name in _names(options, value, several)]
+    answers = [renamed(name, options) or ("" if several else name) for name in names_of(value, options, several)]
     return list(filter(None, answers))

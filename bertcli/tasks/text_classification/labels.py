@@ -20,6 +20,7 @@ PROBLEMS: Mapping[str, Problem] = {
 }
 INTEGER = re.compile(r"[+-]?\d+")
 DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
+NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
 NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
 
 
@@ -103,25 +104,30 @@ def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Proble
         return "single_label_classification", "every label is a list of one; --problem multi learns each by itself"
     if all(isinstance(value, list) for value in values):
         return "multi_label_classification", "every label is a list"
-    if all(is_decimal(value) for value in values):
+    sorts = set(map(sort_of, values))
+    if sorts == {"decimal number"}:
         return "regression", "every label is a number with a decimal point"
-    if all(is_number(value) for value in values):
-        if any(is_decimal(value) for value in values):
-            return "regression", "every label is a number, and some have a decimal point"
+    if sorts == NUMBERS:
+        return "regression", "every label is a number, and some have a decimal point"
+    if sorts == {"integer"}:
         return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
     return "single_label_classification", "the labels are neither lists nor all decimal numbers"
 
 
-def is_decimal(value: Any) -> bool:
-    """Whether a label is a number with a decimal point, in JSON or as text."""
-    return isinstance(value, float) or (isinstance(value, str) and DECIMAL.fullmatch(value) is not None)
+def sort_of(value: Any) -> str:
+    """What a label looks like, in JSON or as text: list, decimal number, integer or name, which true and false are."""
+    if isinstance(value, list):
+        return "list"
+    text = value if isinstance(value, str) else ""
+    if isinstance(value, float) or DECIMAL.fullmatch(text):
+        return "decimal number"
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return "integer" if is_integer or INTEGER.fullmatch(text.strip()) else "name"
 
 
-def is_number(value: Any) -> bool:
-    """Whether a label is a number, with a decimal point or without, in JSON or as text."""
-    if isinstance(value, str):
-        return DECIMAL.fullmatch(value) is not None or INTEGER.fullmatch(value.strip()) is not None
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def names_of(value: Any, options: Options, several: bool) -> list[str]:
+    """The label names in a value. Raises RecordError."""
+    return label_names(value, options.label_separator) if several else [label_name(value)]
 
 
 def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -> list[str]:
@@ -130,8 +136,7 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
     for record in records:
         try:
             value = lookup(record.fields, settings.options.label_field, "--label-field")
-            is_set = problem == "multi_label_classification"
-            names.update(label_names(value, settings.options.label_separator) if is_set else [label_name(value)])
+            names.update(names_of(value, settings.options, problem == "multi_label_classification"))
         except RecordError:
             continue
     return sorted_names(names)
@@ -144,7 +149,7 @@ def sorted_names(names: set[str]) -> list[str]:
 
 def doubts(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str, RecordError]]:
     """Whole numbers, which may be meant as such; and a label of another sort than most, which makes classes of all."""
-    sorts = [(record, _sort(record.fields.get(field))) for record in records]
+    sorts = [(record, sort_of(record.fields.get(field))) for record in records]
     counts = Counter(sort for _, sort in sorts)
     numbers = {int(record.fields[field]) for record, sort in sorts if sort == "integer"}
     if len(numbers) > 2 and counts["integer"] == len(sorts):
@@ -161,11 +166,3 @@ def doubts(records: Sequence[Record], field: str) -> Iterator[tuple[Record, str,
             shown = f"{record.fields.get(field)!r:.60} is {article} {sort}"
             message = f"{shown}, {alike:,} of {len(sorts):,} are a {usual}"
             yield record, "mixed-labels", RecordError(message)
-
-
-def _sort(value: Any) -> str:
-    if isinstance(value, list):
-        return "list"
-    if is_decimal(value):
-        return "decimal number"
-    return "integer" if is_number(value) else "name"
