@@ -188,7 +188,6 @@ def _joined(first: Encoded, second: Encoded) -> Encoded:
 class Stated(BaseStated, Task):
     """A prediction is a number."""
 
-    name = Task.name
     names = ("similarity", "score")
 
     def stated(self, record: Record, result: Record) -> float:

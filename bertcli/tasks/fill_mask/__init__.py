@@ -232,7 +232,6 @@ class Stated(BaseStated, Task):
     A guess that is not listed is none, so --top-k 10 of `predict` lists as many as `evaluate` looks at.
     """
 
-    name = Task.name
     names = ("masks",)
 
     def label(self, record: Record) -> list[Any]:

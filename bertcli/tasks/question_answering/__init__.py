@@ -284,7 +284,6 @@ def _scores(predictions: Sequence[list[Span]]) -> list[float]:
 class Stated(BaseStated, Task):
     """A prediction is a text, "" where there is no answer. It need not be in the context."""
 
-    name = Task.name
     names = ("answer", "prediction_text")
 
     def stated(self, record: Record, result: Record) -> str:

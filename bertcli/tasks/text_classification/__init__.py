@@ -289,7 +289,6 @@ UNKNOWN = ("log_loss", "map", "map_labels")  # metrics that need the scores of a
 class Stated(BaseStated, Task):
     """A prediction is a row (L,), 1 at each label that is stated and 0 elsewhere; or (1,), a number."""
 
-    name = Task.name
     names = ("label", "labels", "score")
 
     @classmethod

@@ -332,7 +332,6 @@ class Stated(BaseStated, Task):
     The latter count as wrong, as gold ones of that sort count as missed.
     """
 
-    name = Task.name
     names = ("tags", "entities")
 
     @classmethod
