@@ -21,6 +21,7 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, decide, map_hint
 from bertcli.tasks.training import BaseTraining, Examples, Faults, Labelled
 from bertcli.tokenizer import Tokenizer, encode_each
+from bertcli.training.run import Note
 from bertcli.training.settings import Settings
 
 FEW = 12  # labels that a note names
@@ -39,24 +40,21 @@ class Data:
     splits: Mapping[str, Labelled]
     sources: Mapping[str, Counter[str]]
 
-    def choices(self) -> Iterator[str]:
-        """What was chosen for the user, and why."""
+    def notes(self) -> Iterator[Note]:
+        """What was chosen for the user, and why; and what was lost."""
         if kept := self.task.tokenizer.pieces:
-            yield f"vocabulary: {len(kept):,} pieces of {self.task.config['vocab_size']:,}"
-        yield f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})"
+            yield Note(f"vocabulary: {len(kept):,} pieces of {self.task.config['vocab_size']:,}")
+        yield Note(f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})")
         if self.decision.has_classes:
             labels = self.decision.labels
             named = ", ".join(labels[:FEW]) + (f", … {len(labels):,} in all" if len(labels) > FEW else "")
-            yield f"labels: {named} ({self.decision.labels_reason})"
-
-    def warnings(self) -> Iterator[str]:
-        """What was lost."""
+            yield Note(f"labels: {named} ({self.decision.labels_reason})")
         limit = self.task.tokenizer.max_length
         for name, split in self.splits.items():
             if cut := split.examples.truncated:
-                total = len(split.examples)
-                yield f"{cut:,} of {total:,} {name} texts were cut at {limit} tokens (--long window: none)"
-            yield from (f"{name} data: {text}" for text in self.task.warnings(split.gold))
+                texts = f"{cut:,} of {len(split.examples):,} {name} texts"
+                yield Note(f"{texts} were cut at {limit} tokens (--long window: none)", warning=True)
+            yield from (Note(f"{name} data: {text}", warning=True) for text in self.task.warnings(split.gold))
 
 
 def read_data(

@@ -82,8 +82,7 @@ def finetune(
         if settings.teacher:  # It reads the texts of the records, of which the examples keep the tokens alone.
             train, unlabelled = list(train), list(unlabelled)
         data = read_data(settings, base, train, dev, unlabelled, vocabulary)
-        yield from map(Note, data.choices())
-        yield from (Note(text, warning=True) for text in data.warnings())
+        yield from data.notes()
 
         lesson = None
         if settings.teacher:
