@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,13 +30,13 @@ SHOWN = 1000  # faults listed before the rest is only counted
 SAME = 3  # of those that say the same
 
 
+@dataclass
 class Faults:
     """What is wrong with the training data, collected so that a user can mend all of it at once."""
 
-    def __init__(self) -> None:
-        self.first: list[str] = []
-        self.count = 0
-        self.messages: Counter[str] = Counter()
+    first: list[str] = field(default_factory=list)
+    count: int = 0
+    messages: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Record, error: RecordError) -> None:
         """Note the faults of a record."""
@@ -273,15 +273,11 @@ class WordTraining(BaseTraining):
 
     targets_of = "tokens"
 
-    def word_targets(self, gold: Any) -> Sequence[int]:
-        """The class of each word of a record; by default its gold is just that."""
-        return gold  # type: ignore[no-any-return]
-
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """(tokens,) classes where a word begins, in every window that has it; IGNORED elsewhere."""
+        """(tokens,) classes where a word begins, in every window that has it; IGNORED elsewhere. gold: of each word."""
         assert examples.words is not None  # the task encodes words
         targets = np.full(len(examples.ids), IGNORED, np.int64)
-        classes = [np.asarray(self.word_targets(target)) for target in gold]
+        classes = [np.asarray(target) for target in gold]
         for window, owner in enumerate(examples.owner[examples.owner < len(gold)].tolist()):
             tokens = examples.tokens_of(window)
             words = examples.words[tokens]

@@ -14,9 +14,9 @@ from bertcli.tasks.training import SURE, BaseTeaching, Examples, Outputs, Target
 class Training(WordTraining):
     """A class for each word."""
 
-    def word_targets(self, gold: Gold) -> Sequence[int]:
-        """The tags; IGNORED where none is right."""
-        return gold.tags
+    def targets(self, examples: Examples, gold: Sequence[Gold]) -> Targets:
+        """(tokens,) tags; IGNORED too where none is right."""
+        return super().targets(examples, [sentence.tags for sentence in gold])
 
 
 class Teaching(BaseTeaching):
