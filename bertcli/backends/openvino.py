@@ -11,6 +11,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from bertcli.arrays import Batch
 from bertcli.backends import BaseBackend, require_inputs
 from bertcli.device import Device
@@ -35,7 +37,10 @@ class Backend(BaseBackend):
         if device.type != "cpu":
             raise UsageError(f"backend openvino runs on the CPU; for {device.type} use --backend pytorch.")
         self.precision, file = model.require_onnx(("int8", "fp32") if precision == "auto" else (precision,))
-        _read_a_tensor(openvino)
+        # The first time that an array is read out of a tensor, the binding holds a lock of C++ while it waits for the
+        # interpreter; two streams that come to this at the same moment wait for each other for ever (seen with OpenVINO
+        # 2026.4.1). So one is read before there are streams.
+        openvino.Tensor(np.zeros(1, np.int64)).data  # noqa: B018
         try:
             self.compiled = _compile(openvino.Core(), str(file), device.threads, self.precision)
         except RuntimeError as error:
@@ -79,17 +84,6 @@ class Backend(BaseBackend):
 
 def _size(shape: Any) -> int | None:
     return shape[-1].get_length() if len(shape) and shape[-1].is_static else None
-
-
-def _read_a_tensor(openvino: Any) -> None:
-    """Read an array out of a tensor, once, before there are streams.
-
-    The first time, the binding holds a lock of C++ while it waits for the interpreter; two streams that come to this
-    at the same moment wait for each other for ever (seen with OpenVINO 2026.4.1).
-    """
-    import numpy as np
-
-    openvino.Tensor(np.zeros(1, np.int64)).data  # noqa: B018
 
 
 def _compile(core: Any, file: str, threads: int, precision: str) -> Any:

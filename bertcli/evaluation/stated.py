@@ -24,8 +24,6 @@ from bertcli.tokenizer import NoTokenizer
 
 ID = "id"  # what SQuAD calls it
 ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})  # of TSV, where a text is still the same text
-# Records with their results, sentences about those without a partner, and how many records and results these are.
-Joined = tuple[list[tuple[Record, Record]], list[str], dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,15 @@ def open_system(
     id_field: str | None,
 ) -> System:  # fmt: skip
     """The system whose results, in a file, these are. Raises UsageError where they are not those of these records."""
-    pairs, faults, counts = _by_id(gold, results, file, id_field) if id_field else _by_order(gold, results, file)
+    if id_field:
+        pairs, faults, counts = _by_id(gold, results, file, id_field)
+    elif len(gold) == len(results):
+        pairs, faults, counts = list(zip(gold, results, strict=True)), [], {"missing": 0, "surplus": 0}
+    else:
+        raise UsageError(
+            f"{file} has predictions for {len(results):,} records, and there are {len(gold):,}, so "
+            "they cannot be joined by their order; --id-field names a field by which they can."
+        )
     readable = [pair for pair in pairs if not any(record.fault for record in pair)]
     stated = task_class.stated_class()
     config = stated.config_for(options, [record for record, _ in readable], [result for _, result in readable])
@@ -87,16 +93,10 @@ def open_system(
     return System(Path(file).name, reason, task, outcomes, faults, counts)
 
 
-def _by_order(gold: Sequence[Record], results: Sequence[Record], file: str) -> Joined:
-    if len(gold) != len(results):
-        raise UsageError(
-            f"{file} has predictions for {len(results):,} records, and there are {len(gold):,}, so "
-            "they cannot be joined by their order; --id-field names a field by which they can."
-        )
-    return list(zip(gold, results, strict=True)), [], {"missing": 0, "surplus": 0}
-
-
-def _by_id(gold: Sequence[Record], results: Sequence[Record], file: str, id_field: str) -> Joined:
+def _by_id(
+    gold: Sequence[Record], results: Sequence[Record], file: str, id_field: str
+) -> tuple[list[tuple[Record, Record]], list[str], dict[str, int]]:
+    """Records with their results, sentences about those without a partner, and how many of both kinds these are."""
     faults: list[str] = []
     by_id: dict[str, Record] = {}
     for name, result in _named(results, id_field, faults):

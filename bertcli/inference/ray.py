@@ -18,10 +18,9 @@ from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.inference import Request, Settings
 from bertcli.inference.session import open_session
-from bertcli.inference.stream import Stop, result, stream
+from bertcli.inference.stream import Answer, Stop, answer, stream
 from bertcli.tasks.options import Options
 
-Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, its results, or the error in their place
 Read = Callable[[int], Iterable[Record]]
 
 
@@ -37,10 +36,7 @@ class Worker:
         task = self.session.task
         try:
             windows = stream(task, self.session.backend, self.read(int(batch["id"][0])), self.settings)
-            answers: list[Answer] | BertcliError = [
-                (outcome.record, None if outcome.error else result(task, outcome), outcome.error)
-                for outcome in chain.from_iterable(windows)
-            ]
+            answers: list[Answer] | BertcliError = [answer(task, outcome) for outcome in chain.from_iterable(windows)]
         except BertcliError as error:
             answers = error
         return {"answers": [pickle.dumps(answers)]}

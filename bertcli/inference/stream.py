@@ -37,6 +37,9 @@ LANGUAGES = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "
 SIGNS = "signs"  # the script of a text without letters: emoji, numbers
 
 
+Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, its result, or the error in its place
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
@@ -287,6 +290,11 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
     if outcome.layers is not None and task.options.all_scores:
         results["layers"] = outcome.layers
     return merged(fields, results)
+
+
+def answer(task: BaseTask, outcome: Outcome) -> Answer:
+    """What becomes of any record, good or not."""
+    return outcome.record, None if outcome.error else result(task, outcome), outcome.error
 
 
 # -- texts that are mostly unknown to the model: each has its result, which says so, but an answer to it says nothing

@@ -3,13 +3,13 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bertcli.cli import shared
 from bertcli.cli.options import command, spelt
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from bertcli.data.readers import Shard
     from bertcli.data.records import Record
     from bertcli.inference.session import Session
-    from bertcli.inference.stream import Stop
+    from bertcli.inference.stream import Answer, Stop
 
-Answer = tuple["Record", Mapping[str, Any] | None, str | None]  # the record, its result, or the error in its place
 OPTIONAL = {"windows": 2, "truncated": True, "unknown": 0.92}  # results that only some texts have, as an example
 NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
@@ -99,7 +98,7 @@ def predict(voice: Voice, options: Predict) -> int:
     from bertcli.data.readers import parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
-    from bertcli.inference.stream import script_of, unknown_sentence
+    from bertcli.inference.stream import answer, script_of, stream, unknown_sentence
 
     for name in options.files:
         if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110
@@ -141,7 +140,9 @@ def predict(voice: Voice, options: Predict) -> int:
         if options.engine == "ray":
             windows = _answers_of_ray(options, stop)
         else:
-            windows = _answers(session, writer.journal.rest(records), options, stop)
+            rest = writer.journal.rest(records)
+            outcomes = stream(session.task, session.backend, rest, options, stop)
+            windows = (map(partial(answer, session.task), window) for window in outcomes)
         for window in windows:
             for record, result, error in window:
                 writer.journal.add(record, error)
@@ -162,19 +163,6 @@ def predict(voice: Voice, options: Predict) -> int:
     if journal.failed:
         voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
     return Exit.RECORDS if journal.failed else Exit.OK
-
-
-def _answers(
-    session: "Session", records: Iterable["Record"], options: Predict, stop: "Stop"
-) -> Iterator[Iterator[Answer]]:
-    """The answers of this process, a window of records at a time."""
-    from bertcli.inference.stream import result, stream
-
-    for window in stream(session.task, session.backend, records, options, stop):
-        yield (
-            (outcome.record, None if outcome.error else result(session.task, outcome), outcome.error)
-            for outcome in window
-        )
 
 
 def _identity(options: Predict, session: "Session") -> dict[str, object]:
@@ -208,7 +196,7 @@ def _first_index(options: Predict, shard: "Shard | None") -> Callable[[], int] |
     return cache(lambda: count_before(options.files, shard, **options.manner._asdict()))
 
 
-def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable[Answer]]:
+def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Answer"]]:
     """The answers of each piece of the input, in order, their records named and counted as one process would."""
     from bertcli.inference.ray import answers
 

@@ -104,7 +104,13 @@ class Formatter(BaseFormatter):
             lines = [_line(number, entity, text) for number, entity in enumerate(entities, 1)]
             members = {f"{name}.txt": text, f"{name}.ann": "".join(lines)}
         self._count += 1
-        return b"".join(_member(path, content) for path, content in members.items())
+        parts: list[bytes] = []
+        for path, content in members.items():
+            data = content.encode("utf-8", "backslashreplace")
+            header = TarInfo(path)
+            header.size = len(data)
+            parts += [header.tobuf(GNU_FORMAT), data, bytes(-len(data) % BLOCKSIZE)]
+        return b"".join(parts)
 
     def end(self) -> bytes:
         """Two empty blocks."""
@@ -125,10 +131,3 @@ def _line(number: int, entity: Mapping[str, Any], text: str) -> str:
     parts = [match.span() for match in LINE.finditer(text, *whole)] or [whole]
     extents = ";".join(f"{start} {end}" for start, end in parts)
     return f"T{number}\t{entity['type']} {extents}\t{' '.join(text[start:end] for start, end in parts)}\n"
-
-
-def _member(path: str, content: str) -> bytes:
-    data = content.encode("utf-8", "backslashreplace")
-    header = TarInfo(path)
-    header.size = len(data)
-    return header.tobuf(GNU_FORMAT) + data + bytes(-len(data) % BLOCKSIZE)
