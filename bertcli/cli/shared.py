@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bertcli.cli.options import read_yaml, spelt
-from bertcli.cli.terminal import Voice, announce_terminal
+from bertcli.cli.terminal import Voice, announce_terminal, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
 from bertcli.inference import OF_ONNX, Request, Settings
@@ -62,6 +62,14 @@ class Formatted:
     output_format: Literal["rich", "json"] | None = option(
         None, "[default: rich on a terminal, else json]", flags="-f --format", group="output"
     )
+
+    def show(self, rows: Iterable[Mapping[str, Any]], tables: Mapping[str, Any], title: str) -> None:
+        """Print the tables for people, else a line of JSON for each row."""
+        if not is_for_people(self.output_format):
+            return print_json(rows)
+        from bertcli.cli.tables import render
+
+        return render(stdout_console(), tables, title)
 
 
 @dataclass(frozen=True, kw_only=True)

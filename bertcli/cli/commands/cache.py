@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Voice
 from bertcli.errors import Exit
 from bertcli.option import option
 
@@ -38,14 +38,9 @@ def cache(voice: Voice, options: Cache) -> int:
     if options.clear and engine.root().is_dir():
         with engine.locked(voice.note):
             engine.clear(Path(row["folder"]) for row in rows)
-    if not is_for_people(options.output_format):
-        print_json(rows)
-        return Exit.OK
-    from bertcli.cli.tables import render
-
     models: dict[str, dict[str, object]] = {}
     for row in rows:
         shown = {name: row[name] for name in ("kind", "task", "precision", "megabytes")}
         models.setdefault(row["model"], {})[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
-    render(stdout_console(), models, f"{'Removed from' if options.clear else 'What is in'} {engine.root()}")
+    options.show(rows, models, f"{'Removed from' if options.clear else 'What is in'} {engine.root()}")
     return Exit.OK

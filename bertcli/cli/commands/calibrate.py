@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import option
 
@@ -78,14 +78,10 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     chosen = settle(plain, session.backend, predicted, options.exit_loss)
     fitted = engine.fit(plain, predicted, target, chosen)
     path = engine.store(session.model, fitted.stored, output)
-    if is_for_people(options.output_format):
-        from bertcli.cli.tables import render
-
-        names = sorted(fitted.before.keys() | fitted.after.keys())
-        rows = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in names}
-        render(stdout_console(), {**fitted.stored, "on this data": rows}, str(path))
-    else:
-        print_json([{**fitted.stored, "before": fitted.before, "after": fitted.after}])
+    names = sorted(fitted.before.keys() | fitted.after.keys())
+    both = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in names}
+    facts = {**fitted.stored, "before": fitted.before, "after": fitted.after}
+    options.show([facts], {**fitted.stored, "on this data": both}, str(path))
     for fault in predicted.faults:
         voice.warn(fault)
     if len(predicted.gold) < engine.FEW:

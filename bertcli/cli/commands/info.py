@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Voice
 from bertcli.errors import BertcliError, Exit
 from bertcli.inference import Request
 
@@ -36,12 +36,7 @@ def info(voice: Voice, options: Info) -> int:
     voice.note(session.reason)  # too long for a table
     differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": checked.passed}
     facts = {**describe(session), "check": differences}
-    if is_for_people(options.output_format):
-        from bertcli.cli.tables import render
-
-        render(stdout_console(), facts, "bertcli")
-    else:
-        print_json([facts])
+    options.show([facts], facts, "bertcli")
     if not checked.passed:
         raise BertcliError(
             f"{session.device.type} differs from the CPU by {checked.batched:.2g} in a batch and "
