@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import struct
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,48 @@ def test_an_arrow_stream_that_breaks_off_is_a_fault_at_its_end(tmp_path: Path) -
     *good, last = read([str(path)])
     assert [record.fault for record in good] == [None] * len(good)
     assert last.fault and last.fault.endswith("; the rest of this input is lost")
+
+
+@pytest.mark.parametrize(
+    ("found", "broken"),
+    [
+        (struct.pack("<3i", 0, 1000, 2001), struct.pack("<3i", 0, 1000, 2**30)),  # a text ends far behind its column
+        (struct.pack("<3i", 0, 333, 777), struct.pack("<3i", 0, 2**30, 777)),  # so does a list beside no UTF-8
+        (struct.pack("<q", 2), struct.pack("<q", 2**40)),  # a batch has more rows than its columns
+    ],
+    ids=["text", "list", "rows"],
+)
+@pytest.mark.parametrize("name", ["a.arrow", "a.arrows"])
+def test_what_leads_out_of_the_memory_is_a_fault(tmp_path: Path, name: str, found: bytes, broken: bytes) -> None:
+    """pyarrow would read there, and the process end by SIGSEGV or SIGABRT."""
+    odd = pa.Array.from_buffers(pa.string(), 2, pa.array([b"a", b"b\xff"], pa.binary()).buffers())
+    inner = pa.StructArray.from_arrays([odd, pa.array([[1] * 333, [2] * 444])], ["odd", "list"])
+    path = Path(write(tmp_path / name, pa.table({"text": ["a" * 1000, "b" * 1001], "inner": inner})))
+    data = path.read_bytes()
+    assert [record.fault for record in read([str(path)])] == [None, "field 'inner': invalid UTF-8 at byte 2"]
+    assert found in data
+    path.write_bytes(data.replace(found, broken, 1))
+    (record,) = read([str(path)])
+    assert record.fault and record.fault.startswith("cannot be read (")
+    assert record.fault.endswith("; the rest of this input is lost")
+
+
+def test_text_that_is_no_utf8_is_looked_for_in_any_column(tmp_path: Path) -> None:
+    """Its batch is no broken one, however deep it is."""
+    text = pa.Array.from_buffers(pa.string(), 2, pa.array([b"a", b"b\xff"], pa.binary()).buffers())
+    offsets, first = pa.array([0, 1, 2], pa.int32()), pa.array([0, 0], pa.int8())
+    columns = {
+        "list": pa.ListArray.from_arrays(offsets, text),
+        "map": pa.MapArray.from_arrays(offsets, pa.array(["k", "k"]), text),
+        "union": pa.UnionArray.from_sparse(first, [text]),
+        "dictionary": pa.DictionaryArray.from_arrays(pa.array([0, 1]), text),
+        "fixed": pa.FixedSizeListArray.from_arrays(text, 1),
+        "view": pa.ListViewArray.from_arrays(offsets[:2], pa.array([1, 1], pa.int32()), text),
+        "struct": pa.StructArray.from_arrays([text], ["t"]),
+    }
+    for name, column in columns.items():
+        path = write(tmp_path / f"{name}.arrow", pa.table({name: column}))
+        assert [record.fault for record in read([path])] == [None, f"field '{name}': invalid UTF-8 at byte 2"]
 
 
 # -- out

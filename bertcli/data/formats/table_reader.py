@@ -81,7 +81,7 @@ def count(path: str, name: str) -> int:
     """How many rows a file has. name: of its format."""
     if name == "arrow":
         with _reading(path, "Arrow"):
-            return sum(batch.num_rows for batch in _batches(_arrow_file(path)))
+            return sum(batch.num_rows for batch in _whole(_arrow_file(path)))
     with _reading(path, "Parquet"):
         rows: int = _parquet_file(path).metadata.num_rows
     return rows
@@ -112,12 +112,46 @@ def _arrow_file(path: str) -> Any:
     return ipc.open_file(file) if begin == MAGIC else ipc.open_stream(file)
 
 
+def _whole(reader: Any) -> Iterator[Any]:
+    return (reader.get_batch(i) for i in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
+
+
 def _batches(reader: Any) -> Iterator[Any]:
-    """The batches in slices of ROWS."""
-    whole = (reader.get_batch(i) for i in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
-    for batch in whole:
+    """The batches in slices of ROWS. Raises ArrowInvalid for one that is broken."""
+    for batch in _whole(reader):
+        batch.validate()
+        for column in batch.columns:
+            _validate(column)
         for start in range(0, batch.num_rows, ROWS):
             yield batch.slice(start, ROWS)
+
+
+def _validate(column: Any) -> None:
+    """Raises ArrowInvalid where lengths and offsets lead out of the memory of a column: to read there ends the process.
+
+    Text that is no UTF-8 is a fault of its row alone; what stands beside it inside the rows is looked at then.
+    """
+    try:
+        column.validate(full=True)
+    except library().ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+        for inner in _inside(column):
+            _validate(inner)
+
+
+def _inside(column: Any) -> list[Any]:
+    """The columns that hold the values of a nested one."""
+    pyarrow = library()
+    if isinstance(column, pyarrow.ExtensionArray):
+        return [column.storage]
+    if isinstance(column, pyarrow.DictionaryArray):
+        return [column.dictionary]
+    if isinstance(column, pyarrow.MapArray):
+        return [column.keys, column.items]
+    if isinstance(column, pyarrow.StructArray | pyarrow.UnionArray):
+        return [column.field(i) for i in range(column.type.num_fields)]
+    return [column.values] if hasattr(column, "values") else []
 
 
 def _parquet_file(path: str) -> Any:
