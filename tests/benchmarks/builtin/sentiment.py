@@ -31,10 +31,10 @@ CAPS = {  # training texts of a set for each label: no domain is to drown the ot
 }  # fmt: skip
 UNLABELLED = 40_000
 DEV = 160  # texts of each set in the dev file, besides SST-2's own dev set
-TEACHER = {"--epochs": 2, "--lr": 4e-5, "--batch-tokens": 4096, "--max-length": 128, "--seed": 1}
+TEACHER = {"--epochs": 2, "--lr": 5e-5, "--batch-tokens": 8192, "--max-length": 128, "--seed": 1}
 SETTINGS = {
-    "--epochs": 4, "--lr": 2e-4, "--batch-tokens": 4096, "--dropout": 0, "--ema": 0.995, "--max-length": 128,
-    "--exit-after": 6, "--eval-steps": 800, "--seed": 1,
+    "--epochs": 4, "--lr": 2.5e-4, "--batch-tokens": 8192, "--dropout": 0, "--ema": 0.995, "--max-length": 128,
+    "--exit-after": 6, "--eval-steps": 400, "--seed": 1,
 }  # fmt: skip
 
 
