@@ -39,7 +39,7 @@ CAPS = {  # training sentences
 DEV = 500  # sentences of EWT's dev part that choose the weights; as it has no training part, the others are trained on
 TEACHER = {"--epochs": 2, "--lr": 5e-5, "--batch-tokens": 4096, "--max-length": 160, "--seed": 1}
 SETTINGS = {
-    "--epochs": 5, "--lr": 3e-4, "--batch-tokens": 4096, "--dropout": 0, "--ema": 0.995, "--max-length": 160,
+    "--epochs": 4, "--lr": 3e-4, "--batch-tokens": 4096, "--dropout": 0, "--ema": 0.995, "--max-length": 160,
     "--eval-steps": 500, "--seed": 1,
 }  # fmt: skip
 

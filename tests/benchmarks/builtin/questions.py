@@ -27,7 +27,7 @@ CAPS = {"sentences": 20_000}  # training questions
 WIDTHS = (200, 400, 600, 900, 1_200)  # characters of an English context; Chinese says as much in two fifths
 TEACHER = {"--epochs": 2, "--lr": 5e-5, "--batch-tokens": 8192, "--max-length": 384, "--seed": 1}
 SETTINGS = {
-    "--epochs": 4, "--lr": 3e-4, "--batch-tokens": 12_288, "--dropout": 0, "--ema": 0.995, "--max-length": 384,
+    "--epochs": 3, "--lr": 3e-4, "--batch-tokens": 12_288, "--dropout": 0, "--ema": 0.995, "--max-length": 384,
     "--eval-steps": 500, "--seed": 1,
 }  # fmt: skip
 BREAK = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])|\n+")  # noqa: RUF001

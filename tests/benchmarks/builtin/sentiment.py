@@ -33,7 +33,7 @@ UNLABELLED = 40_000
 DEV = 160  # texts of each set in the dev file, besides SST-2's own dev set
 TEACHER = {"--epochs": 2, "--lr": 5e-5, "--batch-tokens": 8192, "--max-length": 128, "--seed": 1}
 SETTINGS = {
-    "--epochs": 4, "--lr": 2.5e-4, "--batch-tokens": 8192, "--dropout": 0, "--ema": 0.995, "--max-length": 128,
+    "--epochs": 3, "--lr": 2.5e-4, "--batch-tokens": 8192, "--dropout": 0, "--ema": 0.995, "--max-length": 128,
     "--exit-after": 6, "--eval-steps": 400, "--seed": 1,
 }  # fmt: skip
 
