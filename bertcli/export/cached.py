@@ -8,11 +8,12 @@ from itertools import chain, product
 from pathlib import Path
 
 from bertcli.arrays import Batch
+from bertcli.backends import BATCH_TOKENS
 from bertcli.data.records import Record, weight
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.features import Features
-from bertcli.inference import BATCH_TOKENS, SAMPLES, Request, Settings, cache
+from bertcli.inference import SAMPLES, Request, Settings, cache
 from bertcli.inference.batching import collate, cut, distinct
 from bertcli.inference.session import open_task, open_task_class
 from bertcli.model import EXTERNAL, ONNX, REST, Model

@@ -12,7 +12,6 @@ from bertcli.option import option
 
 OF_ONNX = ("onnx", "openvino")  # backends that open ONNX files
 SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no scale by as much as a percent
-BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 
 
 @dataclass(frozen=True)
@@ -56,5 +55,7 @@ class Settings:
 
     window: int = 4096
     characters: int = 1_000_000
-    batch_tokens: int = option(BATCH_TOKENS, "Most tokens in a batch.", least=1, group="model")
+    batch_tokens: int | None = option(
+        None, "Most tokens in a batch.  [default: 768; 16384 on a GPU]", least=1, group="model"
+    )
     max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0, group="model")

@@ -133,7 +133,7 @@ class _Stream:
         self.since: float | None = None  # when the wait for the next window to fill began
         self.finished = 0.0  # when the last window was
         self.jobs: deque[_Job] = deque()
-        self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(settings.batch_tokens)
+        self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(settings.batch_tokens or backend.batch_tokens)
         self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
         self.running = 0  # batches that the pool has
 

@@ -22,7 +22,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, is_tensorboard_available
 
 from bertcli.data.sinks import replace_file, writing
-from bertcli.device import Device, has_fast_bf16, keep_freed_memory
+from bertcli.device import Device, has_fast_bf16, keep_attention_off_cudnn, keep_freed_memory
 from bertcli.errors import UsageError
 from bertcli.tasks.training import file_hash
 from bertcli.training import artifacts, checkpoint
@@ -143,6 +143,8 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
         os.environ.setdefault(name, "16")
     torch.set_num_threads(device.threads)
     keep_freed_memory()
+    if device.type == "cuda":
+        keep_attention_off_cudnn()
     if track == "tensorboard" and not is_tensorboard_available():
         raise UsageError("--track tensorboard needs a package: pip install 'bertcli[tensorboard]'.")
     mixed = "bf16" if precision == "bf16" else "no"

@@ -51,3 +51,15 @@ def test_one_row_that_does_not_fit_is_an_error(backend: Backend, monkeypatch: py
     monkeypatch.setattr(backend, "_outputs", never)
     with pytest.raises(torch.OutOfMemoryError):
         backend.run(batch(4, 4))
+
+
+def test_a_gpu_gets_large_batches_and_no_plan_of_cudnn_for_each_shape(
+    tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *args, **named: module)
+    assert (backend.batch_tokens, torch.backends.cuda.cudnn_sdp_enabled()) == (768, True)
+    try:
+        gpu = Backend(read(tmp_path), Device("cuda", 1, "a test"), "SequenceClassification", "fp32")
+        assert (gpu.batch_tokens, torch.backends.cuda.cudnn_sdp_enabled()) == (16_384, False)
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)

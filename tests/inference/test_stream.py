@@ -52,6 +52,7 @@ class FakeBackend:
     """Adds up the ids of each row; fails on a batch that holds a `?`."""
 
     streams = 2
+    batch_tokens = 768
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -94,10 +95,12 @@ def test_a_fault_of_the_reader_stays_in_its_place() -> None:
     assert [(o.prediction, o.error) for o in outcomes] == [(97, None), (None, "not JSON")]
 
 
-def test_batches_hold_one_length_and_at_most_the_budget() -> None:
+@pytest.mark.parametrize(("asked", "suits"), [(32, 768), (None, 32)])
+def test_batches_hold_one_length_and_at_most_the_budget(asked: int | None, suits: int) -> None:
     backend = FakeBackend()
+    backend.batch_tokens = suits
     texts = [chr(1000 + i) + "x" * random.Random(i).randint(0, 9) for i in range(300)]
-    list(stream(FakeTask(), backend, records(texts), Settings(batch_tokens=32)))  # type: ignore[arg-type]
+    list(stream(FakeTask(), backend, records(texts), Settings(batch_tokens=asked)))  # type: ignore[arg-type]
     assert all(rows * length <= 32 for rows, length in backend.shapes)
     assert sum(rows for rows, _ in backend.shapes) == 300
 
