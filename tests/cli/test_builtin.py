@@ -24,10 +24,8 @@ MODELS = sorted(path.name for path in model.BUILTIN.iterdir() if path.is_dir())
 
 
 def test_all_of_them_fit_in_100_megabytes() -> None:
-    files = [file for file in model.BUILTIN.rglob("*") if file.is_file()]
-    assert (
-        sum(len(zlib.compress(file.read_bytes())) for file in files) < 98e6
-    )  # with the program, the wheel has less than 100 MB
+    package = (file for file in model.BUILTIN.parent.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    assert sum(len(zlib.compress(file.read_bytes())) for file in package) < 99.8e6  # the rest is the list of files
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -87,15 +85,20 @@ def score(task: str, file: Path, count: int, tmp_path: Path, options: Options | 
 
 
 @needs_data
-def test_entities_of_ewt_are_found_as_the_card_says(tmp_path: Path) -> None:
-    (file,) = (DATA / "open" / "uner_en_ewt").glob("*test.iob2.xz")
-    metrics = score("ner", file, 2077, tmp_path)
-    assert metrics["support"] == 1088
-    assert metrics["f1"] > 0.69
+@pytest.mark.parametrize(
+    ("name", "count", "entities", "least"), [("en_ewt", 2077, 1088, 0.72), ("zh_gsdsimp", 500, 763, 0.77)]
+)
+def test_entities_of_both_languages_are_found_as_the_card_says(
+    name: str, count: int, entities: int, least: float, tmp_path: Path
+) -> None:
+    (file,) = (DATA / "open" / f"uner_{name}").glob("*test.iob2*")
+    metrics = score("ner", file, count, tmp_path)
+    assert metrics["support"] == entities
+    assert metrics["f1"] > least
 
 
 @needs_data
-@pytest.mark.parametrize(("language", "least"), [("en", 0.85), ("zh", 0.82)])
+@pytest.mark.parametrize(("language", "least"), [("en", 0.84), ("zh", 0.81)])
 def test_similarities_are_as_the_card_says(language: str, least: float, tmp_path: Path) -> None:
     folder = DATA / "research"
     if language == "zh":
@@ -117,4 +120,4 @@ def _lines(file: Path) -> list[str]:
 @needs_data
 def test_questions_of_squad_are_answered_as_the_card_says(tmp_path: Path) -> None:
     metrics = score("qa", DATA / "open" / "squad" / "dev-v1.1.json.xz", 400, tmp_path)
-    assert metrics["f1"] > 0.6
+    assert metrics["f1"] > 0.75
