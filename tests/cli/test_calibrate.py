@@ -24,7 +24,7 @@ def test_calibrated_scores_are_used_shown_and_compared(bertcli: Run, tmp_path: P
     assert fitted["temperature"] > 1 and fitted["records"] == 4
     assert fitted["after"]["nll"] < fitted["before"]["nll"]
     after = json.loads(bertcli("evaluate", "dev.jsonl", "-m", "m", "--compare", "before.json").stdout)
-    assert after["calibration"] == {"temperature": fitted["temperature"], "records": 4}
+    assert after["calibration"]["temperature"] == fitted["temperature"] and after["calibration"]["records"] == 4
     assert after["comparison"]["differences"]["accuracy"]["value"] == 0.0
     assert after["comparison"]["mcnemar_p"] == 1.0 and after["comparison"]["fixed"] == []
     done = bertcli("predict", "-m", "m", "-v", stdin=b"a gripping film\n")
