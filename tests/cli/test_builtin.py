@@ -59,6 +59,18 @@ def test_embeddings_out_of_the_box_are_neighbours_across_languages(bertcli: Run,
     assert similar.argmax(1).tolist() == [1, 0, 3, 2]
 
 
+@pytest.mark.parametrize("task", ["classify", "ner", "qa", "embed"])
+def test_a_text_is_read_or_said_to_be_unknown(bertcli: Run, task: str) -> None:
+    read = ["a good film", "这部电影很好看。", "這部電影很好看。", "😀 good", "Ça va très bien, merci!"]
+    unknown = ["สวัสดีครับ อาหารอร่อยมาก", "Это очень плохо", "الفيلم رائع", "한국어 문장입니다"]
+    lines = "".join(json.dumps({"text": text, "context": text}) + "\n" for text in 100 * [*read, *unknown])
+    question = ["--question", "?"] if task == "qa" else []
+    done = bertcli("predict", "-t", task, "--input-format", "jsonl", *question, stdin=lines.encode())
+    marked = ["unknown" in json.loads(line) for line in done.stdout.splitlines()]
+    assert marked == 100 * [*[False] * len(read), *[True] * len(unknown)]
+    assert b"400 of 900 texts are mostly unknown to this model: Thai? Cyrillic? Arabic?" in done.stderr
+
+
 def test_the_embedded_model_is_not_changed_by_tuning(bertcli: Run, tmp_path: Path) -> None:
     config = model.BUILTIN / "question-answering" / "config.json"
     before = config.read_bytes()
