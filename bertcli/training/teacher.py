@@ -9,7 +9,6 @@ Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -
 import io
 import sqlite3
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -101,9 +100,9 @@ def lesson(
         rows = [table.execute(query, [key]).fetchone() for key in keys]
     answers, unknown = [np.load(io.BytesIO(answer)) for answer, _ in rows], [i for i, row in enumerate(rows) if row[1]]
     gold, examples = data.splits["train"].gold, data.splits["train"].examples
-    for i in unknown[: bisect_left(unknown, len(gold))]:
-        certain = teaching.certain(gold[i])
-        answers[i] = answers[i] if certain is None else certain
+    for i in unknown:  # The labelled records come first.
+        if i < len(gold) and (certain := teaching.certain(gold[i])) is not None:
+            answers[i] = certain
     if unknown:
         yield Note(f"{len(unknown):,} of {len(rows):,} texts are mostly unknown to the teacher; only labels teach them")
     digest = sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest()
