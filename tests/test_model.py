@@ -137,7 +137,7 @@ def test_the_embedded_model_fits_its_promise_and_names_no_place_on_a_disk() -> N
     files = [file for file in path.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 35_000_000
     card = (path / "README.md").read_text(encoding="utf-8")
-    for part in ("license: mit", "ChnSentiCorp", "bertcli finetune --train", "| SST-2 dev"):
+    for part in ("license: mit", "ChnSentiCorp", "bertcli finetune -t classify --train", "| SST-2 dev"):
         assert part in card
     for file in files:
         assert b"site-packages" not in file.read_bytes(), file
