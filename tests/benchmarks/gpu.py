@@ -64,7 +64,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         vocabulary = json.loads((BUILTIN / "token-classification" / "tokenizer.json").read_text("utf-8"))
-        self.words = [word for word in vocabulary["model"]["vocab"] if word.isascii() and word.isalpha()]
+        pieces = (piece.lstrip("▁") for piece, _ in vocabulary["model"]["vocab"] if piece.startswith("▁"))
+        self.words = [word for word in pieces if word.isascii() and word.isalpha()]
 
     @property
     def precision(self) -> str:
@@ -246,7 +247,7 @@ def finetune(bench: Bench) -> Iterator[Row]:
 def pretrain(bench: Bench) -> Iterator[Row]:
     """Tokens a second of BERT-base, and the share of the device's peak, in blocks of 128 and of 512 tokens."""
     corpus = bench.folder / "corpus.txt"
-    corpus.write_text("\n\n".join("\n".join(bench.texts(20, 40)) for _ in range(2 if bench.tiny else 1000)), "utf-8")
+    corpus.write_text("\n\n".join("\n".join(bench.texts(20, 40)) for _ in range(4 if bench.tiny else 1000)), "utf-8")
     tokenizer, count = bench.model("MiniLM-L6", HEADS["classify"]), "4" if bench.tiny else "60"
     size, shape = ("tiny", ("2", "128", "2")) if bench.tiny else ("base", ("12", "768", "12"))
     bf16 = ["--bf16"] * (bench.precision == "bf16")

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import COMMAND, Run
 from tests.cli.test_resume import killed
 
-TEXT = "Tim Cook is in Berlin. Write to tim@apple.com."
+TEXT = "Angela Merkel is in Berlin. Write to tim@apple.com."
 MASKED = "[PER] is in [LOC]. Write to [EMAIL]."
 SECRET = "Xanthippe"
 REDACT = ("predict", "-t", "ner", "--redact")
