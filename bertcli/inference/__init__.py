@@ -56,6 +56,6 @@ class Settings:
     window: int = 4096
     characters: int = 1_000_000
     batch_tokens: int | None = option(
-        None, "Most tokens in a batch.  [default: 768; 16384 on a GPU]", least=1, group="model"
+        None, "Most tokens in a batch.  [default: 768; 16384 with CUDA]", least=1, group="model"
     )
     max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0, group="model")

@@ -61,5 +61,8 @@ def test_a_gpu_gets_large_batches_and_no_plan_of_cudnn_for_each_shape(
     try:
         gpu = Backend(read(tmp_path), Device("cuda", 1, "a test"), "SequenceClassification", "fp32")
         assert (gpu.batch_tokens, torch.backends.cuda.cudnn_sdp_enabled()) == (16_384, False)
+        monkeypatch.setattr(type(gpu.module), "get_output_embeddings", lambda module: module)  # logits of all pieces
+        gpu = Backend(read(tmp_path), Device("cuda", 1, "a test"), "SequenceClassification", "fp32")
+        assert gpu.batch_tokens == 768
     finally:
         torch.backends.cuda.enable_cudnn_sdp(True)
