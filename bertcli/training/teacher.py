@@ -2,7 +2,7 @@
 
 The answers of one teacher, on one kind of processor, are a table in a file of SQLite. They are raw predictions of the
 task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text that is mostly
-unknown to the teacher is learnt from its label alone. Knows no task.
+unknown to the teacher is learnt from its label alone, if it has one that can be such an answer. Knows no task.
 Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -o DIR -v
 """
 
@@ -100,11 +100,13 @@ def lesson(
         rows = [table.execute(query, [key]).fetchone() for key in keys]
     answers, unknown = [np.load(io.BytesIO(answer)) for answer, _ in rows], [i for i, row in enumerate(rows) if row[1]]
     gold, examples = data.splits["train"].gold, data.splits["train"].examples
+    taught = 0
     for i in unknown:  # The labelled records come first.
         if i < len(gold) and (certain := teaching.certain(gold[i])) is not None:
-            answers[i] = certain
+            answers[i], taught = certain, taught + 1
     if unknown:
-        yield Note(f"{len(unknown):,} of {len(rows):,} texts are mostly unknown to the teacher; only labels teach them")
+        count = f"{len(unknown):,} of {len(rows):,} texts are mostly unknown to the teacher"
+        yield Note(f"{count}; labels alone teach {taught:,} of them, its guesses the others")
     digest = sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest()
     return Lesson(teaching, Labelled(examples, answers, teaching.targets(examples, answers)), digest)
 
