@@ -4,7 +4,7 @@
     python tests/benchmarks/gpu.py --device cpu --tiny          # a dry run: the same parts on models of two layers
     python tests/benchmarks/gpu.py --parts predict memory
 
-Needs no network and no data: texts are drawn from the vocabulary of the embedded entity model, and encoders have random
+Needs no network and no data: texts are drawn from the vocabulary of the embedded embeddings, and encoders have random
 weights, on which speed does not depend. Ours and the peer's run one after the other on the same texts, on a GPU in
 bf16. Peers: transformers' pipeline (for questions, which it has no more, a loop over padded batches) and
 sentence-transformers, each with the best of three batch sizes on fewer texts; Trainer, by the programs in
@@ -63,7 +63,7 @@ class Bench:
     words: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        vocabulary = json.loads((BUILTIN / "token-classification" / "tokenizer.json").read_text("utf-8"))
+        vocabulary = json.loads((BUILTIN / "feature-extraction" / "tokenizer.json").read_text("utf-8"))
         pieces = (piece.lstrip("▁") for piece, _ in vocabulary["model"]["vocab"] if piece.startswith("▁"))
         self.words = [word for word in pieces if word.isascii() and word.isalpha()]
 
@@ -77,14 +77,14 @@ class Bench:
         return [" ".join(chance.choices(self.words, k=chance.randint(4, longest))) for _ in range(count)]
 
     def model(self, name: str, head: str) -> Path:
-        """A model of that shape and head with random weights, with the tokenizer of the embedded entity model."""
+        """A model of that shape and head with random weights, with the tokenizer of the embedded embeddings."""
         path = self.folder / f"{name}-{head}"
         if not path.is_dir():
             shape = SHAPES[name] | (TINY if self.tiny else {})
             config = make_config(vocab_size=30527, num_attention_heads=12, max_position_embeddings=514, **shape)
             new_module(config, head, dtype=torch.float32).save_pretrained(path)
             for file in ("tokenizer.json", "tokenizer_config.json"):
-                shutil.copy(BUILTIN / "token-classification" / file, path)
+                shutil.copy(BUILTIN / "feature-extraction" / file, path)
         return path
 
     def run(self, *command: str | Path) -> str:
@@ -247,7 +247,7 @@ def finetune(bench: Bench) -> Iterator[Row]:
 def pretrain(bench: Bench) -> Iterator[Row]:
     """Tokens a second of BERT-base, and the share of the device's peak, in blocks of 128 and of 512 tokens."""
     corpus = bench.folder / "corpus.txt"
-    corpus.write_text("\n\n".join("\n".join(bench.texts(20, 40)) for _ in range(4 if bench.tiny else 1000)), "utf-8")
+    corpus.write_text("\n\n".join("\n".join(bench.texts(20, 40)) for _ in range(2 if bench.tiny else 1000)), "utf-8")
     tokenizer, count = bench.model("MiniLM-L6", HEADS["classify"]), "4" if bench.tiny else "60"
     size, shape = ("tiny", ("2", "128", "2")) if bench.tiny else ("base", ("12", "768", "12"))
     bf16 = ["--bf16"] * (bench.precision == "bf16")
