@@ -77,8 +77,11 @@ def say(message: str, dim: bool = False) -> None:
     if sys.stderr.isatty():
         message = visible(message, lines=True)
         dim = dim and not is_dumb() and not os.environ.get("NO_COLOR")
-    with suppress(OSError):
+    try:
         click.echo(click.style(message, dim=True) if dim else message, err=True)
+    except OSError:  # What is left in the buffer would fail again at the end of the process, and change its exit code.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def announce_terminal() -> None:

@@ -165,7 +165,7 @@ def test_the_headline_comes_last_after_many_classes(tmp_path: Path, capfd: pytes
 
 
 def test_ctrl_c_says_what_will_happen(tmp_path: Path) -> None:
-    (tmp_path / "in.txt").write_text("good\n" * 200_000, "utf-8")
+    (tmp_path / "in.txt").write_text("good\n" * 2_000_000, "utf-8")
     words = [*COMMAND, "predict", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.jsonl"), "--threads", "1"]
     script = f"""
 import os, pty, signal, sys, time
