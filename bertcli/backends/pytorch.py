@@ -32,16 +32,16 @@ class Backend(BaseBackend):
         if precision == "int8":
             raise UsageError("backend pytorch computes in fp32 or bf16; for int8 use --backend onnx.")
         torch.set_num_threads(device.threads)
-        if device.type == "cuda":
-            keep_attention_off_cudnn()
         self.precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.device = device.type
         self.tokens = sys.maxsize  # that memory is known to be too small for more of
         self.module = load(model, head, dtype=dtype).to(device=device.type, dtype=dtype).eval()
-        # So many tokens have 2 to 16 GB of fp32 logits over a vocabulary, on the GPU and then in memory.
-        if device.type == "cuda" and self.module.get_output_embeddings() is None:
-            self.batch_tokens = GPU_TOKENS
+        if device.type == "cuda":
+            keep_attention_off_cudnn()
+            # So many tokens have 2 to 16 GB of fp32 logits over a vocabulary, on the GPU and then in memory.
+            if self.module.get_output_embeddings() is None:
+                self.batch_tokens = GPU_TOKENS
 
     def run(self, batch: Batch) -> Batch:
         """Run one batch, in parts once memory was too small for so many tokens; outputs are float32 on the CPU."""

@@ -29,14 +29,8 @@ from bertcli.training.checkpoint import SETTINGS
 from bertcli.training.settings import EMBEDDED, Settings
 
 CARD, NEW = "README.md", "README.new.md"
-
-
 TEMPLATES = Path(__file__).parent / "cards"
-
-
 SHOWN = 20  # labels whose counts are listed
-
-
 PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
 METRICS = "metrics.json"
 SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
@@ -47,7 +41,6 @@ class Facts:
     """What a card says. base: what training began with, a Hub name where it is one. problem: what was learnt.
 
     teacher: the name of the model whose answers were learnt too, "" for none.
-
     metrics: of the saved weights on data named `tested`; None: none were measured. data: split -> source -> its number
     of records and sha256, or other facts by name. limits: sentences.
     """

