@@ -289,6 +289,11 @@ class NoTokenizer(Tokenizer):
         return "[MASK]", 0
 
     @property
+    def padding(self) -> int | None:
+        """None: nothing is encoded."""
+        return None
+
+    @property
     def unknown(self) -> int | None:
         """None: nothing is looked up."""
         return None

@@ -21,14 +21,15 @@ INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
 class BaseBackend(ABC):
     """An opened model. streams: how many threads may call `run` at once to keep the device busy.
 
-    batch_tokens: in a batch, with padding, that suit the device where the user names no number. precision: what it
-    computes in (int8, bf16, fp32). sizes: of the last axis of each output, None where its file leaves that open; empty
-    where only running it shows the outputs.
+    batch_tokens: in a batch, with padding, that suit the device where the user names no number. multiple: of tokens, to
+    which it wants windows padded. precision: what it computes in (int8, bf16, fp32). sizes: of the last axis of each
+    output, None where its file leaves that open; empty where only running it shows the outputs.
     """
 
     name: str
     streams: int = 1
     batch_tokens: int = BATCH_TOKENS
+    multiple: int = 1
     precision: str
     sizes: Mapping[str, int | None] = MappingProxyType({})
 
@@ -56,7 +57,7 @@ class Stages(BaseBackend):
 
     def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
         self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
-        self.streams, self.batch_tokens = first.streams, first.batch_tokens
+        self.streams, self.batch_tokens, self.multiple = first.streams, first.batch_tokens, first.multiple
         self.first, self.rest = first, rest
         self.after, self.layers = after, layers
         self.is_sure: Callable[[Logits], Flags] | None = None

@@ -1,11 +1,15 @@
 """From encoded records to the arrays a backend runs: batches of windows of one length, cut by tokens.
 
 Windows in a batch have exactly the same length. So nothing is padded, no work is done on padding, and no record's
-result can depend on how long its neighbours in the batch are. Knows no task and no thread.
+result can depend on how long its neighbours in the batch are. A GPU, which computes padding in less time than it takes
+to start a batch, has lengths of a multiple instead: by how much a record is padded, its own length says alone.
+Knows no task and no thread.
 Try: python -c "from bertcli.inference.batching import Window, collate; print(collate([Window([1, 2])]))"
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
@@ -34,12 +38,33 @@ def distinct(encoded: Iterable[tuple[int, Features]]) -> tuple[list[tuple[Slot, 
     return windows, same
 
 
-def cut(windows: Iterable[Row[Key]], tokens: int) -> Iterator[list[Row[Key]]]:
+@dataclass(frozen=True)
+class Padding:
+    """To which length a window is padded: a multiple of its own, but at most `longest`. id: of the padding token."""
+
+    multiple: int = 1
+    longest: int = sys.maxsize
+    id: int = 0
+
+    def length(self, window: Window) -> int:
+        """Tokens with the padding."""
+        size = len(window.ids)
+        return max(size, min(-(-size // self.multiple) * self.multiple, self.longest))
+
+
+NONE = Padding()
+
+
+def cut(windows: Iterable[Row[Key]], tokens: int, padding: Padding = NONE) -> Iterator[list[Row[Key]]]:
     """Groups of windows of one length, longest first (the last batches then keep all streams busy).
 
     tokens: the most in a batch; a longer window is a batch of its own.
     """
-    for length, group in groupby(sorted(windows, key=_length, reverse=True), key=_length):
+
+    def padded(row: Row[Key]) -> int:
+        return padding.length(row[1])
+
+    for length, group in groupby(sorted(windows, key=padded, reverse=True), key=padded):
         rows, most = list(group), max(1, tokens // length)
         for start in range(0, len(rows), most):
             yield rows[start : start + most]
@@ -52,18 +77,19 @@ class Cutter(Generic[Key]):
     held: the windows, in no order.
     """
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: int, padding: Padding = NONE) -> None:
+        self.tokens, self.padding = tokens, padding
         self.held: list[Row[Key]] = []
 
     def add(self, windows: Iterable[Row[Key]]) -> list[list[Row[Key]]]:
         """The batches that are full, after those that have windows which were held."""
         before = {key for key, _ in self.held}
         late, full, held = [], [], []
-        for group in cut([*self.held, *windows], self.tokens):  # of one length, those that were held come first
+        # Of one length, those that were held come first.
+        for group in cut([*self.held, *windows], self.tokens, self.padding):
             if group[0][0] in before:
                 late.append(group)
-            elif len(group) == max(1, self.tokens // _length(group[0])):
+            elif len(group) == max(1, self.tokens // self.padding.length(group[0][1])):
                 full.append(group)
             else:
                 held += group
@@ -72,21 +98,21 @@ class Cutter(Generic[Key]):
 
     def rest(self) -> list[list[Row[Key]]]:
         """What is held, in batches."""
-        groups, self.held = list(cut(self.held, self.tokens)), []
+        groups, self.held = list(cut(self.held, self.tokens, self.padding)), []
         return groups
 
 
-def _length(row: Row[Any]) -> int:
-    return len(row[1].ids)
-
-
-def collate(windows: Sequence[Window]) -> Batch:
-    """input_ids, attention_mask and token_type_ids, each (B, T) int64, of B windows of T tokens."""
+def collate(windows: Sequence[Window], padding: Padding = NONE) -> Batch:
+    """input_ids, attention_mask and token_type_ids, each (B, T) int64, of B windows of one length with the padding."""
     import numpy as np
 
-    input_ids = np.array([window.ids for window in windows], dtype=np.int64)
+    length = padding.length(windows[0])
+    input_ids = np.array(
+        [[*window.ids, *[padding.id] * (length - len(window.ids))] for window in windows], dtype=np.int64
+    )
+    mask = np.arange(length) < np.array([len(window.ids) for window in windows])[:, None]
     type_ids = np.zeros_like(input_ids)
     for row, window in enumerate(windows):
         if window.type_ids is not None:
-            type_ids[row] = window.type_ids
-    return {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids), "token_type_ids": type_ids}
+            type_ids[row, : len(window.ids)] = window.type_ids
+    return {"input_ids": input_ids, "attention_mask": mask.astype(np.int64), "token_type_ids": type_ids}

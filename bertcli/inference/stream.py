@@ -23,7 +23,7 @@ from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
 from bertcli.inference import Settings
-from bertcli.inference.batching import Cutter, Row, Slot, collate, distinct
+from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import encode_each
 
@@ -133,7 +133,9 @@ class _Stream:
         self.since: float | None = None  # when the wait for the next window to fill began
         self.finished = 0.0  # when the last window was
         self.jobs: deque[_Job] = deque()
-        self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(settings.batch_tokens or backend.batch_tokens)
+        self.padding = Padding(backend.multiple, task.tokenizer.max_length, task.tokenizer.pad)
+        tokens = settings.batch_tokens or backend.batch_tokens
+        self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(tokens, self.padding)
         self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
         self.running = 0  # batches that the pool has
 
@@ -238,7 +240,7 @@ class _Stream:
     def _run(self, group: _Group) -> None:
         """Run a batch, on a stream's thread. One that fails is halved until the record at fault is alone."""
         try:
-            batch = collate([window for _, window in group])
+            batch = collate([window for _, window in group], self.padding)
             outputs = self.task.reduce(batch, self.backend.run(batch))
         except Exception as error:
             if len(group) == 1:

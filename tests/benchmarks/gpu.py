@@ -174,17 +174,21 @@ def theirs(bench: Bench, path: Path, task: str, texts: Sequence[str]) -> float:
 
 @torch.inference_mode()
 def questions(bench: Bench, path: Path, texts: Sequence[str], dtype: torch.dtype, size: int) -> None:
-    """A loop as one writes it: batches in input order, padded, the best start and end of each."""
+    """A loop as one writes it: batches in input order, padded, the text from the best start to the best end."""
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForQuestionAnswering.from_pretrained(path, dtype=dtype).to(bench.device).eval()
     for start in range(0, len(texts), size):
         part = list(texts[start : start + size])
-        inputs = tokenizer(["what is it"] * len(part), part, padding=True, return_tensors="pt").to(bench.device)
-        names = [name for name in inputs if name != "token_type_ids" or model.config.model_type == "bert"]
-        outputs = model(**{name: inputs[name] for name in names})
-        outputs.start_logits.argmax(1).cpu(), outputs.end_logits.argmax(1).cpu()
+        asked = ["what is it"] * len(part)
+        inputs = tokenizer(asked, part, padding=True, return_tensors="pt", return_offsets_mapping=True)
+        names = {"input_ids", "attention_mask", *(["token_type_ids"] if model.config.model_type == "bert" else [])}
+        outputs = model(**{name: tensor.to(bench.device) for name, tensor in inputs.items() if name in names})
+        offsets = inputs["offset_mapping"].tolist()
+        firsts, lasts = outputs.start_logits.argmax(1).tolist(), outputs.end_logits.argmax(1).tolist()
+        answers = [t[o[i][0] : o[k][1]] for t, o, i, k in zip(part, offsets, firsts, lasts, strict=True)]
+        assert len(answers) == len(part)
 
 
 def memory(bench: Bench) -> Iterator[Row]:
@@ -216,7 +220,7 @@ def steps(output: Path) -> list[dict[str, Any]]:
 
 def finetune(bench: Bench) -> Iterator[Row]:
     """Examples a second against Trainer with dynamic padding, and an interrupted run against one that was not."""
-    train = labelled(bench, 64 if bench.tiny else 12_000)
+    train = labelled(bench, 64 if bench.tiny else 48_000)
     for name in SHAPES:
         path, output = bench.model(name, HEADS["classify"]), bench.folder / f"tuned-{name}"
         begin = ["-m", "bertcli", "finetune", "-m", path, "--train", train, "--device", bench.device, "--epochs", "1"]
@@ -224,7 +228,8 @@ def finetune(bench: Bench) -> Iterator[Row]:
         bench.run(*begin, "-o", output)
         taken = steps(output)
         ours = sum(row["examples"] for row in taken[1:]) / max(taken[-1]["time"] - taken[0]["time"], 1e-3)
-        options = [path, train, train, "--dynamic", "--batch-size", "64", *(["--bf16"] * (bench.precision == "bf16"))]
+        options = [path, train, labelled(bench, 64), "--dynamic", "--batch-size", "512", "--epochs", "2"]
+        options += ["--bf16"] * (bench.precision == "bf16")
         yield compared(
             f"finetune, {name}", "examples/s", ours,
             lambda options=options: float(bench.peer("train_classify.py", *options)["examples_per_s"]),
@@ -293,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         raise TimeoutError
             except (TimeoutError, subprocess.TimeoutExpired):
                 print(f"| {name} | left out: the time is over | - | - |", flush=True)
+            except subprocess.CalledProcessError as error:
+                print(f"| {name} | failed: {error.stderr.strip().splitlines()[-1]} | - | - |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bertcli.data.records import Record
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features, Window
-from bertcli.inference.batching import Cutter, collate, cut, distinct
+from bertcli.inference.batching import Cutter, Padding, collate, cut, distinct
 from bertcli.inference.stream import Outcome, Settings, Stop, result, stream
 from bertcli.tokenizer import NoTokenizer
 
@@ -53,6 +53,7 @@ class FakeBackend:
 
     streams = 2
     batch_tokens = 768
+    multiple = 1
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -113,6 +114,18 @@ def test_cut_gives_every_window_once_without_padding(lengths: list[list[int]], t
     for group in groups:
         batch = collate([window for _, window in group])
         assert batch["attention_mask"].all() and (batch["input_ids"] == 7).all()
+        assert len(group) == 1 or batch["input_ids"].size <= tokens
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=50), st.integers(1, 400))
+def test_by_how_much_a_window_is_padded_its_own_length_says_alone(lengths: list[int], tokens: int) -> None:
+    padding = Padding(multiple=16, longest=40, id=1)
+    for group in cut(((i, Window([7] * n)) for i, n in enumerate(lengths)), tokens, padding):
+        batch = collate([window for _, window in group], padding)
+        for (i, _), ids, mask in zip(group, batch["input_ids"], batch["attention_mask"], strict=True):
+            length = next(size for size in (16, 32, 40) if size >= lengths[i])
+            assert ids.tolist() == [7] * lengths[i] + [1] * (length - lengths[i])
+            assert mask.sum() == lengths[i] == mask[: lengths[i]].sum()
         assert len(group) == 1 or batch["input_ids"].size <= tokens
 
 

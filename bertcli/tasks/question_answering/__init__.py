@@ -113,6 +113,8 @@ class Task(BaseTask):
         context = self._context(record)
         spans = distinct(context, prediction)
         *shares, share = self._shares(spans)
+        if self.options.top_k is None:
+            del spans[1:]  # after the shares, which are those of all
         positions = [position for span in spans for position in (span.start, span.end)]
         units = in_unit(context, positions, self.options.offset_unit)
         answers: list[dict[str, Any]] = [
@@ -122,7 +124,7 @@ class Task(BaseTask):
                 "end": units[span.end],
                 "score": round(share, DIGITS),
             }
-            for span, share in zip(spans, shares, strict=True)
+            for span, share in zip(spans, shares, strict=False)
         ]
         nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
         first = answers[0] if self._is_answered(spans) else nothing

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 i
 NO_ANSWER = (-1, -1)
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A part of a context, in code points. score: log-odds against no answer in its window."""
 
     score: float

@@ -299,9 +299,12 @@ def log_softmax(logits: Logits) -> Array:
 
 def viterbi(scores: Array, forbidden: Flags) -> list[int]:
     """The path (N,) of greatest sum through (N, L) that makes no forbidden step (1 + L, L), its row 0 the start."""
-    cost = np.where(forbidden, -np.inf, 0.0)
     if not len(scores):
         return []
+    likeliest = scores.argmax(1)
+    if not forbidden[np.concatenate([[0], likeliest[:-1] + 1]), likeliest].any():  # which most sentences' are not
+        return likeliest.tolist()  # type: ignore[no-any-return]
+    cost = np.where(forbidden, -np.inf, 0.0)
     best, back = scores[0] + cost[0], []
     for row in scores[1:]:
         total = best[:, None] + cost[1:]  # (L, L)
