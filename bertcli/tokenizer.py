@@ -28,6 +28,7 @@ MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
+SPACE = re.compile(r"\s")
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
 Offsets = list[tuple[int, int]]
 Item = TypeVar("Item")
@@ -221,12 +222,15 @@ class Tokenizer:
         pieces = _cut(context, size - len(question))
         if len(pieces) > 1 and long == "error":
             return self._too_long("context")
-        windows = []
+        windows, spaces = [], {match.start() for match in SPACE.finditer(text)}
         for piece in pieces[:1] if long == "truncate" else pieces:
             whole, offsets = self._processed(question, piece)
             sides = zip(whole.sequence_ids, offsets, strict=True)
             windows.append(self._window(whole, offsets, ("", text)))
-            windows[-1].offsets = [without_spaces(text, *at) if side == 1 else (-1, -1) for side, at in sides]
+            windows[-1].offsets = [
+                (-1, -1) if side != 1 else (start, end) if start not in spaces and end - 1 not in spaces
+                else without_spaces(text, start, end) for side, (start, end) in sides
+            ]  # fmt: skip
         return Features(windows, truncated=is_cut or len(windows) < len(pieces))
 
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bertcli.arrays import Batch, Flags, Logits
 from bertcli.device import Device
@@ -15,21 +16,26 @@ from bertcli.errors import ModelError
 from bertcli.model import REST, Model
 
 BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
+Reduce = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
 
 
 class BaseBackend(ABC):
     """An opened model. streams: how many threads may call `run` at once to keep the device busy.
 
-    batch_tokens: in a batch, with padding, that suit the device where the user names no number. multiple: of tokens, to
-    which it wants windows padded. precision: what it computes in (int8, bf16, fp32). sizes: of the last axis of each
-    output, None where its file leaves that open; empty where only running it shows the outputs.
+    window: how many records it wants sorted together. batch_tokens: in a batch, with padding, that suit the device
+    where the user names no number. multiple: of tokens, to which it wants windows padded. reduce: of the tensors of a
+    batch and its outputs, what leaves the GPU; all outputs without. precision: what it computes in (int8, bf16, fp32).
+    sizes: of the last axis of each output, None where its file leaves that open; empty where only running it shows the
+    outputs.
     """
 
     name: str
     streams: int = 1
     batch_tokens: int = BATCH_TOKENS
     multiple: int = 1
+    window: int = 4096
+    reduce: Reduce | None = None
     precision: str
     sizes: Mapping[str, int | None] = MappingProxyType({})
 
@@ -57,7 +63,8 @@ class Stages(BaseBackend):
 
     def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
         self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
-        self.streams, self.batch_tokens, self.multiple = first.streams, first.batch_tokens, first.multiple
+        for name in ("streams", "batch_tokens", "multiple", "window"):
+            setattr(self, name, getattr(first, name))
         self.first, self.rest = first, rest
         self.after, self.layers = after, layers
         self.is_sure: Callable[[Logits], Flags] | None = None

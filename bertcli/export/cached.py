@@ -8,12 +8,12 @@ from itertools import chain, product
 from pathlib import Path
 
 from bertcli.arrays import Batch
-from bertcli.backends import BATCH_TOKENS
+from bertcli.backends import BATCH_TOKENS, BaseBackend
 from bertcli.data.records import Record, weight
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.features import Features
-from bertcli.inference import SAMPLES, Request, Settings, cache
+from bertcli.inference import CHARACTERS, SAMPLES, Request, cache
 from bertcli.inference.batching import collate, cut, distinct
 from bertcli.inference.session import open_task, open_task_class
 from bertcli.model import EXTERNAL, ONNX, REST, Model
@@ -69,7 +69,7 @@ def complete(
 def _first(records: Iterator[Record]) -> list[Record]:
     """As many records as the scales are measured on, and no more text than the memory of a run is for."""
     taken: list[Record] = []
-    free = Settings.characters
+    free = CHARACTERS * BaseBackend.window
     while len(taken) < SAMPLES and free > 0 and (record := next(records, None)):
         taken.append(record)
         free -= weight(record.fields)

@@ -12,6 +12,7 @@ from bertcli.option import option
 
 OF_ONNX = ("onnx", "openvino")  # backends that open ONNX files
 SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no scale by as much as a percent
+CHARACTERS = 250  # of a record, in the mean, that a window has room for
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Settings:
-    """How records are batched. window: most records sorted together; characters: most text held in one."""
+    """How records are batched. window: most records sorted together, None for as many as suit the device.
 
-    window: int = 4096
-    characters: int = 1_000_000
+    characters: most text held in one, None for CHARACTERS a record.
+    """
+
+    window: int | None = None
+    characters: int | None = None
     batch_tokens: int | None = option(
-        None, "Most tokens in a batch.  [default: 768; 16384 with CUDA]", least=1, group="model"
+        None, "Most tokens in a batch.  [default: 768; 65536 with CUDA]", least=1, group="model"
     )
     max_wait_ms: float = option(50, "How long a record may wait for others to share a batch.", least=0, group="model")

@@ -55,6 +55,8 @@ def open_session(request: Request, options: Options) -> Session:
             raise ModelError(f"{error} To write it anew: bertcli cache --clear {request.model}") from error
         raise
     _require_outputs(model, task, backend)
+    if chosen.type != "cpu":
+        backend.reduce = task.reduce_tensors
     exit_reason = _open_exit(request, model, task, backend)
     reason = (
         f"{task.name} with {model.path.name}: {name} {backend.precision} on {chosen.type}, {chosen.threads} threads "

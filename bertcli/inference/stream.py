@@ -22,13 +22,13 @@ from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
-from bertcli.inference import Settings
+from bertcli.inference import CHARACTERS, Settings
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import encode_each
 
 FIRST_WINDOW = 64  # records: the first results come soon
-QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most Settings.window records
+QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most `window` records
 IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
 MOSTLY = 0.5  # share of a text's pieces above which a result says that they are unknown
 ENOUGH = 200  # characters of a text that tell its script
@@ -124,12 +124,14 @@ class _Stream:
         # how many more of both the reader may take, so that memory stays constant.
         self.waiting: deque[tuple[Record, int]] = deque()
         self.room = threading.Condition()
-        self.free_records, self.free_characters = 2 * settings.window, 2 * settings.characters
+        self.window = settings.window or backend.window
+        self.characters = settings.characters or CHARACTERS * self.window
+        self.free_records, self.free_characters = 2 * self.window, 2 * self.characters
         self.closed = False
         self.ended = False  # the input, by itself or by `failure`
         self.failure: BaseException | None = None
         # Of the caller's thread alone.
-        self.size = min(FIRST_WINDOW, settings.window)  # records of the next window
+        self.size = min(FIRST_WINDOW, self.window)  # records of the next window
         self.since: float | None = None  # when the wait for the next window to fill began
         self.finished = 0.0  # when the last window was
         self.jobs: deque[_Job] = deque()
@@ -169,7 +171,7 @@ class _Stream:
                 if self.closed:
                     return
                 self.waiting.append((record, characters))
-                if len(self.waiting) in (1, self.size) or self.free_characters <= self.settings.characters:
+                if len(self.waiting) in (1, self.size) or self.free_characters <= self.characters:
                     self.events.put(None)
         except BaseException as error:  # raised by the caller's thread, after the results of what was read
             self.failure = error
@@ -178,7 +180,7 @@ class _Stream:
 
     def _time_left(self) -> float:
         """Seconds until the waiting records become a window; 0 where they fill one or the input has ended."""
-        is_full = len(self.waiting) >= self.size or self.free_characters <= self.settings.characters
+        is_full = len(self.waiting) >= self.size or self.free_characters <= self.characters
         if is_full or self.ended:
             return 0.0
         if self.since is None:
@@ -200,7 +202,7 @@ class _Stream:
         """Take a window of the waiting records, tokenise it, and hand its batches to the streams."""
         records: list[Record] = []
         taken = 0
-        while self.waiting and len(records) < self.size and taken < self.settings.characters:
+        while self.waiting and len(records) < self.size and taken < self.characters:
             record, characters = self.waiting.popleft()
             records.append(record)
             taken += characters
@@ -258,7 +260,7 @@ class _Stream:
         """Combine what the windows of each record gave, and let the time that it took decide on the next size."""
         began, self.finished = max(job.began, self.finished), monotonic()  # it may have waited for the window before
         fits = int(len(job.outcomes) * QUICK / max(self.finished - began, 1e-3))
-        self.size = min(max(fits, FIRST_WINDOW), self.settings.window)
+        self.size = min(max(fits, FIRST_WINDOW), self.window)
         for i, features in job.features.items():
             outcome = job.outcomes[i]
             slots = [job.same[i, k] for k in range(len(features.windows))]

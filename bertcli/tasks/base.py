@@ -173,6 +173,10 @@ class BaseTask(ABC):
         """
         return outputs
 
+    def reduce_tensors(self, batch: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `reduce`, which then has the result, but of tensors on a GPU: what is large is not copied from there."""
+        return outputs
+
     @abstractmethod
     def combine(self, features: Features, outputs: Outputs) -> Any:
         """The raw prediction of one record, from the outputs of its windows."""

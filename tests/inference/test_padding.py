@@ -21,6 +21,7 @@ TEXTS = ["good film", "a very lovely plot was not bad", "dull", "the actor is th
 def answers(path: Path, task: str, records: list[Record], multiple: int) -> list[Any]:
     session = open_session(Request(str(path), task, "pytorch", "cpu", "fp32"), Options(all_scores=task == "classify"))
     session.backend.multiple = multiple
+    session.backend.reduce = None if multiple == 1 else session.task.reduce_tensors  # as on a GPU
     outcomes = chain.from_iterable(stream(session.task, session.backend, records))
     return [result(session.task, outcome) for outcome in outcomes]
 

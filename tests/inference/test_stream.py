@@ -54,6 +54,7 @@ class FakeBackend:
     streams = 2
     batch_tokens = 768
     multiple = 1
+    window = 4096
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []

@@ -60,22 +60,24 @@ class Training(BaseTraining):
 
     def cosines(self, outputs: Outputs, mask: torch.Tensor | None) -> torch.Tensor:
         """(B,) of the pairs."""
-        first, second = self._pooled(outputs["last_hidden_state"].float(), mask).chunk(2)  # of (2B, H)
+        hidden = outputs["last_hidden_state"].float()
+        first, second = pooled(self.task.pooling, hidden, mask).chunk(2)  # of (2B, H)
         return functional.cosine_similarity(first, second)
-
-    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, H) to (B, H), as Task.reduce does with arrays."""
-        if self.task.pooling == "cls":
-            return hidden[:, 0]
-        mask = torch.ones(hidden.shape[:2], dtype=torch.int64, device=hidden.device) if mask is None else mask
-        if self.task.pooling == "max":
-            return hidden.masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
-        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
     def records_loss(self, predictions: Sequence[Any], labelled: Labelled) -> float:
         """The mean squared difference over all pairs."""
         cosines = torch.tensor([cosine(vectors) for vectors in predictions])
         return float(functional.mse_loss(cosines, self.batch_targets(labelled, np.arange(len(predictions)))))
+
+
+def pooled(pooling: str, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, H) to (B, H), as Task.reduce does with arrays."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = torch.ones(hidden.shape[:2], dtype=torch.int64, device=hidden.device) if mask is None else mask
+    if pooling == "max":
+        return hidden.masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
+    return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 class Teaching(BaseTeaching, Training):
