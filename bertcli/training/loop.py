@@ -189,8 +189,9 @@ class Trainer:
     def _gradients(self, job: Job, keys: Sequence[Any]) -> tuple[float, int, int, int] | None:
         """Add up the gradients of a step's mean loss; that loss, and the step's examples, tokens and operations.
 
-        None where memory was too small: batches have half the size from then on, and no step another sum. Raises
-        BertcliError where they cannot be halved.
+        None where they are to be computed anew: memory was too small, and batches have half the size from then on, and
+        no step another sum; or the GPU cannot add up in the same order each time, and need not from then on. Raises
+        BertcliError where batches cannot be halved.
         """
         accelerator = self.accelerator
         parts = [part for key in keys for part in job.split(key, self.parts)]
@@ -211,6 +212,11 @@ class Trainer:
             self.parts *= 2
             if accelerator.num_processes > 1 or len(parts) == sum(len(job.split(key, self.parts)) for key in keys):
                 raise BertcliError("memory is too small for these batches; try a smaller --batch-tokens.") from error
+            return None
+        except RuntimeError as error:  # of an operation that torch has no repeatable kernel for
+            if not torch.are_deterministic_algorithms_enabled() or "deterministic" not in str(error):
+                raise
+            torch.use_deterministic_algorithms(False)
             return None
         examples, tokens, operations = rest
         return float(accelerator.reduce(total, "mean")), examples, tokens, operations

@@ -145,6 +145,10 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
     keep_freed_memory()
     if device.type == "cuda":
         keep_attention_off_cudnn()
+        # A GPU adds up in another order each time unless it is asked not to, and a run that is resumed would end in
+        # other weights. cuBLAS reads the variable when it first multiplies.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if track == "tensorboard" and not is_tensorboard_available():
         raise UsageError("--track tensorboard needs a package: pip install 'bertcli[tensorboard]'.")
     mixed = "bf16" if precision == "bf16" else "no"
@@ -153,6 +157,7 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
         yield accelerator
     finally:
         accelerator.end_training()
+        torch.use_deterministic_algorithms(False)
         # A process-wide singleton, which refuses another precision in the next run of the same process.
         AcceleratorState._reset_state()
 

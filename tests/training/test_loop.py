@@ -125,6 +125,39 @@ def test_a_batch_that_memory_is_too_small_for_is_halved_and_the_run_goes_on_to_t
     assert small.sizes[:5] == [8, 4, 4, 2, 1] and max(small.sizes[8:]) <= 4  # the second step halves once more
 
 
+@pytest.fixture
+def repeatable() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("repeatable")
+def test_an_operation_without_a_repeatable_kernel_is_computed_with_the_usual_one(tmp_path: Path) -> None:
+    class Unrepeatable(ToyJob):
+        def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+            loss = super().loss(model, batch)
+            if torch.are_deterministic_algorithms_enabled():
+                loss.backward()
+                raise RuntimeError("put_ does not have a deterministic implementation, but you set …")
+            return loss
+
+    steps = [[*range(8)], [8, 9, 10]]
+    jobs = [ToyJob(steps), Unrepeatable(steps)]
+    runs = [trainer(tmp_path / str(i), job, epochs=3) for i, job in enumerate(jobs)]
+    for run, job in zip(runs, jobs, strict=True):
+        assert [event.step for event in run.run(job, never) if isinstance(event, Step)] == [1, 2, 3]
+    torch.testing.assert_close(weights(runs[0]), weights(runs[1]))
+    torch.use_deterministic_algorithms(True)
+    with pytest.raises(RuntimeError, match="another fault"):
+        list(trainer(tmp_path / "2", Broken(steps)).run(Broken(steps), never))
+
+
+class Broken(ToyJob):
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        raise RuntimeError("another fault")
+
+
 def test_memory_that_is_too_small_for_one_row_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
     job = SmallJob([[0, 1, 2]], room=0)
     with pytest.raises(BertcliError, match=r"memory is too small for these batches; try a smaller --batch-tokens\."):
