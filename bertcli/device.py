@@ -132,6 +132,6 @@ def _works(name: str) -> bool:
 def _cpuinfo() -> str:
     """What Linux says of the processors; "" elsewhere."""
     try:
-        return Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -7,7 +7,6 @@ Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import lo
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import pairwise
@@ -165,7 +164,7 @@ def save(tokenizer: Tokenizer, source: Path, draft: Path, max_length: int) -> No
     """
     for pattern in FILES if tokenizer.pieces is None else STATED:
         for file in source.glob(pattern):
-            shutil.copyfile(file, draft / file.name)
+            (draft / file.name).write_bytes(file.read_bytes())
     tokenizer.backend.save(str(draft / TOKENIZER))
     settings = read_json(draft / "tokenizer_config.json") or {}
     settings["model_max_length"] = max_length

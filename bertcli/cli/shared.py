@@ -48,14 +48,14 @@ NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # wher
 NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Files:
     """What is read."""
 
     files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Formatted:
     """What a command prints once, at its end."""
 
@@ -72,7 +72,7 @@ class Formatted:
         return render(stdout_console(), tables, title)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Reading:
     """How records are read."""
 
@@ -154,7 +154,7 @@ def _voice() -> Voice:
     return click.get_current_context().find_object(Voice) or Voice()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Running(Files, Reading, Options, Request, Settings):
     """What is asked of a run of a model on records."""
 
@@ -190,7 +190,7 @@ class LabelMap(click.ParamType[Any]):
         return {old: new for old, _, new in split}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Labelled(Reading):
     """How labelled records are read."""
 
@@ -220,7 +220,7 @@ def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] =
 # -- long runs
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Reported:
     """The page of --report."""
 
@@ -254,7 +254,7 @@ class Reported:
             voice.note(f"report: {self.report}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Training(Reported):
     """Where and how a training is done, besides what is trained."""
 
@@ -307,7 +307,7 @@ def until(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:
         yield record
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RawText:
     """How raw text is read."""
 

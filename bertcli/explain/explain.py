@@ -7,6 +7,7 @@ Try: bertcli explain "a gripping film"
 """
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ class Explainer:
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
             # Where nothing parts words, as in Chinese, each piece is one; but for that a sentence would be one word.
-            unit = i if word is None or IDEOGRAPHS.search(token) else word
+            unit = i if word is None or re.search(IDEOGRAPHS, token) else word
             # The library forgets the side of a first text that was encoded by itself.
             pieces.append(Piece(token, names[side or 0], unit, start, end))
         return pieces

@@ -15,7 +15,7 @@ SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no s
 CHARACTERS = 250  # of a record, in the mean, that a window has room for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Request:
     """What is asked of model and machine; None and "auto" leave the choice to `open_session`."""
 
@@ -50,7 +50,7 @@ class Request:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """How records are batched. window: most records sorted together, None for as many as suit the device.
 

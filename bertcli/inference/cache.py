@@ -5,10 +5,8 @@ the answers of teachers. Hashes of weights are kept too, for those of 500 MB wou
 Imports nothing heavy. Try: bertcli cache
 """
 
-import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -55,8 +53,10 @@ def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
     files = {file for pattern in patterns for file in model.path.glob(pattern)} | set(safety.weight_files(model.path))
     hashes = {str(file.relative_to(model.path)): _sha256(file) for file in files if file.is_file()}
     measured = [_sha256(Path(name)) for name in texts] if precision == "int8" else []
+    from hashlib import sha256  # and OpenSSL: 4 ms, which few runs need
+
     decisive = json.dumps([__version__, head, precision, config, hashes, measured], sort_keys=True)
-    return root() / "onnx" / hashlib.sha256(decisive.encode()).hexdigest()[:20]
+    return root() / "onnx" / sha256(decisive.encode()).hexdigest()[:20]
 
 
 def completed(model: Model, head: str, precision: str, texts: Sequence[str]) -> Model:
@@ -98,9 +98,11 @@ def clear(folders: Iterable[Path]) -> None:
 
     A run that has an ONNX file open goes on; one whose teacher is answering ends, and the same command begins anew.
     """
+    from shutil import rmtree
+
     for folder in (*folders, *root().glob(f"onnx/{DRAFT}*"), root() / "hashes"):
         with suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+            rmtree(folder)
 
 
 @contextmanager
@@ -121,14 +123,16 @@ def locked(note: Callable[[str], None]) -> Iterator[None]:
 
 def _sha256(file: Path) -> str:
     """Of a file's content; remembered for as long as its path, size, times and inode stay the same."""
+    from hashlib import file_digest, sha256
+
     status = file.stat()
     version = f"{file.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-    memo = root() / "hashes" / hashlib.sha256(os.fsencode(version)).hexdigest()[:20]
+    memo = root() / "hashes" / sha256(os.fsencode(version)).hexdigest()[:20]
     with suppress(OSError):
         if len(remembered := memo.read_text("ascii")) == 64:  # else a loss of power has cut it off
             return remembered
     with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        digest = file_digest(content, "sha256").hexdigest()
     if root().is_dir() and time.time_ns() - status.st_ctime_ns > STEADY:
         with suppress(OSError):  # of a cache that may only be read
             memo.parent.mkdir(exist_ok=True)

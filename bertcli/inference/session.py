@@ -150,10 +150,10 @@ def open_task(task_class: type[BaseTask], model: Model, options: Options) -> Bas
 
 def task_of(model: Model) -> str:
     """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
-    tasks: list[type[BaseTask]] = [registry.load("tasks", name).Task for name in registry.names("tasks")]
-    heads = {head: task.name for task in tasks for head in (task.head, *task.more_heads)}
-    if model.head in heads:
-        return heads[model.head]
+    for name in sorted(registry.names("tasks"), key=lambda name: name != DEFAULT):  # Others are not imported then.
+        task: type[BaseTask] = registry.load("tasks", name).Task
+        if model.head in (task.head, *task.more_heads):
+            return task.name
     architectures = ", ".join(model.config.get("architectures") or ["none"])
     raise ModelError(
         f"{model.path}: no task fits its architecture ({architectures}); finetune it first, or name one with -t."

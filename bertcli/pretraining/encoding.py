@@ -32,7 +32,7 @@ def sentences(line: str) -> list[str]:
     """The sentences of one line of text, in Chinese or any other language (sentencex, Wikimedia Foundation)."""
     if line.isascii():
         return [sentence for part in _segments("en", line) if (sentence := part.strip())]
-    language = "zh" if 2 * sum(map(len, IDEOGRAPHS.findall(line[:200]))) > len(line[:200]) else "en"
+    language = "zh" if 2 * sum(map(len, re.findall(IDEOGRAPHS, line[:200]))) > len(line[:200]) else "en"
     # sentencex 1.0 takes the space in "B\xa0." for one byte, and panics
     ends = accumulate(map(len, _segments(language, WIDE_SPACE.sub(" ", line))))
     return [sentence for begin, end in pairwise(chain([0], ends)) if (sentence := line[begin:end].strip())]
@@ -99,7 +99,7 @@ def _longest_match(known: Mapping[str, bool], text: str) -> list[str]:
 def inner(text: str, cut: Cut) -> Flags:
     """(len(text),): True where an ideograph continues a word. Only runs of ideographs are cut."""
     continues = np.zeros(len(text), dtype=bool)
-    for run in IDEOGRAPHS.finditer(text):
+    for run in re.finditer(IDEOGRAPHS, text):
         begin = run.start()
         for word in cut(run[0]):
             continues[begin + 1 : begin + len(word)] = True
@@ -197,7 +197,7 @@ class Encoder:
         if self.segment:
             continues[:-1] = inner(text, self.segment)
         begun = np.zeros(len(text) + 1, np.int64)
-        begun[[word.start() + 1 for word in WORD.finditer(text)]] = 1
+        begun[[word.start() + 1 for word in re.finditer(WORD, text)]] = 1
         begun = (begun * ~np.roll(continues, 1)).cumsum()
         starts = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
         return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))

@@ -16,7 +16,7 @@ bertcli bench -m DIR --backend onnx --format json | jq -s 'max_by(.texts_per_s)'
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Bench(shared.Running, shared.Formatted):
     """The options of `bertcli bench`."""
 

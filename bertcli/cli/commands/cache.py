@@ -17,7 +17,7 @@ bertcli cache --clear
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Cache(shared.Formatted):
     """The options of `bertcli cache`."""
 

@@ -17,7 +17,7 @@ bertcli calibrate dev.jsonl -m DIR --target "precision>=0.9"
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
     """The options of `bertcli calibrate`."""
 

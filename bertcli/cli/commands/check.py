@@ -36,7 +36,7 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Check(shared.Labelled):
     """The options of `bertcli check`."""
 

@@ -46,7 +46,7 @@ class Number(click.types.FloatParamType):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
     """The options of `bertcli evaluate`."""
 

@@ -34,7 +34,7 @@ bertcli explain -m DIR --input reviews.jsonl > explained.jsonl
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Explain(shared.Reading, Options, Request):
     """The options of `bertcli explain`."""
 

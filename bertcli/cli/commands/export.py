@@ -26,7 +26,7 @@ head -512 texts.txt | bertcli export DIR --calibrate -
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Export(shared.Reading, Options):
     """The options of `bertcli export`."""
 

@@ -67,7 +67,7 @@ class Names(click.ParamType[tuple[str, ...]]):
         return tuple(str(name).strip() for name in names)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Finetune(Training, shared.Labelled, Settings):
     """The options of `bertcli finetune`."""
 

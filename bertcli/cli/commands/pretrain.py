@@ -44,7 +44,7 @@ class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
             self.fail(f"'{value}' is not LENGTH:SHARE,…, as in 128:0.9,512:0.1.", param, ctx)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Pretrain(Training, RawText, PretrainSettings):
     """The options of `bertcli pretrain`."""
 

@@ -20,7 +20,7 @@ bertcli tokenizer train news.jsonl.gz --text-field body --cased --vocab-size 300
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Train(RawText):
     """The options of `bertcli tokenizer train`."""
 

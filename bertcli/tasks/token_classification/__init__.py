@@ -55,7 +55,7 @@ SYMBOLS = (  # ASCII's, Latin-1's, punctuation (not the joiners), currency to di
     r"\u3000-\u303f\ufe30-\ufe6f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\U0001f000-\U0001faff"
 )
 LETTERS = rf"[^\s{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
-WORD = re.compile(rf"{LETTERS}(?:[-.'\u2019&]{LETTERS})*|\S")
+WORD = rf"{LETTERS}(?:[-.'\u2019&]{LETTERS})*|\S"
 Offsets = list[tuple[int, int]]  # where each word begins and ends in the text, in code points
 
 
@@ -134,7 +134,7 @@ class Task(BaseTask):
         tokens = record.fields.get("tokens")
         if not entity_labels.has_words(record, self.options) or tokens is None:
             text = text_of(record, self.options.text_field, "--text-field")
-            return text, [match.span() for match in WORD.finditer(text)]
+            return text, [match.span() for match in re.finditer(WORD, text)]
         if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
             raise RecordError("field 'tokens' is not a list of texts.")
         offsets, start = [], 0
