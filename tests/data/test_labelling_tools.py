@@ -432,7 +432,8 @@ def test_webanno_references(name: str, expected: list[tuple[str, str]]) -> None:
 
 def unpacked(folder: Path, archive: bytes) -> list[str]:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        tar.extractall(folder)
     return sorted(map(str, folder.rglob("*.ann")))
 
 
