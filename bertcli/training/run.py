@@ -149,6 +149,8 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
         # other weights. cuBLAS reads the variable when it first multiplies.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        # No kernel here reads memory that was not written before, and to fill it takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if track == "tensorboard" and not is_tensorboard_available():
         raise UsageError("--track tensorboard needs a package: pip install 'bertcli[tensorboard]'.")
     mixed = "bf16" if precision == "bf16" else "no"
