@@ -106,3 +106,15 @@ def test_rules_without_their_library_are_refused_before_any_output(
         f"bertcli: --redact-rules {lacking} need libraries that are not installed: pip install 'bertcli[redact]', "
         f"or go without by --redact-rules {others}.\n"
     )
+
+
+def test_a_prediction_imports_no_task_but_its_own() -> None:
+    code = """
+import sys
+from bertcli.cli.main import run
+assert run(["predict", "-q"]) == 0
+print(*sorted(name for name in sys.modules if name.startswith("bertcli.tasks.") and name.endswith("_classification")))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input="a gripping film", capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[1:] == ["bertcli.tasks.text_classification"]

@@ -16,8 +16,8 @@ from bertcli.errors import ModelError
 from bertcli.model import REST, Model
 
 BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
-Reduce = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
+Reduce = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]  # of a batch's and its outputs' tensors
 
 
 class BaseBackend(ABC):
@@ -63,8 +63,8 @@ class Stages(BaseBackend):
 
     def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
         self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
-        for name in ("streams", "batch_tokens", "multiple", "window"):
-            setattr(self, name, getattr(first, name))
+        self.streams, self.window = first.streams, first.window
+        self.batch_tokens, self.multiple = first.batch_tokens, first.multiple
         self.first, self.rest = first, rest
         self.after, self.layers = after, layers
         self.is_sure: Callable[[Logits], Flags] | None = None

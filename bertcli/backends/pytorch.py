@@ -18,7 +18,7 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.pretrained import open_module
 
-GPU_TOKENS = 65_536  # A GPU computes so many in the time that it takes to launch the 200 kernels of a batch (11 ms).
+GPU_TOKENS = 65_536  # MiniLM on an H200 reads 19,200 sentences a second so, 9,500 with 16,384 in windows of 4,096
 GPU_WINDOW = 16_384  # records, so that each length fills a batch
 GPU_MULTIPLE = 16  # tokens; 8,000 sentences are 50 batches then, and 385 of 7 ms each where no length is rounded up
 

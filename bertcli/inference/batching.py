@@ -40,7 +40,7 @@ def distinct(encoded: Iterable[tuple[int, Features]]) -> tuple[list[tuple[Slot, 
 
 @dataclass(frozen=True)
 class Padding:
-    """To which length a window is padded: a multiple of its own, but at most `longest`. id: of the padding token."""
+    """What windows are padded to: the next multiple, but at most `longest` tokens. id: of the padding token."""
 
     multiple: int = 1
     longest: int = sys.maxsize

@@ -46,6 +46,8 @@ def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
 
     Raises ModelError for weights that are not whole, UsageError for texts that are no file.
     """
+    from hashlib import sha256  # and OpenSSL: 4 ms, which few runs need
+
     if others := [name for name in texts if not Path(name).is_file()]:
         raise UsageError(f"--calibrate {others[0]}: no file; each run looks whether its scales were measured on it.")
     config = {name: value for name, value in model.config.items() if name not in LEARNED}
@@ -53,8 +55,6 @@ def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
     files = {file for pattern in patterns for file in model.path.glob(pattern)} | set(safety.weight_files(model.path))
     hashes = {str(file.relative_to(model.path)): _sha256(file) for file in files if file.is_file()}
     measured = [_sha256(Path(name)) for name in texts] if precision == "int8" else []
-    from hashlib import sha256  # and OpenSSL: 4 ms, which few runs need
-
     decisive = json.dumps([__version__, head, precision, config, hashes, measured], sort_keys=True)
     return root() / "onnx" / sha256(decisive.encode()).hexdigest()[:20]
 

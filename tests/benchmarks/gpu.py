@@ -181,12 +181,13 @@ def theirs(bench: Bench, path: Path, task: str, texts: Sequence[str]) -> float:
 
 
 @torch.inference_mode()
-def questions(bench: Bench, path: Path, texts: Sequence[str], dtype: torch.dtype, size: int) -> None:
+def questions(bench: Bench, path: Path, texts: Sequence[str], dtype: torch.dtype, size: int) -> list[str]:
     """A loop as one writes it: batches in input order, padded, the text from the best start to the best end."""
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForQuestionAnswering.from_pretrained(path, dtype=dtype).to(bench.device).eval()
+    answers: list[str] = []
     for start in range(0, len(texts), size):
         part = list(texts[start : start + size])
         asked = ["what is it"] * len(part)
@@ -195,8 +196,8 @@ def questions(bench: Bench, path: Path, texts: Sequence[str], dtype: torch.dtype
         outputs = model(**{name: tensor.to(bench.device) for name, tensor in inputs.items() if name in names})
         offsets = inputs["offset_mapping"].tolist()
         firsts, lasts = outputs.start_logits.argmax(1).tolist(), outputs.end_logits.argmax(1).tolist()
-        answers = [t[o[i][0] : o[k][1]] for t, o, i, k in zip(part, offsets, firsts, lasts, strict=True)]
-        assert len(answers) == len(part)
+        answers += [t[o[i][0] : o[k][1]] for t, o, i, k in zip(part, offsets, firsts, lasts, strict=True)]
+    return answers
 
 
 def memory(bench: Bench) -> Iterator[Row]:

@@ -35,9 +35,8 @@ def answers(path: Path, task: str, records: list[Record], multiple: int) -> list
 def test_padding_changes_no_answer(task: str, head: str, family: str, tiny_model: Path, tmp_path: Path) -> None:
     config = json.loads((tiny_model / "config.json").read_text())
     pad = {"pad_token_id": 0, "max_position_embeddings": 65} if family == "mpnet" else {}
-    new_module(make_config(**config | {"model_type": family, "architectures": None} | pad), head).save_pretrained(
-        tmp_path
-    )
+    config |= {"model_type": family, "architectures": None, **pad}
+    new_module(make_config(**config), head).save_pretrained(tmp_path)
     for file in tiny_model.glob("token*"):
         shutil.copy(file, tmp_path)
     mask = " [MASK]" * (task == "fill-mask")

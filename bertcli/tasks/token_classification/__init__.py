@@ -321,7 +321,7 @@ def _marks(text: str, offsets: Offsets, tags: Sequence[str], scores: Array | Non
     return tuple(
         Mark(
             offsets[span.start][0], whole(text, offsets[span.start][0], offsets[span.end - 1][1]), span.type,
-            chances and round(sum(chances[span.start : span.end]) / (span.end - span.start), DIGITS),
+            None if chances is None else round(sum(chances[span.start : span.end]) / (span.end - span.start), DIGITS),
         )
         for span in entities.spans(tags)
     )  # fmt: skip
