@@ -47,16 +47,19 @@ class Answering:
     speed: float
 
 
-def open_teacher(settings: Settings, device: Device) -> Session:
-    """The teacher, from its ONNX file in fp32 on a CPU or where it has nothing else, else from its own weights.
+def open_teacher(settings: Settings, device: Device, is_bf16: bool) -> Session:
+    """The teacher from its own weights, but on a CPU without fast bf16 from its ONNX file in fp32, if it has one.
 
-    Raises ModelError or UsageError where it cannot be opened.
+    is_bf16: whether the student computes in bf16, as its teacher then does. A model without weights answers by the ONNX
+    file it has. Raises ModelError or UsageError where the teacher cannot be opened.
     """
     model = resolve(settings.teacher)
     where = device.type if model.has_weights else "cpu"
-    is_onnx = not model.has_weights or bool(where == "cpu" and model.onnx_file("fp32"))
-    precision = "fp32" if is_onnx and model.onnx_file("fp32") else "auto"
+    is_onnx = not model.has_weights or bool(where == "cpu" and not is_bf16 and model.onnx_file("fp32"))
     engine = "onnx" if is_onnx else "pytorch"
+    precision = "bf16" if is_bf16 else "auto"
+    if is_onnx:
+        precision = "fp32" if model.onnx_file("fp32") else "auto"
     request = Request(settings.teacher, settings.task, engine, where, precision, device.threads, exit=False)
     return open_session(request, replace(settings.options, long="window"))
 
@@ -84,7 +87,7 @@ def lesson(
     The processes of a run share the work, and the file. Raises UsageError for a teacher of another task or of other
     labels and for records that it cannot read, Interrupted when `stop` returns a signal number.
     """
-    session = open_teacher(settings, device)
+    session = open_teacher(settings, device, accelerator.mixed_precision == "bf16")
     backend, where = session.backend, session.device
     yield Note(f"teacher: {session.model.path.name}, {backend.name} {backend.precision} on {where.type}")
     teaching = data.task.teaching(data.decision, settings, session.task, settings.teacher_temperature)

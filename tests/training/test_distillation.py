@@ -354,11 +354,11 @@ def test_the_command(
     command = f"finetune --train train.jsonl -m {tiny_model} -o out --unlabelled more.txt --device cpu --threads 1 -v"
     assert run(command.split()) == 2 and "--unlabelled needs a --teacher" in capfd.readouterr().err
     command += f" --teacher {teacher} --cache cache --layers 1 --vocabulary-from train.jsonl --vocabulary-from more.txt"
-    assert run([*command.split(), "--epochs", "1"]) == 0
+    assert run([*command.split(), "--epochs", "1", "--precision", "bf16"]) == 0
     said = capfd.readouterr().err
     assert (
         "vocabulary: 18 pieces of 28" in said
-        and "teacher: sentiment, pytorch fp32 on cpu" in said
+        and "teacher: sentiment, pytorch bf16 on cpu" in said
         and "(those of the model sentiment)" in said
     )
     config = json.loads(Path("out/config.json").read_text())

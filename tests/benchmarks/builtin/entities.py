@@ -15,6 +15,7 @@ that do not would teach that they are none. Universal NER's EWT has no training 
 
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -37,6 +38,7 @@ TYPES = {own: kind for kind, names in KINDS.items() for own in names.split()}
 CAPS = {  # training sentences
     "newswire": 12_000, "wikipedia": 8_000, "wikipedia_zh": 6_000,
 }  # fmt: skip
+PLAIN = 32_000  # English sentences that the teacher alone labels, in the kinds of text that EWT has, and Wikipedia
 DEV = 500  # sentences of EWT's dev part that choose the weights; as it has no training part, the others are trained on
 TEACHER = {"--epochs": 2, "--lr": 5e-5, "--batch-tokens": 4096, "--max-length": 160, "--seed": 1}
 SETTINGS = {
@@ -166,6 +168,32 @@ def collect(source: Path, out: Path) -> None:
     data.write_rows(out / "dev.jsonl", dev)
     for name, rows in tests.items():
         data.write_rows(out / "tests" / f"{name}.jsonl", rows)
+
+
+def plain(source: Path, out: Path) -> None:
+    """Write English sentences of 8 to 50 words without a label, four of five with a capital letter behind the first."""
+    subreddits = json.loads(data.text_of(source / "open/squadshifts/reddit_v1.0.json"))["data"]
+    news = map(json.loads, data.lines_of(source / "open/newsmtsc/train.jsonl"))
+    texts = {
+        "forums": (part["context"] for article in subreddits for part in article["paragraphs"]),
+        "comments": (line.split("\t")[0] for line in data.lines_of(source / "open/goemotions/train.tsv")),
+        "news": (row["sentence"] for row in news),
+        "wires": (row[0] for row in data.table_of(source / "research/ag_news/train_10k.tsv", "\t")),
+        "reviews": (line.split("\t")[0] for kind in ("amazon_cells", "yelp", "imdb")
+                    for line in data.lines_of(source / f"open/uci_sentences/{kind}_labelled.txt")),
+        "wikipedia": data.lines_of(source / "open/wiki_en/enwiki2015-part2.txt")[:12_000],
+    }  # fmt: skip
+    chance = random.Random(0)
+    chosen: list[str] = []
+    for name, kind in texts.items():
+        own = sorted({part.strip() for text in kind for part in re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])", text)})
+        own = [text for text in own if 8 <= len(text.split()) <= 50]
+        own = [text for text in own if re.search(r"\s[A-Z][a-z]", text) or chance.random() < 0.2]
+        chance.shuffle(own)
+        print(name, len(own))
+        chosen += own[: PLAIN // 4]
+    chance.shuffle(chosen)
+    data.write_rows(out, ({"text": text} for text in chosen[:PLAIN]))
 
 
 def text_of(row: data.Row) -> str:
