@@ -29,6 +29,7 @@ LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 SPACE = re.compile(r"\s")
+MOSTLY = 0.5  # share of a text's pieces above which it is mostly unknown, and a result says so
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
 Offsets = list[tuple[int, int]]
 Item = TypeVar("Item")
@@ -72,7 +73,7 @@ class Tokenizer:
         """The id of the padding token; 0 where there is none, for it is never looked at."""
         return self.padding or 0
 
-    @property
+    @cached_property
     def padding(self) -> int | None:
         """The id of the padding token; None where there is none."""
         token = self._first("pad", PADS)
@@ -85,9 +86,13 @@ class Tokenizer:
         return token[1] if token else None
 
     def unknown_share(self, windows: Sequence[Window]) -> float:
-        """The share of a text's pieces that stand for what the vocabulary lacks; special tokens and spaces are none."""
+        """The share of a text's pieces that stand for what the vocabulary lacks where it is MOSTLY, else 0.
+
+        Special tokens and spaces are no pieces.
+        """
         count = 0 if self.unknown is None else sum(window.ids.count(self.unknown) for window in windows)
-        return count and count / sum(id_ not in self._around for window in windows for id_ in window.ids)
+        share = count and count / sum(id_ not in self._around for window in windows for id_ in window.ids)
+        return share if share > MOSTLY else 0.0
 
     @cached_property
     def _around(self) -> frozenset[int]:
@@ -286,21 +291,8 @@ class NoTokenizer(Tokenizer):
 
     def __init__(self) -> None:
         self.max_length = ENDLESS
-
-    @property
-    def mask(self) -> tuple[str, int]:
-        """BERT's."""
-        return "[MASK]", 0
-
-    @property
-    def padding(self) -> int | None:
-        """None: nothing is encoded."""
-        return None
-
-    @property
-    def unknown(self) -> int | None:
-        """None: nothing is looked up."""
-        return None
+        self.mask = "[MASK]", 0  # BERT's
+        self.padding = self.unknown = None  # nothing is encoded or looked up
 
     def encode(self, *texts: Any, **options: Any) -> list[Features | RecordError]:
         """One empty window for each of the texts, whatever they are."""

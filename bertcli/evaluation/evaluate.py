@@ -23,7 +23,7 @@ from bertcli.arrays import Indices
 from bertcli.data.records import Record
 from bertcli.errors import GateError, RecordError, UsageError
 from bertcli.evaluation import Change, Comparison, Evaluation, LengthBucket, Outcomes
-from bertcli.inference.stream import MOSTLY, Outcome, script_of
+from bertcli.inference.stream import Outcome, script_of
 from bertcli.metrics import bootstrap, calibration
 from bertcli.metrics.bootstrap import Metrics
 from bertcli.tasks.base import BaseTask
@@ -79,7 +79,7 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
         predicted.predictions.append(outcome.prediction)
         predicted.tokens.append(outcome.tokens)
         predicted.layers.append(outcome.layers)
-        if outcome.unknown > MOSTLY:
+        if outcome.unknown:
             predicted.unknown[script_of(task.texts(outcome.record).values())] += 1
     advice = summary(lacking, predicted.lost + len(predicted.gold))
     predicted.faults.extend(advice)

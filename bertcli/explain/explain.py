@@ -27,7 +27,6 @@ from bertcli.export.int8 import dequantized
 from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
-from bertcli.inference.stream import MOSTLY
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
 from bertcli.tokenizer import Tokenizer, encode_each, without_spaces
@@ -124,8 +123,8 @@ class Explainer:
         result = self.task.decode(record, self.task.combine(features, outputs))
         result |= {"windows": len(windows)} if len(windows) > 1 else {}
         result |= {"truncated": True} if features.truncated else {}
-        unknown = self.task.tokenizer.unknown_share(windows)
-        result |= {"unknown": round(unknown, 2)} if unknown > MOSTLY else {}
+        if unknown := self.task.tokenizer.unknown_share(windows):
+            result["unknown"] = round(unknown, 2)
         result |= {"baseline": self.baseline[0], "weights": self.origin}
         result["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
         if self.view.attention:

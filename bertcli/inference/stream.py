@@ -30,7 +30,6 @@ from bertcli.tokenizer import encode_each
 FIRST_WINDOW = 64  # records: the first results come soon
 QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most `window` records
 IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
-MOSTLY = 0.5  # share of a text's pieces above which a result says that they are unknown
 ENOUGH = 200  # characters of a text that tell its script
 NAMED = 3  # scripts in the sentence
 LANGUAGES = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
@@ -44,8 +43,8 @@ Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, its res
 class Outcome:
     """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
 
-    tokens: in all its windows. unknown: the share of its pieces that the model does not know. layers: that computed it,
-    None where the model has no early exit in use.
+    tokens: in all its windows. unknown: as Tokenizer.unknown_share says. layers: that computed it, None where the model
+    has no early exit in use.
     """
 
     record: Record
@@ -289,7 +288,7 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
         results["windows"] = outcome.windows
     if outcome.truncated:
         results["truncated"] = True
-    if outcome.unknown > MOSTLY:
+    if outcome.unknown:
         results["unknown"] = round(outcome.unknown, 2)
     if outcome.layers is not None and task.options.all_scores:
         results["layers"] = outcome.layers

@@ -27,7 +27,7 @@ from bertcli.errors import BertcliError, Interrupted, RecordError
 from bertcli.inference import Request
 from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
-from bertcli.inference.stream import MOSTLY, stream
+from bertcli.inference.stream import stream
 from bertcli.model import fingerprint, resolve
 from bertcli.tasks.training import BaseTeaching, Faults, Labelled
 from bertcli.training.data import Data
@@ -145,7 +145,7 @@ def _compute(
             for key, outcome in zip(islice(keys, len(outcomes)), outcomes, strict=True):
                 if outcome.error is None:
                     np.save(answer := io.BytesIO(), keep(outcome.prediction), allow_pickle=False)
-                    row = (key, answer.getvalue(), outcome.unknown > MOSTLY)
+                    row = (key, answer.getvalue(), outcome.unknown > 0)
                     table.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row)
                 else:
                     faults.add(outcome.record, RecordError(f"the teacher: {outcome.error}"))
