@@ -61,18 +61,17 @@ class Commands(click.Group):
         command: click.Command = getattr(registry.load("cli/commands", cmd_name), cmd_name.replace("-", "_"))
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List them by the first lines of their files, `bertcli NAME: what it does.`, which needs no import."""
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the commands before the options, by the first lines of their files, which needs no import of them.
+
+        They are `bertcli NAME: what it does.`
+        """
         with formatter.section("Commands"):
             folder, rows = registry.PACKAGE / "cli" / "commands", []
             for name in self.list_commands(ctx):
                 with (folder / f"{name}.py").open(encoding="utf-8") as file:
                     rows.append((name, file.readline().strip('"\n.').partition(": ")[2]))
             formatter.write_dl(rows)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the commands before the options."""
-        self.format_commands(ctx, formatter)
         click.Command.format_options(self, ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -100,19 +99,11 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
-    _begin()
-    sys.exit(run(sys.argv[1:]))
-
-
-def _begin() -> None:
-    """Make the process one that nobody needs to be careful with.
-
-    A stream that the parent has closed would give its number to the next file that is opened, into which a C library
-    would then write its complaints.
-    """
+    """Make the process one that nobody needs to be careful with, run the command line, and leave with its exit code."""
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
+    # A stream that the parent has closed would give its number to the next file that is opened, into which a C library
+    # would then write its complaints.
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -122,6 +113,7 @@ def _begin() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: with PYTHONIOENCODING=ascii tables stay readable
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:

@@ -102,9 +102,7 @@ def command(
         def run(verbose: bool, quiet: bool, **values: Any) -> int:
             ctx = click.get_current_context()
             ctx.obj = voice = Voice(verbose, quiet)
-            for name in _unknown_variables(ctx):
-                close = get_close_matches(name, _variables(ctx.find_root()), n=1, cutoff=0.8)
-                voice.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
+            _warn_of_variables(ctx, voice)
             if hasattr(options, "text_first"):
                 values["text_first"] = ctx.get_parameter_source("text_field") in NAMED
             return body(voice, options(**values))
@@ -190,9 +188,14 @@ class Text(click.ParamType[Any]):
         return text
 
 
-def _variables(root: click.Context) -> set[str]:
-    """The environment variables of all commands; imports each of them."""
-    names = set(OF_NO_OPTION)
+def _warn_of_variables(ctx: click.Context, voice: Voice) -> None:
+    """Name what stands in the environment as BERTCLI_… and is no option's of any command, as where it is misspelt."""
+    known = {name for parameter in ctx.command.params for name in parameter.envvar or ()} | OF_NO_OPTION
+    others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
+    if not others:
+        return
+    # They may be those of other commands, which are only now imported.
+    root = ctx.find_root()
     group = root.command
     assert isinstance(group, click.Group)
     commands = [command for name in group.list_commands(root) if (command := group.get_command(root, name))]
@@ -200,17 +203,11 @@ def _variables(root: click.Context) -> set[str]:
         if isinstance(command, click.Group):
             commands += command.commands.values()
         for parameter in command.params:
-            names.update(parameter.envvar or () if not isinstance(parameter.envvar, str) else [parameter.envvar])
-    return names
-
-
-def _unknown_variables(ctx: click.Context) -> list[str]:
-    """What stands in the environment as BERTCLI_… and is no option's, as where it is misspelt."""
-    known = {name for parameter in ctx.command.params for name in parameter.envvar or ()}
-    others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
-    if set(others) <= OF_NO_OPTION:
-        return []
-    return [name for name in others if name not in _variables(ctx.find_root())]
+            known.update([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ())
+    for name in others:
+        if name not in known:
+            close = get_close_matches(name, known, n=1, cutoff=0.8)
+            voice.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

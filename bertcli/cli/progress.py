@@ -306,11 +306,12 @@ class Show:
         if self.live:
             return
         if self.voice.draws:
+            from rich.console import Console
             from rich.control import Control
             from rich.live import Live
             from rich.segment import ControlType
 
-            console = self.voice.rich()
+            console = Console(stderr=True)
             console.control(Control(ControlType.CARRIAGE_RETURN))  # the terminal may have echoed a ^C
             self.live = Live(self.board, console=console, transient=True)
             self.live.start()

@@ -5,6 +5,7 @@ Imports nothing heavy, for --help. Try: bertcli predict --help
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bertcli.cli.options import read_yaml, spelt
-from bertcli.cli.terminal import Voice, announce_terminal, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
 from bertcli.inference import OF_ONNX, Request, Settings
@@ -127,8 +128,9 @@ class Reading:
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
 
-        if not files or "-" in files:
-            announce_terminal()
+        voice = _voice()
+        if (not files or "-" in files) and voice.terminal and sys.stdin is not None and sys.stdin.isatty():
+            voice.note("reading from the terminal; Ctrl-D ends")
 
         def checked(records: Iterator["Record"]) -> Iterator["Record"]:
             seen: set[str] = set()
@@ -147,7 +149,7 @@ class Reading:
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 
-        return checked(read(files, **self.manner._asdict(), shard=shard, note=_voice().note))
+        return checked(read(files, **self.manner._asdict(), shard=shard, note=voice.note))
 
 
 def _voice() -> Voice:

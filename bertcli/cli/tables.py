@@ -37,7 +37,7 @@ def render(console: Console, metrics: Mapping[str, Any], title: str) -> None:
     tables = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and value}
     numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
     matrices = {name: value for name, value in tables.items() if value.keys() == {"labels", "matrix"}}
-    blocks = [(title, _values(numbers))]
+    blocks = [(title, _table(numbers))]
     blocks += [(name, _table(value)) for name, value in tables.items() if name not in matrices]
     for name, value in matrices.items():
         caption, table = _confusion(console, **value)
@@ -50,22 +50,14 @@ def render(console: Console, metrics: Mapping[str, Any], title: str) -> None:
 
 
 def _table(value: Mapping[str, Any]) -> Table:
-    """A row per entry: its columns where each entry is a mapping of them, else its value alone."""
-    rows = [row for row in value.values() if isinstance(row, Mapping)]
-    if len(rows) < len(value):
-        return _values(value)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    """A row per entry: its columns where each entry is a mapping of them, else its value alone, without a header."""
+    has_columns = bool(value) and all(isinstance(row, Mapping) for row in value.values())
+    rows = value if has_columns else {label: {"": entry} for label, entry in value.items()}
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row)) if has_columns else [""]
     table = _empty(["", *columns])
-    for label, row in value.items():
+    table.show_header = has_columns
+    for label, row in rows.items():
         table.add_row(_label(label), *(_cell(row.get(column)) for column in columns))
-    return table
-
-
-def _values(values: Mapping[str, Any]) -> Table:
-    table = _empty(["", ""])
-    table.show_header = False
-    for name, value in values.items():
-        table.add_row(_label(name), _cell(value))
     return table
 
 

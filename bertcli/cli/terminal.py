@@ -62,12 +62,6 @@ class Voice:
             with suppress(OSError):
                 os.write(sys.stderr.fileno(), f"\r{visible(message, lines=True)}\n".encode())
 
-    def rich(self) -> "Console":
-        """A rich console on stderr."""
-        from rich.console import Console
-
-        return Console(stderr=True, quiet=self.quiet)
-
 
 def say(message: str, dim: bool = False) -> None:
     """Write a message to stderr: on a terminal without a character that it would obey, in a pipe as it is.
@@ -82,14 +76,6 @@ def say(message: str, dim: bool = False) -> None:
     except OSError:  # What is left in the buffer would fail again at the end of the process, and change its exit code.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
-def announce_terminal() -> None:
-    """Tell a person who is expected to type that stdin is read, and how it ends."""
-    context = click.get_current_context(silent=True)
-    is_quiet = not context or context.params.get("quiet")
-    if not is_quiet and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        say("reading from the terminal; Ctrl-D ends", dim=True)
 
 
 def is_dumb() -> bool:
