@@ -1,21 +1,23 @@
 """All checks of labelled data, in the order of fine-tuning: read, accept, decide, label; then what it would not see.
 
-Imports neither torch nor transformers, and knows no task: each says itself what it doubts.
+Imports neither torch nor transformers, and knows no task and no format: every verdict on a record is the task's own, so
+that what passes here is what fine-tuning takes.
 Try: bertcli check train.jsonl --dev dev.jsonl
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bertcli import registry, tokenizer_files
-from bertcli.checking import repeats
-from bertcli.checking.findings import Findings, Split, read
+from bertcli.checking.repeats import near
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
@@ -30,12 +32,117 @@ FEW = 5  # training records under which a label can hardly be learnt
 UNEVEN = 10  # times as many records as the rarest label: from here on the rare ones are seldom predicted
 FREQUENT = 20  # times as many records as a label that may be a typo of it
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
+Severity = Literal["error", "warning"]
+# What each code says: what is wrong, and what to do about it, in the order in which they are shown.
+ERRORS: Mapping[str, str] = {  # what no model can be trained on
+    "unreadable": "no record of the file's format; mend or delete it, or name the format",
+    "bad-text": "the text is missing or is no text; mend it, or name its field with --text-field",
+    "bad-label": "the label is missing or is none; mend it, or name its field with --label-field",
+    "unknown-label": "a dev label that train lacks; mend it, or add training records of it",
+    "nothing-to-learn": "no model can be trained or scored on this; add records",
+}  # fmt: skip
+WARNINGS: Mapping[str, str] = {  # what a person should look at
+    "leak": "a dev text that is in train too; take it out of one, or dev scores are too good",
+    "near-leak": "a dev text that is nearly in train; look at both, and take one out",
+    "leaked-context": "a dev question asked of a training context; part the splits by context",
+    "conflicting-label": "a text that has another label elsewhere; decide for one of them",
+    "duplicate": "a text that came before in its split; keep one",
+    "near-duplicate": "nearly a text that came before in its split; look at both",
+    "mixed-labels": "a label of another kind than most, so that all are taken for classes; mend it, or say --problem",
+    "number-labels": "whole numbers, which are taken for classes; --problem regression takes them as numbers",
+    "label-typo": "a label much like a more frequent one; rename it if it is a typo",
+    "rare-label": "a label with too few training records to be learnt; add some, or merge it",
+    "imbalance": "labels of very different frequency; --class-weights balanced evens them",
+    "label-not-in-dev": "a label of train that dev never has, so no score tells of it; add some",
+    "empty-text": "there is nothing to read; delete the record",
+    "long-text": "more tokens than the model takes; --long window reads the rest of it too",
+    "unknown-pieces": "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model",
+    "misplaced-entity": "an entity that begins or ends inside a word and teaches nothing; mend it",
+    "overlapping-entity": "an entity that overlaps another and teaches nothing; keep one of them",
+    "discontinuous-entity":
+        "an entity of several parts, which no tags can show and which teaches nothing; label one of them",
+    "tag-scheme": "a tag that breaks the scheme of the other sentences; mend it",
+    "misplaced-answer": "an answer that is not at its answer_start, but elsewhere; mend the offset",
+    "lost-answer": "an answer that its context does not have, which teaches nothing; mend its text",
+    "answer-border": "an answer that begins or ends inside a token: the model gives the whole one",
+}  # fmt: skip
+
+
+@dataclass
+class Findings:
+    """All faults found so far, by kind, each kind in the order of the data: where, and what is wrong there."""
+
+    places: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def add(self, code: str, where: str, message: str) -> None:
+        """Note a fault. code: one of ERRORS or WARNINGS; where: `file:line`, or the files of a split."""
+        self.places.setdefault(code, []).append((where, message))
+
+    def add_all(self, code: str, record: Record, error: RecordError) -> None:
+        """Note every fault of a record in its place."""
+        for where, message in record.located(error):
+            self.add(code, where, message)
+
+    def count(self, severity: Severity) -> int:
+        """How many faults of that severity there are."""
+        codes = ERRORS if severity == "error" else WARNINGS
+        return sum(len(places) for code, places in self.places.items() if code in codes)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Code, severity, message, count and places of each kind that was found."""
+        return [
+            {
+                "code": code,
+                "severity": "error" if code in ERRORS else "warning",
+                "message": meaning,
+                "count": len(self.places[code]),
+                "places": [{"place": where, "message": message} for where, message in self.places[code]],
+            }
+            for code, meaning in {**ERRORS, **WARNINGS}.items()
+            if code in self.places
+        ]
+
+
+@dataclass(slots=True)
+class Example:
+    """A record that the task accepts. texts: what is read of it. gold: its target; None until the labels are known.
+
+    record: with the fields of its label only. pieces: of the longer where there are two texts to be encoded apart,
+    special ones included; unknown: those that the tokenizer does not know. Both 0 where no model is named.
+    """
+
+    record: Record
+    texts: tuple[str, ...]
+    pieces: int
+    unknown: int
+    gold: Any = None
+
+
+@dataclass
+class Split:
+    """One split. read: how many records, good or not. sources: their files, each with its number of records."""
+
+    name: str
+    examples: list[Example] = field(default_factory=list)
+    read: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def files(self) -> str:
+        """Its files, for what concerns all of it."""
+        return ", ".join("stdin" if source == "-" else source for source in self.sources) or self.name
+
+    @property
+    def records(self) -> list[Record]:
+        """Those accepted."""
+        return [example.record for example in self.examples]
 
 
 def guess_task(record: Record | None) -> str:
-    """The task that a first record is made for."""
+    """The task that a first record is made for, from its fields alone."""
     tasks = (registry.load("tasks", name).Task for name in registry.names("tasks"))
-    return next((task.name for task in tasks if record and task.fits(record)), DEFAULT)
+    names = set(record.fields) if record else set()
+    return next((task.name for task in tasks if any(fields <= names for fields in task.labelled_by)), DEFAULT)
 
 
 def check(
@@ -52,7 +159,7 @@ def check(
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
     reader = task_class(tokens, base.config, settings.options)
     sources = {"train": train} | ({} if dev is None else {"dev": dev})
-    splits = [read(name, records, reader, findings) for name, records in sources.items()]
+    splits = [_read(name, records, reader, findings) for name, records in sources.items()]
     facts: dict[str, Any] = {"task": settings.task, "records": {split.name: split.read for split in splits}}
     if decision := _decide(task_class, settings, base, splits, findings):
         task = task_class(tokens, {**base.config, **decision.config}, settings.options)
@@ -65,8 +172,48 @@ def check(
         stated = task_class.config_of(model).get("sentence") or {}  # embeddings may be made of shorter texts
         limit = min(limit, stated.get("max_length") or limit)
         facts["tokens"] = {s.name: _lengths(s, tokens, limit, findings) for s in splits if s.examples}
-    repeats.check(splits, reader, findings)
+    _check_repeats(splits, reader, findings)
     return facts, findings
+
+
+def _read(name: str, records: Iterable[Record], task: BaseTask, findings: Findings) -> Split:
+    """Read a split to its end, and accept records as the examples of tasks/training.py do.
+
+    task: with a tokenizer that cuts nothing.
+    """
+    split, unknown = Split(name), task.tokenizer.unknown
+    for record, encoded in task.encoded(_readable(name, records, findings)):
+        split.read += 1
+        split.sources[record.source] += 1
+        code = "unreadable"
+        try:
+            if record.fault is not None:
+                raise RecordError(record.fault)
+            code = "bad-text"
+            if isinstance(encoded, RecordError):
+                raise encoded
+            texts = tuple(task.texts(record).values())
+            code = "bad-label"
+            kept = Record(record.index, task.kept(record), record.line, record.source, lines=record.lines)
+            doubts = list(task.token_doubts(record, encoded))
+        except RecordError as error:
+            findings.add_all(code, record, error)
+            continue
+        for doubt, message in doubts:
+            findings.add(doubt, record.location, message)
+        pieces = [window.ids for window in encoded.windows]
+        count = 0 if unknown is None else sum(ids.count(unknown) for ids in pieces)
+        split.examples.append(Example(kept, texts, max(map(len, pieces)), count))
+    return split
+
+
+def _readable(name: str, records: Iterable[Record], findings: Findings) -> Iterator[Record]:
+    """The records up to what makes the rest of a file unusable, such as a header without names."""
+    try:
+        yield from records
+    except UsageError as error:
+        file, colon, message = str(error).partition(": ")
+        findings.add("unreadable", file if colon else name, message if colon else str(error))
 
 
 def _decide(
@@ -197,3 +344,68 @@ def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
             yield name, other
         elif alike and max(alike)[0] >= ALIKE:
             yield name, max(alike)[1]
+
+
+# Records that repeat others or nearly do, in their split or from train to dev, and empty ones.
+
+Seen = dict[tuple[str, ...], list[Example]]  # of each text the first record with each label
+
+
+def _check_repeats(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
+    """Note empty texts, and equal and nearly equal ones within and across splits, train before dev."""
+    seen: Seen = {}
+    train = 0
+    for split in splits:
+        in_split: Seen = {}
+        for example in split.examples:
+            if not all(text.strip() for text in example.texts):
+                findings.add("empty-text", example.record.location, _quoted(example))
+                continue
+            _compare(example, in_split, task, findings, "duplicate")
+            _compare(example, seen, task, findings, "leak")
+            _remember(example, in_split, task)
+        for example in chain.from_iterable(in_split.values()):
+            _remember(example, seen, task)
+        train = len(seen) if split is splits[0] else train
+    firsts = [same[0] for same in seen.values()]  # of each text; the first `train` of them are in that split
+    for i, j, similarity in near([example.texts for example in firsts]):
+        example, other = firsts[i], firsts[j]
+        code = "near-leak" if j < train <= i else "near-duplicate"
+        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
+    if not task.shared_text or len(splits) < 2:
+        return
+    # Records that share their second text with train, such as a context, though not the first, such as a question.
+    contexts = {example.texts[1]: example for example in reversed(splits[0].examples)}
+    pairs = {example.texts for example in splits[0].examples}
+    for example in splits[1].examples:
+        if (same := contexts.get(example.texts[1])) and example.texts not in pairs:
+            message = f"the context of {_at(same, example)}: '{example.texts[0]:.60}'"
+            findings.add("leaked-context", example.record.location, message)
+
+
+def _at(other: Example, example: Example) -> str:
+    """Where a record is, as seen from another."""
+    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.location
+
+
+def _quoted(example: Example) -> str:
+    return " / ".join(f"'{text:.40}'" for text in example.texts)
+
+
+def _remember(example: Example, seen: Seen, task: BaseTask) -> None:
+    same = seen.setdefault(example.texts, [])
+    if all(not task.agree(example.gold, other.gold) for other in same):
+        same.append(example)
+
+
+def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, code: str) -> None:
+    """Note that a text came before, and never with its label; of two in one split that says enough."""
+    if not (others := seen.get(example.texts)):
+        return
+    same = next((other for other in others if task.agree(example.gold, other.gold)), None)
+    other = same or others[0]
+    message = f"{_at(other, example)}: {_quoted(example)}"
+    if same or code == "leak":
+        findings.add(code, example.record.location, f"as {message}")
+    if not same:
+        findings.add("conflicting-label", example.record.location, f"another label than {message}")

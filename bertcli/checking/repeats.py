@@ -1,7 +1,7 @@
-"""Records that repeat others or nearly do, in their split or from train to dev, and empty ones.
+"""Texts that nearly repeat others. A text is a tuple of its parts, two for a pair.
 
-Knows texts and targets only. Near duplicates are found in time linear in the number of texts: candidates by MinHash and
-banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4), each then compared exactly.
+Found in time linear in the number of texts: candidates by MinHash and banding (Broder 1997; Leskovec, Rajaraman and
+Ullman, Mining of Massive Datasets, 3.4), each then compared exactly. Knows no record and no split.
 Try: python -c "from bertcli.checking.repeats import near; print(list(near([('a fine film',)] * 2)))"
 """
 
@@ -11,11 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bertcli.arrays import Array
-from bertcli.checking.findings import Example, Findings, Split
-from bertcli.tasks.base import BaseTask
 
-Parts = tuple[str, ...]
-Match = tuple[int, int, float]  # a text, an earlier one, their similarity
 SIMILAR = 0.8  # least share of the n-grams of two texts that both have
 # 12 bands of 5: of two texts at that similarity 99.2 % share a band, at 0.85 99.9 %, at 0.5 32 %, at 0.3 3 %.
 BANDS, ROWS = 12, 5
@@ -26,73 +22,9 @@ LEAST = 20  # letters of a text, or ideographs of half as many, under which only
 IDEOGRAPHS = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 _MARKS = re.compile(r"[\W_]+")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
-Seen = dict[Parts, list[Example]]  # of each text the first record with each label
 
 
-def check(splits: Sequence[Split], task: BaseTask, findings: Findings) -> None:
-    """Note empty texts, and equal and nearly equal ones within and across splits, train before dev."""
-    seen: Seen = {}
-    train = 0
-    for split in splits:
-        in_split: Seen = {}
-        for example in split.examples:
-            if not all(text.strip() for text in example.texts):
-                findings.add("empty-text", example.record.location, _quoted(example))
-                continue
-            _compare(example, in_split, task, findings, "duplicate")
-            _compare(example, seen, task, findings, "leak")
-            _remember(example, in_split, task)
-        for example in (example for same in in_split.values() for example in same):
-            _remember(example, seen, task)
-        train = len(seen) if split is splits[0] else train
-    firsts = [same[0] for same in seen.values()]  # of each text; the first `train` of them are in that split
-    for i, j, similarity in near([example.texts for example in firsts]):
-        example, other = firsts[i], firsts[j]
-        code = "near-leak" if j < train <= i else "near-duplicate"
-        findings.add(code, example.record.location, f"{similarity:.2f} like {_at(other, example)}: {_quoted(example)}")
-    if not task.shared_text or len(splits) < 2:
-        return
-    # Records that share their second text with train, such as a context, though not the first, such as a question.
-    contexts = {example.texts[1]: example for example in reversed(splits[0].examples)}
-    pairs = {example.texts for example in splits[0].examples}
-    for example in splits[1].examples:
-        if (same := contexts.get(example.texts[1])) and example.texts not in pairs:
-            message = f"the context of {_at(same, example)}: '{example.texts[0]:.60}'"
-            findings.add("leaked-context", example.record.location, message)
-
-
-def _at(other: Example, example: Example) -> str:
-    """Where a record is, as seen from another."""
-    return f"line {other.record.line}" if other.record.source == example.record.source else other.record.location
-
-
-def _quoted(example: Example) -> str:
-    return " / ".join(f"'{text:.40}'" for text in example.texts)
-
-
-def _remember(example: Example, seen: Seen, task: BaseTask) -> None:
-    same = seen.setdefault(example.texts, [])
-    if all(not task.agree(example.gold, other.gold) for other in same):
-        same.append(example)
-
-
-def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, code: str) -> None:
-    """Note that a text came before, and never with its label; of two in one split that says enough."""
-    if not (others := seen.get(example.texts)):
-        return
-    same = next((other for other in others if task.agree(example.gold, other.gold)), None)
-    other = same or others[0]
-    message = f"{_at(other, example)}: {_quoted(example)}"
-    if same or code == "leak":
-        findings.add(code, example.record.location, f"as {message}")
-    if not same:
-        findings.add("conflicting-label", example.record.location, f"another label than {message}")
-
-
-# Texts that are nearly the same. A text is a tuple of its parts, two for a pair.
-
-
-def near(texts: Sequence[Parts]) -> Iterator[Match]:
+def near(texts: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int, float]]:
     """The texts, all distinct, that are nearly an earlier one, in order: the first such, and how similar it is.
 
     Case, punctuation and white space do not count. Similarity: Jaccard's of the sets of n-grams of the letters, 4 at a
@@ -156,25 +88,21 @@ def _candidates(sketches: Array) -> Iterator[tuple[int, int]]:
     Of those with which it shares a band these are the first and the last before it, so that a thousand texts from one
     template make some thousand pairs and not a million. The library's own LSH index gives all of them.
     """
-    bands = [_linked(sketches[:, band * ROWS : (band + 1) * ROWS]) for band in range(BANDS)]
-    pairs = np.unique(np.concatenate(bands), axis=0)  # (P, 2) later and earlier, sorted
+    links: list[Array] = []  # (P, 2) each: later and earlier
+    for band in range(BANDS):
+        values = np.zeros(len(sketches), np.uint64)  # of texts with the same band the same
+        for column in sketches[:, band * ROWS : (band + 1) * ROWS].T:
+            values = (values * _FACTOR) ^ column
+        order = np.argsort(values, kind="stable")
+        ordered = values[order]
+        begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+        first = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
+        before = np.concatenate([order[:1], order[:-1]])
+        links += [np.stack([order[~begins], other[~begins]], 1) for other in (first, before)]
+    pairs = np.unique(np.concatenate(links), axis=0)  # sorted
     for chunk in np.array_split(pairs, len(pairs) // CHUNK + 1):
         alike = (sketches[chunk[:, 0]] == sketches[chunk[:, 1]]).mean(1) >= DOUBTFUL
         yield from map(tuple, chunk[alike].tolist())
-
-
-def _linked(rows: Array) -> Array:
-    """(P, 2): each text with the first and with the last before it that has the same rows (N, R)."""
-    values = np.zeros(len(rows), np.uint64)
-    for column in rows.T:
-        values = (values * _FACTOR) ^ column
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    first = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
-    before = np.concatenate([order[:1], order[:-1]])
-    later, others = order[~begins], (first[~begins], before[~begins])
-    return np.concatenate([np.stack([later, other], 1) for other in others])
 
 
 def _jaccard(one: str, other: str) -> float:

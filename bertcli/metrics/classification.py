@@ -177,31 +177,23 @@ def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
     """gold, predicted: (N,) numbers."""
     x, y = gold - gold.mean(), predicted - predicted.mean()  # correlations stay, and sums of squares keep their digits
     error = predicted - gold
-    gold_ranks, predicted_ranks = _weighted_ranks(gold), _weighted_ranks(predicted)
+    distinct = [np.unique(numbers, return_inverse=True) for numbers in (gold, predicted)]  # and where each of N is
+    counters = [(_grouped(places, len(numbers)), places) for numbers, places in distinct]
 
     def metrics(weights: Weights) -> dict[str, Array]:
         total = weights.sum(1)
+        ranks = []  # (B, N) of each side: those that its numbers have among what was drawn, equals sharing the mean
+        for counter, places in counters:
+            counts = counter(weights)  # (B, distinct numbers)
+            ranks.append((counts.cumsum(1) - (counts - 1) / 2)[:, places])
         return {
             "pearson": _weighted_pearson(weights, x, y),
-            "spearman": _weighted_pearson(weights, gold_ranks(weights), predicted_ranks(weights)),
+            "spearman": _weighted_pearson(weights, *ranks),
             "rmse": np.sqrt(ratio(weights @ error**2, total)),
             "mae": ratio(weights @ np.abs(error), total),
         }
 
     return metrics
-
-
-def _weighted_ranks(numbers: Floats) -> Callable[[Weights], Array]:
-    """The ranks (B, N) that numbers (N,) have among those that were drawn, equals sharing their mean rank."""
-    distinct, groups = np.unique(numbers, return_inverse=True)
-    members = _grouped(groups, len(distinct))
-
-    def ranks(weights: Weights) -> Array:
-        counts: Array = members(weights)  # (B, distinct numbers)
-        middle: Array = counts.cumsum(1) - (counts - 1) / 2
-        return middle[:, groups]
-
-    return ranks
 
 
 def _weighted_pearson(weights: Weights, x: Array, y: Array) -> Floats:

@@ -84,13 +84,18 @@ def tags(entities: Iterable[Span], count: int, scheme: Scheme = "iob2") -> list[
     return result
 
 
+def schemes_of(sentence: Sequence[str], schemes: Iterable[Scheme] = SCHEMES) -> list[Scheme]:
+    """Those of the schemes in which these tags could be written."""
+    read = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in sentence]
+    entities = spans(read)
+    return [scheme for scheme in schemes if tags(entities, len(read), scheme) == read]
+
+
 def recognise(sentences: Iterable[Sequence[str]]) -> Scheme:
     """The scheme that tags sentences as they are tagged, the commonest first; IOB2 where several or none do."""
     possible: list[Scheme] = ["iob2", "bioes", "iob1", "io"]
     for sentence in sentences:
-        read = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in sentence]
-        entities = spans(read)
-        possible = [scheme for scheme in possible if tags(entities, len(read), scheme) == read]
+        possible = schemes_of(sentence, possible)
     return possible[0] if possible else "iob2"
 
 

@@ -9,7 +9,7 @@ Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -48,13 +48,14 @@ class BaseTask(ABC):
 
     name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
     encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
-    record may have besides its text, as options of `explain` name it. shared_text: which of `texts` many records share.
-    model_outputs: those that it reads. labels: their names, where they have names. has_entities: whether it finds parts
-    of a text, which --redact replaces. classifies: how many classes apply to each item that has probabilities of them;
-    None: none has any. example: what `decode` may give, nothing in it empty or null: a table tells the types of its
-    columns by it. subject: the task in a sentence about what it does not have. memory: what later results need to know
-    of earlier ones, None where each stands for itself; only added to. identity: what a result depends on besides
-    record, model and options, by its name.
+    record may have besides its text, as options of `explain` name it. labelled_by: sets of fields; a record with all of
+    one looks as if it were labelled for this task. shared_text: which of `texts` many records share. model_outputs:
+    those that it reads. labels: their names, where they have names. has_named_labels: whether it has classes or types,
+    which --map-labels renames. has_entities: whether it finds parts of a text, which --redact replaces. classifies: how
+    many classes apply to each item that has probabilities of them; None: none has any. example: what `decode` may give,
+    nothing in it empty or null: a table tells the types of its columns by it. subject: the task in a sentence about
+    what it does not have. memory: what later results need to know of earlier ones, None where each stands for itself;
+    only added to. identity: what a result depends on besides record, model and options, by its name.
     """
 
     name: ClassVar[str]
@@ -62,9 +63,11 @@ class BaseTask(ABC):
     more_heads: ClassVar[tuple[str, ...]] = ()
     has_mistakes: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ()
+    labelled_by: ClassVar[tuple[Set[str], ...]] = ()
     shared_text: ClassVar[str | None] = None
     model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     labels: list[str] = []  # noqa: RUF012
+    has_named_labels: ClassVar[bool] = False
     has_entities: ClassVar[bool] = False
     classifies: Literal["one", "several"] | None = None
     example: dict[str, Any] = {}  # noqa: RUF012
@@ -86,11 +89,6 @@ class BaseTask(ABC):
     # Before there is a task: which records and labels it is for. `check` and `finetune` ask.
 
     @classmethod
-    def fits(cls, record: Record) -> bool:
-        """Whether a record looks as if it were labelled for this task, from its fields alone."""
-        return False
-
-    @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
         """What the task wants to know of a model."""
         return model.config
@@ -108,18 +106,18 @@ class BaseTask(ABC):
         return []
 
     @classmethod
-    def renaming(cls, options: Options, several: bool) -> Callable[[Record], Record | None]:
-        """A function that gives a record its labels as --map-labels says; None where its one label is left out.
+    def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
+        """The record with its labels as --map-labels says, if they have names; None where its one label is left out.
 
-        several: whether a record may have several. It raises RecordError for a label that is none.
+        several: whether a record may have several. Raises RecordError for a label that is none.
         """
-        raise UsageError(f"--map-labels renames classes and types of entities; {cls.name} has none.")
+        return record
 
     @classmethod
     def split_doubts(
         cls, settings: "LabelSettings", records: Sequence[Record], is_train: bool
     ) -> "Iterator[tuple[Record, str, RecordError]]":
-        """What is odd about the labels of a whole split: the record, a code of checking/findings.py, and why."""
+        """What is odd about the labels of a whole split: the record, a code of checking/check.py, and why."""
         yield from ()
 
     # From records to predictions and results.

@@ -73,15 +73,9 @@ class BaseExplaining(ABC):
     def __init__(self, task: BaseTask) -> None:
         self.task = task
 
-    @abstractmethod
-    def require(self, target: str | None) -> None:
-        """Raise UsageError where no record could have the target that a user asks for."""
+    def require(self, target: str | None) -> None:  # noqa: B027
+        """Raise UsageError where no record could have the target that a user asks for; any text may be in a context."""
 
     @abstractmethod
     def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
         """The decisions of a record: those that `outputs` made, or the one that is asked for. Raises RecordError."""
-
-
-def shown_part(text: str, start: int, end: int) -> dict[str, Any]:
-    """A part of a text, as a target shows it; start and end in code points."""
-    return {"text": text[start:end], "start": start, "end": end}

@@ -16,7 +16,7 @@ from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
 
-Doubt = tuple[str, str]  # the code of checking/findings.py, and what is doubtful in one record
+Doubt = tuple[str, str]  # the code of checking/check.py, and what is doubtful in one record
 
 
 class LabelSettings(Protocol):
@@ -94,11 +94,12 @@ def relabelled(
     """
     if not options.map_labels:
         return iter(records)
-    rename = task_class.renaming(options, several)
+    if not task_class.has_named_labels:
+        raise UsageError(f"--map-labels renames classes and types of entities; {task_class.name} has none.")
 
     def changed(record: Record) -> Record | None:
         with suppress(RecordError):
-            return record if record.fault is not None else rename(record)
+            return record if record.fault is not None else task_class.relabelled(record, options, several)
         return record
 
     return filter(None, map(changed, records))

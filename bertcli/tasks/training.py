@@ -156,20 +156,19 @@ class Examples:
         ends = np.searchsorted(self.owner, np.arange(len(self)), side="right")
         start = 0
         for row, end in enumerate(ends.tolist()):
-            windows = range(start, end)
+            windows = []
+            for window in range(start, end):
+                tokens = self.tokens_of(window)
+                words = None if self.words is None else self.words[tokens].tolist()
+                spans = None if self.spans is None else self.spans[tokens].tolist()
+                windows.append(Window(self.ids[tokens].tolist(), words=words, offsets=spans))
             second = self._second[row] if self._second else None
-            yield Features([self._bare(i) for i in windows], second=second), windows
+            yield Features(windows, second=second), range(start, end)
             start = end
 
     def tokens_of(self, window: int) -> slice:
         """Where a window's tokens are in the flat arrays."""
         return slice(self.offsets[window], self.offsets[window + 1])
-
-    def _bare(self, window: int) -> Window:
-        tokens = self.tokens_of(window)
-        words = None if self.words is None else self.words[tokens].tolist()
-        spans = None if self.spans is None else self.spans[tokens].tolist()
-        return Window(self.ids[tokens].tolist(), words=words, offsets=spans)
 
     def sha256(self, targets: Sequence[Any]) -> str:
         """A hash of what the model is trained on: tokens, their segments and the targets."""

@@ -13,7 +13,7 @@ from bertcli.metrics import bootstrap
 from bertcli.metrics.bootstrap import weighted_means as means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification
 from bertcli.tasks.options import Options
-from bertcli.tasks.question_answering.spans import Span
+from bertcli.tasks.question_answering import Span
 from bertcli.tasks.texts import Mark
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, Outcome, evaluate, outcomes, task_for
 

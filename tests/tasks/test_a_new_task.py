@@ -37,10 +37,7 @@ class Task(BaseTask):
     """Any encoder with a sequence head."""
 
     head = "SequenceClassification"
-
-    @classmethod
-    def fits(cls, record: Record) -> bool:
-        return "parity" in record.fields
+    labelled_by = ({"parity"},)
 
     @classmethod
     def decide(cls, settings: Any, base: Any, records: Sequence[Record]) -> Decision:

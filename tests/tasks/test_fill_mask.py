@@ -1,5 +1,6 @@
 """Ranked guesses against one right answer each."""
 
+import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from bertcli import tokenizer
@@ -8,22 +9,26 @@ from bertcli.tasks import fill_mask
 from bertcli.tasks.options import Options
 
 
-def test_ranks_count_as_they_should() -> None:
-    guesses = list(range(10))
-    assert fill_mask.score([0, 4, 9, 99], [guesses] * 4) == {
+@pytest.fixture
+def task() -> fill_mask.Task:
+    backend = Tokenizer(models.BPE({"<mask>": 0, "Ġ": 1, "a": 2, "b": 3, "Ġb": 4, "Ġa": 5}, [("Ġ", "b"), ("Ġ", "a")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    return fill_mask.Task(tokenizer.Tokenizer(backend, 9), {}, Options())
+
+
+def test_ranks_count_as_they_should(task: fill_mask.Task) -> None:
+    guesses = [(token, 0.1) for token in range(10)]
+    assert task.metrics([[0, 4], [9, 99]], [[guesses] * 2] * 2) == {
         "accuracy": 0.25, "accuracy_at_5": 0.5, "accuracy_at_10": 0.75, "mrr": (1 + 1 / 5 + 1 / 10) / 4,
     }  # fmt: skip
 
 
-def test_nothing_ranked_is_not_defined() -> None:
-    assert set(fill_mask.score([], []).values()) == {None}
+def test_nothing_ranked_is_not_defined(task: fill_mask.Task) -> None:
+    assert set(task.metrics([], []).values()) == {None}
 
 
-def test_an_answer_after_a_space_has_the_space_in_it() -> None:
-    backend = Tokenizer(models.BPE({"<mask>": 0, "Ġ": 1, "a": 2, "b": 3, "Ġb": 4, "Ġa": 5}, [("Ġ", "b"), ("Ġ", "a")]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.add_special_tokens([AddedToken("<mask>", lstrip=True)])
-    task = fill_mask.Task(tokenizer.Tokenizer(backend, 9), {}, Options())
+def test_an_answer_after_a_space_has_the_space_in_it(task: fill_mask.Task) -> None:
     for text, answer, expected in (
         ("a <mask> a", "b", [4]),
         ("<mask> a", "b", [3]),

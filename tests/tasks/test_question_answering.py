@@ -13,8 +13,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.tasks.options import Options
-from bertcli.tasks.question_answering import NO_ANSWER, Task
-from bertcli.tasks.question_answering.spans import LONGEST
+from bertcli.tasks.question_answering import LONGEST, NO_ANSWER, Task
 from tests.tasks.test_token_classification import texts
 
 CONFIG: dict[str, Any] = {"max_position_embeddings": 64}

@@ -22,7 +22,7 @@ from bertcli.device import Device
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.model import read
 from bertcli.tasks.base import IGNORED
-from bertcli.tasks.question_answering.spans import Span
+from bertcli.tasks.question_answering import Span
 from bertcli.tasks.training import Labelled
 from bertcli.training.data import Data, read_data
 from bertcli.training.finetune import Event, Note, Saved, finetune

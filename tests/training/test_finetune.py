@@ -22,7 +22,7 @@ from bertcli.errors import Interrupted, ModelError, UsageError
 from bertcli.export.int8 import dequantized
 from bertcli.model import read, resolve
 from bertcli.tasks.labels import Decision
-from bertcli.tasks.text_classification import Task, labels
+from bertcli.tasks.text_classification import Task
 from bertcli.tasks.text_classification.training import Training
 from bertcli.tasks.training import class_weights
 from bertcli.training.base_model import open_base
@@ -273,7 +273,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
 )
 def test_the_problem_is_told_from_the_labels(tiny_model: Path, values: list[Any], kind: str) -> None:
     settings = Settings(model="m", output="o")
-    assert labels.decide(settings, read(tiny_model), records([("", value) for value in values])).problem == kind
+    assert Task.decide(settings, read(tiny_model), records([("", value) for value in values])).problem == kind
 
 
 # What is refused.

@@ -21,7 +21,7 @@ from bertcli.training.settings import Problem, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bertcli.checking.findings import Findings, Severity
+    from bertcli.checking.check import Findings, Severity
     from bertcli.data.records import Record
 
 SHOWN = 3  # places of each fault

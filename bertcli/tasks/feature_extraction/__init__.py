@@ -75,7 +75,17 @@ class Task(BaseTask):
         first = self.tokenizer.encode([pair[0] for pair in texts], self.options.long)
         if self.options.pair_field is None:
             return first
-        return list(map(_joined, first, self.tokenizer.encode([pair[1] for pair in texts], self.options.long)))
+        second = self.tokenizer.encode([pair[1] for pair in texts], self.options.long)
+        joined: list[Encoded] = []
+        for one, other in zip(first, second, strict=True):
+            if isinstance(one, RecordError):
+                joined.append(one)
+            elif isinstance(other, RecordError):
+                joined.append(other)
+            else:
+                windows = [*one.windows, *other.windows]
+                joined.append(Features(windows, one.truncated or other.truncated, len(one.windows)))
+        return joined
 
     def reduce(self, batch: Batch, outputs: Batch) -> Batch:
         """Hidden states (B, T, H) to pooled vectors (B, H)."""
@@ -123,8 +133,10 @@ class Task(BaseTask):
 
     @staticmethod
     def similarity(prediction: Any) -> float:
-        """Of the two texts of a pair: the cosine of their vectors (2, H)."""
-        return cosine(prediction)
+        """Of the two texts of a pair: the cosine of the angle between their vectors (2, H); 0 where one is null."""
+        one, other = prediction.astype(np.float64)
+        length = np.linalg.norm(one) * np.linalg.norm(other)
+        return float(one @ other / length) if length else 0.0
 
     def label(self, record: Record) -> float:
         """How similar people find the two texts of a pair, on any scale. Raises RecordError."""
@@ -175,22 +187,6 @@ def _unit(vectors: Vectors) -> Vectors:
     """Each row by its length."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, np.maximum(lengths, 1e-12))  # type: ignore[no-any-return]
-
-
-def cosine(vectors: Vectors) -> float:
-    """Of the angle between the rows of (2, H); 0 where one is null."""
-    one, other = vectors.astype(np.float64)
-    length = np.linalg.norm(one) * np.linalg.norm(other)
-    return float(one @ other / length) if length else 0.0
-
-
-def _joined(first: Encoded, second: Encoded) -> Encoded:
-    for part in (first, second):
-        if isinstance(part, RecordError):
-            return part
-    assert isinstance(first, Features) and isinstance(second, Features)
-    windows = [*first.windows, *second.windows]
-    return Features(windows, first.truncated or second.truncated, len(first.windows))
 
 
 class Stated(BaseStated, Task):

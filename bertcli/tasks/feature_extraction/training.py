@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bertcli.arrays import Array, Indices, Vectors
 from bertcli.errors import UsageError
-from bertcli.tasks.feature_extraction import Task, cosine
+from bertcli.tasks.feature_extraction import Task
 from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets, is_known
 
 
@@ -66,7 +66,7 @@ class Training(BaseTraining):
 
     def records_loss(self, predictions: Sequence[Any], labelled: Labelled) -> float:
         """The mean squared difference over all pairs."""
-        cosines = torch.tensor([cosine(vectors) for vectors in predictions])
+        cosines = torch.tensor(list(map(self.task.similarity, predictions)))
         return float(functional.mse_loss(cosines, self.batch_targets(labelled, np.arange(len(predictions)))))
 
 
@@ -85,7 +85,7 @@ class Teaching(BaseTeaching, Training):
 
     def answer(self, prediction: Vectors) -> Array:
         """The cosine."""
-        return np.array(cosine(prediction), np.float32)
+        return np.array(self.task.similarity(prediction), np.float32)
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(N,)."""

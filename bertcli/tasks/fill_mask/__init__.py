@@ -4,6 +4,7 @@ A long text is windowed, and a mask is filled from the window that shows most ar
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -127,9 +128,28 @@ class Task(BaseTask):
 
     def label(self, record: Record) -> list[int]:
         """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
-        text = self._text(record)
+        encode = partial(self.tokenizer.backend.encode, add_special_tokens=False)
+        text, targets = self._text(record), []
+        parts, masked = text.split(self.mask), encode(text).ids
+        masks = [i for i, token in enumerate(masked) if token == self.mask_id]
         answers = self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))
-        return [self._id(text, number, answer) for number, answer in enumerate(answers)]
+        for number, answer in enumerate(answers):
+            if not isinstance(answer, str):
+                raise RecordError(f"the answer {answer!r} is not text.")
+            # It is the token that the text has where the answer stands in place of that mask: some tokenizers take the
+            # space before a word into it, so the word alone would be another token. Where the answer changes the tokens
+            # beside it too, such as a word's ending, it is that of the answer alone.
+            filled = encode(self.mask.join(parts[: number + 1]) + answer + self.mask.join(parts[number + 1 :])).ids
+            i = masks[number]
+            if [*filled[:i], self.mask_id, *filled[i + 1 :]] == masked:
+                targets.append(filled[i])
+                continue
+            ids = encode(answer).ids
+            piece = ids[0] if len(ids) == 1 else self.tokenizer.backend.token_to_id(answer)  # such as ##ing
+            if piece is None:
+                raise RecordError(f"the answer '{answer}' is {len(ids)} tokens, not one.")
+            targets.append(piece)
+        return targets
 
     def one_each(self, record: Record, value: Any) -> list[Any]:
         """What a field says of each mask of a text. Raises RecordError where that is less or more."""
@@ -138,58 +158,33 @@ class Task(BaseTask):
             raise RecordError(f"{len(answers)} answers for {masks} masks.")
         return answers
 
-    def _id(self, text: str, number: int, answer: Any) -> int:
-        """The token that the text has where the answer stands in place of that mask.
-
-        Some tokenizers take the space before a word into it, so the word alone would be another token. Where the answer
-        changes the tokens beside it too, such as a word's ending, it is that of the answer alone.
-        """
-        if not isinstance(answer, str):
-            raise RecordError(f"the answer {answer!r} is not text.")
-        parts = text.split(self.mask)
-        filled = self.mask.join(parts[: number + 1]) + answer + self.mask.join(parts[number + 1 :])
-        masked, ids = self._ids(text), self._ids(filled)
-        i = [i for i, token in enumerate(masked) if token == self.mask_id][number]
-        if [*ids[:i], self.mask_id, *ids[i + 1 :]] == masked:
-            return ids[i]
-        ids = self._ids(answer)
-        if len(ids) != 1:
-            piece = self.tokenizer.backend.token_to_id(answer)  # such as ##ing, as the guesses are written
-            if piece is None:
-                raise RecordError(f"the answer '{answer}' is {len(ids)} tokens, not one.")
-            return int(piece)
-        return ids[0]
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.backend.encode(text, add_special_tokens=False).ids
-        return ids
-
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """How high the right token stands, over all masks."""
-        ranked = [[token for token, _ in guesses] for guesses in chain.from_iterable(predictions)]
-        answers = chain.from_iterable(one[: len(guess)] for one, guess in zip(gold, predictions, strict=True))
-        return score(list(answers), ranked)
+        """How often the right token is first, among the first 5 and 10, and the mean of 1 / its rank, 0 where it is not
+        there. What is not defined is None.
+        """  # fmt: skip
+        ranks = list(chain.from_iterable(self.columns(gold, predictions)["ranks"]))
+        return {name: sum(map(gain, ranks)) / len(ranks) if ranks else None for name, gain in GAINS.items()}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
-        return list(map(self._example, records, gold, predictions))
-
-    def _example(self, record: Record, gold: list[int], guesses: Guesses) -> Example:
-        first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(gold, guesses, strict=False)]
-        wrong = [score for is_right, score in first if not is_right]
-        sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
-        predicted = [self._token(guess[0][0]) for guess in guesses]
-        named = [self._token(token) for token in gold]
-        return Example(record, self._text(record), named, predicted, not wrong, round(sure, DIGITS), sure)
+        examples = []
+        for record, answers, guesses in zip(records, gold, predictions, strict=True):
+            first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(answers, guesses, strict=False)]
+            wrong = [score for is_right, score in first if not is_right]
+            sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
+            named, predicted = list(map(self._token, answers)), [self._token(guess[0][0]) for guess in guesses]
+            text = self._text(record)
+            examples.append(Example(record, text, named, predicted, not wrong, round(sure, DIGITS), sure))
+        return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The rank of the right token at each mask, None where it is not among the guesses."""
-        return {
-            "ranks": [
-                ranks_of(one[: len(guesses)], [[token for token, _ in guess] for guess in guesses])
-                for one, guesses in zip(gold, predictions, strict=True)
-            ]
-        }
+        ranks = []
+        for answers, guesses in zip(gold, predictions, strict=True):
+            ranked = [[token for token, _ in guess] for guess in guesses]  # of a cut text there are fewer
+            pairs = zip(answers, ranked, strict=False)
+            ranks.append([tokens.index(answer) + 1 if answer in tokens else None for answer, tokens in pairs])
+        return {"ranks": ranks}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Sums over the masks of a text, of all texts by all masks."""
@@ -209,21 +204,6 @@ class Task(BaseTask):
             return None
         scores, right = zip(*pairs, strict=True)
         return Scored("masks", np.array(scores), np.array(right), len(pairs))
-
-
-def score(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """How often the answer is first, among the first 5 and 10, and the mean of 1 / its rank (0 where it is not there).
-
-    ranked: at least 10 guesses for each answer, best first. What is not defined is None.
-    """
-    ranks = ranks_of(gold, ranked)
-    return {name: sum(map(gain, ranks)) / len(ranks) if ranks else None for name, gain in GAINS.items()}
-
-
-def ranks_of(gold: Sequence[int], ranked: Sequence[Sequence[int]]) -> list[Rank]:
-    """Where each answer is among its guesses, best first."""
-    pairs = zip(gold, ranked, strict=True)
-    return [list(guesses).index(answer) + 1 if answer in guesses else None for answer, guesses in pairs]
 
 
 class Stated(BaseStated, Task):

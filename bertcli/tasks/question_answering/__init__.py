@@ -5,30 +5,23 @@ end logits less those of no answer (the first token) in the same window. That is
 puts the spans of all windows on one scale, whatever constant a window adds to its logits. No torch here.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from bertcli.arrays import Arrays
 from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
-from bertcli.features import Features
+from bertcli.features import Features, Window
 from bertcli.model import Model
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt, LabelSettings
 from bertcli.tasks.options import Options
-from bertcli.tasks.question_answering.spans import (
-    NO_ANSWER,
-    Gold,
-    Span,
-    best_spans,
-    distinct,
-    gold_of,
-    position_of,
-)
 from bertcli.tasks.texts import Example, Mark, in_unit, text_of, whole
 from bertcli.tokenizer import Tokenizer
 
@@ -40,6 +33,30 @@ if TYPE_CHECKING:
 ALIASES = ("qa",)
 DIGITS = 6  # of a printed score: what fp32 carries
 KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
+LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
+NO_ANSWER = (-1, -1)
+
+
+class Span(NamedTuple):
+    """A part of a context, in code points. score: log-odds against no answer in its window."""
+
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What a labelled question allows. target: (start, end) to train on, NO_ANSWER, or None where no answer is found.
+
+    answers: none where there is no answer. moved, lost: answers that are not at their stated offset, or nowhere.
+    """
+
+    context: str
+    answers: tuple[str, ...]
+    target: tuple[int, int] | None
+    moved: int = 0
+    lost: int = 0
 
 
 class Task(BaseTask):
@@ -48,6 +65,7 @@ class Task(BaseTask):
     head = "QuestionAnswering"
     model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)
+    labelled_by = ({"context", "answers"},)
     shared_text = "context"
     directions = MappingProxyType({"f1": 1, "exact_match": 1})
 
@@ -59,11 +77,6 @@ class Task(BaseTask):
         first = {"answer": "", "start": 0, "end": 0, "score": 0.5}
         self.example = {} if options.question is None else {"question": ""}
         self.example |= first | ({} if options.top_k is None else {"answers": [first]})
-
-    @classmethod
-    def fits(cls, record: Record) -> bool:
-        """A record with answers in a context."""
-        return {"context", "answers"} <= record.fields.keys()
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
@@ -152,11 +165,35 @@ class Task(BaseTask):
         return {name: record.fields[name] for name in names if name in record.fields}
 
     def label(self, record: Record) -> Gold:
-        """The answers of a question: of `answers`, in SQuAD's form, or texts. Raises RecordError."""
+        """The `answers`: texts with stated offsets, as SQuAD or Hugging Face's data sets write them, or bare texts.
+
+        Raises RecordError for what is no answer.
+        """
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
             return Gold(context, (), NO_ANSWER)
-        return gold_of(context, lookup(record.fields, "answers", "--label-field"))
+        value = lookup(record.fields, "answers", "--label-field")
+        if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+            texts, starts = value["text"], value.get("answer_start") or [None] * len(value["text"])
+            if not isinstance(starts, list) or len(starts) != len(texts):
+                raise RecordError(f"{value!r}: as many answer_start as text are needed.")
+            value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+        answers: list[str] = []
+        known: list[tuple[int, int]] = []  # where they are
+        moved = 0
+        for item in value if isinstance(value, list) else [value]:
+            fields = item if isinstance(item, Mapping) else {"text": item}
+            text, start = fields.get("text"), fields.get("answer_start", fields.get("start"))
+            if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
+                raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
+            answers.append(text)
+            if position := position_of(context, text, start):
+                known.append(position)
+                moved += start is not None and position[0] != start
+        if not answers:
+            return Gold(context, (), NO_ANSWER)
+        target = Counter(known).most_common(1)[0][0] if known else None
+        return Gold(context, tuple(answers), target, moved, len(answers) - len(known))
 
     def label_names(self, gold: Gold) -> list[str]:
         """Whether there is an answer."""
@@ -206,21 +243,27 @@ class Task(BaseTask):
 
         if not self.is_tuned:
             return self
-        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
         tuned = copy(self)
-        tuned.null_threshold = answers.threshold(_scores(predictions), values, [bool(one.answers) for one in gold])
+        tuned.null_threshold = answers.threshold(*self._judged(gold, predictions))
         return tuned
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> dict[str, Any]:
         """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
         from bertcli.metrics import answers
 
-        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
         threshold = self.null_threshold
-        scores = answers.score(_scores(predictions), values, [bool(one.answers) for one in gold], threshold)
+        scores = answers.score(*self._judged(gold, predictions), threshold)
         misplaced = sum(one.moved + one.lost for one in gold)
         stated = {} if threshold is None else {"null_threshold": threshold}
         return scores | stated | ({"misplaced_answers": misplaced} if misplaced else {})
+
+    def _judged(
+        self, gold: Sequence[Gold], predictions: Sequence[list[Span]]
+    ) -> tuple[list[float], list[tuple[float, float]], list[bool]]:
+        """Log-odds of the best span of each question, what it is worth, and whether there is an answer."""
+        scores = [spans[0].score if spans else -np.inf for spans in predictions]
+        texts = [self._text(*pair) for pair in zip(gold, predictions, strict=True)]
+        return scores, self._values(gold, texts), [bool(one.answers) for one in gold]
 
     def _values(self, gold: Sequence[Gold], texts: Sequence[str]) -> list[tuple[float, float]]:
         """Exact match and F1 of a text as the answer to each question."""
@@ -278,9 +321,43 @@ class Task(BaseTask):
         return Scored("answers", np.array(scores), np.array(right), len(examples))
 
 
-def _scores(predictions: Sequence[list[Span]]) -> list[float]:
-    """Log-odds of the best span of each question."""
-    return [spans[0].score if spans else -np.inf for spans in predictions]
+def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, int, int]]:
+    """The best spans of a window: of tokens of the context only, at most LONGEST, with some letter at each end."""
+    offsets = np.asarray(window.offsets)  # (T, 2)
+    tokens = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
+    if not len(tokens):
+        return []
+    starts, ends = (output[name].astype(np.float64) for name in ("start_logits", "end_logits"))
+    padded = np.concatenate([(ends - ends[0])[tokens], np.full(LONGEST - 1, -np.inf)])
+    scores = (starts - starts[0])[tokens][:, None] + np.lib.stride_tricks.sliding_window_view(padded, LONGEST)
+    flat = scores.ravel()  # of token i and the k-th after it at i * LONGEST + k
+    best = np.argpartition(-flat, min(count, len(flat)) - 1)[:count]
+    best = best[np.isfinite(flat[best])]
+    first, last = tokens[best // LONGEST], tokens[best // LONGEST + best % LONGEST]
+    return list(zip(flat[best].tolist(), offsets[first, 0].tolist(), offsets[last, 1].tolist(), strict=True))
+
+
+def distinct(context: str, spans: Sequence[Span]) -> list[Span]:
+    """The spans with whole characters at their end, the best of those that are then the same."""
+    best: dict[tuple[int, int], float] = {}
+    for span in spans:
+        best.setdefault((span.start, whole(context, span.start, span.end)), span.score)
+    return [Span(score, *position) for position, score in best.items()]
+
+
+def position_of(context: str, text: str, start: int | None) -> tuple[int, int] | None:
+    """Where the text is in the context, nearest to its stated offset; None where it is not."""
+    stated = start or 0
+    if not text.strip():
+        return None
+    if context.startswith(text, stated) and stated >= 0:
+        return stated, stated + len(text)
+    before, after = context.rfind(text, 0, max(stated, 0) + len(text)), context.find(text, max(stated, 0))
+    starts = [i for i in (before, after) if i >= 0]
+    if not starts:
+        return None
+    nearest = min(starts, key=lambda i: abs(i - stated))
+    return nearest, nearest + len(text)
 
 
 class Stated(BaseStated, Task):

@@ -1,14 +1,14 @@
 """What decides an answer: where it starts and where it ends; no answer is at the first token."""
 
 import re
-from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.tasks.base import Outputs
-from bertcli.tasks.explaining import BaseExplaining, Row, Target, shown_part
+from bertcli.tasks.explaining import BaseExplaining, Row, Target
 from bertcli.tasks.question_answering import Task
 
 
@@ -16,9 +16,6 @@ class Explaining(BaseExplaining):
     """Two targets, start and end. The target that a user asks for is an answer in its words."""
 
     task: Task
-
-    def require(self, target: str | None) -> None:
-        """Any text may be in a context."""
 
     def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
         """Of the predicted answer, or of the likeliest place of the one that is asked for."""
@@ -31,24 +28,21 @@ class Explaining(BaseExplaining):
             wishes = [(spans[0].start, spans[0].end)] if result["answer"] else []
         candidates = []  # each with its log-odds against no answer
         for part, (k, window) in product(wishes, enumerate(features.windows)):
-            if pair := _tokens(window.offsets or (), *part):
-                starts, ends = outputs[k]["start_logits"], outputs[k]["end_logits"]
+            offsets, (start, end) = window.offsets or (), part
+            # The tokens that reach into the part; the window is none of it unless it has all.
+            inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start and last > first]
+            if inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end:
+                pair, starts, ends = (inside[0], inside[-1]), outputs[k]["start_logits"], outputs[k]["end_logits"]
                 candidates.append((float(starts[pair[0]] - starts[0] + ends[pair[1]] - ends[0]), k, pair, part))
         if target is not None and not candidates:
             raise RecordError(f"'{target}' (--target) is not in the context.")
         _, k, pair, wish = max(candidates) if candidates else (0.0, 0, (0, 0), None)
-        shown = shown_part(context, *wish) if wish else {"text": ""}
+        shown: dict[str, Any] = {"text": ""}
         if wish and target is None:  # with the accents after its last token, as predict gives it
             shown = {"text": result["answer"], "start": result["start"], "end": result["end"]}
+        elif wish:
+            shown = {"text": target, "start": wish[0], "end": wish[1]}
         return [
             Target(side, (Row(f"{side}_logits", token, ((k, None, 1.0),)),), shown=shown)
             for side, token in zip(("start", "end"), pair, strict=True)
         ]
-
-
-def _tokens(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
-    """The first and the last token of a window that reach into a part of the context; None unless it is all there."""
-    inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start and last > first]
-    if not inside or offsets[inside[0]][0] > start or offsets[inside[-1]][1] < end:
-        return None
-    return inside[0], inside[-1]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
-from bertcli.tasks.question_answering.spans import NO_ANSWER, Gold, Span
+from bertcli.tasks.question_answering import NO_ANSWER, Gold, Span
 from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds

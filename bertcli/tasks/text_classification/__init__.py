@@ -3,17 +3,20 @@
 The model's config.json says which of the three, and the names and order of the labels. No torch here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bertcli.arrays import Array, Flags, Floats, Logits
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseStated, BaseTask, Outputs, from_cell, usable
@@ -28,16 +31,6 @@ from bertcli.tasks.labels import (
     temperature_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.text_classification import labels as text_labels
-from bertcli.tasks.text_classification.labels import (
-    NUMBERS,
-    ids_by_name,
-    label_name,
-    label_names,
-    names_of,
-    problem_of,
-    sort_of,
-)
 from bertcli.tasks.texts import Example
 from bertcli.tokenizer import Tokenizer
 
@@ -48,6 +41,16 @@ if TYPE_CHECKING:
 
 ALIASES = ("classify", "sentiment")
 DIGITS = 6  # of a printed score: what fp32 carries
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
+PROBLEMS: Mapping[str, Problem] = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
+INTEGER = re.compile(r"[+-]?\d+")
+DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
+NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
+NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
 
 
 class Task(BaseTask):
@@ -55,6 +58,7 @@ class Task(BaseTask):
 
     head = "SequenceClassification"
     inputs = ("pair",)
+    has_named_labels = True
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
@@ -75,13 +79,33 @@ class Task(BaseTask):
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-        """One label, several, or a number, as the labels look; and the labels' order."""
-        return text_labels.decide(settings, base, records)
+        """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
+        problem, reason = _problem(settings, records)
+        if problem == "regression":
+            return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
+        names = names_in(records, problem, settings)
+        if not names:
+            raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
+        if len(names) < 2 and problem == "single_label_classification":
+            count = f"all {len(records):,} training records"
+            raise UsageError(f"{count} have the label '{names[0]}'; two classes are needed.")
+        is_same_problem = base.head == cls.head and problem_of(base.config) == problem
+        labels, why = names, "sorted, from the training data"
+        if settings.labels:
+            labels, why = list(settings.labels), "as given by --labels"
+        elif is_same_problem and set(names) <= set(base.labels):
+            labels, why = base.labels, f"those of the model {base.path.name}"
+        return Decision(problem, labels, reason, why, config=label_config(labels, problem))
 
     @classmethod
-    def renaming(cls, options: Options, several: bool) -> Callable[[Record], Record | None]:
+    def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
         """Of the label, or of each of several."""
-        return partial(text_labels.relabelled, options=options, several=several)
+        value = lookup(record.fields, options.label_field, "--label-field")
+        several = several or isinstance(value, list)
+        names = [name for label in names_of(value, options, several) if (name := renamed(label, options))]
+        if not names and not several:
+            return None
+        return replace(record, fields={**record.fields, options.label_field: names if several else names[0]})
 
     @classmethod
     def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
@@ -89,15 +113,35 @@ class Task(BaseTask):
         if not decision.has_classes:
             return []
         known = ids_by_name(decision.labels)
-        return [name for name in text_labels.names_in(records, decision.problem, settings) if name not in known]
+        return [name for name in names_in(records, decision.problem, settings) if name not in known]
 
     @classmethod
     def split_doubts(
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
-        """Whole numbers, and labels of another sort than most, where the sort decides what is learnt."""
-        if is_train and settings.problem == "auto":
-            yield from text_labels.doubts(records, settings.options.label_field)
+        """Whole numbers, which may be meant as such; and a label of another sort than most, which makes classes of all.
+
+        Only where the sort decides what is learnt.
+        """
+        if not is_train or settings.problem != "auto":
+            return
+        labelled: list[tuple[Record, Any]] = [(one, one.fields.get(settings.options.label_field)) for one in records]
+        sorts = [sort_of(label) for _, label in labelled]
+        counts = Counter(sorts)
+        numbers = {int(label) for (_, label), sort in zip(labelled, sorts, strict=True) if sort == "integer"}
+        if len(numbers) > 2 and counts["integer"] == len(sorts):
+            shown = f"{len(numbers):,} whole numbers from {min(numbers)} to {max(numbers)}"
+            yield records[0], "number-labels", RecordError(shown)
+        usual = max(("list", "decimal number"), key=lambda sort: counts[sort])
+        same = {usual} if usual == "list" else NUMBERS  # 4 among 3.5 and 2.25 is a number too
+        alike = sum(counts[sort] for sort in same)
+        if not counts[usual] or not NEARLY_ALL * len(sorts) <= alike < len(sorts):
+            return
+        for (record, label), sort in zip(labelled, sorts, strict=True):
+            if sort not in same:
+                shown = f"{label!r:.60} is {'an' if sort == 'integer' else 'a'} {sort}"
+                message = f"{shown}, {alike:,} of {len(sorts):,} are a {usual}"
+                yield record, "mixed-labels", RecordError(message)
 
     def combine(self, features: Features, outputs: Outputs) -> Array:
         """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""
@@ -162,15 +206,12 @@ class Task(BaseTask):
         value = lookup(record.fields, self.options.label_field, "--label-field")
         if self.is_regression:
             return number_of(value)
-        if self.is_multi:
-            return sorted({self._index(name) for name in label_names(value, self.options.label_separator)})
-        return self._index(label_name(value))
-
-    def _index(self, name: str) -> int:
-        if name not in self.index:
-            message = f"unknown label '{name}'; the model's labels are: {', '.join(self.labels)}."
-            raise UnknownLabel([name], [(0, message)])
-        return self.index[name]
+        names = names_of(value, self.options, self.is_multi)
+        if unknown := next((name for name in names if name not in self.index), None):
+            message = f"unknown label '{unknown}'; the model's labels are: {', '.join(self.labels)}."
+            raise UnknownLabel([unknown], [(0, message)])
+        indices = [self.index[name] for name in names]
+        return sorted(set(indices)) if self.is_multi else indices[0]
 
     def label_names(self, gold: Any) -> list[str]:
         """The label, or all of them; none of a number."""
@@ -201,28 +242,29 @@ class Task(BaseTask):
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The wrong label with its score; the labels wrongly given or missed; or a number's absolute error."""
-        logits = np.asarray(predictions)
+        logits, threshold = np.asarray(predictions), self.threshold
         values = logits[:, 0].tolist() if self.is_regression else self.probabilities(logits)
-        return list(map(self._example, records, gold, values))
-
-    def _example(self, record: Record, gold: Any, scores: Any) -> Example:
-        """scores: (L,) of the labels, or the number that was predicted."""
-        text, pair = (*self.texts(record).values(), None)[:2]
-        example = partial(Example, record, str(text), pair=pair)
-        if self.is_regression:
-            error = abs(scores - gold)
-            return example(gold, _score(scores), sure=error, more={"error": _score(error)})
-        if not self.is_multi:
-            best = int(scores.argmax())
-            sure, gold_score = float(scores[best]), {"gold_score": _score(scores[gold])}
-            return example(self.labels[gold], self.labels[best], best == gold, _score(sure), sure, more=gold_score)
-        above = [int(i) for i in np.flatnonzero(scores >= self.threshold)]
-        margins = np.abs(scores - self.threshold)
-        wrong = sorted(set(gold) ^ set(above), key=lambda i: -margins[i])
-        sure = float(margins[wrong[0]] if wrong else margins.min())
-        names, predicted = sorted(self.labels[i] for i in gold), [self.labels[i] for i in above]
-        more = {"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}}
-        return example(names, predicted, not wrong, sure=sure, more=more)
+        examples = []
+        for record, target, scores in zip(records, gold, values, strict=True):
+            text, pair = (*self.texts(record).values(), None)[:2]
+            example = partial(Example, record, str(text), pair=pair)
+            if self.is_regression:  # The one score is the number.
+                error = abs(scores - target)
+                examples.append(example(target, _score(scores), sure=error, more={"error": _score(error)}))
+            elif self.is_multi:
+                above = [int(i) for i in np.flatnonzero(scores >= threshold)]
+                margins = np.abs(scores - threshold)
+                wrong = sorted(set(target) ^ set(above), key=margins.__getitem__, reverse=True)
+                sure = float(margins[wrong[0]] if wrong else margins.min())
+                names, predicted = sorted(self.labels[i] for i in target), [self.labels[i] for i in above]
+                missed = {"wrong": {self.labels[i]: _score(scores[i]) for i in wrong}}
+                examples.append(example(names, predicted, not wrong, sure=sure, more=missed))
+            else:
+                best = int(scores.argmax())
+                sure, more = float(scores[best]), {"gold_score": _score(scores[target])}
+                labels = self.labels[target], self.labels[best]
+                examples.append(example(*labels, best == target, _score(sure), sure, more=more))
+        return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The label and what it cost; the labels, and in memory all scores; or the number."""
@@ -283,6 +325,87 @@ def _score(value: float) -> float:
     return round(float(value), DIGITS)
 
 
+# Labels: names, lists of names or numbers, and which of the three data has.
+
+
+def problem_of(config: Mapping[str, Any]) -> Problem:
+    """The kind of problem a Hugging Face config describes; a single output without more is a regression."""
+    stated: Problem | None = config.get("problem_type")
+    if stated and stated not in PROBLEMS.values():
+        raise ModelError(f"config.json: problem_type is '{stated}', which is none of {', '.join(PROBLEMS.values())}.")
+    return stated or ("regression" if len(labels_of(config)) == 1 else "single_label_classification")
+
+
+def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Problem, str]:
+    values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
+    if settings.problem != "auto":
+        return PROBLEMS[settings.problem], "asked for"
+    if all(isinstance(value, list) and len(value) == 1 for value in values):
+        return "single_label_classification", "every label is a list of one; --problem multi learns each by itself"
+    if all(isinstance(value, list) for value in values):
+        return "multi_label_classification", "every label is a list"
+    sorts = set(map(sort_of, values))
+    if sorts == {"decimal number"}:
+        return "regression", "every label is a number with a decimal point"
+    if sorts == NUMBERS:
+        return "regression", "every label is a number, and some have a decimal point"
+    if sorts == {"integer"}:
+        return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
+    return "single_label_classification", "the labels are neither lists nor all decimal numbers"
+
+
+def sort_of(value: Any) -> str:
+    """What a label looks like, in JSON or as text: list, decimal number, integer or name, which true and false are."""
+    if isinstance(value, list):
+        return "list"
+    text = value if isinstance(value, str) else ""
+    if isinstance(value, float) or DECIMAL.fullmatch(text):
+        return "decimal number"
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return "integer" if is_integer or INTEGER.fullmatch(text.strip()) else "name"
+
+
+def names_of(value: Any, options: Options, several: bool) -> list[str]:
+    """The label in a value, or where there may be several those of a list or of text with a separator, if any.
+
+    As config.json stores them: 1, "1" and ["1"] are the same label, true is "true". Raises RecordError.
+    """
+    if several and isinstance(value, str):
+        value = [part for part in value.split(options.label_separator) if part.strip()]
+    if several and not isinstance(value, list):
+        raise RecordError(f"the labels {value!r} are neither a list nor text.")
+    names = []
+    for item in value if several else [value]:
+        label = item[0] if isinstance(item, list) and len(item) == 1 else item
+        if not isinstance(label, str | int) or not str(label).strip():
+            raise RecordError(f"the label {label!r} is neither text nor an integer.")
+        names.append(str(label).lower() if isinstance(label, bool) else str(label).strip())
+    return names
+
+
+def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
+    """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
+    by_name = {label: i for i, label in enumerate(labels)}
+    if any(label.isdecimal() for label in labels):
+        return by_name
+    return {str(i): i for i in range(len(labels))} | by_name
+
+
+def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -> list[str]:
+    """The distinct label names, sorted; integers by their value. Labels that are no names are left to Task.label."""
+    names: set[str] = set()
+    for record in records:
+        with suppress(RecordError):
+            value = lookup(record.fields, settings.options.label_field, "--label-field")
+            names.update(names_of(value, settings.options, problem == "multi_label_classification"))
+    return sorted_names(names)
+
+
+def sorted_names(names: set[str]) -> list[str]:
+    """Integers by their value."""
+    return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
+
+
 UNKNOWN = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
 
 
@@ -306,8 +429,7 @@ class Stated(BaseStated, Task):
         listed = usable(lambda value: names_of(value, options, several), wanted)
         names = {renamed(name, options) for name in chain(*listed)}
         names.update(*usable(lambda value: _answers(options, value, several), said))
-        problem = text_labels.PROBLEMS["multi" if several else "single"]
-        return label_config(text_labels.sorted_names(names - {""}), problem)
+        return label_config(sorted_names(names - {""}), PROBLEMS["multi" if several else "single"])
 
     @classmethod
     def _read(cls, options: Options, result: Record, is_regression: bool) -> Any:

@@ -7,10 +7,9 @@ hyphens, apostrophes or & inside; every other character by itself. The label of 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,10 @@ import numpy as np
 
 from bertcli.arrays import Array, Logits
 from bertcli.data.records import Record
-from bertcli.errors import RecordError
+from bertcli.errors import RecordError, UsageError
 from bertcli.features import Features
 from bertcli.metrics import entities
-from bertcli.metrics.entities import SCHEMES, Span
+from bertcli.metrics.entities import OUTSIDE, SCHEMES, Span
 from bertcli.model import Model
 from bertcli.tasks.base import IGNORED, BaseStated, BaseTask, Encoded, Outputs, from_cell, usable
 from bertcli.tasks.labels import (
@@ -63,6 +62,8 @@ class Task(BaseTask):
     """Token classification with any encoder that has a `…ForTokenClassification` head, whatever its labels are."""
 
     head = "TokenClassification"
+    labelled_by = ({"entities"}, {"tokens"})  # which may have tags
+    has_named_labels = True
     has_entities = True
     classifies = "one"  # tag for each word
     directions = MappingProxyType({"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1})
@@ -83,19 +84,41 @@ class Task(BaseTask):
             self.memory, self.identity = self.redaction.memory, self.redaction.identity
 
     @classmethod
-    def fits(cls, record: Record) -> bool:
-        """A record with entities, or with tokens that may have tags."""
-        return "tokens" in record.fields or "entities" in record.fields
-
-    @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-        """IOB2 labels of the types in the data."""
-        return entity_labels.decide(settings, base, records)
+        """IOB2 labels of the entity types given, of the base model's where they cover the data, else of the data's."""
+        types, options = entity_labels.types_in(records, settings.options), settings.options
+        if not types:
+            raise UsageError("no training record has an entity; at least one type is needed.")
+        why = "as given by --labels" if settings.labels else "sorted types of the data"
+        labels = iob2_labels(settings.labels or types)
+        if not settings.labels and base.head == cls.head and set(labels) <= set(base.labels):
+            labels, why = base.labels, f"those of the model {base.path.name}"
+        scheme = "iob2" if options.scheme == "auto" else options.scheme
+        if options.scheme == "auto":
+            with suppress(RecordError):  # `label` says where
+                tagged = (record for record in records if entity_labels.has_words(record, options))
+                tags = (entity_labels.tags_of(record, options.label_field) for record in tagged)
+                scheme = entities.recognise(tags)
+        return Decision("token_classification", labels, f"tags in {scheme.upper()}", why, config=label_config(labels))
 
     @classmethod
-    def renaming(cls, options: Options, several: bool) -> Callable[[Record], Record]:
-        """Of the types of entities."""
-        return partial(entity_labels.relabelled, options=options)
+    def relabelled(cls, record: Record, options: Options, several: bool) -> Record:
+        """Of the types of entities. Raises RecordError for tags or entities that are none."""
+        fields = record.fields
+        if not entity_labels.has_words(record, options):
+            names = [renamed(entity.type, options) for entity in entity_labels.entities_of(record)]
+            pairs = [(item, name) for item, name in zip(fields["entities"], names, strict=True) if name]
+            items = [{**item, "type": name} if isinstance(item, Mapping) else [*item[:2], name] for item, name in pairs]
+            return replace(record, fields={**fields, "entities": items})
+        field = options.label_field if options.label_field in fields else "tags"
+        spans = with_new_names(entity_labels.spans_of_tags(record, field, options.scheme), options)
+        tags = [
+            f"{tag[:2]}{name}" if tag not in OUTSIDE and (name := renamed(tag[2:], options)) else "O"
+            for tag in entity_labels.tags_of(record, field)
+        ]
+        if entities.spans(tags) != spans:  # neighbours of two types that are now one
+            tags = entities.tags(spans, len(tags), "iob2" if options.scheme == "auto" else options.scheme)
+        return replace(record, fields={**fields, field: tags})
 
     @classmethod
     def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
@@ -110,7 +133,7 @@ class Task(BaseTask):
         """The records with tokens whose tags break the scheme which most of them keep."""
         field = settings.options.label_field
         tagged = [record for record in records if entity_labels.has_words(record, settings.options)]
-        schemes = [entity_labels.schemes_of(entity_labels.tags_of(record, field)) for record in tagged]
+        schemes = [entities.schemes_of(entity_labels.tags_of(record, field)) for record in tagged]
         votes = Counter(scheme for possible in schemes for scheme in possible)
         usual = max(SCHEMES, key=lambda scheme: votes[scheme])
         for record, possible in zip(tagged, schemes, strict=True):
@@ -260,19 +283,19 @@ class Task(BaseTask):
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The tags and the entities that they spell; of a wrong one its surest wrong tag's score, else the least."""
-        return list(map(self._example, records, gold, predictions))
-
-    def _example(self, record: Record, gold: Gold, prediction: Logits) -> Example:
-        text, offsets = self.words(record)
-        ids, scores = self.tag(prediction, len(gold.tags))
-        tags, right = [self.tag_set.tags[i] for i in ids], self._tags(gold)
-        names = ["O" if i == IGNORED else self.labels[i] for i in gold.tags]
-        wrong = [i for i, (a, b) in enumerate(zip(right, tags, strict=True)) if a != b]
-        sure = float(scores[wrong].max() if wrong else scores.min(initial=1.0))
-        return Example(
-            record, text, names, [self.labels[i] for i in ids], not wrong, round(sure, DIGITS), sure,
-            gold_marks=_marks(text, offsets, right), predicted_marks=_marks(text, offsets, tags, scores),
-        )  # fmt: skip
+        examples = []
+        for record, target, prediction in zip(records, gold, predictions, strict=True):
+            text, offsets = self.words(record)
+            ids, scores = self.tag(prediction, len(target.tags))
+            tags, right = [self.tag_set.tags[i] for i in ids], self._tags(target)
+            names = ["O" if i == IGNORED else self.labels[i] for i in target.tags]
+            wrong = [i for i, (a, b) in enumerate(zip(right, tags, strict=True)) if a != b]
+            sure = float(scores[wrong].max() if wrong else scores.min(initial=1.0))
+            examples.append(Example(
+                record, text, names, [self.labels[i] for i in ids], not wrong, round(sure, DIGITS), sure,
+                gold_marks=_marks(text, offsets, right), predicted_marks=_marks(text, offsets, tags, scores),
+            ))  # fmt: skip
+        return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The entities, as first word, end and type, and how many words have the right tag."""
@@ -327,6 +350,16 @@ def _marks(text: str, offsets: Offsets, tags: Sequence[str], scores: Array | Non
     )  # fmt: skip
 
 
+def iob2_labels(types: Iterable[str]) -> list[str]:
+    """The labels of a model that finds entities of these types."""
+    return ["O", *(f"{prefix}-{name}" for name in types for prefix in "BI")]
+
+
+def with_new_names(spans: Iterable[Span], options: Options) -> list[Span]:
+    """The entities with their types as --map-labels says, without those that are left out."""
+    return [span._replace(type=name) for span in spans if (name := renamed(span.type, options))]
+
+
 class Stated(BaseStated, Task):
     """A prediction is as a label: a tag for each word, and the types of the entities that the words do not make up.
 
@@ -339,8 +372,8 @@ class Stated(BaseStated, Task):
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """IOB2 labels of the types on both sides."""
         records = [*gold, *usable(lambda result: cls._bare(options, result), results)]
-        names = sorted({renamed(name, options) for name in entity_labels.types_in(records, options)} - {""})
-        return label_config(["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")])
+        names = {renamed(name, options) for name in entity_labels.types_in(records, options)}
+        return label_config(iob2_labels(sorted(names - {""})))
 
     @classmethod
     def _bare(cls, options: Options, result: Record) -> Record:
@@ -362,10 +395,7 @@ class Stated(BaseStated, Task):
             spans = entity_labels.spans_of_tags(bare, "tags")
         else:
             raise RecordError(f"{len(bare.fields['tags'])} tags for {len(offsets)} tokens.")
-        spans, lost = (
-            [span._replace(type=new) for span in group if (new := renamed(span.type, self.options))]
-            for group in (spans, lost)
-        )
+        spans, lost = (with_new_names(group, self.options) for group in (spans, lost))
         return Gold(self.tag_set.ids(spans, len(offsets)), tuple(span.type for span in lost))
 
     def tag(self, prediction: Any, count: int) -> tuple[list[int], Array]:
@@ -378,9 +408,10 @@ class Stated(BaseStated, Task):
         scores = entities.score(list(map(self._tags, gold)), self._predicted(gold, predictions), missed, wrong)
         return scores | ({"misplaced_entities": len(missed)} if missed else {})
 
-    def _example(self, record: Record, gold: Gold, prediction: Any) -> Example:
-        example = super()._example(record, gold, prediction)
-        return replace(example, right=example.right and not prediction.lost)
+    def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
+        """Wrong where there are such."""
+        pairs = zip(super().examples(records, gold, predictions), predictions, strict=True)
+        return [replace(example, right=example.right and not prediction.lost) for example, prediction in pairs]
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """With the stated entities that no words make up, before the first word, where no gold one is."""

@@ -7,7 +7,7 @@ from bertcli.errors import UsageError
 from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.tasks.base import Outputs
-from bertcli.tasks.explaining import BaseExplaining, Row, Source, Target, shown_part
+from bertcli.tasks.explaining import BaseExplaining, Row, Source, Target
 from bertcli.tasks.token_classification import Task
 
 
@@ -26,7 +26,14 @@ class Explaining(BaseExplaining):
         """Each entity by the tags of its words; of the type asked for, or else the word that is nearest to one."""
         task = self.task
         text, offsets = task.words(record)
-        sources = _sources(features)
+        # Where each word's first piece is, in the window that shows most around it, as `combine` takes it.
+        margins: dict[int, int] = {}
+        sources: dict[int, Source] = {}
+        for k, window in enumerate(features.windows):
+            for token, word in enumerate(window.words or ()):
+                margin = min(token, len(window.ids) - 1 - token)
+                if word >= 0 and margin > margins.get(word, -1):
+                    margins[word], sources[word] = margin, (k, token, 1.0)
         logits = task.combine(features, outputs)
         ids, _ = task.tag(logits, len(offsets))
         spans = [span for span in task.tag_set.spans(ids) if target in (None, span.type)]
@@ -35,24 +42,13 @@ class Explaining(BaseExplaining):
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
             ids[best] = index
             spans = [entities.Span(best, best + 1, target)]
+        places = [(offsets[span.start][0], offsets[span.end - 1][1]) for span in spans]  # in code points
         return [
             Target(
                 span.type,
                 tuple(Row("logits", ids[i], (sources[i],)) for i in range(span.start, span.end) if i in sources),
-                shown=shown_part(text, offsets[span.start][0], offsets[span.end - 1][1]),
+                shown={"text": text[start:end], "start": start, "end": end},
                 temperature=task.temperature,
             )
-            for span in spans
+            for span, (start, end) in zip(spans, places, strict=True)
         ]
-
-
-def _sources(features: Features) -> dict[int, Source]:
-    """Where each word's first piece is, in the window that shows most around it, as Task.combine takes it."""
-    margins: dict[int, int] = {}
-    sources: dict[int, Source] = {}
-    for k, window in enumerate(features.windows):
-        for token, word in enumerate(window.words or ()):
-            margin = min(token, len(window.ids) - 1 - token)
-            if word >= 0 and margin > margins.get(word, -1):
-                margins[word], sources[word] = margin, (k, token, 1.0)
-    return sources

@@ -1,13 +1,12 @@
 """The entities of labelled records: `tokens` with `tags` in any scheme, or a text with `entities`; and a model's tags.
 
-Also decides which labels a model of them has, and says what is odd about them. Imports no torch.
+Imports no torch.
 Try: python -c "from bertcli.tasks.token_classification.labels import TagSet; print(TagSet(['I-PER', 'O']).scheme)"
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -16,11 +15,9 @@ import numpy as np
 
 from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import RecordError
 from bertcli.metrics import entities
-from bertcli.metrics.entities import OUTSIDE, SCHEMES, Scheme, Span
-from bertcli.model import Model
-from bertcli.tasks.labels import Decision, LabelSettings, label_config, renamed
+from bertcli.metrics.entities import OUTSIDE, Scheme, Span
 from bertcli.tasks.options import Options
 
 
@@ -65,23 +62,18 @@ def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span
     scheme: any but auto refuses tags that it would not write so.
     """
     tags = tags_of(record, field)
-    require_none((i, fault) for i, tag in enumerate(tags) if (fault := entities.fault(tag)))
-    spans = entities.spans(tags)
-    if scheme == "auto":
-        return spans
-    expected = entities.tags(spans, len(tags), scheme)  # type: ignore[arg-type]
-    require_none(
-        (i, f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
-        for i, (tag, other) in enumerate(zip(tags, expected, strict=True))
-        if tag != other
-    )
+    faults = [(i, fault) for i, tag in enumerate(tags) if (fault := entities.fault(tag))]
+    spans = [] if faults else entities.spans(tags)
+    if scheme != "auto" and not faults:
+        expected = entities.tags(spans, len(tags), scheme)  # type: ignore[arg-type]
+        faults = [
+            (i, f"the tag {tag} of token {i + 1} is not {scheme}, which would have {other} there.")
+            for i, (tag, other) in enumerate(zip(tags, expected, strict=True))
+            if tag != other
+        ]
+    if faults:
+        raise RecordError(faults[0][1], faults)
     return spans
-
-
-def require_none(faults: Iterable[tuple[int, str]]) -> None:
-    """Raise RecordError with all of the faults, each at its token, unless there are none."""
-    if listed := list(faults):
-        raise RecordError(listed[0][1], listed)
 
 
 def tags_of(record: Record, field: str) -> list[str]:
@@ -143,50 +135,6 @@ def entities_of(record: Record) -> list[Entity]:
     return listed
 
 
-def relabelled(record: Record, options: Options) -> Record:
-    """The record with its entity types as --map-labels says. Raises RecordError for tags or entities that are none."""
-    fields = record.fields
-    if not has_words(record, options):
-        names = [renamed(entity.type, options) for entity in entities_of(record)]
-        pairs = [(item, name) for item, name in zip(fields["entities"], names, strict=True) if name]
-        items = [{**item, "type": name} if isinstance(item, Mapping) else [*item[:2], name] for item, name in pairs]
-        return replace(record, fields={**fields, "entities": items})
-    field = options.label_field if options.label_field in fields else "tags"
-    spans = [
-        span._replace(type=name)
-        for span in spans_of_tags(record, field, options.scheme)
-        if (name := renamed(span.type, options))
-    ]
-    tags = [
-        f"{tag[:2]}{name}" if tag not in OUTSIDE and (name := renamed(tag[2:], options)) else "O"
-        for tag in tags_of(record, field)
-    ]
-    if entities.spans(tags) != spans:  # neighbours of two types that are now one
-        tags = entities.tags(spans, len(tags), "iob2" if options.scheme == "auto" else options.scheme)
-    return replace(record, fields={**fields, field: tags})
-
-
-def decide(settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-    """IOB2 labels of the entity types given, of the base model's where they cover the data, else of the data's.
-
-    Raises UsageError where there is no entity to learn.
-    """
-    types = types_in(records, settings.options)
-    if not types:
-        raise UsageError("no training record has an entity; at least one type is needed.")
-    why = "as given by --labels" if settings.labels else "sorted types of the data"
-    labels = ["O", *(f"{prefix}-{label}" for label in settings.labels or types for prefix in "BI")]
-    if not settings.labels and base.head == "TokenClassification" and set(labels) <= set(base.labels):
-        labels, why = base.labels, f"those of the model {base.path.name}"
-    options = settings.options
-    scheme = "iob2" if options.scheme == "auto" else options.scheme
-    if options.scheme == "auto":
-        with suppress(RecordError):  # Task.label says where
-            tagged = (record for record in records if has_words(record, options))
-            scheme = entities.recognise(tags_of(record, options.label_field) for record in tagged)
-    return Decision("token_classification", labels, f"tags in {scheme.upper()}", why, config=label_config(labels))
-
-
 def types_in(records: Iterable[Record], options: Options) -> list[str]:
     """The entity types, sorted, whatever the words are. Records whose tags are none are left to Task.label."""
     types: set[str] = set()
@@ -198,17 +146,7 @@ def types_in(records: Iterable[Record], options: Options) -> list[str]:
     return sorted(types)
 
 
-def schemes_of(tags: Sequence[str]) -> list[Scheme]:
-    """Those in which these tags could be written."""
-    plain = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in tags]
-    spans = entities.spans(plain)
-    return [scheme for scheme in SCHEMES if entities.tags(spans, len(plain), scheme) == plain]
-
-
 # The labels of a model as tags, in whatever scheme it was trained with, and the likeliest sequence of them.
-
-PREFIXED = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
-SAME = {"L": "E", "U": "S"}  # what BILOU calls the prefixes of BIOES
 
 
 class TagSet:
@@ -223,20 +161,21 @@ class TagSet:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
-        parts = {label: PREFIXED.fullmatch(label) for label in labels}
-        prefixed = [part for part in parts.values() if part]
-        types = {letter: {part[2] for part in prefixed if part[1] == letter} for letter in "BIESLU"}
+        prefixed = {
+            label: entities.split(label) for label in labels if label not in OUTSIDE and not entities.fault(label)
+        }
+        types = {letter: {name for prefix, name in prefixed.values() if prefix == letter} for letter in "BIES"}
         self.scheme: Scheme | Literal["words"]
-        if prefixed and (types["E"] | types["S"] | types["L"] | types["U"]):
+        if types["E"] | types["S"]:
             self.scheme = "bioes"
-        elif prefixed:
-            self.scheme = "io" if not types["B"] else "iob2" if types["I"] <= types["B"] else "iob1"
+        elif types["B"]:
+            self.scheme = "iob2" if types["I"] <= types["B"] else "iob1"
         else:
-            self.scheme = "io" if set(labels) & set(OUTSIDE) else "words"
+            self.scheme = "io" if prefixed or set(labels) & set(OUTSIDE) else "words"
         self.tags: list[str] = []
-        for label, part in ((label, parts[label]) for label in labels):
-            if part:
-                self.tags.append(f"{SAME.get(part[1], part[1])}-{part[2]}")
+        for label in labels:
+            if label in prefixed:
+                self.tags.append("-".join(prefixed[label]))
             elif label in OUTSIDE or prefixed:
                 self.tags.append("O")
             else:

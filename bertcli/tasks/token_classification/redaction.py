@@ -78,9 +78,18 @@ class Redaction:
             entity["replacement"] = self._substitute(mark.type, entity["text"])
             parts += [text[end : mark.start], entity["replacement"]]
             end = mark.end
+        redacted = "".join([*parts, text[end:]])
+        # What may be written: the fields that hold no text, those that were named, and the redacted text.
         name = "text" if has_words(record, self.options) else self.options.text_field
-        fields = self._fields(record.fields, name, "".join([*parts, text[end:]]))
-        return fields, {"redacted": listed} if self.options.redact_list else {}
+        first, *inner = [name] if name in record.fields else name.split(".")
+        written: dict[str, Any] = {}
+        for field, value in record.fields.items():
+            if field == first:
+                written[field] = _with(value, inner, redacted, field in self.kept)
+            elif field in self.kept or not _holds_text(value):
+                written[field] = value
+        written.setdefault(first, redacted)  # tokens have no such field
+        return written, {"redacted": listed} if self.options.redact_list else {}
 
     def _substitute(self, entity_type: str, text: str) -> str:
         """What is written for an entity: the same for all ways to write it that differ in case, width or spaces."""
@@ -101,18 +110,6 @@ class Redaction:
     def _counts(self) -> Counter[str]:
         """Pseudonyms of each type so far; a resumed run has those of the run before when the first is asked for."""
         return Counter(name.partition(" ")[2] for name in self.memory or ())
-
-    def _fields(self, fields: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
-        """The fields that may be written: those that hold no text, those that were named, and the redacted text."""
-        first, *inner = [name] if name in fields else name.split(".")
-        written: dict[str, Any] = {}
-        for field, value in fields.items():
-            if field == first:
-                written[field] = _with(value, inner, text, field in self.kept)
-            elif field in self.kept or not _holds_text(value):
-                written[field] = value
-        written.setdefault(first, text)  # tokens have no such field
-        return written
 
 
 def united(marks: Sequence[Mark]) -> list[Mark]:
