@@ -9,7 +9,6 @@ Try: echo "a gripping film" | bertcli predict --backend onnx
 
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,8 +41,11 @@ class Backend(BaseBackend):
         except Exception as error:  # onnxruntime has a dozen unrelated exception classes
             raise ModelError(f"{self.file}: ONNX Runtime cannot open it ({error}).") from error
         self.inputs = [node.name for node in self.session.get_inputs()]
-        self.outputs = [node.name for node in self.session.get_outputs()]
-        self.sizes = {node.name: _size(node.shape) for node in self.session.get_outputs()}
+        shapes = {node.name: node.shape for node in self.session.get_outputs()}
+        self.outputs = list(shapes)
+        self.sizes = {
+            name: shape[-1] if shape and isinstance(shape[-1], int) else None for name, shape in shapes.items()
+        }
         require_inputs(model, self.file, self.inputs)
         self.streams = device.threads
         # By the thread's name, not its id: the threads of the next stream of records have the same names.
@@ -70,10 +72,6 @@ class Backend(BaseBackend):
                 session = _open(self.file)
                 return session if _version(self.file) == self.version else self.session
         return self.session
-
-
-def _size(shape: Sequence[int | str]) -> int | None:
-    return shape[-1] if shape and isinstance(shape[-1], int) else None
 
 
 def _version(file: Path) -> tuple[int, int, int]:

@@ -48,7 +48,11 @@ class Backend(BaseBackend):
         self.inputs = [port.get_any_name() for port in self.compiled.inputs]
         # All the names of each: a value that is only passed on, as by a cast to its own type, has that name too.
         self.outputs = [(name, i) for i, port in enumerate(self.compiled.outputs) for name in port.get_names()]
-        self.sizes = {name: _size(self.compiled.outputs[i].get_partial_shape()) for name, i in self.outputs}
+        shapes = {name: self.compiled.outputs[i].get_partial_shape() for name, i in self.outputs}
+        self.sizes = {
+            name: shape[-1].get_length() if len(shape) and shape[-1].is_static else None
+            for name, shape in shapes.items()
+        }
         require_inputs(model, file, self.inputs)
         self.streams = device.threads
         self.thread = threading.local()  # has the `request` of each thread
@@ -80,10 +84,6 @@ class Backend(BaseBackend):
         self.tokens.add(size * length)
         self.rows.add(size)
         return size
-
-
-def _size(shape: Any) -> int | None:
-    return shape[-1].get_length() if len(shape) and shape[-1].is_static else None
 
 
 def _compile(core: Any, file: str, threads: int, precision: str) -> Any:

@@ -10,7 +10,6 @@ Try: python -c "from bertcli.inference.batching import Window, collate; print(co
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from bertcli.arrays import Batch
@@ -60,12 +59,11 @@ def cut(windows: Iterable[Row[Key]], tokens: int, padding: Padding = NONE) -> It
 
     tokens: the most in a batch; a longer window is a batch of its own.
     """
-
-    def padded(row: Row[Key]) -> int:
-        return padding.length(row[1])
-
-    for length, group in groupby(sorted(windows, key=padded, reverse=True), key=padded):
-        rows, most = list(group), max(1, tokens // length)
+    of_length: dict[int, list[Row[Key]]] = {}
+    for key, window in windows:
+        of_length.setdefault(padding.length(window), []).append((key, window))
+    for length, rows in sorted(of_length.items(), reverse=True):
+        most = max(1, tokens // length)
         for start in range(0, len(rows), most):
             yield rows[start : start + most]
 

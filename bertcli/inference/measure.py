@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from bertcli import __version__, device, registry
-from bertcli.arrays import Batch
 from bertcli.backends import Stages, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
@@ -130,12 +129,11 @@ def check(session: Session, request: Request) -> Check:
     expected = [reference.run(collate([window])) for window in windows]
     together = tested.run(collate(windows))
     rows = [{name: value[i : i + 1] for name, value in together.items()} for i in range(len(windows))]
-    batched = max(_difference(row, alone) for row, alone in zip(rows, expected, strict=True))
-    return Check(batched, _difference(tested.run(collate(windows[:1])), expected[0]))
-
-
-def _difference(ours: Batch, theirs: Batch) -> float:
-    return max(float(np.abs(ours[name] - theirs[name]).max()) for name in theirs)
+    *batched, single = (
+        max(float(np.abs(ours[name] - theirs[name]).max()) for name in theirs)
+        for ours, theirs in zip([*rows, tested.run(collate(windows[:1]))], [*expected, expected[0]], strict=True)
+    )
+    return Check(max(batched), single)
 
 
 # -- speed

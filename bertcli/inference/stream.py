@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -86,8 +87,11 @@ def stream(
         # A read that blocks must hold up neither results nor signals, hence a thread of its own.
         threading.Thread(target=work.read, args=(records,), daemon=True, name="bertcli-reader").start()
         yield from work.run()
-    finally:
-        work.close()
+    finally:  # the reader goes, and so do the batches that have not begun
+        with work.room:
+            work.closed = True
+            work.room.notify()
+        work.pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,10 +108,6 @@ class _Job:
     began: float
     outputs: dict[Slot, Any] = field(default_factory=dict)
     faults: dict[Slot, str] = field(default_factory=dict)
-
-    @property
-    def is_done(self) -> bool:
-        return len(self.outputs) + len(self.faults) == self.different
 
 
 _Group = list[Row[tuple[_Job, Slot]]]
@@ -143,7 +143,7 @@ class _Stream:
     def run(self) -> Iterator[list[Outcome]]:
         """The event loop: in each turn the first of these things that there is to do."""
         while True:
-            while self.jobs and self.jobs[0].is_done:
+            while self.jobs and len(self.jobs[0].outputs) + len(self.jobs[0].faults) == self.jobs[0].different:
                 yield self._finish(self.jobs.popleft())
             if self.stop.signum is not None:
                 raise Interrupted(self.stop.signum)
@@ -153,8 +153,12 @@ class _Stream:
                 self._submit()
             elif self.ended and not self.waiting and not self.jobs:
                 break
-            else:
-                self._wait()
+            else:  # wait for the next event, but not past the moment at which the waiting records become a window
+                timeout = max(0.0, self._time_left()) if self.waiting and len(self.jobs) < IN_FLIGHT else None
+                with suppress(Empty):
+                    if (event := self.events.get(timeout=timeout)) is not None:
+                        self.running -= 1
+                        event.result()
         if self.failure:
             raise self.failure
 
@@ -185,17 +189,6 @@ class _Stream:
         if self.since is None:
             self.since = monotonic()
         return self.since + self.settings.max_wait_ms / 1000 - monotonic()
-
-    def _wait(self) -> None:
-        """Wait for the next event, but not past the moment at which the waiting records become a window."""
-        timeout = max(0.0, self._time_left()) if self.waiting and len(self.jobs) < IN_FLIGHT else None
-        try:
-            event = self.events.get(timeout=timeout)
-        except Empty:
-            return
-        if event is not None:
-            self.running -= 1
-            event.result()
 
     def _submit(self) -> None:
         """Take a window of the waiting records, tokenise it, and hand its batches to the streams."""
@@ -269,13 +262,6 @@ class _Stream:
                 outcome.prediction = self.task.combine(features, outputs)
                 outcome.layers = max((int(output["layers"]) for output in outputs if "layers" in output), default=None)
         return job.outcomes
-
-    def close(self) -> None:
-        """Let the reader thread go and drop the batches that have not begun."""
-        with self.room:
-            self.closed = True
-            self.room.notify()
-        self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
