@@ -82,42 +82,26 @@ def write(model: Model, folder: Path, head: str, feeds: Sequence[Batch], longest
 
     feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: the most
     tokens in a text, for a graph that is traced from a short one may be wrong for a long one. Raises ModelError for a
-    checkpoint without that head, and for a model of which the fp32 file differs by over 1e-3 of what torch gives.
+    checkpoint without that head, for a kind of model that ONNX or its tools cannot express, and for a model of which
+    the fp32 file differs by over 1e-3 of what torch gives.
     """
     module = pytorch.load(model, head, attn_implementation="eager").eval()
     if model.config.get("exit_after") and head == model.head:
         exits.load(module, model.path)
     (folder / ONNX["fp32"]).parent.mkdir(parents=True)
-    rows, long = _made(replace(model, onnx=folder), module, head, feeds, longest, int8)
-    for row, what in ((rows[0], ""), (long, " for a long text")):
-        if not row.relative <= TOLERANCE:  # NaN is not
-            raise ModelError(
-                f"{model.path}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not kept; "
-                "predict takes the weights as they are (--backend pytorch)."
-            )
-    return rows
-
-
-def _made(
-    model: Model, module: Any, head: str, feeds: Sequence[Batch], longest: int, int8: bool
-) -> tuple[list[Row], Row]:
-    """Write the files where the model is to have them; how they compare, and the first for a long text.
-
-    Raises ModelError for a kind of model that ONNX or its tools cannot express.
-    """
-    assert model.onnx is not None
+    made = replace(model, onnx=folder)
     ort.set_default_logger_severity(4)  # what fails is said once, in a sentence
     torch._C._jit_onnx_log = lambda *_: None  # torch 2.13 prints the graph on stdout, whatever its switch says
     try:
-        exact = take_first_early(_trace(module, feeds[0], model.onnx))
+        exact = take_first_early(_trace(module, feeds[0], folder))
         for stage, names in zip(cut(exact), (ONNX, REST), strict=False):
-            save(stage, model.onnx / names["fp32"])
-        for stage, names in zip(cut(quantize(exact, feeds, model.onnx)) if int8 else (), (ONNX, REST), strict=False):
-            _write_optimized(stage, model.onnx, model.onnx / names["int8"])
+            save(stage, folder / names["fp32"])
+        for stage, names in zip(cut(quantize(exact, feeds, folder)) if int8 else (), (ONNX, REST), strict=False):
+            _write_optimized(stage, folder, folder / names["int8"])
         del exact, stage
-        rows = _compare(model, module, head, feeds, ("fp32", "int8") if int8 else ("fp32",))
+        rows = _compare(made, module, head, feeds, ("fp32", "int8") if int8 else ("fp32",))
         text = {name: np.resize(array[0], (1, min(longest, LONGEST))) for name, array in feeds[0].items()}
-        (long,) = _compare(model, module, head, [text], ("fp32",))
+        (long,) = _compare(made, module, head, [text], ("fp32",))
     except (BertcliError, OSError, MemoryError):
         raise
     except Exception as error:  # of torch's exporter, of ONNX and of ONNX Runtime; any of them
@@ -126,7 +110,13 @@ def _made(
             f"{model.path}: a {type(module).__name__} cannot be written as ONNX ({why}); predict takes the weights as "
             "they are (--backend pytorch)."
         ) from error
-    return rows, long
+    for row, what in ((rows[0], ""), (long, " for a long text")):
+        if not row.relative <= TOLERANCE:  # NaN is not
+            raise ModelError(
+                f"{model.path}: the ONNX file differs from torch by {row.largest:.2g}{what}, so it was not kept; "
+                "predict takes the weights as they are (--backend pytorch)."
+            )
+    return rows
 
 
 def _move(draft: Path, file: Path) -> None:
@@ -208,55 +198,32 @@ def _write_optimized(model: onnx.ModelProto, folder: Path, path: Path) -> None:
         ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-@dataclass
-class _Tally:
-    """How the outputs of one file differ from torch's so far. values: numbers compared; rows: their argmaxes.
-
-    relative: to the largest number that torch gives in an output, or to 1 where all are smaller.
-    """
-
-    largest: float = 0.0
-    relative: float = 0.0
-    total: float = 0.0
-    values: int = 0
-    same: int = 0
-    rows: int = 0
-
-
 def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], precisions: Sequence[str]) -> list[Row]:
     """The files beside torch, fp32 first; a feed at a time, for the logits of a vocabulary are large."""
     device = Device("cpu", 1, "checking")
     backends = {precision: open_backend(runtime.Backend, model, device, head, precision) for precision in precisions}
-    tallies = {precision: _Tally() for precision in backends}
+    # Of each file: the largest difference, by itself and relative to the largest number that torch gives in an output,
+    # or to 1 where all are smaller; and the sum of the differences, their number, the same argmaxes, all argmaxes.
+    peaks = {precision: np.zeros(2) for precision in backends}
+    sums = {precision: np.zeros(4) for precision in backends}
     for feed in feeds:
         tensors = {name: torch.from_numpy(feed[name]) for name in pytorch.inputs_of(module, feed)}
         with torch.inference_mode():
             expected = {name: value.numpy() for name, value in module(**tensors).items()}
-        for precision, tally in tallies.items():
-            for name, value in backends[precision].run(feed).items():
+        for precision, backend in backends.items():
+            for name, value in backend.run(feed).items():
                 differences = np.abs(value - expected[name])
+                largest = differences.max()
+                relative = largest / max(1.0, float(np.abs(expected[name]).max()))
+                peaks[precision] = np.maximum(peaks[precision], (largest, relative))  # keeps NaN
                 agrees = value.argmax(-1) == expected[name].argmax(-1)
-                scale = max(1.0, float(np.abs(expected[name]).max()))
-                tally.largest = float(np.maximum(tally.largest, differences.max()))  # keeps NaN
-                tally.relative = float(np.maximum(tally.relative, differences.max() / scale))
-                tally.total += float(differences.sum(dtype=np.float64))
-                tally.values += differences.size
-                tally.same += int(agrees.sum())
-                tally.rows += agrees.size
-    return [
-        Row(
-            ONNX[precision],
-            sum(_size((model.onnx or model.path) / names[precision]) for names in (ONNX, REST)) / 1e6,
-            tally.largest,
-            tally.relative,
-            tally.total / tally.values,
-            tally.same / tally.rows,
-        )
-        for precision, tally in tallies.items()
-    ]
-
-
-def _size(file: Path) -> int:
-    """The bytes of an ONNX file and of the tensors beside it."""
-    files = (file, file.with_name(file.name + EXTERNAL))
-    return sum(part.stat().st_size for part in files if part.is_file())
+                sums[precision] += differences.sum(dtype=np.float64), differences.size, agrees.sum(), agrees.size
+    rows = []
+    for precision in backends:
+        stages = [(model.onnx or model.path) / names[precision] for names in (ONNX, REST)]
+        files = [file for stage in stages for file in (stage, stage.with_name(stage.name + EXTERNAL)) if file.is_file()]
+        largest, relative = peaks[precision].tolist()
+        total, count, same, argmaxes = sums[precision].tolist()
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        rows.append(Row(ONNX[precision], megabytes, largest, relative, total / count, same / argmaxes))
+    return rows

@@ -1,4 +1,4 @@
-"""What a finished run leaves in its directory beside the weights: settings, metrics, tokenizer, model card.
+"""What a finished run leaves in its directory beside the weights: settings, metrics, model card.
 
 The card is the Hub's front matter and a page of text, from the facts of the run alone; huggingface_hub fills in the
 templates under cards/. Language and licence of a model are its maker's to state, so they are left out. A card that its
@@ -7,9 +7,7 @@ Try: bertcli finetune --train train.tsv -o DIR && cat DIR/README.md
 """
 
 import json
-import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -17,23 +15,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from bertcli import __version__, tokenizer_files
-from bertcli.model import Model
-from bertcli.tasks.base import BaseTask
-from bertcli.tasks.labels import Decision
-from bertcli.tasks.training import Labelled, provenance
+from bertcli import __version__
 from bertcli.training.checkpoint import SETTINGS
-from bertcli.training.settings import EMBEDDED, Settings
+from bertcli.training.settings import EMBEDDED
 
 CARD, NEW = "README.md", "README.new.md"
 TEMPLATES = Path(__file__).parent / "cards"
 SHOWN = 20  # labels whose counts are listed
 PACKAGES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
 METRICS = "metrics.json"
-SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 
 
 @dataclass(frozen=True)
@@ -59,76 +51,6 @@ class Facts:
     labels: Sequence[str] = field(default=())
     use: str = ""
     teacher: str = ""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    splits: train, and dev where there is one. sources: records by file, of these and of what else was read. where:
-    device and precision. metrics: on dev, None without; history: those of every evaluation.
-    """
-
-    settings: Settings
-    base: Model
-    task: BaseTask
-    decision: Decision
-    splits: Mapping[str, Labelled]
-    sources: Mapping[str, Mapping[str, int]]
-    where: str
-    step: int
-    metrics: dict[str, Any] | None
-    history: list[dict[str, Any]]
-
-    def write(self, draft: Path) -> None:
-        """Write all the files into a directory that already has config.json and model.safetensors."""
-        tokenizer_files.save(self.task.tokenizer, self.base.path, draft, self.task.tokenizer.max_length)
-        for file in self.task.model_files(self.base):
-            (draft / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.base.path / file, draft / file)
-        sources = {name: provenance(counts) for name, counts in self.sources.items() if counts}
-        digest = write_card(draft, "finetuned", self._facts(sources))
-        write_settings(draft, "finetune", self.settings.kept(), {"device": self.where, "data": sources, "card": digest})
-        write_metrics(draft, self.metrics, self.step, self.history)
-
-    def _facts(self, sources: dict[str, Any]) -> Facts:
-        settings, decision = self.settings, self.decision
-        return Facts(
-            task=settings.task,
-            title=title_of(settings.output),
-            base=name_of(settings.model),
-            hub_base=hub_name(settings.model),
-            problem=decision.problem,
-            teacher=name_of(settings.teacher) if settings.teacher else "",
-            labels=decision.labels,
-            device=self.where,
-            settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
-            metrics=self.metrics,
-            tested=", ".join(Path(name).name for name in sources.get("dev", {})),
-            limits=list(self._limits()),
-            data=list_of_sources(sources),
-        )
-
-    def _limits(self) -> Iterator[str]:
-        """What is known of the training data, and what was not looked at."""
-        train = self.splits["train"]
-        lengths = train.examples.lengths
-        unlabelled = train.examples.unlabelled.total()
-        by_teacher = f", {unlabelled:,} of them labelled by the teacher alone," if unlabelled else ""
-        yield (
-            f"It has seen {len(train.examples):,} training records{by_teacher} and nothing else of its task: half of "
-            f"its windows have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it "
-            f"takes {self.task.tokenizer.max_length:,}; {train.examples.truncated:,} training texts were cut there."
-        )
-        if counts := Counter(name for gold in train.gold for name in self.task.label_names(gold)):
-            yield f"Labels in the training data: {balance(counts)}."
-        if self.metrics is None:
-            yield "There was no dev data: how good it is was not measured."
-        else:
-            yield "The dev data chose the step whose weights were kept, so its figures are a little too good."
-        yield "It was tested on no other domain, language or kind of text, and not for bias or against misuse."
-        if licence := self.base.licence:
-            yield f"The base model's card states the licence {licence}; that of the data is not known here."
 
 
 def title_of(output: str) -> str:

@@ -5,7 +5,8 @@ loss are the task's own (tasks/training.py), the loop is loop.py's, what surroun
 Try: python -c "from bertcli.training.finetune import finetune; help(finetune)"
 """
 
-from collections import ChainMap
+import shutil
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from bertcli import exits
+from bertcli import exits, tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -24,12 +25,11 @@ from bertcli.device import Device
 from bertcli.errors import UsageError
 from bertcli.evaluation.evaluate import intervals
 from bertcli.inference.cache import root
-from bertcli.model import read, resolve, update
+from bertcli.model import Model, read, resolve, update
 from bertcli.pretrained import require_encoder
 from bertcli.tasks import ENCODER
-from bertcli.tasks.training import Labelled
-from bertcli.training import run, sampler, teacher
-from bertcli.training.artifacts import Result
+from bertcli.tasks.training import Labelled, provenance
+from bertcli.training import artifacts, run, sampler, teacher
 from bertcli.training.base_model import open_base
 from bertcli.training.checkpoint import CHECKPOINTS, require_usable
 from bertcli.training.data import Data, read_data
@@ -39,6 +39,8 @@ from bertcli.training.settings import Settings
 from bertcli.training.teacher import Answering, Lesson
 
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
+# settings that the card says elsewhere, or that are no matter of how well it was trained
+SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 Event = Note | Answering | Step | Eval | Saved
 
 
@@ -113,13 +115,18 @@ def finetune(
         # The best weights are scored as predict will compute them, and everything is moved into place.
         best, step = run.best_step(trainer)
         metrics = job.evaluate(pytorch.load(read(best), data.task.head).to(accelerator.device), with_intervals=True)
-        result = Result(
-            settings, base, data.task, data.decision, data.splits, data.sources, hardware, step, metrics,
-            trainer.history,
-        )  # fmt: skip
 
         def fill(draft: Path) -> None:
-            result.write(draft)
+            """Put beside the weights what else a model directory holds."""
+            tokenizer_files.save(data.task.tokenizer, base.path, draft, data.task.tokenizer.max_length)
+            for file in data.task.model_files(base):
+                (draft / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(base.path / file, draft / file)
+            sources = {name: provenance(counts) for name, counts in data.sources.items() if counts}
+            digest = _write_card(draft, settings, base, data, sources, hardware, metrics)
+            facts = {"device": hardware, "data": sources, "card": digest}
+            artifacts.write_settings(draft, "finetune", settings.kept(), facts)
+            artifacts.write_metrics(draft, metrics, step, trainer.history)
             update(read(draft), data.task.learned(metrics or {}))
 
         run.publish(trainer, output, fill)
@@ -267,3 +274,51 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, hardware: str)
         identity=run.identity(settings.as_dict(), facts, hardware, job.processes),
         average_from=round(settings.warmup * total),
     )
+
+
+def _write_card(
+    draft: Path,
+    settings: Settings,
+    base: Model,
+    data: Data,
+    sources: Mapping[str, Any],
+    hardware: str,
+    metrics: Metrics | None,
+) -> str:
+    """Write the model card; returns its digest. It says what is known of the training data, and what was not looked at.
+
+    sources: the files of each split with their facts. metrics: on dev, None without.
+    """
+    train, tokens, decision = data.splits["train"], data.task.tokenizer, data.decision
+    lengths, unlabelled = train.examples.lengths, train.examples.unlabelled.total()
+    by_teacher = f", {unlabelled:,} of them labelled by the teacher alone," if unlabelled else ""
+    counts = Counter(name for gold in train.gold for name in data.task.label_names(gold))
+    limits = [
+        f"It has seen {len(train.examples):,} training records{by_teacher} and nothing else of its task: half of "
+        f"its windows have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it "
+        f"takes {tokens.max_length:,}; {train.examples.truncated:,} training texts were cut there.",
+        f"Labels in the training data: {artifacts.balance(counts)}." if counts else "",
+        "There was no dev data: how good it is was not measured."
+        if metrics is None
+        else "The dev data chose the step whose weights were kept, so its figures are a little too good.",
+        "It was tested on no other domain, language or kind of text, and not for bias or against misuse.",
+        f"The base model's card states the licence {base.licence}; that of the data is not known here."
+        if base.licence
+        else "",
+    ]
+    facts = artifacts.Facts(
+        task=settings.task,
+        title=artifacts.title_of(settings.output),
+        base=artifacts.name_of(settings.model),
+        hub_base=artifacts.hub_name(settings.model),
+        problem=decision.problem,
+        teacher=artifacts.name_of(settings.teacher) if settings.teacher else "",
+        labels=decision.labels,
+        device=hardware,
+        settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
+        metrics=metrics,
+        tested=", ".join(Path(name).name for name in sources.get("dev", {})),
+        limits=list(filter(None, limits)),
+        data=artifacts.list_of_sources(sources),
+    )
+    return artifacts.write_card(draft, "finetuned", facts)
