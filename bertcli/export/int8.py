@@ -43,10 +43,15 @@ def quantize(model: onnx.ModelProto, feeds: Iterable[Batch], folder: Path) -> on
     feeds: input name -> (B, T) int64, texts like those to come. folder: for files between.
     """
     graph = Graph(model)
-    products = [node for node in graph.nodes if _weight(graph, node) is not None]
-    ranges = _calibrate(graph.finish(), feeds, sorted({node.input[0] for node in products}), folder)
-    for node in products:
-        _quantize_product(graph, node, *ranges[node.input[0]])
+    products = []  # with their weights, each (K, N)
+    for node in graph.nodes:
+        weight = graph.constants.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+        if weight is not None and weight.ndim == 2:
+            is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            products.append((node, weight.T if is_transposed else weight))
+    ranges = _calibrate(graph.finish(), feeds, sorted({node.input[0] for node, _ in products}), folder)
+    for node, weight in products:
+        _quantize_product(graph, node, weight, *ranges[node.input[0]])
     for node in list(graph.nodes):  # as they are now: what replaces an embedding reads a table too, that of its scales
         if node.op_type != "Gather":
             continue
@@ -84,22 +89,9 @@ def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str],
     return ranges
 
 
-def _weight(graph: Graph, node: NodeProto) -> Array | None:
-    """The weights (K, N) of a product with weights; None for any other node."""
-    if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in graph.constants:
-        return None
-    weight = graph.constants[node.input[1]]
-    if weight.ndim != 2:
-        return None
-    is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return weight.T if is_transposed else weight
-
-
-def _quantize_product(graph: Graph, node: NodeProto, low: Array, high: Array) -> None:
-    """Replace a product, and the addition of its bias. low, high (C,): what the channels of its input span."""
+def _quantize_product(graph: Graph, node: NodeProto, weight: Array, low: Array, high: Array) -> None:
+    """Replace a product, and the addition of its bias. low, high (K,): what the channels of its input span."""
     source, name = node.input[0], node.output[0]
-    weight = _weight(graph, node)
-    assert weight is not None  # `node` was chosen for having one
     # By what each channel is divided so that no outlier coarsens the steps of the others; 1 for most tensors.
     peaks = np.maximum(-low, high)
     median = max(float(np.median(peaks)), 1e-8)

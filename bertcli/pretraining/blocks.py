@@ -330,14 +330,6 @@ class CorpusData:
         sentences = TWO if settings.objective in RELATIONS else 1
         self.train, self.dev = split(corpus, settings.dev_tokens, least, sentences)
 
-    def describe(self) -> str:
-        """The split, for people."""
-        begins, ends = self.corpus.bounds
-        tokens = int((ends - begins)[self.dev].sum())
-        if not tokens:
-            return "dev: none; the corpus has too few documents to keep some of them for it"
-        return f"dev: {len(self.dev):,} of {len(begins):,} documents, {tokens:,} tokens"
-
     def table(self, name: Literal["train", "dev"], length: int, random: np.random.Generator) -> Table | None:
         """An epoch's blocks of a split; None where it has none."""
         documents = self.train if name == "train" else self.dev

@@ -184,20 +184,19 @@ class Encoder:
         if self.special:
             texts = [self.special.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text) for text in texts]
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        starts = [self._starts(encoding, text) for encoding, text in zip(encodings, texts, strict=True)]
+        starts = [np.zeros(0, bool)]
+        for encoding, text in zip(encodings, texts, strict=True):
+            # By the tokenizer's own words, and more finely where these hold punctuation or several Chinese words.
+            words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
+            begins, ends = np.array(encoding.offsets, np.int64).reshape(-1, 2).T
+            continues = np.zeros(len(text) + 1, bool)
+            if self.segment:
+                continues[:-1] = inner(text, self.segment)
+            begun = np.zeros(len(text) + 1, np.int64)
+            begun[[word.start() + 1 for word in re.finditer(WORD, text)]] = 1
+            begun = (begun * ~np.roll(continues, 1)).cumsum()
+            is_new = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
+            starts.append(is_new | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
         ids = np.array(list(chain.from_iterable(encoding.ids for encoding in encodings)), np.int64)
         lengths = np.array([len(encoding) for encoding in encodings], np.int64)
-        return Encoded(ids, np.concatenate([np.zeros(0, bool), *starts]), lengths)
-
-    def _starts(self, encoding: tokenizers.Encoding, text: str) -> Flags:
-        """By the tokenizer's own words, and more finely where these hold punctuation or several Chinese words."""
-        words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
-        begins, ends = np.array(encoding.offsets, np.int64).reshape(-1, 2).T
-        continues = np.zeros(len(text) + 1, bool)
-        if self.segment:
-            continues[:-1] = inner(text, self.segment)
-        begun = np.zeros(len(text) + 1, np.int64)
-        begun[[word.start() + 1 for word in re.finditer(WORD, text)]] = 1
-        begun = (begun * ~np.roll(continues, 1)).cumsum()
-        starts = (np.diff(words, prepend=-2) != 0) & ~continues[begins]
-        return np.asarray(starts | (np.diff(np.maximum.accumulate(begun[ends]), prepend=0) > 0))
+        return Encoded(ids, np.concatenate(starts), lengths)

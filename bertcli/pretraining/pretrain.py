@@ -21,7 +21,7 @@ from bertcli.arrays import Indices
 from bertcli.device import Device
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretraining.blocks import CorpusData, Inputs, Key, Phase
-from bertcli.pretraining.corpus import Corpus, Reading, Recipe, prepare
+from bertcli.pretraining.corpus import Reading, Recipe, prepare
 from bertcli.pretraining.encoding import open_segmenter
 from bertcli.pretraining.new_model import open_module
 from bertcli.pretraining.settings import VOCABULARY, PretrainSettings
@@ -79,9 +79,14 @@ def pretrain(
         words = tokenizer_files.load(vocabulary, base.config if base else {})
         recipe = Recipe(source, words.backend.to_str(), settings.words)
         corpus = yield from prepare(recipe, cache, device.threads, stop)
-        yield from _describe(corpus)
+        counts = {"documents": len(corpus.documents), "sentences": len(corpus.sentences), "tokens": len(corpus.ids)}
+        yield Note(f"corpus: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+        if count := corpus.facts["faults"]:
+            faults = "fault was" if count == 1 else "faults were"
+            first = corpus.facts["first_fault"]
+            yield Note(f"{count:,} {faults} left out of the corpus; the first: {first}", warning=True)
         data = CorpusData(settings, corpus, words)
-        yield Note(data.describe())
+        yield Note(f"dev: {_held_out(data)}")
 
         module = opened.module.to(accelerator.device).train()
         phases = data.phases()
@@ -100,7 +105,7 @@ def pretrain(
         def fill(draft: Path) -> None:
             """Put beside the weights what else a model directory holds."""
             tokenizer_files.save(words, vocabulary, draft, opened.positions)
-            digest = _write_card(draft, settings, hardware, _counts(corpus) | source.identity, metrics)
+            digest = _write_card(draft, settings, hardware, counts | source.identity, metrics)
             provenance = {"device": hardware, "corpus": recipe.identity, "card": digest}
             artifacts.write_settings(draft, "pretrain", settings.kept(), provenance)
             artifacts.write_metrics(draft, metrics, step, trainer.history)
@@ -120,17 +125,13 @@ def _vocabulary(settings: PretrainSettings, base: Model | None, source: Source, 
     return cached_vocabulary(source, settings.vocab_size or VOCABULARY, settings.lowercase, cache, stop)
 
 
-def _describe(corpus: Corpus) -> Iterator[Note]:
-    """Its size, and what was left out of it."""
-    yield Note(f"corpus: {', '.join(f'{count:,} {what}' for what, count in _counts(corpus).items())}")
-    if count := corpus.facts["faults"]:
-        what = "fault was" if count == 1 else "faults were"
-        first = corpus.facts["first_fault"]
-        yield Note(f"{count:,} {what} left out of the corpus; the first: {first}", warning=True)
-
-
-def _counts(corpus: Corpus) -> dict[str, Any]:
-    return {"documents": len(corpus.documents), "sentences": len(corpus.sentences), "tokens": len(corpus.ids)}
+def _held_out(data: CorpusData) -> str:
+    """The dev split, for people."""
+    begins, ends = data.corpus.bounds
+    tokens = int((ends - begins)[data.dev].sum())
+    if not tokens:
+        return "none; the corpus has too few documents to keep some of them for it"
+    return f"{len(data.dev):,} of {len(begins):,} documents, {tokens:,} tokens"
 
 
 def _trainer(

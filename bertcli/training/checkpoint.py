@@ -14,25 +14,15 @@ from typing import Any
 
 from bertcli.data.sinks import usual_modes
 from bertcli.errors import BertcliError, UsageError
-from bertcli.training import checkpoint
 
 STATE, OLD = "state.pt", ".old"
-Fill = Callable[[Path], None]
 
 
-def save(folder: Path, prefix: str, step: int, fill: Fill) -> Path:
+def save(folder: Path, prefix: str, step: int, fill: Callable[[Path], None]) -> None:
     """Write the checkpoint `prefix-step` by `fill(directory)`, then drop the older ones of that prefix."""
-    target = folder / f"{prefix}-{step}"
-    _write(target, fill)
-    for path in _all(folder, prefix):
-        if path != target:
-            shutil.rmtree(path)
-    return target
-
-
-def _write(target: Path, fill: Fill) -> None:
     from safetensors import SafetensorError
 
+    target = folder / f"{prefix}-{step}"
     draft = target.with_name(f"draft-{target.name}")
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -49,7 +39,10 @@ def _write(target: Path, fill: Fill) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     draft.rename(target)
-    _fsync(target.parent)
+    _fsync(folder)
+    for path in _all(folder, prefix):
+        if path != target:
+            shutil.rmtree(path)
 
 
 def latest(folder: Path, prefix: str) -> Path | None:
@@ -130,7 +123,7 @@ def require_usable(output: Path, resume: bool, overwrite: bool) -> None:
         raise UsageError(f"{output} is a file; -o takes a directory.")
     if overwrite or not output.is_dir():
         return
-    last = checkpoint.latest(output / CHECKPOINTS, "last")
+    last = latest(output / CHECKPOINTS, "last")
     kept = sorted(path.name for path in output.iterdir() if path.name not in RESTS)
     if resume and kept and not last and not (output / SETTINGS).is_file():
         raise UsageError(f"{output} {NO_RUN}")

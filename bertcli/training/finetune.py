@@ -39,7 +39,7 @@ from bertcli.training.settings import Settings
 from bertcli.training.teacher import Answering, Lesson
 
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
-# settings that the card says elsewhere, or that are no matter of how well it was trained
+# what the card's table of settings leaves out: what it says elsewhere, and the names of fields
 SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 Event = Note | Answering | Step | Eval | Saved
 
@@ -292,20 +292,20 @@ def _write_card(
     train, tokens, decision = data.splits["train"], data.task.tokenizer, data.decision
     lengths, unlabelled = train.examples.lengths, train.examples.unlabelled.total()
     by_teacher = f", {unlabelled:,} of them labelled by the teacher alone," if unlabelled else ""
-    counts = Counter(name for gold in train.gold for name in data.task.label_names(gold))
     limits = [
         f"It has seen {len(train.examples):,} training records{by_teacher} and nothing else of its task: half of "
         f"its windows have at most {int(np.median(lengths)):,} tokens, the longest {int(lengths.max()):,}, and it "
-        f"takes {tokens.max_length:,}; {train.examples.truncated:,} training texts were cut there.",
-        f"Labels in the training data: {artifacts.balance(counts)}." if counts else "",
-        "There was no dev data: how good it is was not measured."
-        if metrics is None
-        else "The dev data chose the step whose weights were kept, so its figures are a little too good.",
-        "It was tested on no other domain, language or kind of text, and not for bias or against misuse.",
-        f"The base model's card states the licence {base.licence}; that of the data is not known here."
-        if base.licence
-        else "",
+        f"takes {tokens.max_length:,}; {train.examples.truncated:,} training texts were cut there."
     ]
+    if counts := Counter(name for gold in train.gold for name in data.task.label_names(gold)):
+        limits.append(f"Labels in the training data: {artifacts.balance(counts)}.")
+    if metrics is None:
+        limits.append("There was no dev data: how good it is was not measured.")
+    else:
+        limits.append("The dev data chose the step whose weights were kept, so its figures are a little too good.")
+    limits.append("It was tested on no other domain, language or kind of text, and not for bias or against misuse.")
+    if licence := base.licence:
+        limits.append(f"The base model's card states the licence {licence}; that of the data is not known here.")
     facts = artifacts.Facts(
         task=settings.task,
         title=artifacts.title_of(settings.output),
@@ -318,7 +318,7 @@ def _write_card(
         settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
         metrics=metrics,
         tested=", ".join(Path(name).name for name in sources.get("dev", {})),
-        limits=list(filter(None, limits)),
+        limits=limits,
         data=artifacts.list_of_sources(sources),
     )
     return artifacts.write_card(draft, "finetuned", facts)

@@ -62,9 +62,6 @@ class Eval:
     metric: str
 
 
-Event = Step | Eval
-
-
 @dataclass(frozen=True)
 class Batch:
     """What a process feeds its model at once. count: terms of the loss (examples, masked tokens) it holds.
@@ -141,7 +138,7 @@ class Trainer:
         self.examples_per_s = self.tokens_per_s = 0.0
         self.parts = 1  # in which a batch is computed: more where memory was too small for one
 
-    def run(self, job: Job, stop: Stop) -> Iterator[Event]:
+    def run(self, job: Job, stop: Stop) -> Iterator[Step | Eval]:
         """Train to the end of the plan, or until patience is out.
 
         stop: asked after each step; a signal number ends the run with a checkpoint and Interrupted.
@@ -177,8 +174,9 @@ class Trainer:
             raise BertcliError(f"the loss became {loss} at step {self.step}; try a lower --lr or --precision fp32.")
 
         seconds = time.perf_counter() - began
-        self.examples_per_s = _smoothed(self.examples_per_s, examples / seconds)
-        self.tokens_per_s = _smoothed(self.tokens_per_s, tokens / seconds)
+        smoothing = SMOOTHING if self.tokens_per_s else 0.0
+        self.examples_per_s = smoothing * self.examples_per_s + (1 - smoothing) * (examples / seconds)
+        self.tokens_per_s = smoothing * self.tokens_per_s + (1 - smoothing) * (tokens / seconds)
         return Step(
             self.step, plan.total, self._epoch, loss, lr, float(norm), examples, tokens,
             self.examples_per_s, self.tokens_per_s,
@@ -275,7 +273,7 @@ class Trainer:
         }
         self._write("last", lambda directory: checkpoint.save_state(directory, state))
 
-    def _write(self, name: str, fill: checkpoint.Fill) -> None:
+    def _write(self, name: str, fill: Callable[[Path], None]) -> None:
         if self.accelerator.is_main_process:
             checkpoint.save(self.plan.folder, name, self.step, fill)
         self.accelerator.wait_for_everyone()
@@ -292,10 +290,6 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         generator = state["generators"][self.accelerator.process_index].contiguous()
         (torch.cuda if self.accelerator.device.type == "cuda" else torch).set_rng_state(generator)
-
-
-def _smoothed(before: float, now: float) -> float:
-    return SMOOTHING * before + (1 - SMOOTHING) * now if before else now
 
 
 def require_same(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:

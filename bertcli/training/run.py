@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
@@ -216,7 +216,12 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
     accelerator.init_trackers("tensorboard")
     path = output / LOG
     with writing(path, ROOM):
-        replace_file(path, b"".join(_events(path, step)))
+        kept = []
+        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+            with suppress(ValueError, TypeError, KeyError):  # of a line that a kill has cut
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+        replace_file(path, b"".join(kept))
         file = path.open("ab", buffering=0)
     with file:
 
@@ -236,16 +241,6 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
             accelerator.log(numbers, step=event.step)
 
         yield log
-
-
-def _events(path: Path, step: int) -> Iterator[bytes]:
-    """The lines of a log up to a step, without those that a kill has cut."""
-    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
-        try:
-            if json.loads(line)["step"] <= step:
-                yield line
-        except (ValueError, TypeError, KeyError):
-            continue
 
 
 def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> None:

@@ -5,11 +5,10 @@ same one and a resumed run needs no state to find its place.
 """
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-Indices = np.ndarray[Any, np.dtype[np.int64]]
+from bertcli.arrays import Indices
 
 
 def epoch_batches(lengths: Indices, budget: int, seed: int, epoch: int) -> list[Indices]:
