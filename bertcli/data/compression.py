@@ -88,14 +88,7 @@ class Pieces(io.RawIOBase):
 def decompressed(path: str, compression: Name) -> Pieces:
     """What is in a file. read() raises OSError or lzma.LZMAError after the last byte that is right."""
     file = Path(path).open("rb", buffering=CHUNK)  # noqa: SIM115 - Pieces closes it
-
-    def pieces() -> Iterator[bytes]:
-        begin: int | None = 0
-        while begin is not None:
-            yield from _stream(file, compression, begin)
-            begin = _next_stream(file, compression)
-
-    return Pieces(pieces(), file)
+    return Pieces(_streams(file, compression), file)
 
 
 def _decompressor(compression: Name) -> Any:
@@ -108,27 +101,39 @@ def _decompressor(compression: Name) -> Any:
     return lzma.LZMADecompressor()
 
 
-def _stream(file: Any, compression: Name, begin: int) -> Iterator[bytes]:
-    """The bytes of the stream that begins there; afterwards the file stands behind its end."""
-    decompressor, delivered, data, position = _decompressor(compression), 0, b"", begin
-    file.seek(begin)
-    while not decompressor.eof:
-        if decompressor.needs_input:
-            position = file.tell()
-            data = file.read(CHUNK)
-            if not data:
-                raise EOFError("Compressed file ended before the end-of-stream marker was reached")
-        try:
-            piece = decompressor.decompress(data, CHUNK)
-        except Exception:
-            # What was right before the fault is lost in the decoder: decode again, the last bytes one by one.
-            yield from _rest(file, _decompressor(compression), begin, position, delivered)
-            raise
-        data = b""
-        delivered += len(piece)
-        if piece:
-            yield piece
-    file.seek(-len(decompressor.unused_data), io.SEEK_CUR)
+def _streams(file: Any, compression: Name) -> Iterator[bytes]:
+    """The bytes of all streams. Raises OSError for what is behind the end of one and neither padding nor another."""
+    begin, magic = 0, MAGIC[compression]
+    while True:
+        decompressor, delivered, data, position = _decompressor(compression), 0, b"", begin
+        file.seek(begin)
+        while not decompressor.eof:
+            if decompressor.needs_input:
+                position = file.tell()
+                data = file.read(CHUNK)
+                if not data:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            try:
+                piece = decompressor.decompress(data, CHUNK)
+            except Exception:
+                # What was right before the fault is lost in the decoder: decode again, the last bytes one by one.
+                yield from _rest(file, _decompressor(compression), begin, position, delivered)
+                raise
+            data = b""
+            delivered += len(piece)
+            if piece:
+                yield piece
+        file.seek(-len(decompressor.unused_data), io.SEEK_CUR)
+        padding = 0
+        while (head := file.read(1)) == b"\0":
+            padding += 1
+        if compression == "xz" and padding % 4:
+            raise OSError("padding that is no multiple of four bytes")
+        if not head:
+            return
+        begin = file.tell() - 1
+        if head + file.read(len(magic) - 1) != magic:
+            raise OSError(f"bytes that are no {compression} after the end of a stream")
 
 
 def _rest(file: Any, decompressor: Any, begin: int, position: int, delivered: int) -> Iterator[bytes]:
@@ -149,18 +154,3 @@ def _rest(file: Any, decompressor: Any, begin: int, position: int, delivered: in
             delivered = max(delivered - len(piece), 0)
     except Exception:
         return
-
-
-def _next_stream(file: Any, compression: Name) -> int | None:
-    """Where another stream begins behind padding, None at the end. Raises OSError for anything else."""
-    padding = 0
-    while (head := file.read(1)) == b"\0":
-        padding += 1
-    if compression == "xz" and padding % 4:
-        raise OSError("padding that is no multiple of four bytes")
-    if not head:
-        return None
-    begin: int = file.tell() - 1
-    if head + file.read(len(MAGIC[compression]) - 1) != MAGIC[compression]:
-        raise OSError(f"bytes that are no {compression} after the end of a stream")
-    return begin

@@ -76,30 +76,25 @@ def read(
     name = by_extension("input", path)
     if name not in TABLES and source.is_utf8 and b"\0" in source.head(HEAD):
         yield RecordError(f"{path}:1: a binary file (NUL bytes); --encoding names an encoding that has them")
-    elif name not in TABLES and source.no_text:
+        return
+    if name not in TABLES and source.no_text:
         yield RecordError(f"{path}:1: {source.no_text}")
-    elif name in RECORDS:
-        yield from _documents(_records(source, text_field), path)
-    else:
-        yield from _documents(_lines(source, per), path)
-
-
-def _documents(rows: Iterator[Row], source: str) -> Iterator[Document | RecordError]:
+        return
     lines: list[str] = []
     begin = size = 0
-    for number, text in rows:
+    for number, text in _records(source, text_field) if name in RECORDS else _lines(source, per):
         if isinstance(text, RecordError):
-            yield RecordError(f"{source}:{number}: {text}")
+            yield RecordError(f"{path}:{number}: {text}")
             continue
         if lines and (text is None or size + len(text) > LARGEST):
-            yield Document(lines, source, begin)
+            yield Document(lines, path, begin)
             lines, size = [], 0
         if text:
             begin = begin if lines else number
             lines.append(text)
             size += len(text)
     if lines:
-        yield Document(lines, source, begin)
+        yield Document(lines, path, begin)
 
 
 def _lines(source: Source, per: Per) -> Iterator[Row]:

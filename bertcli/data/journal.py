@@ -69,8 +69,8 @@ class Journal:
             from hashlib import blake2b  # 8 ms, which a run without a side file need not take
 
             self._digest = blake2b(digest_size=16)
-            self._header = _line(run).encode()
-            replace_file(side, self._header + (_line(asdict(self.begin)).encode() if self._has_marks else b""))
+            self._header = _line(run)
+            replace_file(side, self._header + (_line(asdict(self.begin)) if self._has_marks else b""))
             self._file = side.open("ab", buffering=0)
 
     def rest(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -117,7 +117,7 @@ class Journal:
         learned = {} if complete else dict(reversed(news))
         digest, unknown = self._digest.hexdigest(), dict(self.unknown)
         point = Mark(self.records, self.failed, self.first, digest, position, state, complete, learned, unknown)
-        line = _line(asdict(point)).encode()
+        line = _line(asdict(point))
         try:
             if complete and self._stays and self._memory:
                 replace_file(self._side, self._header + line)  # What was learnt has served its purpose.
@@ -174,7 +174,7 @@ def _read(side: Path, run: Mapping[str, Any], target: Path) -> Mark:
     header, *marks = [_parsed(line) for line in lines] or [None]
     if header is None:
         return Mark()
-    if header != _parsed(_line(run).encode()):
+    if header != _parsed(_line(run)):
         changes = {name: (header.get(name), run.get(name)) for name in {**header, **run}}
         shown = {name: ["not given" if value is None else value for value in pair] for name, pair in changes.items()}
         said = [f"{name} was {old} and is {new}" for name, (old, new) in shown.items() if old != new]
@@ -200,5 +200,5 @@ def _refusal(side: Path, reason: str) -> UsageError:
     return UsageError(f"cannot resume from {side}: {reason}. --force without --resume begins anew.")
 
 
-def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True) + "\n"
+def _line(value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"

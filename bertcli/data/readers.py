@@ -175,7 +175,10 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     if format_.is_table and part.end is not None:
         from bertcli.data.formats.table_reader import count
 
-        return read_format(source, manner.columns, *_rows(part, count(part.path, name)))  # type: ignore[no-any-return]
+        # numbers of the first row in the part and the first after it, as if all rows had as many bytes
+        size, rows = _size(part.path), count(part.path, name)
+        limits = (-(-max(byte, 0) * rows // size) for byte in (part.start, part.end))
+        return read_format(source, manner.columns, *limits)  # type: ignore[no-any-return]
     if manner.delimiter and name == "csv":
         read_format = partial(read_format, delimiter=manner.delimiter)
     is_piece = format_.is_whole or bool(compression(part.path)) or not source.is_utf8
@@ -339,12 +342,6 @@ def _size(path: str) -> int:
         name = "stdin" if path == "-" else path
         raise UsageError(f"--shard needs regular files, whose size is known; {name} is none. Write it to a file first.")
     return Path(path).stat().st_size + 1
-
-
-def _rows(part: Part, count: int) -> tuple[int, int]:
-    """Numbers, from 0, of the first row in the part and the first after it, as if all rows had as many bytes."""
-    size = _size(part.path)
-    return -(-max(part.start, 0) * count // size), -(-(part.end or 0) * count // size)
 
 
 def _lines(part: Part, end: int) -> tuple[int, int]:

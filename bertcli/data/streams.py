@@ -169,27 +169,27 @@ class Source:
         try:
             if self.name == "-":
                 stream = _stdin()
+            elif self._compression:
+                stream = self._compression.open(self.name)
             else:
-                stream = self._compression.open(self.name) if self._compression else _file(self.name)
+                stream = Path(self.name).open("rb", buffering=READ_SIZE)  # noqa: SIM115 - who reads closes it
         except OSError as error:
             raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
-        self._look(stream)
-        return stream if self.is_utf8 else io.BufferedReader(Pieces(_transcoded(stream, self.encoding), stream))
-
-    def _look(self, stream: Any) -> None:
-        """See what the first bytes say; those of a broken archive say nothing."""
         try:
             head = stream.peek(HEAD)
-        except self._broken:
-            return
-        has_name = self.name == "-" or extension(self.name) or self._compression
-        if has_name or len(head) >= FEW:
+        except self._broken:  # the first bytes of a broken archive say nothing
+            head = b""
+        if self.name == "-" or extension(self.name) or self._compression or len(head) >= FEW:
             # noise under the name of a format is faults of its lines, as a damaged file's
             self.no_text = no_text(head, self.name, self.is_utf8 and by_extension("input", self.name) is None)
         self._is_utf16 = self.is_utf8 and head.startswith(UTF16) and b"\0" in head
         if self.no_text and self.requires_text:
             stream.close()
             raise UsageError(f"{'stdin' if self.name == '-' else self.name}: {self.no_text}")
+        if self.is_utf8:
+            return stream
+        texts = codecs.iterdecode(iter(lambda: stream.read1(READ_SIZE), b""), self.encoding, _MARK)
+        return io.BufferedReader(Pieces((text.encode("utf-8", _MARK) for text in texts), stream))
 
 
 def _is_chinese(line: bytes) -> bool:
@@ -227,18 +227,6 @@ def _stdin() -> Any:
         return open(sys.stdin.fileno(), "rb", buffering=READ_SIZE, closefd=False)
     except io.UnsupportedOperation:  # a stdin in memory, as in tests
         return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))
-
-
-def _file(path: str) -> Any:
-    return Path(path).open("rb", buffering=READ_SIZE)
-
-
-def _transcoded(stream: Any, encoding: str) -> Iterator[bytes]:
-    """The bytes of a stream of another encoding, as UTF-8."""
-    decoder = codecs.getincrementaldecoder(encoding)(_MARK)
-    while chunk := stream.read1(READ_SIZE):
-        yield decoder.decode(chunk).encode("utf-8", _MARK)
-    yield decoder.decode(b"", final=True).encode("utf-8", _MARK)
 
 
 # -- what is no text

@@ -10,8 +10,9 @@ again when the interpreter exits. Knows no format.
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bertcli.data.formats import BaseFormatter, load, of_output
 from bertcli.data.journal import Journal, open_journal
@@ -68,7 +69,7 @@ def open_writer(
     return Writer(formatter, sink, journal, first_index, is_terminal and output_format != "rich")
 
 
-class Writer:
+class Writer(AbstractContextManager["Writer"]):
     """Writes results in order; nothing leaves before flush(), unless an archive has a whole block.
 
     failures: how many results the format could not hold, each replaced by an error result in its place. is_watched:
@@ -135,9 +136,6 @@ class Writer:
                 raise self._cannot_write(error) from error
             raise
         self.journal.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None

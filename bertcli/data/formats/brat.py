@@ -100,34 +100,28 @@ class Formatter(BaseFormatter):
             text, entities, _, fields = labelling(result, self.text_field)
             if entities is None:
                 raise RecordError("brat labels spans of a text, not texts; use --format jsonl")
-            name = _path(fields.get("brat_document")) or name
-            lines = [_line(number, entity, text) for number, entity in enumerate(entities, 1)]
+            document = fields.get("brat_document")
+            if isinstance(document, str):  # unpacked below the directory in which tar runs, wherever it came from
+                name = "/".join(part for part in PurePath(document).parts if part not in ("/", "..")) or name
+            lines = []
+            for number, entity in enumerate(entities, 1):
+                label, whole = entity["type"], (entity["start"], entity["end"])
+                if re.search(r"\s", label) or not label:
+                    raise RecordError(f"brat's types have no white space: {label!r}; rename it")
+                parts = [match.span() for match in LINE.finditer(text, *whole)] or [whole]
+                extents = ";".join(f"{start} {end}" for start, end in parts)
+                shown = " ".join(text[start:end] for start, end in parts)
+                lines.append(f"T{number}\t{label} {extents}\t{shown}\n")
             members = {f"{name}.txt": text, f"{name}.ann": "".join(lines)}
         self._count += 1
-        parts: list[bytes] = []
+        blocks: list[bytes] = []
         for path, content in members.items():
             data = content.encode("utf-8", "backslashreplace")
             header = TarInfo(path)
             header.size = len(data)
-            parts += [header.tobuf(GNU_FORMAT), data, bytes(-len(data) % BLOCKSIZE)]
-        return b"".join(parts)
+            blocks += [header.tobuf(GNU_FORMAT), data, bytes(-len(data) % BLOCKSIZE)]
+        return b"".join(blocks)
 
     def end(self) -> bytes:
         """Two empty blocks."""
         return bytes(2 * BLOCKSIZE)
-
-
-def _path(document: Any) -> str | None:
-    """Where a document is unpacked: below the directory in which tar runs, wherever it came from."""
-    if not isinstance(document, str):
-        return None
-    return "/".join(part for part in PurePath(document).parts if part not in ("/", "..")) or None
-
-
-def _line(number: int, entity: Mapping[str, Any], text: str) -> str:
-    if re.search(r"\s", entity["type"]) or not entity["type"]:
-        raise RecordError(f"brat's types have no white space: {entity['type']!r}; rename it")
-    whole = entity["start"], entity["end"]
-    parts = [match.span() for match in LINE.finditer(text, *whole)] or [whole]
-    extents = ";".join(f"{start} {end}" for start, end in parts)
-    return f"T{number}\t{entity['type']} {extents}\t{' '.join(text[start:end] for start, end in parts)}\n"

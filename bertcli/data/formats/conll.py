@@ -51,12 +51,20 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
         if not table:
             yield Record(line=lines[0][0], fault="a sentence without a word: only ranges and empty nodes")
             continue
-        try:
-            fields = _fields([row for _, row in table], columns, counts)
-        except RecordError as error:
-            yield Record(line=table[0][0], fault=str(error))
-        else:
-            yield Record(fields=fields, line=table[0][0], lines=[number for number, _ in table])
+        begin = table[0][0]
+        token, tag = 0, usual - 1 if usual > 1 else None
+        if columns is not None:
+            if len(columns) != usual or "tokens" not in columns:
+                fault = f"{usual} columns; --columns names {len(columns)}, of which one must be `tokens`"
+                yield Record(line=begin, fault=fault)
+                continue
+            token, tag = columns.index("tokens"), columns.index("tags") if "tags" in columns else None
+        elif counts and usual >= 3:
+            token, tag = 1, 2
+        fields = {"tokens": [row[token] for _, row in table]}
+        if tag is not None:
+            fields["tags"] = [row[tag] for _, row in table]
+        yield Record(fields=fields, line=begin, lines=[number for number, _ in table])
 
 
 def _counts(table: Lines) -> bool:
@@ -142,20 +150,6 @@ def _table(lines: list[Text], usual: int) -> Lines | Record:
         more = f" (and line {', '.join(str(number) for number, _ in others)})" if others else ""
         return Record(line=line, fault=fault + more)
     return [(number, row) for number, row in rows if isinstance(row, list)]
-
-
-def _fields(table: list[list[str]], columns: Sequence[str] | None, counts: bool) -> dict[str, Any]:
-    """Tokens and tags out of their columns; RecordError where the names given do not fit."""
-    width = len(table[0])
-    token, tag = 0, width - 1 if width > 1 else None
-    if columns is not None:
-        if len(columns) != width or "tokens" not in columns:
-            raise RecordError(f"{width} columns; --columns names {len(columns)}, of which one must be `tokens`")
-        token, tag = columns.index("tokens"), columns.index("tags") if "tags" in columns else None
-    elif counts and width >= 3:
-        token, tag = 1, 2
-    fields = {"tokens": [row[token] for row in table]}
-    return fields if tag is None else fields | {"tags": [row[tag] for row in table]}
 
 
 class Formatter(BaseFormatter):

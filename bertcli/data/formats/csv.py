@@ -32,7 +32,13 @@ def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: s
     delimiter: else a comma; or, where the first line has none, the semicolon, tab or bar that it has, as European
     spreadsheets write it.
     """
-    return _records(_rows(source, delimiter or _delimiter(source, columns)), source.name, columns)
+    if delimiter is None:
+        (first,) = source.begin() or [b""]
+        bare = re.sub(rb'"[^"]*"', b"", first) if isinstance(first, bytes) else b","
+        counts = {mark: bare.count(mark.encode()) for mark in ";\t|"} if b"," not in bare else {}
+        fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
+        delimiter = next(fitting, ",")
+    return _records(_rows(source, delimiter), source.name, columns)
 
 
 def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -42,15 +48,6 @@ def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[
         for number, text in source.texts()
     )
     return _records(rows, source.name, columns)
-
-
-def _delimiter(source: streams.Source, columns: Sequence[str] | None) -> str:
-    (first,) = source.begin() or [b""]
-    bare = re.sub(rb'"[^"]*"', b"", first) if isinstance(first, bytes) else b","
-    if b"," in bare:
-        return ","
-    counts = {mark: bare.count(mark.encode()) for mark in ";\t|"}
-    return next((mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1)), ",")
 
 
 def _records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -110,7 +107,7 @@ def _rows(source: streams.Source, delimiter: str) -> Iterator[Row]:
     # strict: a quote that is never closed is an error, not the rest of the file
     reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while True:
-        line = feed.begin_row()
+        line, feed.size, feed.fault = feed.number + 1, 0, None  # the last row is forgotten
         try:
             cells = next(reader)
         except StopIteration:
@@ -126,7 +123,7 @@ def _rows(source: streams.Source, delimiter: str) -> Iterator[Row]:
             yield line, feed.fault or cells
 
 
-class _Feed:
+class _Feed(Iterator[str]):
     """Gives csv.reader its lines and remembers what was wrong with those of the row.
 
     A line that does not decode is passed on with its bytes escaped, so that quotes still pair up; its row is a fault
@@ -136,30 +133,21 @@ class _Feed:
     def __init__(self, source: streams.Source) -> None:
         self._source = source
         self._lines = source.lines()
-        self._number = 0
-        self._size = 0
+        self.number = 0  # of the last line
+        self.size = 0  # of the row, in bytes
         self.fault: RecordError | None = None
         self.ended = False
-
-    def begin_row(self) -> int:
-        """Forget the last row; returns the number of the line where the next one begins."""
-        self.fault = None
-        self._size = 0
-        return self._number + 1
-
-    def __iter__(self) -> "_Feed":
-        return self
 
     def __next__(self) -> str:
         line = next(self._lines, None)
         if line is None:
             self.ended = True
             raise StopIteration
-        self._number += 1
+        self.number += 1
         if isinstance(line, RecordError):
             raise line
-        self._size += len(line)
-        if self._size > streams.MAX_LINE:
+        self.size += len(line)
+        if self.size > streams.MAX_LINE:
             raise RecordError(f"a row longer than {streams.MAX_LINE >> 20} MiB (is a quote never closed?)")
         try:
             return self._source.text(line)

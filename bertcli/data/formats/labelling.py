@@ -24,7 +24,6 @@ Label Studio refuses a whole file over one that has none. A shard's output is an
 Try: echo '{"text": "Tim Cook", "label": [[0, 8, "PER"]]}' | bertcli evaluate -t ner --input-format doccano
 """
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -38,6 +37,7 @@ from bertcli.errors import RecordError
 
 LABELS = {"entities", "labels", "label"}
 ENTITY = {"start": int, "end": int, "type": str}
+DOCCANO_SPAN = {"start_offset", "end_offset", "label"}
 STUDIO_SPAN = {"start": int, "end": int, "labels": list}
 CLASSES, SPANS = ("cats",), ("entities",)  # names that say what they hold, even where they are empty
 EITHER = ("label", "labels", "annotations")
@@ -83,9 +83,9 @@ def code_points(text: str) -> list[int]:
     return [i for i, char in enumerate(text) for _ in range(1 + (char > "\uffff"))] + [len(text)]
 
 
-def _converted(records: Iterator[Record], fields_of: Callable[[Record], dict[str, Any]]) -> Iterator[Record]:
+def _converted(source: Source, fields_of: Callable[[Record], dict[str, Any]]) -> Iterator[Record]:
     """The records of a tool with their labels as tasks read them; those that it cannot read are faults."""
-    for record in records:
+    for record in array_records(source.texts()):
         if record.fault is None:
             try:
                 record.fields = fields_of(record)
@@ -94,43 +94,43 @@ def _converted(records: Iterator[Record], fields_of: Callable[[Record], dict[str
         yield record
 
 
-class ToolFormatter(BaseFormatter):
-    """A line of JSON per result, as a tool imports it."""
-
-    def record(self, result: Mapping[str, Any]) -> str:
-        """The line of one result; RecordError for one without labels."""
-        return json_text(result if is_error(result) else self.task(labelling(result, self.text_field))) + "\n"
-
-    @abstractmethod
-    def task(self, labelled: Labelling) -> dict[str, Any]:
-        """What the tool calls a task: a text with its labels."""
-
-
 # -- doccano
 
 
 def is_doccano(fields: Mapping[str, Any]) -> bool:
     """Whether these are a record of doccano's and of nobody else's."""
-    lists = {name: value for name in (*EITHER, *SPANS) if isinstance(value := fields.get(name), list) and value}
-    return any(
-        all(map(_is_triple, labels)) if name in ("label", "labels") else all(map(_is_annotation, labels))
-        for name, labels in lists.items()
-    )
+    for name in (*EITHER, *SPANS):
+        labels = fields.get(name)
+        if not isinstance(labels, list) or not labels:
+            continue
+        if name in ("label", "labels"):
+            is_its = all(map(_is_triple, labels))
+        else:  # objects as only doccano writes them
+            is_its = all(
+                isinstance(label, Mapping) and ("start_offset" in label or {"label", "user"} <= label.keys())
+                for label in labels
+            )
+        if is_its:
+            return True
+    return False
 
 
 def read_doccano(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with `entities`, and with the classes as a list `label`; with both where an empty list says neither."""
-    return _converted(array_records(source.texts()), lambda record: _of_doccano(record.fields))
+    return _converted(source, _of_doccano)
 
 
-def _of_doccano(item: dict[str, Any]) -> dict[str, Any]:
-    fields, entities, classes = dict(item), list[dict[str, Any]](), list[Any]()
-    names = [name for name in (*EITHER, *SPANS, *CLASSES) if isinstance(item.get(name), list)]
+def _of_doccano(record: Record) -> dict[str, Any]:
+    fields, entities, classes = dict(record.fields), list[dict[str, Any]](), list[Any]()
+    names = [name for name in (*EITHER, *SPANS, *CLASSES) if isinstance(fields.get(name), list)]
     for name in names:
         for label in fields.pop(name):
-            entity = _doccano_entity(label)
-            if entity:
-                entities.append(entity)
+            if _is_triple(label):
+                entities.append(dict(zip(("start", "end", "type"), label, strict=True)))
+            elif isinstance(label, Mapping) and label.keys() >= DOCCANO_SPAN:
+                start, end, type_ = label["start_offset"], label["end_offset"], str(label["label"])
+                rest = {name: value for name, value in label.items() if name not in DOCCANO_SPAN}
+                entities.append({"start": start, "end": end, "type": type_, **rest})
             elif isinstance(label, Mapping) and "label" in label:
                 classes.append(label["label"])
             elif isinstance(label, str | int):
@@ -150,28 +150,16 @@ def _is_triple(label: Any) -> bool:
     return isinstance(label, list) and [type(value) for value in label] == [int, int, str]
 
 
-def _is_annotation(label: Any) -> bool:
-    """Whether it is an object as only doccano writes it."""
-    return isinstance(label, Mapping) and ("start_offset" in label or {"label", "user"} <= label.keys())
-
-
-def _doccano_entity(label: Any) -> dict[str, Any] | None:
-    if _is_triple(label):
-        return dict(zip(("start", "end", "type"), label, strict=True))
-    if isinstance(label, Mapping) and {"start_offset", "end_offset", "label"} <= label.keys():
-        rest = {name: value for name, value in label.items() if name not in ("start_offset", "end_offset", "label")}
-        return {"start": label["start_offset"], "end": label["end_offset"], "type": str(label["label"]), **rest}
-    return None
-
-
-class DoccanoFormatter(ToolFormatter):
+class DoccanoFormatter(BaseFormatter):
     """What doccano imports as a dataset of the format JSONL; an error is a line without a text, which it reports."""
 
-    def task(self, labelled: Labelling) -> dict[str, Any]:
+    def record(self, result: Mapping[str, Any]) -> str:
         """`label` is a list of [start, end, type], or of classes; other fields become doccano's metadata."""
-        text, entities, classes, fields = labelled
+        if is_error(result):
+            return json_text(result) + "\n"
+        text, entities, classes, fields = labelling(result, self.text_field)
         spans = [[entity["start"], entity["end"], entity["type"]] for entity in entities or ()]
-        return merged(fields, {"text": text, "label": classes if entities is None else spans})
+        return json_text(merged(fields, {"text": text, "label": classes if entities is None else spans})) + "\n"
 
 
 # -- Prodigy
@@ -189,7 +177,7 @@ def is_prodigy(fields: Mapping[str, Any]) -> bool:
 
 def read_prodigy(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with `entities` for accepted spans, and a list `label` for an answered label or accepted options."""
-    return _converted(array_records(source.texts()), _of_prodigy)
+    return _converted(source, _of_prodigy)
 
 
 def _of_prodigy(record: Record) -> dict[str, Any]:
@@ -204,7 +192,12 @@ def _of_prodigy(record: Record) -> dict[str, Any]:
     fields = {name: value for name, value in item.items() if name != "spans"}
     spans = item.get("spans") or []
     if answer == "accept" and (spans or not is_classified):
-        fields["entities"] = [_prodigy_entity(span) for span in (spans if isinstance(spans, list) else [spans])]
+        fields["entities"] = []
+        for span in spans if isinstance(spans, list) else [spans]:
+            if not _is_prodigy_span(span):
+                raise RecordError(f"{span!r:.80} in 'spans' is no span of Prodigy's, which has start, end and label")
+            rest = {name: value for name, value in span.items() if name not in ("start", "end", "label", "type")}
+            fields["entities"].append({"start": span["start"], "end": span["end"], "type": span["label"], **rest})
     if "accept" in item or ("label" in item and "answer" in item):
         fields["label"] = item.get("accept", [item.get("label")]) if answer == "accept" else []
     return fields
@@ -214,22 +207,18 @@ def _is_prodigy_span(span: Any) -> bool:
     return isinstance(span, Mapping) and {"start", "end", "label"} <= span.keys()
 
 
-def _prodigy_entity(span: Any) -> dict[str, Any]:
-    if not _is_prodigy_span(span):
-        raise RecordError(f"{span!r:.80} in 'spans' is no span of Prodigy's, which has start, end and label")
-    rest = {name: value for name, value in span.items() if name not in ("start", "end", "label", "type")}
-    return {"start": span["start"], "end": span["end"], "type": span["label"], **rest}
-
-
-class ProdigyFormatter(ToolFormatter):
+class ProdigyFormatter(BaseFormatter):
     """An answer and the hash of an answered task are not passed on: this is a new task, with a hash of its own."""
 
-    def task(self, labelled: Labelling) -> dict[str, Any]:
+    def record(self, result: Mapping[str, Any]) -> str:
         """Entities are `spans`, which `ner.manual` shows; classes are `accept`, as of `textcat.manual`."""
-        text, entities, classes, fields = labelled
+        if is_error(result):
+            return json_text(result) + "\n"
+        text, entities, classes, fields = labelling(result, self.text_field)
         spans = [{"label" if key == "type" else key: value for key, value in item.items()} for item in entities or ()]
         kept = {name: value for name, value in fields.items() if name not in ("answer", "_task_hash")}
-        return merged(kept, {"text": text, **({"accept": classes} if entities is None else {"spans": spans})})
+        labels = {"accept": classes} if entities is None else {"spans": spans}
+        return json_text(merged(kept, {"text": text, **labels})) + "\n"
 
 
 # -- Label Studio
@@ -249,21 +238,17 @@ def read_label_studio(source: Source, columns: Sequence[str] | None) -> Iterator
         if record.fault is not None:
             yield record
         elif isinstance(record.fields.get("data"), Mapping):
-            yield from _annotations(record.fields, record.line)
+            task, line = record.fields, record.line
+            data = task["data"] if "id" in task["data"] or "id" not in task else {"id": task["id"], **task["data"]}
+            annotations = _objects(task.get("annotations") or task.get("completions"))
+            finished = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
+            if not finished:
+                why = "skipped by the annotator" if annotations else "not annotated yet"
+                yield Record(fields=dict(data), line=line, unlabelled=why)
+            for annotation in finished:
+                yield Record(fields=merged(data, _of_annotation(_objects(annotation.get("result")), data)), line=line)
         else:
             yield Record(fields=_of_row(record.fields), line=record.line)
-
-
-def _annotations(task: Mapping[str, Any], line: int) -> Iterator[Record]:
-    """A record for each annotation that was not cancelled, or one without labels."""
-    data = task["data"] if "id" in task["data"] or "id" not in task else {"id": task["id"], **task["data"]}
-    annotations = _objects(task.get("annotations") or task.get("completions"))
-    finished = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
-    if not finished:
-        why = "skipped by the annotator" if annotations else "not annotated yet"
-        yield Record(fields=dict(data), line=line, unlabelled=why)
-    for annotation in finished:
-        yield Record(fields=merged(data, _of_annotation(_objects(annotation.get("result")), data)), line=line)
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -290,7 +275,12 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of JSON_MIN or CSV: the same, but that each control has a column."""
     fields, entities = dict[str, Any](), list[Any]()
     for name, cell in row.items():
-        value = _cell(cell)
+        value = cell
+        if isinstance(cell, str) and cell.startswith(JSON_CELL):
+            with suppress(ValueError, RecursionError, RecordError):  # else the cell is text
+                decoded = DECODER.decode(cell)
+                check_values({"": decoded})
+                value = decoded
         if isinstance(value, list) and value and all(_has_types(item, STUDIO_SPAN) for item in value):
             entities += [entity for span in value for entity in _studio_entities(span, row)]
         else:
@@ -298,15 +288,6 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     if entities or not fields.get("label"):
         fields["entities"] = entities
     return fields
-
-
-def _cell(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.startswith(JSON_CELL):
-        with suppress(ValueError, RecursionError, RecordError):  # else the cell is text
-            value = DECODER.decode(cell)
-            check_values({"": value})
-            return value
-    return cell
 
 
 def _studio_entities(span: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -329,32 +310,29 @@ class LabelStudioFormatter(BaseFormatter):
 
     def record(self, result: Mapping[str, Any]) -> str:
         """The task of one result; RecordError for one without labels."""
-        text = json_text({"data": {"text": "", **result}} if is_error(result) else self._task(result))
+        if is_error(result):
+            task: dict[str, Any] = {"data": {"text": "", **result}}
+        else:
+            text, entities, classes, fields = labelling(result, self.text_field)
+            marks: list[tuple[str, str, dict[str, Any], Mapping[str, Any]]] = []
+            for entity in entities or ():
+                start, end = entity["start"], entity["end"]
+                value = {"start": start, "end": end, "text": text[start:end], "labels": [entity["type"]]}
+                marks.append(("label", "labels", value, entity))
+            if classes:
+                marks.append(("sentiment", "choices", {"choices": classes}, fields))
+            regions: list[dict[str, Any]] = []
+            for control, type_, value, scored in marks:
+                region = {"id": str(len(regions) + 1), "from_name": control, "to_name": "text", "type": type_}
+                score = {"score": scored["score"]} if isinstance(scored.get("score"), float) else {}
+                regions.append({**region, "value": value, **score})
+            scores = [region["score"] for region in regions if "score" in region]
+            prediction = {"model_version": "bertcli", **({"score": min(scores)} if scores else {}), "result": regions}
+            task = {"data": merged(fields, {"text": text}), "predictions": [prediction]}
+        line = json_text(task)
         self._count += 1
-        return (",\n" if self._count > 1 else "[\n") + text
+        return (",\n" if self._count > 1 else "[\n") + line
 
     def end(self) -> str:
         """The closing bracket."""
         return "\n]\n" if self._count else "[]\n"
-
-    def _task(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        text, entities, classes, fields = labelling(result, self.text_field)
-        if entities is None:
-            regions = [_region("sentiment", "choices", {"choices": classes}, fields)] if classes else []
-        else:
-            spans = [(entity["start"], entity["end"], entity) for entity in entities]
-            regions = [
-                _region(
-                    "label", "labels", {"start": i, "end": j, "text": text[i:j], "labels": [entity["type"]]}, entity
-                )
-                for i, j, entity in spans
-            ]
-        regions = [{"id": str(number), **region} for number, region in enumerate(regions, 1)]
-        scores = [region["score"] for region in regions if "score" in region]
-        prediction = {"model_version": "bertcli", **({"score": min(scores)} if scores else {}), "result": regions}
-        return {"data": merged(fields, {"text": text}), "predictions": [prediction]}
-
-
-def _region(control: str, label_type: str, value: Mapping[str, Any], scored: Mapping[str, Any]) -> dict[str, Any]:
-    score = {"score": scored["score"]} if isinstance(scored.get("score"), float) else {}
-    return {"from_name": control, "to_name": "text", "type": label_type, "value": value, **score}

@@ -5,6 +5,7 @@ Written while streaming: the header, of fixed size, gets the number of rows at t
 Try: echo "a gripping film" | bertcli predict -t embed -o vectors.npy
 """
 
+import struct
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from bertcli.data.records import is_error
 from bertcli.errors import RecordError, UsageError
 
 SIZE = 128  # bytes of the header; version 1.0 wants a multiple of 64
+NAN = struct.pack("<f", float("nan"))
 
 
 class Formatter(BaseFormatter):
@@ -39,15 +41,18 @@ class Formatter(BaseFormatter):
         if is_error(result):
             self._rows += 1
             self._missing += not self._width
-            return self._nan(1) if self._width else b""
+            return NAN * self._width
         if not isinstance(embedding, list) or (self._width and len(embedding) != self._width):
             raise RecordError("only results with an embedding can be npy; use --format jsonl")
         self._rows += 1
         start = b""
         if not self._width:
             self._width = len(embedding)
-            start = bytes(SIZE) + self._nan(self._missing)
-        return start + _little(array("f", embedding))
+            start = bytes(SIZE) + NAN * (self._missing * self._width)
+        row = array("f", embedding)
+        if sys.byteorder == "big":
+            row.byteswap()
+        return start + row.tobytes()
 
     def end(self) -> bytes:
         """Nothing closes the rows; without any there is still a header to fill."""
@@ -59,12 +64,3 @@ class Formatter(BaseFormatter):
         text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self._width}), }}"
         start = b"\x93NUMPY\x01\x00" + (SIZE - 10).to_bytes(2, "little")
         return start + text.ljust(SIZE - 11).encode() + b"\n"
-
-    def _nan(self, rows: int) -> bytes:
-        return _little(array("f", [float("nan")]) * (rows * self._width))
-
-
-def _little(values: "array[float]") -> bytes:
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()

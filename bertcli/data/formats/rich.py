@@ -55,9 +55,7 @@ class Formatter(BaseFormatter):
         masks = fields.get("masks")
         has_entities = _has_items(fields.get("entities"), {"type", "text"}) and isinstance(fields.get("text"), str)
         if has_entities:
-            self._entities(line, fields.pop("text"), fields.pop("entities"))
-            for name in ("tokens", "tags"):
-                fields.pop(name, None)
+            self._entities(line, fields)
         if isinstance(masks, list) and all(_has_items(guesses, {"token", "score"}) for guesses in masks):
             for i, guesses in enumerate(fields.pop("masks")):  # the tokens for each mask, masks parted by a bar
                 line.append("| " if i else "", style="dim")
@@ -90,7 +88,18 @@ class Formatter(BaseFormatter):
 
     def _labels(self, line: Text, fields: dict[str, Any]) -> None:
         """The labels with their scores, the first in a column of its own; without any, the quantity."""
-        labels = _take_labels(fields)
+        labels: list[Pair] = []  # those decided on, then the others of `top` and `scores`
+        if isinstance(fields.get("label", 0), str | None):  # None: no label reached the threshold
+            labels = [(fields.pop("label") or "none", fields.pop("score", None))]
+        elif (pairs := _pairs(fields.get("labels"))) is not None:
+            del fields["labels"]
+            scores = fields.pop("label_scores", None) or [score for _, score in pairs]
+            labels = [(label, score) for (label, _), score in zip(pairs, scores, strict=False)] or [("none", None)]
+        for name in ("top", "scores"):
+            if pairs := _pairs(fields.get(name)):
+                del fields[name]
+                said = {label for label, _ in labels}
+                labels += [pair for pair in pairs if pair[0] not in said]
         if not labels and _is_number(fields.get("score")):
             line.append(f"{fields.pop('score'):>8.4g}  ", style="bold")
         for label, score in labels[:1]:
@@ -104,9 +113,11 @@ class Formatter(BaseFormatter):
         for label, score in labels[1:]:
             line.append(visible(label), style=self._colour(label)).append(f"{_percent(score)}  ", style="dim")
 
-    def _entities(self, line: Text, text: str, entities: list[Mapping[str, Any]]) -> None:
+    def _entities(self, line: Text, fields: dict[str, Any]) -> None:
         """The text with each entity in the colour of its type, which follows it."""
-        end = 0
+        text, entities, end = fields.pop("text"), fields.pop("entities"), 0
+        for name in ("tokens", "tags"):
+            fields.pop(name, None)
         offsets = _offsets(text, [(entity["text"], entity.get("start")) for entity in entities])
         for begin, entity in zip(offsets, entities, strict=True):
             line.append(visible(text[end:begin]))
@@ -135,23 +146,6 @@ class Formatter(BaseFormatter):
 def _append_bar(line: Text, score: float, style: str) -> None:
     line.append(f"{_percent(score):>7} ")
     line.append("█" * round(score * _BAR) + " " * (_BAR - round(score * _BAR)), style=style).append("  ")
-
-
-def _take_labels(fields: dict[str, Any]) -> list[Pair]:
-    """Take the labels and scores out of the fields: those decided on, then the others of `top` and `scores`."""
-    labels: list[Pair] = []
-    if isinstance(fields.get("label", 0), str | None):  # None: no label reached the threshold
-        labels = [(fields.pop("label") or "none", fields.pop("score", None))]
-    elif (pairs := _pairs(fields.get("labels"))) is not None:
-        del fields["labels"]
-        scores = fields.pop("label_scores", None) or [score for _, score in pairs]
-        labels = [(label, score) for (label, _), score in zip(pairs, scores, strict=False)] or [("none", None)]
-    for name in ("top", "scores"):
-        if pairs := _pairs(fields.get(name)):
-            del fields[name]
-            said = {label for label, _ in labels}
-            labels += [pair for pair in pairs if pair[0] not in said]
-    return labels
 
 
 def _pairs(value: Any) -> list[Pair] | None:

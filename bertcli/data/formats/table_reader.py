@@ -141,27 +141,25 @@ def _validate(column: Any) -> None:
 
     Text that is no UTF-8 is a fault of its row alone; what stands beside it inside the rows is looked at then.
     """
+    pyarrow = library()
     try:
         column.validate(full=True)
-    except library().ArrowInvalid as error:
+    except pyarrow.ArrowInvalid as error:
         if "UTF8" not in str(error):
             raise
-        for inner in _inside(column):
+        inside: list[Any] = []  # the columns that hold the values of a nested one
+        if isinstance(column, pyarrow.ExtensionArray):
+            inside = [column.storage]
+        elif isinstance(column, pyarrow.DictionaryArray):
+            inside = [column.dictionary]
+        elif isinstance(column, pyarrow.MapArray):
+            inside = [column.keys, column.items]
+        elif isinstance(column, pyarrow.StructArray | pyarrow.UnionArray):
+            inside = [column.field(i) for i in range(column.type.num_fields)]
+        elif hasattr(column, "values"):
+            inside = [column.values]
+        for inner in inside:
             _validate(inner)
-
-
-def _inside(column: Any) -> list[Any]:
-    """The columns that hold the values of a nested one."""
-    pyarrow = library()
-    if isinstance(column, pyarrow.ExtensionArray):
-        return [column.storage]
-    if isinstance(column, pyarrow.DictionaryArray):
-        return [column.dictionary]
-    if isinstance(column, pyarrow.MapArray):
-        return [column.keys, column.items]
-    if isinstance(column, pyarrow.StructArray | pyarrow.UnionArray):
-        return [column.field(i) for i in range(column.type.num_fields)]
-    return [column.values] if hasattr(column, "values") else []
 
 
 def _parquet_file(path: str) -> Any:
@@ -191,18 +189,15 @@ def _records(batches: Iterator[Any], row: int, after: int | None = None) -> Iter
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
     """The fields of each row of a RecordBatch; a RecordError is in the place of text that is no UTF-8."""
-    names = batch.schema.names
-    columns = [_values(column, name) for column, name in zip(batch.columns, names, strict=True)]
+    names, columns = batch.schema.names, []
+    for column, name in zip(batch.columns, names, strict=True):
+        shown = _shown(column.type)
+        values = column if shown == column.type else column.cast(shown)
+        try:
+            columns.append(list(map(_plain, values.to_pylist())))
+        except UnicodeDecodeError:  # nothing has checked it yet
+            columns.append([_checked(value, name) for value in values])
     return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
-
-
-def _values(column: Any, name: str) -> list[Any]:
-    shown = _shown(column.type)
-    column = column if shown == column.type else column.cast(shown)
-    try:
-        return list(map(_plain, column.to_pylist()))
-    except UnicodeDecodeError:  # nothing has checked it yet
-        return [_checked(value, name) for value in column]
 
 
 def _checked(value: Any, name: str) -> Any:

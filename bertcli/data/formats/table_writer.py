@@ -128,10 +128,23 @@ class ArrowFormatter(BaseFormatter):
 
     def flush(self) -> bytes:
         """The rows that waited, as streams."""
-        rows, self._held = self._held, []
-        alike = groupby(rows, lambda row: (row.group, id(row.batch), row.names))
+        held, self._held = self._held, []
+        streams: list[bytes] = []
         with _joining():
-            return b"".join(self._stream(list(part)) for _, part in alike)
+            for _, alike in groupby(held, lambda row: (row.group, id(row.batch), row.names)):
+                rows, columns = list(alike), dict[str, Any]()
+                first = rows[0]
+                if first.batch is not None:
+                    positions = [row.position for row in rows]
+                    is_slice = positions[-1] - positions[0] == len(rows) - 1
+                    batch = first.batch.slice(positions[0], len(rows)) if is_slice else first.batch.take(positions)
+                    columns = {name: _compact(column) for name, column in zip(first.names, batch.columns, strict=True)}
+                for name in dict.fromkeys(name for row in rows for name in row.values):
+                    values = [row.values.get(name) for row in rows]
+                    columns[name] = self._arrow.array(values, self.columns.schema.field(name).type)
+                columns["error"] = self._arrow.array([row.error for row in rows], self._arrow.string())
+                streams.append(self._bytes(self._arrow.table(columns, metadata={"group": str(first.group)})))
+        return b"".join(streams)
 
     def end(self) -> bytes:
         """The rest, and a stream without rows whose schema is that of all, followed by how long it is."""
@@ -172,21 +185,6 @@ class ArrowFormatter(BaseFormatter):
         """What writes tables of that schema."""
         options = self._arrow.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=True)
         return self._arrow.ipc.new_file(out, schema, options=options)
-
-    def _stream(self, rows: list[Row]) -> bytes:
-        """Rows that are alike."""
-        columns: dict[str, Any] = {}
-        first = rows[0]
-        if first.batch is not None:
-            positions = [row.position for row in rows]
-            is_slice = positions[-1] - positions[0] == len(rows) - 1
-            batch = first.batch.slice(positions[0], len(rows)) if is_slice else first.batch.take(positions)
-            columns = {name: _compact(column) for name, column in zip(first.names, batch.columns, strict=True)}
-        for name in dict.fromkeys(name for row in rows for name in row.values):
-            values = [row.values.get(name) for row in rows]
-            columns[name] = self._arrow.array(values, self.columns.schema.field(name).type)
-        columns["error"] = self._arrow.array([row.error for row in rows], self._arrow.string())
-        return self._bytes(self._arrow.table(columns, metadata={"group": str(first.group)}))
 
     def _bytes(self, table: Any) -> bytes:
         sink = self._arrow.BufferOutputStream()

@@ -85,7 +85,7 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
 
 
 def _sentences(source: Source) -> Iterator[Sentence]:
-    layers, column, sentence = list[Layer](), 3, Sentence()
+    layers, width, sentence = list[Layer](), 3, Sentence()  # width: columns of all layers so far
     for number, line in source.texts():
         is_text = isinstance(line, str) and line.startswith(TEXT)
         if sentence.line and (not line or (is_text and sentence.units)):
@@ -98,26 +98,22 @@ def _sentences(source: Source) -> Iterator[Sentence]:
             if is_text:  # a line end in a sentence parts its text in two of these lines
                 sentence.texts.append(_plain(line.removeprefix(TEXT)))
             elif line.startswith("#T_"):
-                layer, column = _layer(line, column)
-                layers += [layer] if layer else []
+                name, *features = (part.strip() for part in line[6:].split("|"))
+                # A slot has two columns, of roles and of what is in it: neither is a value of the span.
+                slots = {i for i, feature in enumerate(features) if feature.startswith("ROLE_")}
+                values = {feature: width + i for i, feature in enumerate(features) if slots.isdisjoint((i, i - 1))}
+                values = values or {"": width}
+                if line.startswith("#T_SP=") and not TOKENS.match(name):
+                    type_ = "value" if "value" in values else next(iter(values))
+                    layers.append(Layer(name.rpartition(".")[2], type_, tuple(values.items())))
+                width += max(1, len(features))
             elif line and not line.startswith("#"):
                 sentence.line = sentence.line or number
-                _add(sentence, line.split("\t"), layers, column)
+                _add(sentence, line.split("\t"), layers, width)
         except RecordError as error:
             sentence.fault = sentence.fault or (number, str(error))
     if sentence.line:
         yield sentence
-
-
-def _layer(line: str, column: int) -> tuple[Layer | None, int]:
-    """What a header says of a layer, None for one that has no entities; and the column where the next one begins."""
-    name, *features = (part.strip() for part in line[6:].split("|"))
-    # A slot has two columns, of roles and of what is in it: neither is a value of the span.
-    slots = {i for i, feature in enumerate(features) if feature.startswith("ROLE_")}
-    plain = {feature: column + i for i, feature in enumerate(features) if slots.isdisjoint((i, i - 1))} or {"": column}
-    layer = Layer(name.rpartition(".")[2], "value" if "value" in plain else next(iter(plain)), tuple(plain.items()))
-    is_read = line.startswith("#T_SP=") and not TOKENS.match(name)
-    return layer if is_read else None, column + max(1, len(features))
 
 
 def _add(sentence: Sentence, cells: list[str], layers: Sequence[Layer], width: int) -> None:
