@@ -159,8 +159,7 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
         manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
     )
     if not manner.input_format and (tool := _tool_of(source, name)):
-        where = "stdin" if part.path == "-" else part.path
-        note(f"{where} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
+        note(f"{source.shown} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
         name = tool
     elif not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
         from bertcli.data.formats.jsonl import document_fault, is_squad
@@ -210,8 +209,7 @@ def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], N
             name = table if separator in row or (table == "csv" and row.startswith('"')) else LINES
             break
     if name != LINES:
-        where = "stdin" if source.name == "-" else source.name
-        note(f"{where} is read as {name}, as its first line looks; --input-format lines takes lines as they are")
+        note(f"{source.shown} is read as {name}, as its first line looks; --input-format lines takes lines as they are")
     return name
 
 

@@ -25,6 +25,7 @@ MAX_LINE = 64 << 20  # bytes; a longer line is a fault, so that a file of zeros 
 READ_SIZE = 1 << 16
 FEW = 20  # bytes; fewer in a file whose name has no ending may be anything
 BOM = b"\xef\xbb\xbf"
+LONE_RETURN = "a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one"
 _MARK = "bertcli.mark"
 FREQUENT = (  # Chinese characters, of all texts
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方"
@@ -58,9 +59,9 @@ def check_encoding(encoding: str) -> None:
 class Source:
     """One input: its name, its lines and how their bytes become text.
 
-    start: the byte of a plain UTF-8 file where reading begins, at the line that begins there or next after it;
-    first_line: the number of that line. requires_text: whether what is no text by its first bytes is a UsageError, and
-    not a fault of its lines; no_text: why, once it is open.
+    shown: the name as messages have it. start: the byte of a plain UTF-8 file where reading begins, at the line that
+    begins there or next after it; first_line: the number of that line. requires_text: whether what is no text by its
+    first bytes is a UsageError, and not a fault of its lines; no_text: why, once it is open.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Source:
         requires_text: bool = False,
     ) -> None:
         self.name = name
+        self.shown = "stdin" if name == "-" else name
         self.start = start
         self.first_line = first_line
         self.encoding = encoding
@@ -185,7 +187,7 @@ class Source:
         self._is_utf16 = self.is_utf8 and head.startswith(UTF16) and b"\0" in head
         if self.no_text and self.requires_text:
             stream.close()
-            raise UsageError(f"{'stdin' if self.name == '-' else self.name}: {self.no_text}")
+            raise UsageError(f"{self.shown}: {self.no_text}")
         if self.is_utf8:
             return stream
         texts = codecs.iterdecode(iter(lambda: stream.read1(READ_SIZE), b""), self.encoding, _MARK)

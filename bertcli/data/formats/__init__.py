@@ -112,8 +112,11 @@ class BaseFormatter(ABC):
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
     rewrite: "Rewrite | None" = None  # makes the file, in the end, of all that was written, where that is not it yet
     HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
+    NO_STDOUT = ""  # why a regular file is needed, where one is
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
+        if terminal is not None and self.NO_STDOUT:
+            raise UsageError(self.NO_STDOUT)
         self.terminal = terminal
         self.optional = optional
         self.text_field = "text"  # of the records, for the formats that need to know where the text is

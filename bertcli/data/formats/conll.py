@@ -90,7 +90,7 @@ def _without_comments(lines: list[Text], counts: bool | None, usual: int) -> lis
     """The lines of a sentence. counts: whether the first column of the file does, None where it is not known yet."""
     body = [text for _, text in lines if isinstance(text, str) and not text.startswith("#")]
     has_tabs = any("\t" in text for text in body)
-    rows = [text.split("\t") if has_tabs else _words(text) for text in body]
+    rows = [_cells(text, has_tabs) for text in body]
     width = len(rows[0]) if rows else usual
     tagged = bool(rows) and all(TAG.fullmatch(row[-1]) for row in rows)
     if counts is None and rows and len(rows[0]) >= 3 and _counts(list(enumerate(rows))):
@@ -114,7 +114,7 @@ def _is_token(text: str, has_body: bool, has_tabs: bool, width: int, tagged: boo
     It has the columns of one, the first without a space, the last a tag where those of the sentence are tags. A line
     that is broken is better a fault than a comment: `#` or a hashtag alone, or with nothing but a tag.
     """
-    cells = text.split("\t") if has_tabs or (not has_body and "\t" in text) else _words(text)
+    cells = _cells(text, has_tabs or (not has_body and "\t" in text))
     is_tag = TAG.fullmatch(cells[-1]) is not None
     if has_tabs and len(cells) == 1:
         return " " not in text
@@ -126,18 +126,15 @@ def _is_token(text: str, has_body: bool, has_tabs: bool, width: int, tagged: boo
     return not text.startswith("# ") or (len(cells) == 2 and is_tag)
 
 
-def _words(text: str) -> list[str]:
-    """The columns between spaces; other white space, as U+00A0, may be part of a token."""
-    return re.split("[ \t]+", text.strip(" \t"))
+def _cells(text: str, has_tabs: bool) -> list[str]:
+    """The columns between tabs, else between spaces; other white space, as U+00A0, may be part of a token."""
+    return text.split("\t") if has_tabs else re.split("[ \t]+", text.strip(" \t"))
 
 
 def _table(lines: list[Text], usual: int) -> Lines | Record:
     """The cells of a sentence, or what is wrong with its lines, at the first of them. Most lines have it right."""
     has_tabs = any(isinstance(text, str) and "\t" in text for _, text in lines)
-    rows = [
-        (number, text if isinstance(text, RecordError) else text.split("\t") if has_tabs else _words(text))
-        for number, text in lines
-    ]
+    rows = [(number, text if isinstance(text, RecordError) else _cells(text, has_tabs)) for number, text in lines]
     widths = Counter(len(row) for _, row in rows if isinstance(row, list))
     width = max(widths, key=lambda width: (widths[width], width == usual, width), default=0)
     faults = [

@@ -19,7 +19,6 @@ from bertcli.errors import BertcliError, RecordError, UsageError
 
 MAX_HELD = 10_000  # errors before the first row of results
 CARRIAGE_RETURN = "a carriage return outside quotes"
-LINE_END = "a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one"
 NAMELESS = "give it one, or drop the header (`tail -n +2`) and name all columns with --columns"
 _SPECIAL = re.compile(r'[",\r\n]')  # what a cell is quoted for
 _ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
@@ -38,7 +37,7 @@ def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: s
         counts = {mark: bare.count(mark.encode()) for mark in ";\t|"} if b"," not in bare else {}
         fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
         delimiter = next(fitting, ",")
-    return _records(_rows(source, delimiter), source.name, columns)
+    return _records(_rows(source, delimiter), source.shown, columns)
 
 
 def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -47,17 +46,17 @@ def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[
         (number, text if isinstance(text, RecordError) else text.split("\t") if text else [])
         for number, text in source.texts()
     )
-    return _records(rows, source.name, columns)
+    return _records(rows, source.shown, columns)
 
 
-def _records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _records(rows: Iterator[Row], shown: str, columns: Sequence[str] | None) -> Iterator[Record]:
     """A record per row, named by the first row or, where that is data too, by `columns`.
 
     A row of another length is a fault. A blank line is skipped, except in a table of one column, where it is an empty
     value. Raises UsageError for a header that cannot be read, or that has an empty
     or a doubled name.
     """
-    names = list(columns) if columns is not None else _header(rows, source)
+    names = list(columns) if columns is not None else _header(rows, shown)
     for line, cells in rows:
         if isinstance(cells, RecordError):
             yield Record(line=line, fault=str(cells))
@@ -70,16 +69,16 @@ def _records(rows: Iterator[Row], source: str, columns: Sequence[str] | None) ->
             yield Record(fields=dict(zip(names, cells or [""], strict=True)), line=line)
 
 
-def _header(rows: Iterator[Row], source: str) -> list[str]:
+def _header(rows: Iterator[Row], shown: str) -> list[str]:
     """The first row that is not blank; an empty file has no columns and no rows."""
     for line, cells in rows:
-        where = f"{'stdin' if source == '-' else source}:{line}: the header"
+        where = f"{shown}:{line}: the header"
         if isinstance(cells, RecordError):
-            hint = f"; {LINE_END}" if CARRIAGE_RETURN in str(cells) else ""
+            hint = f"; {streams.LONE_RETURN}" if CARRIAGE_RETURN in str(cells) else ""
             raise UsageError(f"{where} cannot be read: {cells}{hint}")
         if cells:
             if any("\r" in cell for cell in cells):
-                raise UsageError(f"{where} cannot be read: {LINE_END}")
+                raise UsageError(f"{where} cannot be read: {streams.LONE_RETURN}")
             # the first may be without a name, as the index that pandas writes
             check_names([cells[0] or "index", *cells[1:]] if "index" not in cells else cells, where)
             return cells

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.records import Literal, Record, json_text
-from bertcli.data.streams import MAX_LINE, Source, Text
+from bertcli.data.streams import LONE_RETURN, MAX_LINE, Source, Text
 from bertcli.errors import RecordError, UsageError
 
 # Only a text that has one of these can hold half of a pair: 0.2 µs to look for it, 7 µs to check each value.
@@ -66,9 +66,7 @@ def _object(text: str | RecordError) -> dict[str, Any] | None:
     try:
         value = (_EXACT if "-0" in text else DECODER).decode(text)
     except json.JSONDecodeError as error:
-        hint = (
-            "; a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one" if "\r" in text.strip("\r") else ""
-        )
+        hint = f"; {LONE_RETURN}" if "\r" in text.strip("\r") else ""
         raise RecordError(f"not JSON ({error.msg} at column {error.colno}){hint}") from error
     except RecursionError as error:
         raise RecordError("not usable JSON (nested too deeply)") from error

@@ -8,12 +8,12 @@ Try: echo "a gripping film" | bertcli predict -t embed -o vectors.npy
 import struct
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import Any
 
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.records import is_error
-from bertcli.errors import RecordError, UsageError
+from bertcli.errors import RecordError
 
 SIZE = 128  # bytes of the header; version 1.0 wants a multiple of 64
 NAN = struct.pack("<f", float("nan"))
@@ -24,16 +24,10 @@ class Formatter(BaseFormatter):
 
     REMEMBERED = ("_rows", "_width", "_missing")
     HEADER = True
+    NO_STDOUT = "npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy"
     _rows = 0
     _width = 0  # until the first embedding
     _missing = 0  # rows before it
-
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        if terminal is not None:
-            raise UsageError(
-                "npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy"
-            )
-        super().__init__(terminal, optional)
 
     def record(self, result: Mapping[str, Any]) -> bytes:
         """A row, after the header and the rows of NaN that waited for its width."""

@@ -51,12 +51,10 @@ class ArrowFormatter(BaseFormatter):
 
     REMEMBERED = ("_group", "_rows", "_weight", "_results", "_schema")
     NAME = "arrow"
+    NO_STDOUT = "arrow says at its end what is in it, so it is written to a file: -o labelled.arrow"
     ONE_DICTIONARY = True  # whether all groups share the dictionary of a column
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        if terminal is not None:
-            hint = f"so it is written to a file: -o labelled.{self.NAME}"
-            raise UsageError(f"{self.NAME} says at its end what is in it, {hint}")
         super().__init__(terminal, optional)
         self._arrow = library()
         self._group = self._rows = self._weight = 0
@@ -198,6 +196,7 @@ class ParquetFormatter(ArrowFormatter):
     """A row group for each group."""
 
     NAME = "parquet"
+    NO_STDOUT = "parquet says at its end what is in it, so it is written to a file: -o labelled.parquet"
     ONE_DICTIONARY = False
 
     def open(self, out: Any, schema: Any) -> Any:
