@@ -198,14 +198,14 @@ def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], N
     Clearly: an object that is not empty; or a header that names the text's field, or a question and its context, and
     has a row below it, for a line of prose must not be lost as a header.
     """
-    name, (line,) = LINES, _texts(source, 1)
+    name, line = LINES, source.begin()[0].strip()
     if line.startswith("{"):
         with suppress(ValueError, RecursionError):
             name = "jsonl" if json.loads(line) else LINES
     for separator, table in (("\t", "tsv"), (",", "csv"), (";", "csv")):
         cells = [cell.strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):
-            row = _texts(source, 2)[1]
+            row = source.begin(2)[1].strip()
             name = table if separator in row or (table == "csv" and row.startswith('"')) else LINES
             break
     if name != LINES:
@@ -220,7 +220,7 @@ def _tool_of(source: Source, name: str) -> str | None:
     if Path(source.name).is_file() and source.is_utf8:
         head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
     else:
-        head = "".join(line.decode("utf-8", "replace") for line in source.begin() if isinstance(line, bytes))
+        (head,) = source.begin()
     if head.startswith("#FORMAT=WebAnno") or (name == "tsv" and WEBANNO_2.match(head)):
         return "webanno"
     if name == "csv":
@@ -238,12 +238,6 @@ def _tool_of(source: Source, name: str) -> str | None:
     tools = {"doccano": is_doccano, "prodigy": is_prodigy} if name != "csv" else {}
     tools |= {"label-studio": is_label_studio}
     return next((tool for item in items for tool, is_its in tools.items() if is_its(item)), None)
-
-
-def _texts(source: Source, count: int) -> list[str]:
-    """The first lines as text, "" for those that are not there or are no text."""
-    lines = [line.decode("utf-8", "replace").strip() if isinstance(line, bytes) else "" for line in source.begin(count)]
-    return lines + [""] * (count - len(lines))
 
 
 def check_path(path: str) -> None:

@@ -121,12 +121,16 @@ class Source:
         """Raise UsageError for what cannot be opened, or is no text."""
         self._open().close()
 
-    def begin(self, count: int = 1) -> list[Line]:
-        """The first lines; lines() gives them again, also where an input can be read only once."""
+    def begin(self, count: int = 1) -> list[str]:
+        """The first lines as text, "" for those that are not there or are no text.
+
+        lines() gives them again, also where an input can be read only once.
+        """
         lines = self.lines()
         first = list(islice(lines, count))
         self._begun = chain(first, lines)
-        return first
+        texts = [line.decode("utf-8", "replace") if isinstance(line, bytes) else "" for line in first]
+        return texts + [""] * (count - len(texts))
 
     def lines(self) -> Iterator[Line]:
         """The lines, those that begin() has read included; see _lines."""

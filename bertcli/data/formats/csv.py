@@ -32,9 +32,8 @@ def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: s
     spreadsheets write it.
     """
     if delimiter is None:
-        (first,) = source.begin() or [b""]
-        bare = re.sub(rb'"[^"]*"', b"", first) if isinstance(first, bytes) else b","
-        counts = {mark: bare.count(mark.encode()) for mark in ";\t|"} if b"," not in bare else {}
+        bare = re.sub('"[^"]*"', "", source.begin()[0])
+        counts = {mark: bare.count(mark) for mark in ("" if "," in bare else ";\t|")}
         fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
         delimiter = next(fitting, ",")
     return _records(_rows(source, delimiter), source.shown, columns)
@@ -53,8 +52,7 @@ def _records(rows: Iterator[Row], shown: str, columns: Sequence[str] | None) -> 
     """A record per row, named by the first row or, where that is data too, by `columns`.
 
     A row of another length is a fault. A blank line is skipped, except in a table of one column, where it is an empty
-    value. Raises UsageError for a header that cannot be read, or that has an empty
-    or a doubled name.
+    value. Raises UsageError for a header that cannot be read, or that has an empty or a doubled name.
     """
     names = list(columns) if columns is not None else _header(rows, shown)
     for line, cells in rows:

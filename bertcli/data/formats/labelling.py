@@ -232,8 +232,7 @@ def is_label_studio(fields: Mapping[str, Any]) -> bool:
 
 def read_label_studio(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records with the task's data and `id`, and the labels of one annotation; without where there is none."""
-    (first,) = source.begin() or [b""]
-    is_json = isinstance(first, bytes) and first.lstrip()[:1] in (b"[", b"{")
+    is_json = source.begin()[0].lstrip(" \t\n\r\v\f").startswith(("[", "{"))
     for record in array_records(source.texts()) if is_json else read_csv(source, columns):
         if record.fault is not None:
             yield record

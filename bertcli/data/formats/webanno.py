@@ -70,8 +70,7 @@ class Sentence:
 
 def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records {"text", "entities"}. Raises UsageError for what does not begin as WebAnno TSV 3."""
-    (first,) = source.begin() or [b""]
-    if not isinstance(first, bytes) or not first.decode("utf-8", "replace").startswith(FORMAT):
+    if not source.begin()[0].startswith(FORMAT):
         raise UsageError(f"{source.shown}:1: no WebAnno TSV 3, which begins with {FORMAT}; export it in that format")
     pending: Sentence | None = None
     for sentence in _sentences(source):
