@@ -8,7 +8,7 @@ slow. Try: bertcli evaluate dev.jsonl --format rich
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -17,7 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bertcli.data.terminal import visible
-from bertcli.evaluation import Evaluation, Example
+from bertcli.tasks.texts import Example
+
+if TYPE_CHECKING:
+    from bertcli.evaluation import Evaluation
 
 MATRIX_CLASSES = 30  # the most that a matrix shows; the eye finds nothing in a larger one
 PAIRS = 10
@@ -111,7 +114,7 @@ def plain(text: str, style: str = "") -> Text:
 # An evaluation: metrics with intervals, classes, lengths, reliability, mistakes, what changed.
 
 
-def render_evaluation(console: Console, evaluation: Evaluation) -> None:
+def render_evaluation(console: Console, evaluation: "Evaluation") -> None:
     """Print all that an evaluation found, its surest mistakes last: of each list the first few, a line each."""
     render(console, _blocks(evaluation), evaluation.model)
     lists = {"surest mistakes (--errors FILE lists all)": evaluation.mistakes}
@@ -135,7 +138,7 @@ def render_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(plain(headline(evaluation), style="bold"))
 
 
-def headline(evaluation: Evaluation) -> str:
+def headline(evaluation: "Evaluation") -> str:
     """The metric that decides, with its interval, on how many records."""
     value, interval = evaluation.metrics.get(evaluation.metric), evaluation.intervals.get(evaluation.metric)
     shown = f"{value:.4f}" if isinstance(value, float) else "-"
@@ -143,7 +146,7 @@ def headline(evaluation: Evaluation) -> str:
     return f"{evaluation.metric} {shown}{bounds} on {evaluation.records:,} records"
 
 
-def _blocks(evaluation: Evaluation) -> dict[str, Any]:
+def _blocks(evaluation: "Evaluation") -> dict[str, Any]:
     """Named blocks as `render` takes them."""
     metrics, intervals = evaluation.metrics, evaluation.intervals
     numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}

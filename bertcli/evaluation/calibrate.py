@@ -20,7 +20,7 @@ from bertcli.arrays import Arrays, Flags
 from bertcli.backends import BaseBackend, Stages
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
-from bertcli.evaluation.evaluate import Predicted, collect
+from bertcli.evaluation import Predicted, collect
 from bertcli.features import Features
 from bertcli.inference import Settings
 from bertcli.inference.stream import Stop, stream

@@ -1,1 +1,307 @@
-"""Which words made a decision, and what attention looked at."""
+"""Which words made a decision, and what attention looked at.
+
+One record at a time: runs what `predict` would run, and explains its decision with the same weights in torch, where
+gradients are to be had. The baseline has the mask token (or padding) in place of each piece; special tokens and
+positions stay. What decisions a task makes, the task says.
+Try: bertcli explain "a gripping film"
+"""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, product
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from bertcli.arrays import Arrays
+from bertcli.backends import pytorch
+from bertcli.data.records import Record, merged
+from bertcli.errors import ModelError, RecordError, UsageError
+from bertcli.explain.gradients import Attribution, attribute
+from bertcli.export.int8 import dequantized
+from bertcli.features import Window
+from bertcli.inference.batching import collate
+from bertcli.inference.session import Session
+from bertcli.model import ONNX, Model
+from bertcli.tasks.explaining import Target
+from bertcli.tokenizer import Tokenizer, encode_each, without_spaces
+from bertcli.words import IDEOGRAPHS
+
+DIGITS = 6  # of a printed number: what fp32 carries
+SHORT = 8  # tokens of a text on which the model shows what its attention is
+TOLERANCE = 1e-3  # of the sum of a token's weights of attention
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token of a window. field: the text it is of, "" for special tokens; word: its number there.
+
+    start, end: where it is in its text, in code points; None for special tokens.
+    """
+
+    token: str
+    field: str = ""
+    word: int = -1
+    start: int | None = None
+    end: int | None = None
+
+
+Row = list[tuple[Piece, float]]  # of a window: each token with its attribution
+
+
+class Explainer:
+    """A session with its model in torch, opened once for many records.
+
+    target: a label, an entity type or an answer to explain in place of what was predicted. attention: whether it is
+    given too, of one layer or head where these are named, counted from 1. Raises UsageError for a target that no record
+    could have and for a layer or head that the model has not, and ModelError where the model has no weights that torch
+    can open, or no attention as BERT's where that is asked for.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        target: str | None,
+        attention: bool = False,
+        layer: int | None = None,
+        head: int | None = None,
+    ) -> None:
+        self.explaining = session.task.explaining()
+        self.explaining.require(target)
+        self.task, self.backend, self.target, self.attention = session.task, session.backend, target, attention
+        self.task.tokenizer.traced = True
+        self.device = session.device.type
+        torch.set_num_threads(session.device.threads)
+        # Eager attention shows its weights. `origin` says which weights of the model these are.
+        model = session.model
+        load, self.origin = pytorch.load, "model.safetensors"
+        if not model.has_weights:
+            load, self.origin = dequantized, f"{ONNX['int8']}, dequantised"
+        module = load(model, session.task.head, attn_implementation="eager")
+        self.module = module.float().to(self.device).eval().requires_grad_(False)
+        self.baseline = _baseline(self.task.tokenizer, model)
+        self.matrices: list[tuple[int, int]] = []
+        tensors = self._tensors(Window([self.baseline[1]] * SHORT))
+        rest = {name: tensor for name, tensor in tensors.items() if name != "input_ids"}
+        try:
+            with torch.no_grad():
+                self.module(inputs_embeds=self.module.get_input_embeddings()(tensors["input_ids"]), **rest)
+        except Exception as error:
+            family = type(self.module).__name__
+            raise ModelError(f"{model.path}: a {family} takes ids only, no vectors whose gradients explain.") from error
+        if attention:
+            layers, fault = _attention_of(self.module, tensors)
+            if fault:
+                raise ModelError(f"{model.path}: {fault}; leave out --attention and --html.")
+            numbers = []
+            for name, asked, size in (("layer", layer, len(layers)), ("head", head, layers[0].shape[1])):
+                if asked is not None and asked > size:
+                    raise UsageError(f"the model has {size} {name}s, counted from 1; --{name} {asked} is none of them.")
+                numbers.append(range(1, size + 1) if asked is None else [asked])
+            self.matrices = list(product(numbers[0], numbers[1]))
+
+    def explain(self, record: Record) -> dict[str, Any]:
+        """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
+        if record.fault:
+            raise RecordError(record.fault)
+        (features,) = encode_each(self.task.encode, [record])
+        if isinstance(features, RecordError):
+            raise features
+        windows = features.windows
+        outputs = [
+            {name: array[0] for name, array in self.backend.run(collate([window])).items()} for window in windows
+        ]
+        targets = self.explaining.targets(record, features, outputs, self.target)
+        texts = self.task.texts(record)
+        pieces = [self._pieces(record, window, list(texts)) for window in windows]
+        result = self.task.decode(record, self.task.combine(features, outputs))
+        result |= {"windows": len(windows)} if len(windows) > 1 else {}
+        result |= {"truncated": True} if features.truncated else {}
+        if unknown := self.task.tokenizer.unknown_share(windows):
+            result["unknown"] = round(unknown, 2)
+        result |= {"baseline": self.baseline[0], "weights": self.origin}
+        result["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
+        if self.attention:
+            result["attention"] = [self._attention(*pair) for pair in zip(windows, pieces, strict=True)]
+        return merged(record.fields, result)
+
+    def _explanations(
+        self,
+        targets: Sequence[Target],
+        windows: Sequence[Window],
+        outputs: Sequence[Arrays],
+        pieces: Sequence[Sequence[Piece]],
+        texts: Mapping[str, str],
+    ) -> list[dict[str, Any]]:
+        """For each target its score, the sum of the attributions, and the attribution of each word and token."""
+        used = sorted({window for target in targets for row in target.rows for window, _, _ in row.sources})
+        exact, attributions = self._attribute(targets, windows, used)
+        predicted = [{name: torch.from_numpy(array)[None] for name, array in output.items()} for output in outputs]
+        explanations = []
+        for target, attribution in zip(targets, attributions, strict=True):
+            parts = zip([pieces[k] for k in used], attribution.values, strict=True)
+            rows = [list(zip(part, values.tolist(), strict=True)) for part, values in parts]
+            explanations.append({
+                "target": target.name,
+                **target.shown,
+                "score": round(target.share(exact), DIGITS),
+                "predict_score": round(target.share(predicted), DIGITS),
+                "unit": "value" if target.link == "identity" else "log-odds",
+                "value": round(attribution.score, DIGITS),
+                "baseline_value": round(attribution.baseline, DIGITS),
+                "sum": round(attribution.total, DIGITS),
+                "error": round(attribution.error, DIGITS),
+                "complete": attribution.is_complete,
+                "steps": attribution.steps,
+                "words": _words(rows, texts),
+                "tokens": _tokens(rows, used if len(windows) > 1 else None, len(texts) > 1),
+            })  # fmt: skip
+        return explanations
+
+    def _attribute(
+        self, targets: Sequence[Target], windows: Sequence[Window], used: Sequence[int]
+    ) -> tuple[list[Any], list[Attribution]]:
+        """The outputs of all windows, empty for those that no target looks at, and an attribution for each target.
+
+        used: indices of the windows that targets look at.
+        """
+        embed = self.module.get_input_embeddings()
+        batches = [self._tensors(windows[k]) for k in used]
+        inputs, baselines = [], []  # (T, C) each
+        with torch.no_grad():
+            for k, batch in zip(used, batches, strict=True):
+                ids, trace = batch["input_ids"], windows[k].trace
+                assert trace is not None  # the tokenizer is traced
+                special = torch.tensor([trace.is_special], dtype=torch.bool, device=ids.device)
+                inputs.append(embed(ids)[0])
+                baselines.append(embed(torch.where(special, ids, self.baseline[1]))[0])
+
+        def run(points: Sequence[torch.Tensor]) -> list[Any]:
+            outputs: list[Any] = [{} for _ in windows]
+            for k, batch, vectors in zip(used, batches, points, strict=True):
+                rest = {name: tensor.expand(len(vectors), -1) for name, tensor in batch.items() if name != "input_ids"}
+                # With several windows only one's activations are kept, and computed again for its gradients.
+                call: Any = partial(checkpoint, self.module, use_reentrant=False) if len(used) > 1 else self.module
+                outputs[k] = call(inputs_embeds=vectors, **rest)
+            return outputs
+
+        def score(points: Sequence[torch.Tensor]) -> torch.Tensor:
+            outputs = run(points)
+            return torch.stack([target.score(outputs) for target in targets], 1)
+
+        with torch.no_grad():
+            exact = run([vectors[None] for vectors in inputs])
+        return exact, attribute(score, inputs, baselines)
+
+    def _tensors(self, window: Window) -> dict[str, torch.Tensor]:
+        """What the module takes of a window, (1, T) each."""
+        batch = collate([window])
+        names = pytorch.inputs_of(self.module, batch)
+        return {name: torch.from_numpy(batch[name]).to(self.device) for name in names}
+
+    def _pieces(self, record: Record, window: Window, names: Sequence[str]) -> list[Piece]:
+        """Each token with where it is in its text. names: of the texts, the first and the second of a pair."""
+        trace = window.trace
+        assert trace is not None  # the tokenizer is traced
+        words = self.task.word_offsets(record)  # of words that were tokenised one by one
+        spaces = 0 if words is None else int(self.task.tokenizer.tells_spaces())  # that were put before each
+        pieces = []
+        rows = zip(trace.tokens, trace.is_special, trace.sides, trace.words, trace.offsets, strict=True)
+        for i, (token, is_special, side, word, (start, end)) in enumerate(rows):
+            if is_special:
+                pieces.append(Piece(token))
+                continue
+            if words is not None and word is not None:  # offsets count from the word's beginning
+                start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
+            # Where nothing parts words, as in Chinese, each piece is one; but for that a sentence would be one word.
+            unit = i if word is None or re.search(IDEOGRAPHS, token) else word
+            # The library forgets the side of a first text that was encoded by itself.
+            pieces.append(Piece(token, names[side or 0], unit, start, end))
+        return pieces
+
+    def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
+        """The tokens of a window and, by layer and head, softmax(QK^T / sqrt(d_k)): (T, T), a row per query.
+
+        Arrays, for they grow with the square of the text: as lists those of 512 tokens would take 600 MB in 6 layers.
+        """
+        layers, fault = _attention_of(self.module, self._tensors(window))
+        if fault:
+            raise RecordError(f"of a text of {len(window.ids):,} tokens, {fault}.")
+        matrices = [
+            {"layer": layer, "head": head, "weights": layers[layer - 1][0, head - 1].cpu().numpy()}
+            for layer, head in self.matrices
+        ]
+        return {"tokens": [piece.token for piece in pieces], "matrices": matrices}
+
+
+def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
+    """The token that stands for "no information", and its id: the mask, on which the encoder was trained.
+
+    Where there is none: padding, else what stands for unknown pieces. Raises ModelError where there is none of these.
+    """
+    with suppress(ModelError):
+        return tokenizer.mask
+    for id_ in (tokenizer.padding, model.config.get("pad_token_id"), tokenizer.unknown):
+        if id_ is not None and (token := tokenizer.backend.id_to_token(id_)) is not None:
+            return str(token), int(id_)
+    raise ModelError(f"{model.path}: its tokenizer has no token for a mask, padding or unknown pieces to start from.")
+
+
+def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:
+    """As the model sees them, with their window, from 1, and the text they are of, where there are several."""
+    return [
+        {
+            "token": piece.token,
+            **({"field": piece.field} if is_pair and piece.field else {}),
+            **({} if windows is None else {"window": windows[k] + 1}),
+            "start": piece.start,
+            "end": piece.end,
+            "attribution": round(value, DIGITS),
+        }
+        for k, row in enumerate(rows)
+        for piece, value in row
+    ]
+
+
+def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Each word with the sum of its pieces in all windows, in the order of the text."""
+    sums: dict[tuple[str, int], tuple[int, int, float]] = {}
+    for piece, value in chain.from_iterable(rows):
+        if piece.start is not None and piece.end is not None:
+            start, end, total = sums.get((piece.field, piece.word), (piece.start, piece.end, 0.0))
+            sums[piece.field, piece.word] = min(start, piece.start), max(end, piece.end), total + value
+    words = []
+    for (name, _), (first, last, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0])):
+        start, end = without_spaces(texts[name], first, last)
+        field = {"field": name} if len(texts) > 1 else {}
+        words.append({
+            "text": texts[name][start:end], **field, "start": start, "end": end, "attribution": round(total, DIGITS)
+        })  # fmt: skip
+    return words
+
+
+def _attention_of(module: Any, tensors: Mapping[str, torch.Tensor]) -> tuple[Sequence[torch.Tensor], str | None]:
+    """What the model gives as attention, by layer, and what is wrong with it.
+
+    It should be (1, heads, T, T): how much each token looks at each other; then nothing is wrong, which is None. Some
+    families have none (FNet), give raw scores (SqueezeBERT), only a window of tokens (Longformer), or fewer heads than
+    they are configured for (ConvBERT), so what a model gives is looked at and not what its config says.
+    """
+    layers, length = [], tensors["input_ids"].shape[1]
+    if not {"output_attentions", "kwargs"}.isdisjoint(inspect.signature(module.forward).parameters):
+        with torch.no_grad():
+            outputs = module(**tensors, output_attentions=True)
+        layers = [layer for layer in outputs.get("attentions") or () if layer is not None]
+    fault = None
+    if not layers:
+        fault = "this kind of model gives no attention"
+    elif any(layer.ndim != 4 or layer.shape[-2:] != (length, length) for layer in layers):
+        fault = "its attention is not from each token to each token"
+    elif any(not torch.allclose(layer.sum(-1), torch.ones(()).to(layer), atol=TOLERANCE) for layer in layers):
+        fault = "its attention comes as raw scores, not as weights that sum to 1"
+    return layers, fault

@@ -18,7 +18,7 @@ from hashlib import sha256
 from itertools import accumulate, pairwise
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -27,7 +27,10 @@ from markupsafe import Markup, escape
 from bertcli import __version__
 from bertcli.data.sinks import require_writable, write_file
 from bertcli.errors import UsageError
-from bertcli.evaluation import Evaluation, Example
+from bertcli.tasks.texts import Example
+
+if TYPE_CHECKING:
+    from bertcli.evaluation import Evaluation
 
 HERE = Path(__file__).parent
 BEGINNINGS = {  # by which a page is known as one of ours, and of which option
@@ -54,7 +57,7 @@ class Report:
     """
 
     title: str
-    evaluation: Evaluation | None = None
+    evaluation: "Evaluation | None" = None
     log: Path | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -74,13 +77,14 @@ def render(report: Report) -> str:
     """The page of a run as HTML."""
     evaluation = report.evaluation
     drawn = of_training(report.log) if report.log else []
-    facts, metrics, tables = {}, report.metrics, {}
+    facts, metrics, tables, confusion = {}, report.metrics, {}, None
     if evaluation:
         drawn += of_evaluation(evaluation)
         facts = {"task": evaluation.task, "examples": evaluation.records}
         facts |= {"faults in the data": len(evaluation.faults)} if evaluation.faults else {}
         facts |= {"calibrated by": evaluation.calibration} if evaluation.calibration else {}
-        metrics, tables = evaluation.metrics, _tables(evaluation.metrics)
+        metrics = evaluation.metrics
+        tables, confusion = _tables(metrics), metrics.get("confusion")
     return BEGINNINGS["--report"] + _filled(
         "page.html",
         styles=[_text("uplot/uPlot.min.css"), _text("page.css"), SHARES],
@@ -93,7 +97,7 @@ def render(report: Report) -> str:
         chart_data=[asdict(chart) for chart in drawn],
         evaluation=evaluation,
         tables=tables,
-        confusion=_confusion(evaluation.confusion) if evaluation and evaluation.confusion else None,
+        confusion=confusion and _confusion(confusion),
         classes=Classes(evaluation) if evaluation else None,
         examples=chosen(evaluation.examples) if evaluation else [],
     )
@@ -204,8 +208,8 @@ def chosen(examples: Sequence[Example]) -> list[Example]:
 class Classes:
     """The classes or entity types of an evaluation, by which examples are found; none for other tasks."""
 
-    def __init__(self, evaluation: Evaluation) -> None:
-        self.names = list(map(str, evaluation.per_class))
+    def __init__(self, evaluation: "Evaluation") -> None:
+        self.names = list(map(str, evaluation.metrics.get("per_class") or ()))
         self.index = {name: i for i, name in enumerate(self.names)}
 
     def of(self, example: Example, side: Literal["gold", "predicted"]) -> list[int]:
@@ -312,7 +316,7 @@ class Chart:
     y_range: tuple[float, float] | None = None
 
 
-def of_evaluation(evaluation: Evaluation) -> list[Chart]:
+def of_evaluation(evaluation: "Evaluation") -> list[Chart]:
     """The reliability of its scores and its thresholds, where it has them."""
     charts = []
     if reliability := evaluation.reliability:

@@ -23,7 +23,7 @@ from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import UsageError
-from bertcli.evaluation.evaluate import intervals
+from bertcli.evaluation import intervals
 from bertcli.inference.cache import root
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretrained import require_encoder

@@ -12,7 +12,7 @@ import pytest
 
 from bertcli import model
 from bertcli.data.readers import read
-from bertcli.evaluation.evaluate import collect, scores
+from bertcli.evaluation import collect, scores
 from bertcli.inference.session import Request, open_session
 from bertcli.inference.stream import stream
 from bertcli.tasks.options import Options

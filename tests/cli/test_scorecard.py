@@ -8,8 +8,7 @@ from rich.console import Console
 
 from bertcli.cli.tables import render_evaluation
 from bertcli.data.records import Record
-from bertcli.evaluation import Comparison, Difference, Evaluation, Interval
-from bertcli.evaluation.evaluate import collect, compare, scores
+from bertcli.evaluation import Comparison, Difference, Evaluation, Interval, collect, compare, scores
 from bertcli.tasks.texts import Example, Mark
 from tests.evaluation.test_evaluate import SENTIMENT, outcomes, task_for
 

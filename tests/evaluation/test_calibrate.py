@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from bertcli.errors import ModelError, UsageError
-from bertcli.evaluation import calibrate
-from bertcli.evaluation.evaluate import collect, scores
+from bertcli.evaluation import calibrate, collect, scores
 from bertcli.metrics.calibration import Target
 from bertcli.model import BUILTIN, read
 from bertcli.tasks.question_answering import Task as Questions

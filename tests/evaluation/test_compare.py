@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bertcli.errors import UsageError
-from bertcli.evaluation.evaluate import collect, compare, read_outcomes, scores
+from bertcli.evaluation import collect, compare, read_outcomes, scores
 from tests.evaluation.test_evaluate import SENTIMENT, STARS, TOPICS, outcomes, task_for
 
 GOLD = ["negative", "positive", "positive", "negative"]

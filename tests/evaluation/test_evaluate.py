@@ -8,8 +8,7 @@ import pytest
 
 from bertcli.data.records import Record
 from bertcli.errors import Exit, GateError, UsageError
-from bertcli.evaluation import listed
-from bertcli.evaluation.evaluate import check_gates, collect, parse_gates, scores
+from bertcli.evaluation import check_gates, collect, listed, parse_gates, scores
 from bertcli.metrics import classification
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options

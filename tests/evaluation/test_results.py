@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from bertcli.data.records import Record
-from bertcli.evaluation import LengthBucket
-from bertcli.evaluation.evaluate import by_length, collect, digest, scores
+from bertcli.evaluation import LengthBucket, by_length, collect, digest, scores
 from bertcli.metrics import bootstrap
 from bertcli.metrics.bootstrap import weighted_means as means
 from bertcli.tasks import feature_extraction, fill_mask, question_answering, token_classification

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bertcli.data.records import Record
-from bertcli.evaluation import Bin, Curve, Evaluation, Interval, LengthBucket, Reliability
+from bertcli.evaluation import Curve, Evaluation, Interval, LengthBucket, Reliability
+from bertcli.metrics.calibration import Bin
 from bertcli.report import Report, render
 from bertcli.tasks.texts import Example, Mark
 

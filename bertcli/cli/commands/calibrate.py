@@ -56,8 +56,8 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     """
     from bertcli.cli.progress import Counter
     from bertcli.evaluation import calibrate as engine
+    from bertcli.evaluation import collect, require_labels
     from bertcli.evaluation.calibrate import keeping, settle
-    from bertcli.evaluation.evaluate import collect, require_labels
     from bertcli.inference.session import open_session, open_task
     from bertcli.inference.stream import stream
     from bertcli.tasks.labels import relabelled

@@ -18,8 +18,7 @@ from bertcli.option import option
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
-    from bertcli.evaluation import Evaluation, Outcomes
-    from bertcli.evaluation.evaluate import Predicted
+    from bertcli.evaluation import Evaluation, Outcomes, Predicted
     from bertcli.evaluation.stated import System
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
@@ -85,8 +84,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.progress import Counter
+    from bertcli.evaluation import check_gates, collect, compare, parse_gates, require_labels, scores
     from bertcli.evaluation.calibrate import measure
-    from bertcli.evaluation.evaluate import check_gates, collect, compare, parse_gates, require_labels, scores
     from bertcli.inference.session import Session, open_session
     from bertcli.inference.stream import stream, unknown_sentence
     from bertcli.tasks.labels import relabelled
@@ -197,7 +196,7 @@ def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"
 
 def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session":
     """What --compare names, before the run. Raises UsageError where it is of another task."""
-    from bertcli.evaluation.evaluate import read_outcomes
+    from bertcli.evaluation import read_outcomes
     from bertcli.inference.session import open_session
 
     if Path(name).is_file():
@@ -212,8 +211,7 @@ def _outcomes(
     voice: Voice, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
 ) -> "Outcomes":
     """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
-    from bertcli.evaluation import Outcomes
-    from bertcli.evaluation.evaluate import collect, scores
+    from bertcli.evaluation import Outcomes, collect, scores
     from bertcli.inference.stream import stream
 
     if isinstance(other, Outcomes):

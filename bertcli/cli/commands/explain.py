@@ -94,13 +94,10 @@ def explain(voice: Voice, options: Explain) -> int:
             add_to_page = stack.enter_context(explain_page(options.html))
         if not is_for_people(options.output_format):
             writer = stack.enter_context(open_writer(None, "jsonl"))
-        from bertcli.explain.explain import (
-            Explainer,  # imports torch, which takes seconds
-            View,
-        )
+        from bertcli.explain import Explainer  # imports torch, which takes seconds
 
-        view = View(options.attention or bool(options.html), options.layer, options.head)
-        explainer = Explainer(session, options.target, view)
+        with_attention = options.attention or bool(options.html)
+        explainer = Explainer(session, options.target, with_attention, options.layer, options.head)
         counter = stack.enter_context(Counter(beside_results(voice), options.files))
         for record in counter.passed(records):
             try:

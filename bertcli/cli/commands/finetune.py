@@ -218,8 +218,8 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
 
 def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
     """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
+    from bertcli.evaluation import collect
     from bertcli.evaluation.calibrate import keeping, settle
-    from bertcli.evaluation.evaluate import collect
     from bertcli.inference import Request
     from bertcli.inference.session import open_session
     from bertcli.inference.stream import stream
@@ -245,7 +245,7 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
 
 def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":
     """The dev data as predict will see it."""
-    from bertcli.evaluation.evaluate import collect, scores
+    from bertcli.evaluation import collect, scores
     from bertcli.inference import Request
     from bertcli.inference.session import open_session
     from bertcli.inference.stream import stream
