@@ -50,12 +50,10 @@ def attach(module: Any, layer: int) -> None:
         raise UsageError(f"--exit-after {layer}: the model has {layers} layers; name one before the last.")
     module.exit = ExitHead(module.config.hidden_size, module.config.num_labels)
     module.config.exit_after = layer
-    module.register_forward_pre_hook(_ask_for_states, with_kwargs=True)
+    module.register_forward_pre_hook(
+        lambda part, args, inputs: (args, {**inputs, "output_hidden_states": True}), with_kwargs=True
+    )
     module.register_forward_hook(_add_exit_logits, with_kwargs=True)
-
-
-def _ask_for_states(module: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    return args, {**inputs, "output_hidden_states": True}
 
 
 def _add_exit_logits(

@@ -67,7 +67,24 @@ def read_configs(directory: Path) -> dict[str, Any]:
             f"{directory}: adapter_config.json says that this is an adapter, not a whole model. Merge it into its base "
             "where you have peft: merge_and_unload(), then save_pretrained to a new directory."
         )
-    _require_paths(directory, configs.get("config.json") or {}, configs.get("tokenizer_config.json") or {})
+    # The files that libraries would open by a config's word must not be outside.
+    config, tokenizer = configs.get("config.json") or {}, configs.get("tokenizer_config.json") or {}
+    weights = config.get("transformers_weights")
+    if weights and inside(directory, weights, "config.json").suffix != ".safetensors":
+        raise ModelError(f"{directory / 'config.json'}: transformers_weights is {_shown(weights)}, no safetensors.")
+    for name, key, named in (
+        ("config.json", "configuration_files", config.get("configuration_files") or []),
+        ("tokenizer_config.json", "fast_tokenizer_files", tokenizer.get("fast_tokenizer_files") or []),
+    ):
+        if not isinstance(named, list):
+            raise ModelError(f"{directory / name}: {key} is {_shown(named)}, not a list.")
+        for path in named:
+            inside(directory, path, name)
+    if inputs := tokenizer.get("init_inputs"):
+        raise ModelError(
+            f"{directory / 'tokenizer_config.json'}: init_inputs is {_shown(inputs)}; what a tokenizer is made of lies "
+            "in the model's directory. Delete init_inputs from a copy."
+        )
     return configs
 
 
@@ -76,7 +93,19 @@ def require_config(file: Path, config: Any, name: str = "") -> None:
 
     name: of the file that it stands for, where its own is another.
     """
-    _require_no_code(file, config)
+    for key, value in _entries(config):
+        if key == "auto_map" and value:
+            raise ModelError(
+                f"{file.parent}: {file.name} has an auto_map, which names Python code of the model's own; bertcli "
+                "never runs such code. Where transformers has this type of model itself, delete auto_map from a copy; "
+                "else take another model."
+            )
+        texts = [value, *(text for _, text in _entries(value))] if key.endswith("_implementation") else []
+        if any(isinstance(text, str) and "/" in text for text in texts):
+            raise ModelError(
+                f"{file.parent}: {file.name} says {key}: {_shown(value)}, which names code on the Hub; bertcli never "
+                f"runs a model's own code. Delete {key} from a copy."
+            )
     if kinds := KINDS.get(name or file.name):
         _require_values(file, config, kinds)
 
@@ -163,21 +192,6 @@ def _end_of_tensors(length: bytes, content: Any) -> int:
     return 8 + size + max(ends, default=0)
 
 
-def _require_no_code(file: Path, config: Any) -> None:
-    for key, value in _entries(config):
-        if key == "auto_map" and value:
-            raise ModelError(
-                f"{file.parent}: {file.name} has an auto_map, which names Python code of the model's own; bertcli "
-                "never runs such code. Where transformers has this type of model itself, delete auto_map from a copy; "
-                "else take another model."
-            )
-        if key.endswith("_implementation") and any("/" in text for text in _texts(value)):
-            raise ModelError(
-                f"{file.parent}: {file.name} says {key}: {_shown(value)}, which names code on the Hub; bertcli never "
-                f"runs a model's own code. Delete {key} from a copy."
-            )
-
-
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Every key of every object in parsed JSON, with its value, at any depth."""
     pending = [value]  # a list, not recursion: a hostile file may be as deep as the parser takes
@@ -188,10 +202,6 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
             pending += value.values()
         elif isinstance(value, list):
             pending += value
-
-
-def _texts(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [text for _, text in _entries(value) if isinstance(text, str)]
 
 
 def _require_values(file: Path, config: Any, kinds: Mapping[str, tuple[type, ...]]) -> None:
@@ -215,11 +225,7 @@ def _require_values(file: Path, config: Any, kinds: Mapping[str, tuple[type, ...
             f"{file}: quantization_config says that the weights are quantised, which bertcli does not open; take the "
             "checkpoint that it was made from."
         )
-    _require_labels(file, config.get("id2label") or {})
-
-
-def _require_labels(file: Path, names: Mapping[str, Any]) -> None:
-    """Raise ModelError unless the keys are whole numbers, and each name is text or a number."""
+    names = config.get("id2label") or {}
     for key, name in names.items():
         if not (key.isascii() and key.isdecimal()):
             raise ModelError(f"{file}: id2label has the key {_shown(key)}, which is no whole number.")
@@ -227,26 +233,6 @@ def _require_labels(file: Path, names: Mapping[str, Any]) -> None:
             raise ModelError(f"{file}: id2label has {_shown(name)} for {key}, which is no name.")
     if len({int(key) for key in names}) < len(names):
         raise ModelError(f"{file}: id2label has an id twice, as 1 and 01.")
-
-
-def _require_paths(directory: Path, config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> None:
-    """Raise ModelError for the files that libraries would open by a config's word, if they are outside."""
-    weights = config.get("transformers_weights")
-    if weights and inside(directory, weights, "config.json").suffix != ".safetensors":
-        raise ModelError(f"{directory / 'config.json'}: transformers_weights is {_shown(weights)}, no safetensors.")
-    for name, key, files in (
-        ("config.json", "configuration_files", config.get("configuration_files") or []),
-        ("tokenizer_config.json", "fast_tokenizer_files", tokenizer.get("fast_tokenizer_files") or []),
-    ):
-        if not isinstance(files, list):
-            raise ModelError(f"{directory / name}: {key} is {_shown(files)}, not a list.")
-        for file in files:
-            inside(directory, file, name)
-    if inputs := tokenizer.get("init_inputs"):
-        raise ModelError(
-            f"{directory / 'tokenizer_config.json'}: init_inputs is {_shown(inputs)}; what a tokenizer is made of lies "
-            "in the model's directory. Delete init_inputs from a copy."
-        )
 
 
 def _shown(value: Any) -> str:

@@ -64,7 +64,15 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
         )
     if limit < (least := backend.num_special_tokens_to_add(True) + LEAST):
         raise ModelError(f"{directory}: it takes {limit} tokens at most; with fewer than {least} there is no text.")
-    return Tokenizer(backend, limit, _special(directory))
+    special: dict[str, str] = {}  # what the directory calls its mask, pad and unk token, as far as it says
+    for file in reversed(STATED):
+        stated = read_json(directory / file)
+        for role in SPECIAL if isinstance(stated, dict) else ():
+            token = stated.get(f"{role}_token")
+            content = token.get("content") if isinstance(token, dict) else token
+            if isinstance(content, str):
+                special[role] = content
+    return Tokenizer(backend, limit, special)
 
 
 def positions(config: Mapping[str, Any]) -> int:
@@ -81,19 +89,6 @@ def positions(config: Mapping[str, Any]) -> int:
         return count
     stated = None if family == "mpnet" else config.get("pad_token_id")  # MPNet does not ask its config
     return count - (FROM_PADDING[family] if stated is None else int(stated)) - 1
-
-
-def _special(directory: Path) -> dict[str, str]:
-    """What the directory calls its mask, pad and unk token, as far as it says."""
-    names: dict[str, str] = {}
-    for file in reversed(STATED):
-        stated = read_json(directory / file)
-        for role in SPECIAL if isinstance(stated, dict) else ():
-            token = stated.get(f"{role}_token")
-            content = token.get("content") if isinstance(token, dict) else token
-            if isinstance(content, str):
-                names[role] = content
-    return names
 
 
 def _open(

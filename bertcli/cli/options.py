@@ -164,28 +164,41 @@ def _type(type_: Any, option: Option) -> Any:
     lowest = option.least if option.above is None else option.above
     highest = option.most if option.below is None else option.below
     if lowest is None:
-        return type_ if type_ in (int, float) else Text()
+        return type_ if type_ in (int, float) else Parsed("text", _text)
     number: Any = click.IntRange if type_ is int else click.FloatRange
     return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
 
 
-class Text(click.ParamType[Any]):
-    """Text that UTF-8 can hold, or the name of a file, which may be any bytes. A list in a config file is joined."""
+class Parsed(click.ParamType[Any]):
+    """What a function makes of the text of an option, or of what a config file has; its ValueError says what is wrong.
 
-    name = "text"
+    name: for --help, where the option has no other.
+    """
+
+    def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
+        self.name = name
+        self.parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Check it."""
-        if isinstance(value, Mapping):
-            self.fail(f"{value} is no text.", param, ctx)
-        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        """Call the function."""
         try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            if not os.path.lexists(text):
-                shown = text.encode("utf-8", "backslashreplace").decode()
-                self.fail(f"'{shown}' is no UTF-8 at character {error.start + 1}; write it in UTF-8.", param, ctx)
-        return text
+            return self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _text(value: Any) -> str:
+    """Text that UTF-8 can hold, or the name of a file, which may be any bytes. A list in a config file is joined."""
+    if isinstance(value, Mapping):
+        raise ValueError(f"{value} is no text.")
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if not os.path.lexists(text):
+            shown = text.encode("utf-8", "backslashreplace").decode()
+            raise ValueError(f"'{shown}' is no UTF-8 at character {error.start + 1}; write it in UTF-8.") from None
+    return text
 
 
 def _warn_of_variables(ctx: click.Context, voice: Voice) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bertcli.cli.options import read_yaml, spelt
+from bertcli.cli.options import Parsed, read_yaml, spelt
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
@@ -174,22 +174,17 @@ class Running(Files, Reading, Options, Request, Settings):
         return complete(self, self, records, self.open(self.calibrate) if self.calibrate else None, voice.note)
 
 
-class LabelMap(click.ParamType[Any]):
-    """`A=B,C=`, or a file of such pairs: JSON, YAML, or one a line."""
-
-    name = "LABELS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
-        """Parse it; a mapping comes from a config file as it is."""
-        is_file = isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - Path's raises for a long list
-        pairs = read_yaml(value) if is_file else value
-        if isinstance(pairs, Mapping):
-            return {str(old): "" if new is None else str(new) for old, new in pairs.items()}
-        lines = Path(value).read_text(encoding="utf-8").splitlines() if is_file else str(value).split(",")
-        split = [tuple(part.strip() for part in line.partition("=")) for line in lines if line.strip()]
-        if wrong := next((pair for pair in split if not (pair[0] and pair[1])), None):
-            self.fail(f"'{wrong[0]}' is neither OLD=NEW, nor `OLD=`, which leaves OLD out, nor a file.", param, ctx)
-        return {old: new for old, _, new in split}
+def label_map(value: Any) -> dict[str, str]:
+    """`A=B,C=`, or a file of such pairs: JSON, YAML, or one a line; a mapping comes from a config file as it is."""
+    is_file = isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - Path's raises for a long list
+    pairs = read_yaml(value) if is_file else value
+    if isinstance(pairs, Mapping):
+        return {str(old): "" if new is None else str(new) for old, new in pairs.items()}
+    lines = Path(value).read_text(encoding="utf-8").splitlines() if is_file else str(value).split(",")
+    split = [tuple(part.strip() for part in line.partition("=")) for line in lines if line.strip()]
+    if wrong := next((pair for pair in split if not (pair[0] and pair[1])), None):
+        raise ValueError(f"'{wrong[0]}' is neither OLD=NEW, nor `OLD=`, which leaves OLD out, nor a file.")
+    return {old: new for old, _, new in split}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -200,7 +195,7 @@ class Labelled(Reading):
         None,
         "Rename labels or entity types; C= leaves C out. Or a file of them: JSON, YAML, or one a line.",
         "A=B,C=|FILE",
-        type=LabelMap(),
+        type=Parsed("LABELS", label_map),
         group="data",
     )
 

@@ -134,16 +134,12 @@ def render_evaluation(console: Console, evaluation: "Evaluation") -> None:
             line = plain(f" {example.location}{score}  {gold} → {predicted}  {texts}")
             console.print(line, no_wrap=True, overflow="ellipsis")
     if any(len(value) > LONG for value in evaluation.metrics.values() if isinstance(value, Mapping)):
+        # The metric that decides, with its interval, on how many records.
+        value, interval = evaluation.metrics.get(evaluation.metric), evaluation.intervals.get(evaluation.metric)
+        shown = f"{value:.4f}" if isinstance(value, float) else "-"
+        bounds = f" ({interval.low:.4f} to {interval.high:.4f})" if interval else ""
         console.print()
-        console.print(plain(headline(evaluation), style="bold"))
-
-
-def headline(evaluation: "Evaluation") -> str:
-    """The metric that decides, with its interval, on how many records."""
-    value, interval = evaluation.metrics.get(evaluation.metric), evaluation.intervals.get(evaluation.metric)
-    shown = f"{value:.4f}" if isinstance(value, float) else "-"
-    bounds = f" ({interval.low:.4f} to {interval.high:.4f})" if interval else ""
-    return f"{evaluation.metric} {shown}{bounds} on {evaluation.records:,} records"
+        console.print(plain(f"{evaluation.metric} {shown}{bounds} on {evaluation.records:,} records", style="bold"))
 
 
 def _blocks(evaluation: "Evaluation") -> dict[str, Any]:

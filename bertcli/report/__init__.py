@@ -98,7 +98,7 @@ def render(report: Report) -> str:
         evaluation=evaluation,
         tables=tables,
         confusion=confusion and _confusion(confusion),
-        classes=Classes(evaluation) if evaluation else None,
+        classes={str(name): i for i, name in enumerate(metrics.get("per_class") or ())} if evaluation else {},
         examples=chosen(evaluation.examples) if evaluation else [],
     )
 
@@ -150,7 +150,7 @@ def _filled(template: str, styles: Sequence[str], scripts: Sequence[str], **valu
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"pieces": pieces, "readable": readable, "where": where}
+    environment.filters |= {"pieces": pieces, "indices": indices, "readable": readable, "where": where}
     environment.filters |= {"breakable": _breakable, "percent": lambda share: round(100 * share)}
     return environment.get_template(template).render(values, styles=styles, scripts=scripts, policy=policy)
 
@@ -205,19 +205,12 @@ def chosen(examples: Sequence[Example]) -> list[Example]:
     return [examples[i] for i in sorted(i for i, end in zip(order, accumulate(sizes), strict=True) if end <= ROOM)]
 
 
-class Classes:
-    """The classes or entity types of an evaluation, by which examples are found; none for other tasks."""
-
-    def __init__(self, evaluation: "Evaluation") -> None:
-        self.names = list(map(str, evaluation.metrics.get("per_class") or ()))
-        self.index = {name: i for i, name in enumerate(self.names)}
-
-    def of(self, example: Example, side: Literal["gold", "predicted"]) -> list[int]:
-        """Indices of those that an example has on one side."""
-        value, marks = getattr(example, side), getattr(example, f"{side}_marks")
-        values = value if isinstance(value, (list, tuple)) else [value]
-        names = dict.fromkeys([*(mark.type for mark in marks), *(name for name in values if isinstance(name, str))])
-        return [self.index[name] for name in names if name in self.index]
+def indices(example: Example, side: Literal["gold", "predicted"], classes: Mapping[str, int]) -> list[int]:
+    """Of the classes or entity types that an example has on one side, by which it is found. classes: their indices."""
+    value, marks = getattr(example, side), getattr(example, f"{side}_marks")
+    values = value if isinstance(value, (list, tuple)) else [value]
+    names = dict.fromkeys([*(mark.type for mark in marks), *(name for name in values if isinstance(name, str))])
+    return [classes[name] for name in names if name in classes]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from bertcli import device, registry
 from bertcli.cli import shared
 from bertcli.cli.commands.calibrate import Calibrate
-from bertcli.cli.options import command
+from bertcli.cli.options import Parsed, command
 from bertcli.cli.shared import STOPPING, Training, until
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit, Interrupted, ModelError, UsageError
@@ -41,30 +39,20 @@ torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o 
 """
 
 
-class Weights(click.ParamType[Any]):
-    """`balanced`, or `label=2.5,other=1`."""
-
-    name = "WEIGHTS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse it; a mapping comes from a config file as it is."""
-        if value == "balanced" or isinstance(value, dict):
-            return value
-        try:
-            return {label: float(number) for label, _, number in (part.rpartition("=") for part in value.split(","))}
-        except ValueError:
-            self.fail(f"'{value}' is neither `balanced` nor LABEL=NUMBER,….", param, ctx)
+def weights(value: Any) -> ClassWeights:
+    """`balanced`, or `label=2.5,other=1`; a mapping comes from a config file as it is."""
+    if value == "balanced" or isinstance(value, dict):
+        return value  # type: ignore[no-any-return]
+    try:
+        return {label: float(number) for label, _, number in (part.rpartition("=") for part in value.split(","))}
+    except ValueError:
+        raise ValueError(f"'{value}' is neither `balanced` nor LABEL=NUMBER,….") from None
 
 
-class Names(click.ParamType[tuple[str, ...]]):
-    """Comma-separated names, in their order."""
-
-    name = "NAMES"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split them; a list comes from a config file as it is."""
-        names = value if isinstance(value, list | tuple) else str(value).split(",")
-        return tuple(str(name).strip() for name in names)
+def names(value: Any) -> tuple[str, ...]:
+    """Comma-separated names, in their order; a list comes from a config file as it is."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    return tuple(str(name).strip() for name in parts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -90,10 +78,16 @@ class Finetune(Training, shared.Labelled, Settings):
         more=shared.MANY,
     )
     labels: tuple[str, ...] | None = option(
-        None, "The labels in their order.  [default: the model's own, else sorted]", type=Names(), group="data"
+        None,
+        "The labels in their order.  [default: the model's own, else sorted]",
+        type=Parsed("NAMES", names),
+        group="data",
     )
     class_weights: ClassWeights = option(
-        None, "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.", type=Weights(), group="training"
+        None,
+        "`balanced`, or LABEL=NUMBER,…: how much each label's examples count.",
+        type=Parsed("WEIGHTS", weights),
+        group="training",
     )
     exit_loss: float = like(Calibrate, "exit_loss")
     export: bool = option(

@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -18,7 +18,6 @@ from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.option import option
 
 if TYPE_CHECKING:
-    from bertcli.data.readers import Shard
     from bertcli.data.records import Record
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Answer, Stop
@@ -99,7 +98,7 @@ def predict(voice: Voice, options: Predict) -> int:
 
     from bertcli.cli.progress import Counter
     from bertcli.data.formats import of_output
-    from bertcli.data.readers import parse_shard
+    from bertcli.data.readers import count_before, parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
     from bertcli.inference.stream import answer, script_of, stream, unknown_sentence
@@ -123,6 +122,9 @@ def predict(voice: Voice, options: Predict) -> int:
     memory = session.task.memory
     if memory is not None and (options.shard or options.engine == "ray"):
         raise UsageError("pseudonyms are numbered through the whole input, not in parts of it; take --redact-as hash.")
+    first_index = None
+    if shard and shard.number > 1:  # how many records the shards before have: counted once, if an error record needs it
+        first_index = cache(partial(count_before, options.files, shard, **options.manner._asdict()))
     opened = open_writer(
         options.output,
         options.output_format,
@@ -132,7 +134,7 @@ def predict(voice: Voice, options: Predict) -> int:
         run=_identity(options, session) if options.output else None,
         resume=options.resume,
         force=options.force,
-        first_index=_first_index(options, shard),
+        first_index=first_index,
     )
     counter = Counter(voice if options.output else beside_results(voice), options.files)
     with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
@@ -187,15 +189,6 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
         **session.task.identity,
         **{f"--{name.replace('_', '-')}": value for name, value in chosen.items()},
     }
-
-
-def _first_index(options: Predict, shard: "Shard | None") -> Callable[[], int] | None:
-    """Counts the records of the shards before this one, once and only if an error record needs it."""
-    from bertcli.data.readers import count_before
-
-    if shard is None or shard.number == 1:
-        return None
-    return cache(lambda: count_before(options.files, shard, **options.manner._asdict()))
 
 
 def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Answer"]]:

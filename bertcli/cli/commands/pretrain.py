@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bertcli import device
-from bertcli.cli.options import command
+from bertcli.cli.options import Parsed, command
 from bertcli.cli.shared import STOPPING, RawText, Training, require_different
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
@@ -26,22 +26,15 @@ torchrun --nproc-per-node 2 -m bertcli pretrain corpus/ -o DIR
 """
 
 
-class Lengths(click.ParamType[tuple[tuple[int, float], ...]]):
-    """`128`, or `128:0.9,512:0.1`."""
-
-    name = "LENGTHS"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[tuple[int, float], ...]:
-        """Parse it; a default comes as it is."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.partition(":") for part in str(value).split(",")]
-        try:
-            return tuple((int(length), float(share or "1")) for length, _, share in parts)
-        except ValueError:
-            self.fail(f"'{value}' is not LENGTH:SHARE,…, as in 128:0.9,512:0.1.", param, ctx)
+def lengths(value: Any) -> tuple[tuple[int, float], ...]:
+    """`128`, or `128:0.9,512:0.1`; a default comes as it is."""
+    if isinstance(value, tuple):
+        return value
+    parts = [part.partition(":") for part in str(value).split(",")]
+    try:
+        return tuple((int(length), float(share or "1")) for length, _, share in parts)
+    except ValueError:
+        raise ValueError(f"'{value}' is not LENGTH:SHARE,…, as in 128:0.9,512:0.1.") from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -57,7 +50,7 @@ class Pretrain(Training, RawText, PretrainSettings):
         PretrainSettings.lengths,
         "Tokens in a block; or several lengths in turn, with shares of the steps.",
         "N|N:SHARE,…",
-        type=Lengths(),
+        type=Parsed("LENGTHS", lengths),
         more={"show_default": "128"},
         group="training",
     )
