@@ -5,7 +5,8 @@
 DATA, PACKED, WORK and MPNET as in sentiment.py; the result is `WORK/token-classification`, its measurements
 `WORK/entities/results.json`. Steps that are done are skipped, and a training that was stopped goes on. Made for a GPU.
 MPNET learns the English part first, and then teaches it. The sets differ in what they call an organisation or a place:
-a last, short stage learns Universal NER's own, and those of tweets and emerging names, which agree with it.
+a second, short stage learns Universal NER's own, and those of tweets and emerging names, which agree with it. MPNET
+learns these too, and in a third stage teaches the small model once more, with 32,000 sentences that have no labels.
 
 A Chinese character is a piece by itself here, for entities begin and end at any of them; a text that comes word by word
 (Universal NER) then has the same pieces as one that comes as it is written. Signs have no space before them, so that
@@ -48,6 +49,13 @@ SETTINGS = {
 LAST = ("web", "web", "gsd", "tweets", "emerging")  # of the last stage; the first, which is small, counts twice
 FINISH = {
     "--epochs": 3, "--lr": 1e-4, "--batch-tokens": 1024, "--ema": 0.99, "--max-length": 160, "--eval-steps": 400,
+    "--seed": 1,
+}  # fmt: skip
+TEACHER_FINISH = {
+    "--epochs": 1, "--lr": 5e-5, "--batch-tokens": 2048, "--max-length": 160, "--eval-steps": 60, "--seed": 1,
+}  # fmt: skip
+TAUGHT = {
+    "--epochs": 3, "--lr": 1.5e-4, "--batch-tokens": 2048, "--ema": 0.99, "--max-length": 160, "--eval-steps": 300,
     "--seed": 1,
 }  # fmt: skip
 
@@ -226,8 +234,15 @@ def main() -> None:
     start = data.step(work / "base", lambda out: base(given.data, given.packed, given.work, out))
     parts = data.step(work / "parts", lambda out: collect(given.data, out))
     model = data.taught("ner", TEACHER, SETTINGS, parts, start, given.teacher, work)
-    files = "-t", "ner", "--train", parts / "last.jsonl", "--dev", parts / "dev.jsonl", "-m", model
-    model = data.step(work / "finished", lambda out: data.train(out, FINISH, *files))
+    last, dev = parts / "last.jsonl", ("--dev", parts / "dev.jsonl")
+    finish = "-t", "ner", "--train", last, *dev, "-m", model
+    finished = data.step(work / "finished", lambda out: data.train(out, FINISH, *finish))
+    english = data.step(work / "english-last.jsonl", lambda out: data.english(last, out))
+    own = "-t", "ner", "--train", english, "--dev", work / "english-dev.jsonl", "-m", work / "teacher"
+    teacher = data.step(work / "teacher-finished", lambda out: data.train(out, TEACHER_FINISH, *own))
+    texts = data.step(work / "plain.jsonl", lambda out: plain(given.data, out))
+    taught = "-t", "ner", "--train", last, *dev, "-m", finished, "--teacher", teacher, "--unlabelled", texts
+    model = data.step(work / "taught", lambda out: data.train(out, TAUGHT, *taught))
     whole = data.step(work / "exported", lambda out: data.export(model, parts / "train.jsonl", out))
     final = data.step(given.work / "token-classification", lambda out: data.publish(whole, out))
     data.step(work / "results.json", lambda out: data.measure(final, parts / "tests", out))
