@@ -109,9 +109,8 @@ class ArrowFormatter(BaseFormatter):
         width = batch.num_columns
         if result is not None:
             self._results = [*result][width:]
-        names = [*(result or merged(dict.fromkeys(batch.schema.names), dict.fromkeys(self._results or self.example)))][
-            :width
-        ]
+        extended = result or merged(dict.fromkeys(batch.schema.names), dict.fromkeys(self._results or self.example))
+        names = [*extended][:width]
         if self._last != (batch.schema, names):
             fields = [field.with_name(name) for field, name in zip(batch.schema, names, strict=True)]
             try:
