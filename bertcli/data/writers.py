@@ -51,6 +51,9 @@ def open_writer(
     if output_format is None:
         output_format = "rich" if is_terminal else of_output(path or "")
     formatter: BaseFormatter = load("output", output_format)(terminal, optional)
+    if example is not None and formatter.NEEDS and not any(needed <= example.keys() for needed in formatter.NEEDS):
+        needed = " or ".join(" and ".join(sorted(names)) for names in formatter.NEEDS)
+        raise UsageError(f"{output_format} holds results with {needed}, and this task's have none; use --format jsonl")
     formatter.example = example or {}
     if path is not None and run is not None and not is_special(path):
         journal, sink = open_journal(path, run, resume=resume, force=force, rewrite=formatter.rewrite)

@@ -106,7 +106,27 @@ def test_classes_for_tools(bertcli: Run) -> None:
     assert task["predictions"][0]["result"][0]["value"] == {"choices": ["positive"]}
     assert json.loads(bertcli("predict", "-f", "prodigy", stdin=stdin).stdout)["accept"] == ["positive"]
     assert json.loads(bertcli("predict", "-f", "doccano", stdin=stdin).stdout)["label"] == ["positive"]
-    assert b"brat labels spans of a text" in bertcli("predict", "-f", "brat", stdin=stdin, expect=3).stdout
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "needed"),
+    [
+        ("classify", "brat", "entities"),
+        ("classify", "conll", "tags and tokens"),
+        ("classify", "npy", "embedding"),
+        ("embed", "doccano", "entities or label or labels"),
+        ("embed", "label-studio", "entities or label or labels"),
+        ("embed", "prodigy", "entities or label or labels"),
+    ],
+)
+def test_the_records_own_labels_are_not_written_as_results(
+    bertcli: Run, tmp_path: Path, task: str, name: str, needed: str
+) -> None:
+    item = {"text": "Tim", "tokens": ["Tim"], "tags": ["a"], "entities": [], "label": "b", "embedding": [1.0]}
+    write(tmp_path / "a.jsonl", [item])
+    done = bertcli("predict", "-t", task, "a.jsonl", "-f", name, "-o", "out", expect=2)
+    assert f"{name} holds results with {needed}, and this task's have none".encode() in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["label-studio", "brat"])

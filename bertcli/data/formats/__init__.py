@@ -10,7 +10,7 @@ Try: python -c 'from bertcli.data.formats import by_extension; print(by_extensio
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TextIO
 
@@ -112,6 +112,8 @@ class BaseFormatter(ABC):
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
     rewrite: "Rewrite | None" = None  # makes the file, in the end, of all that was written, where that is not it yet
     HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
+    # Fields of a result, all of one set: a format that holds no others would write the record's own in their place.
+    NEEDS: ClassVar[tuple[Set[str], ...]] = ()
     NO_STDOUT = ""  # why a regular file is needed, where one is
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:

@@ -84,6 +84,7 @@ class Formatter(BaseFormatter):
     """Two files per result."""
 
     REMEMBERED = ("_count",)
+    NEEDS = ({"entities"},)
     _count = 0
 
     def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:

@@ -152,6 +152,8 @@ def _table(lines: list[Text], usual: int) -> Lines | Record:
 class Formatter(BaseFormatter):
     """Sentences, parted by tabs."""
 
+    NEEDS = ({"tokens", "tags"},)
+
     def record(self, result: Mapping[str, Any]) -> str:
         """The lines of a sentence; RecordError for a result without tags, or a token that holds a tab or a line end."""
         if is_error(result):

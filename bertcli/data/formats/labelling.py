@@ -36,6 +36,7 @@ from bertcli.data.streams import Source
 from bertcli.errors import RecordError
 
 LABELS = {"entities", "labels", "label"}
+NEEDS = tuple({name} for name in sorted(LABELS))
 ENTITY = {"start": int, "end": int, "type": str}
 DOCCANO_SPAN = {"start_offset", "end_offset", "label"}
 STUDIO_SPAN = {"start": int, "end": int, "labels": list}
@@ -153,6 +154,8 @@ def _is_triple(label: Any) -> bool:
 class DoccanoFormatter(BaseFormatter):
     """What doccano imports as a dataset of the format JSONL; an error is a line without a text, which it reports."""
 
+    NEEDS = NEEDS
+
     def record(self, result: Mapping[str, Any]) -> str:
         """`label` is a list of [start, end, type], or of classes; other fields become doccano's metadata."""
         if is_error(result):
@@ -209,6 +212,8 @@ def _is_prodigy_span(span: Any) -> bool:
 
 class ProdigyFormatter(BaseFormatter):
     """An answer and the hash of an answered task are not passed on: this is a new task, with a hash of its own."""
+
+    NEEDS = NEEDS
 
     def record(self, result: Mapping[str, Any]) -> str:
         """Entities are `spans`, which `ner.manual` shows; classes are `accept`, as of `textcat.manual`."""
@@ -305,6 +310,7 @@ class LabelStudioFormatter(BaseFormatter):
     """A line per task, between the brackets of the array."""
 
     REMEMBERED = ("_count",)
+    NEEDS = NEEDS
     _count = 0
 
     def record(self, result: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ class Formatter(BaseFormatter):
     """Rows of one width, that of the first embedding."""
 
     REMEMBERED = ("_rows", "_width", "_missing")
+    NEEDS = ({"embedding"},)
     HEADER = True
     NO_STDOUT = "npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy"
     _rows = 0
