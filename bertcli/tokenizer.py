@@ -214,29 +214,30 @@ class Tokenizer:
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
         bare = self.backend.encode_batch([text for pair in pairs for text in pair], add_special_tokens=False)
-        encodings = zip(bare[::2], bare[1::2], [context for _, context in pairs], strict=True)
-        return [self._context(question, context, text, long) for question, context, text in encodings]
-
-    def _context(self, question: "Encoding", context: "Encoding", text: str, long: Long) -> Features | RecordError:
-        """Windows of a question with its context, whose `text` tells which offsets begin with a space."""
         size = self.max_length - self.backend.num_special_tokens_to_add(True)
-        is_cut = len(question) > size // 2
-        if is_cut and long != "truncate":
-            return RecordError(f"the question has {len(question)} tokens; {size // 2} leave room for its context.")
-        question.truncate(size // 2)
-        pieces = _cut(context, size - len(question))
-        if len(pieces) > 1 and long == "error":
-            return self._too_long("context")
-        windows, spaces = [], {match.start() for match in SPACE.finditer(text)}
-        for piece in pieces[:1] if long == "truncate" else pieces:
-            whole, offsets = self._processed(question, piece)
-            sides = zip(whole.sequence_ids, offsets, strict=True)
-            windows.append(self._window(whole, offsets, ("", text)))
-            windows[-1].offsets = [
-                (-1, -1) if side != 1 else (start, end) if start not in spaces and end - 1 not in spaces
-                else without_spaces(text, start, end) for side, (start, end) in sides
-            ]  # fmt: skip
-        return Features(windows, truncated=is_cut or len(windows) < len(pieces))
+        features: list[Features | RecordError] = []
+        for question, context, (_, text) in zip(bare[::2], bare[1::2], pairs, strict=True):
+            is_cut = len(question) > size // 2
+            if is_cut and long != "truncate":
+                fault = f"the question has {len(question)} tokens; {size // 2} leave room for its context."
+                features.append(RecordError(fault))
+                continue
+            question.truncate(size // 2)
+            pieces = _cut(context, size - len(question))
+            if len(pieces) > 1 and long == "error":
+                features.append(self._too_long("context"))
+                continue
+            windows, spaces = [], {match.start() for match in SPACE.finditer(text)}
+            for piece in pieces[:1] if long == "truncate" else pieces:
+                whole, offsets = self._processed(question, piece)
+                sides = zip(whole.sequence_ids, offsets, strict=True)
+                windows.append(self._window(whole, offsets, ("", text)))
+                windows[-1].offsets = [
+                    (-1, -1) if side != 1 else (start, end) if start not in spaces and end - 1 not in spaces
+                    else without_spaces(text, start, end) for side, (start, end) in sides
+                ]  # fmt: skip
+            features.append(Features(windows, truncated=is_cut or len(windows) < len(pieces)))
+        return features
 
 
 def encode_each(

@@ -73,7 +73,7 @@ class KnownWords(dict[str, list[int]]):
     """The ids of the words that were seen.
 
     backend: as `word_encoder` takes it. Raises ValueError as that does, also where its special tokens are not before
-    and after the text.
+    and after the text, and where a token that was added is found between any two words.
     """
 
     def __init__(self, backend: "tokenizers.Tokenizer") -> None:
@@ -83,7 +83,17 @@ class KnownWords(dict[str, list[int]]):
         self.before, self.after = one.ids[:begin], one.ids[begin + 1 :]
         if backend.encode("").ids != self.before + self.after:
             raise ValueError("special tokens that are not only before and after the text")
-        self.plain = re.compile(f"[{re.escape(_plain_characters(backend))}]+")
+        # Printable ASCII without the characters that may begin a token that was added: such a token is found anywhere
+        # in a text, in any case and with any accents.
+        contents = [token.content for token in backend.get_added_tokens_decoder().values()]
+        forms = [*contents, *(backend.normalizer.normalize_str(content).strip() for content in contents)]
+        if "" in forms:
+            raise ValueError("an added token that is white space")
+        begins = "".join(form[0] for form in forms)
+        plain = set(PRINTABLE) - set(begins.lower()) - set(begins.upper())
+        if not plain:
+            raise ValueError("an added token for each character")
+        self.plain = re.compile(f"[{re.escape(''.join(sorted(plain)))}]+")
 
     def encode(self, text: str) -> list[int] | None:
         """The ids with those of the special tokens; None where the text is for the library.
@@ -101,23 +111,6 @@ class KnownWords(dict[str, list[int]]):
                 self.clear()
             self[word] = ids
         return ids
-
-
-def _plain_characters(backend: "tokenizers.Tokenizer") -> str:
-    """Printable ASCII without the characters that may begin a token that was added.
-
-    Such a token is found anywhere in a text, in any case and with any accents. Raises ValueError where one is found
-    between any two words.
-    """
-    contents = [token.content for token in backend.get_added_tokens_decoder().values()]
-    forms = [*contents, *(backend.normalizer.normalize_str(content).strip() for content in contents)]
-    if "" in forms:
-        raise ValueError("an added token that is white space")
-    begins = "".join(form[0] for form in forms)
-    plain = set(PRINTABLE) - set(begins.lower()) - set(begins.upper())
-    if not plain:
-        raise ValueError("an added token for each character")
-    return "".join(sorted(plain))
 
 
 # A corpus.

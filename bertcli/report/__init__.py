@@ -151,13 +151,10 @@ def _filled(template: str, styles: Sequence[str], scripts: Sequence[str], **valu
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"pieces": pieces, "indices": indices, "readable": readable, "where": where}
-    environment.filters |= {"breakable": _breakable, "percent": lambda share: round(100 * share)}
+    environment.filters["percent"] = lambda share: round(100 * share)
+    # A label may go on in the next line after a mark between its words.
+    environment.filters["breakable"] = lambda label: Markup(re.sub(r"([_/.:])(?=\w)", r"\1<wbr>", str(escape(label))))
     return environment.get_template(template).render(values, styles=styles, scripts=scripts, policy=policy)
-
-
-def _breakable(label: object) -> Markup:
-    """A label that may go on in the next line after a mark between its words."""
-    return Markup(re.sub(r"([_/.:])(?=\w)", r"\1<wbr>", str(escape(label))))
 
 
 def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:

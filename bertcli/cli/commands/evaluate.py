@@ -6,11 +6,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
 from bertcli import registry
 from bertcli.cli import shared
-from bertcli.cli.options import command
+from bertcli.cli.options import Parsed, command
 from bertcli.cli.shared import Reported
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
@@ -35,14 +33,12 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 """
 
 
-class Number(click.types.FloatParamType):
+def number_or_auto(value: Any) -> Any:
     """A number, or `auto`."""
-
-    name = "NUMBER|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse it."""
-        return value if value == "auto" else super().convert(value, param, ctx)
+    try:
+        return value if value == "auto" else float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a valid NUMBER|auto.") from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -52,7 +48,7 @@ class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
     null_threshold: float | Literal["auto"] | None = option(
         None,
         "Log-odds under which a question has no answer; auto: the best on this data, which the model then keeps.",
-        type=Number(),
+        type=Parsed("NUMBER|auto", number_or_auto),
         group="what",
     )
     predictions: str | None = option(None, "Another system's answers to score, in any format.", "FILE")

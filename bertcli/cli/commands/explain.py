@@ -161,13 +161,12 @@ def _records(options: Explain) -> Iterator["Record"]:
     if not options.texts:
         return options.open(options.files)
 
-    def fields(text: str) -> dict[str, Any]:
-        if options.context is not None:
-            return {"question": text, "context": options.context}
-        pair = {options.pair_field: options.pair} if options.pair is not None and options.pair_field else {}
-        return {options.text_field: text, **pair}
-
-    return (Record(i, fields(text), i + 1, "TEXT") for i, text in enumerate(options.texts))
+    name, more = options.text_field, {}
+    if options.context is not None:
+        name, more = "question", {"context": options.context}
+    elif options.pair is not None and options.pair_field:
+        more = {options.pair_field: options.pair}
+    return (Record(i, {name: text, **more}, i + 1, "TEXT") for i, text in enumerate(options.texts))
 
 
 def _with_lists(result: Mapping[str, Any]) -> dict[str, Any]:
