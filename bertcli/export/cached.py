@@ -50,7 +50,11 @@ def complete(
     sample = [Record(fields=task.sample(" ".join([TEXT] * count))) for count in (1, 2, 4)]
     if precision == "int8":
         note(f"measuring the scales of int8 on the first {SAMPLES} texts")
-        sample = _first(records if texts is None else texts)
+        sample, source = [], records if texts is None else texts
+        free = CHARACTERS * BaseBackend.window  # no more text than the memory of a run is for
+        while len(sample) < SAMPLES and free > 0 and (record := next(source, None)):
+            sample.append(record)
+            free -= weight(record.fields)
         records = chain(sample, records) if texts is None else records
     feeds = feeds_of(task, sample)
     count = sum(len(feed["input_ids"]) for feed in feeds)
@@ -64,16 +68,6 @@ def complete(
             note(f"writing an ONNX file of {request.model} in {precision} into {cache.root()}, once")
             _write(cache.named(str(request.model)), model, task, precision, feeds, folder)
     return records
-
-
-def _first(records: Iterator[Record]) -> list[Record]:
-    """As many records as the scales are measured on, and no more text than the memory of a run is for."""
-    taken: list[Record] = []
-    free = CHARACTERS * BaseBackend.window
-    while len(taken) < SAMPLES and free > 0 and (record := next(records, None)):
-        taken.append(record)
-        free -= weight(record.fields)
-    return taken
 
 
 def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Sequence[Batch], folder: Path) -> None:

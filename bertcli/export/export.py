@@ -22,7 +22,7 @@ from bertcli.backends import open_backend, pytorch
 from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
-from bertcli.export.graph import cut, is_large, references, save, source_of, take_first_early
+from bertcli.export.graph import cut, is_large, opened, references, save, take_first_early
 from bertcli.export.int8 import quantize
 from bertcli.model import EXTERNAL, ONNX, REST, Model, read
 
@@ -187,15 +187,13 @@ def _write_optimized(model: onnx.ModelProto, folder: Path, path: Path) -> None:
     EXTENDED: the fusions that are the same on every CPU. folder: where files may lie in between.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(path)
     if is_large(model):
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", path.name + EXTERNAL
         )
-    with source_of(model, folder) as source:
-        ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    opened(model, folder, options)
 
 
 def _compare(model: Model, module: Any, head: str, feeds: Sequence[Batch], precisions: Sequence[str]) -> list[Row]:

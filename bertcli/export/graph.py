@@ -8,12 +8,12 @@ with 6 layers and texts of 20, 8 and 64 tokens. Knows no model's architecture: i
 Try: bertcli export DIR --calibrate texts.txt
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import NodeProto, helper, numpy_helper
 from onnx.utils import Extractor
 
@@ -72,9 +72,13 @@ class Graph:
 def take_first_early(model: onnx.ModelProto) -> onnx.ModelProto:
     """Move the selection of position 0 up to where positions meet; a model without one stays as it is."""
     graph = Graph(model)
-    selection = next((node for node in reversed(graph.nodes) if _selects_first(graph, node)), None)
-    moved = [] if selection is None else _movable(graph, selection)
-    if selection is None or not moved:
+    selection = None  # the last node that makes (B, C) of (B, T, C): position 0 along the axis T
+    for node in graph.nodes:
+        if node.op_type == "Gather" and any(part.name == "axis" and part.i == 1 for part in node.attribute):
+            index = graph.constants.get(node.input[1])
+            if index is not None and index.ndim == 0 and int(index) == 0:
+                selection = node
+    if selection is None or not (moved := _movable(graph, selection)):
         return graph.finish()
     made = {output for node in moved for output in node.output}
     selected: set[str] = set()  # values (B, T, C) whose first position has been taken, as NAME_first (B, C)
@@ -91,14 +95,6 @@ def take_first_early(model: onnx.ModelProto) -> onnx.ModelProto:
         node.input[:] = [selection.input[0] if name == selection.output[0] else name for name in node.input]
     graph.nodes = [node for node in graph.nodes if node is not selection]
     return graph.finish()
-
-
-def _selects_first(graph: Graph, node: NodeProto) -> bool:
-    """Whether it makes (B, C) of (B, T, C): position 0 along the axis T."""
-    if node.op_type != "Gather" or {attribute.name: attribute.i for attribute in node.attribute}.get("axis") != 1:
-        return False
-    index = graph.constants.get(node.input[1])
-    return index is not None and index.ndim == 0 and int(index) == 0
 
 
 def _movable(graph: Graph, selection: NodeProto) -> list[NodeProto]:
@@ -206,16 +202,16 @@ def save(model: onnx.ModelProto, file: Path) -> None:
             tensor.data_location = onnx.TensorProto.DEFAULT
 
 
-@contextmanager
-def source_of(model: onnx.ModelProto, folder: Path) -> Iterator[bytes | str]:
-    """What ONNX Runtime opens for a model: its bytes, or the name of a file in that folder, which is removed again."""
+def opened(model: onnx.ModelProto, folder: Path, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    """A session of ONNX Runtime for a model; a large one goes through a file in that folder, which is removed again."""
+    options = options or ort.SessionOptions()
+    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes as well.
     if not is_large(model):
-        yield model.SerializeToString()
-        return
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     file = folder / "between.onnx"
     save(model, file)
     try:
-        yield str(file)
+        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     finally:
         file.unlink()
         file.with_name(file.name + EXTERNAL).unlink()

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import NodeProto, helper
 
 from bertcli.arrays import Array, Batch
 from bertcli.errors import ModelError
-from bertcli.export.graph import MICROSOFT, Graph, source_of
+from bertcli.export.graph import MICROSOFT, Graph, opened
 from bertcli.model import Model
 from bertcli.pretrained import new_module, open_config
 
@@ -74,10 +73,7 @@ def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str],
     """The least and greatest value, 0 included, of each channel (last axis) of the named tensors on the feeds."""
     outputs = len(model.graph.output)
     model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # What is an error is raised too; the log of it is coloured, in pipes too.
-    with source_of(model, folder) as source:
-        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session = opened(model, folder)
     del model.graph.output[outputs:]
     inputs = {node.name for node in session.get_inputs()}
     ranges: Ranges = {name: (np.float32(0), np.float32(0)) for name in names}
@@ -114,23 +110,15 @@ def _quantize_product(graph: Graph, node: NodeProto, weight: Array, low: Array, 
             new.append(helper.make_node("Mul", [source, f"{source}_factor"], [even]))
         rounding = [even, f"{source}_scale", f"{source}_zero"]
         new.append(helper.make_node("QuantizeLinear", rounding, [f"{source}_int"]))
-    old, bias = _with_bias(graph, node)
+    # With the product goes the addition of its bias, if there is one.
+    old, biases, readers = [node], list(filter(None, node.input[2:])), graph.readers(node.output[0])
+    if node.op_type == "MatMul" and len(readers) == 1 and readers[0].op_type == "Add":
+        biases = [name for name in readers[0].input if name in graph.constants and graph.constants[name].ndim == 1][:1]
+        old += readers if biases else []
     inputs = [f"{source}_int", f"{name}_weight", f"{source}_scale", f"{name}_scales", f"{source}_zero"]
-    inputs += ["", bias] if bias else []
+    inputs += ["", *biases] if biases else []
     new.append(helper.make_node("MatMulIntegerToFloat", inputs, [old[-1].output[0]], domain=MICROSOFT))
     graph.replace(old, new)
-
-
-def _with_bias(graph: Graph, node: NodeProto) -> tuple[list[NodeProto], str | None]:
-    """The product with the addition of its bias, if there is one, and the bias's name."""
-    if node.op_type == "Gemm":
-        return [node], node.input[2] if len(node.input) > 2 else None
-    readers = graph.readers(node.output[0])
-    if len(readers) == 1 and readers[0].op_type == "Add":
-        for name in readers[0].input:
-            if name in graph.constants and graph.constants[name].ndim == 1:
-                return [node, readers[0]], name
-    return [node], None
 
 
 def _to_int8(weight: Array, axis: int) -> tuple[Array, Array]:

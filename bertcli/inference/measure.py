@@ -185,7 +185,12 @@ def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, 
 def measure(job: Job, began: float) -> list[dict[str, Any]]:
     """The rows of one backend and precision. began: the time of day at which its process was started."""
     session = open_session(job.request, job.options)
-    records = job.records or _made_up(session.task)
+    records = list(job.records or ())
+    if not records:  # texts of several lengths, no two of them equal, with what any task asks for
+        for size in MADE_UP:
+            for number in range(TOKENS // size):
+                words = [str(number), *(WORDS[(number + i) % len(WORDS)] for i in range(size - 1))]
+                records.append(Record(len(records), session.task.sample(" ".join(words))))
     _rate(session, records[:1], job.settings)
     first_result = time.time() - began
     rows = []
@@ -232,14 +237,3 @@ def _by_length(task: BaseTask, records: Sequence[Record]) -> dict[int, list[tupl
     if not buckets:
         raise UsageError("the model can read none of the records; --text-field names the field with the text.")
     return buckets
-
-
-def _made_up(task: BaseTask) -> list[Record]:
-    """Texts of several lengths, no two of them equal, with what any task asks for."""
-    records: list[Record] = []
-    for size in MADE_UP:
-        for number in range(TOKENS // size):
-            words = [str(number), *(WORDS[(number + i) % len(WORDS)] for i in range(size - 1))]
-            text = " ".join(words)
-            records.append(Record(len(records), task.sample(text)))
-    return records

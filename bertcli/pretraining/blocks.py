@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, islice
 from typing import Literal
 
@@ -330,37 +331,32 @@ class CorpusData:
         sentences = TWO if settings.objective in RELATIONS else 1
         self.train, self.dev = split(corpus, settings.dev_tokens, least, sentences)
 
-    def table(self, name: Literal["train", "dev"], length: int, random: np.random.Generator) -> Table | None:
-        """An epoch's blocks of a split; None where it has none."""
-        documents = self.train if name == "train" else self.dev
-        if not len(documents):
-            return None
+    def table(self, documents: Indices, length: int, random: np.random.Generator) -> Table:
+        """An epoch's blocks of some documents, at least one."""
         settings = self.settings
         if settings.objective in RELATIONS and self.masking:
             relation = RELATIONS[settings.objective]
             return Pairs(self.corpus, documents, length, relation, self.special, self.masking, random)
         return Blocks(self.corpus, documents, length, settings.pack, self.special, self.masking)
 
-    def _epoch(self, phase: int, length: int, epoch: int) -> Table:
-        table = self.table("train", length, generator(self.settings.seed, phase, epoch, 0))
-        assert table is not None  # the split leaves at least one document to train on
-        return table
-
+    @cached_property
     def phases(self) -> list[Phase]:
         """The steps with each length. An epoch is counted in blocks of the first length."""
         settings = self.settings
         size = settings.batch_tokens * settings.accumulate
         lengths = [length for length, _ in settings.lengths]
-        per_epoch = [
-            max(1, int(self._epoch(number, length, 0).lengths.sum()) // size) for number, length in enumerate(lengths)
-        ]
+        tables = (
+            self.table(self.train, length, generator(settings.seed, number, 0, 0))
+            for number, length in enumerate(lengths)
+        )
+        per_epoch = [max(1, int(table.lengths.sum()) // size) for table in tables]
         total = settings.steps or settings.epochs * per_epoch[0]
         ends = [round(total * share) for share in np.cumsum([share for _, share in settings.lengths])]
         return [Phase(*row) for row in zip(lengths, [0, *ends[:-1]], ends, per_epoch, strict=True)]
 
-    def schedule(self, phases: list[Phase], step: int) -> Iterator[list[Key]]:
+    def schedule(self, step: int) -> Iterator[list[Key]]:
         """The batches of each step after `step`, phase after phase and in each epoch after epoch."""
-        for number, phase in enumerate(phases):
+        for number, phase in enumerate(self.phases):
             first = max(step, phase.first)
             if first < phase.stop:
                 epoch, done = divmod(first - phase.first, phase.steps_per_epoch)
@@ -370,8 +366,8 @@ class CorpusData:
         """The steps of a phase without end, from the epoch `first` on."""
         settings = self.settings
         for epoch in count(first):
-            table = self._epoch(number, phase.length, epoch)
             seeds = (settings.seed, number, epoch)
+            table = self.table(self.train, phase.length, generator(*seeds, 0))
             order = generator(*seeds, 1)
             steps = unpadded_steps(table.lengths, settings.batch_tokens, phase.steps_per_epoch, order)
             for i, batches in enumerate(steps):

@@ -208,7 +208,6 @@ class _Position:
 
 Lines = Sequence[str]
 _Batches = Iterator[tuple[_Position, list[Lines]]]
-_Parts = Generator[tuple[_Position, Part], None, None]
 
 
 def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[Reading]:
@@ -271,7 +270,7 @@ def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
     return Part(encoded.ids.astype(encoder.dtype), encoded.starts, encoded.lengths[kept], counts[counts > 0])
 
 
-def _parts(recipe: Recipe, workers: int, batches: _Batches) -> _Parts:
+def _parts(recipe: Recipe, workers: int, batches: _Batches) -> Generator[tuple[_Position, Part], None, None]:
     """What becomes of the batches, in order."""
     if workers < 2:  # one would only be waited for, so this process does its work
         encoder = Encoder(recipe.tokenizer, recipe.words)

@@ -89,10 +89,9 @@ def pretrain(
         yield Note(f"dev: {_held_out(data)}")
 
         module = opened.module.to(accelerator.device).train()
-        phases = data.phases()
-        job = PretrainJob(data, phases, module, accelerator)
+        job = PretrainJob(data, module, accelerator)
         identity = run.identity(settings.as_dict(), recipe.identity, hardware, accelerator.num_processes)
-        trainer = _trainer(settings, phases, module, accelerator, identity)
+        trainer = _trainer(settings, data.phases, module, accelerator, identity)
         yield from run.start(trainer, output, resume)
         with run.event_log(accelerator, output, trainer.step) as log:
             for event in trainer.run(job, stop):
@@ -212,16 +211,16 @@ class PretrainJob:
     MFLOP where its encoder takes 6.
     """
 
-    def __init__(self, data: CorpusData, phases: list[Phase], module: Any, accelerator: Any) -> None:
-        self.data, self.phases, self.accelerator = data, phases, accelerator
+    def __init__(self, data: CorpusData, module: Any, accelerator: Any) -> None:
+        self.data, self.accelerator = data, accelerator
         self.narrow = Narrow(module)
         self.config = module.config.to_dict()
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
-        self.length = phases[0].length
+        self.length = data.phases[0].length
 
     def schedule(self, step: int) -> Iterator[list[Key]]:
         """The batches of each step from the one after `step` on."""
-        for keys in self.data.schedule(self.phases, step):
+        for keys in self.data.schedule(step):
             self.length = keys[0].length
             yield keys
 
@@ -272,10 +271,10 @@ class PretrainJob:
     @torch.no_grad()
     def evaluate(self, model: Any) -> Metrics | None:
         """Loss, accuracy and perplexity of the guesses, and the pairs told right; always on the same masks."""
-        table = self.data.table("dev", self.length, sampler.generator(0))
-        if table is None:
+        if not len(self.data.dev):
             return None
         settings = self.data.settings
+        table = self.data.table(self.data.dev, self.length, sampler.generator(0))
         rows = sampler.generator(0, 1).permutation(len(table.lengths))
         rows = rows[: max(1, np.searchsorted(np.cumsum(table.lengths[rows]), settings.dev_tokens, side="right"))]
         batches = sampler.in_length_order(table.lengths[rows], settings.batch_tokens)

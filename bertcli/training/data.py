@@ -161,14 +161,17 @@ def cut_to_pieces(tokenizer: Tokenizer, ids: set[int]) -> Tokenizer:
     kept = ids.union(special, before, tokenizer.backend.encode("", "").ids)
     match model["type"]:
         case "WordPiece":
-            numbers = model["vocab"]
-            kept |= {numbers[model["unk_token"]], *_letters(numbers, ids, model["continuing_subword_prefix"])}
+            numbers, prefix = model["vocab"], model["continuing_subword_prefix"]
+            kept.add(numbers[model["unk_token"]])
         case "Unigram":
-            numbers = {name: i for i, (name, _) in enumerate(model["vocab"])}
+            numbers, prefix = {name: i for i, (name, _) in enumerate(model["vocab"])}, "\u2581"
             worst = min(numbers.values(), key=lambda i: model["vocab"][i][1])  # It tells what an unknown letter costs.
-            kept |= {model["unk_id"] or 0, worst, *_letters(numbers, ids, "\u2581")}
+            kept |= {model["unk_id"] or 0, worst}
         case other:
             raise ModelError(f"--vocabulary-from: the tokenizer is {other}, whose pieces are made of each other.")
+    # The pieces of one character that these pieces have inside, or ASCII, with and without the prefix.
+    characters = {"", *printable}.union(*(name for name, i in numbers.items() if i in ids))
+    kept.update(i for name, i in numbers.items() if name.removeprefix(prefix) in characters)
     pieces = sorted(kept)
     new = {old: i for i, old in enumerate(pieces)}  # their numbers from now on
     if model["type"] == "Unigram":
@@ -183,14 +186,6 @@ def cut_to_pieces(tokenizer: Tokenizer, ids: set[int]) -> Tokenizer:
     if any(tokenizer.backend.id_to_token(old) != backend.id_to_token(i) for i, old in enumerate(pieces)):
         raise ModelError("--vocabulary-from: the tokenizer has tokens among its pieces that keep their numbers.")
     return Tokenizer(backend, tokenizer.max_length, tokenizer.special, pieces)
-
-
-def _letters(numbers: dict[str, int], ids: set[int], prefix: str) -> Iterator[int]:
-    """The pieces of one character that these pieces have inside, or ASCII, with and without the prefix."""
-    characters = set(printable).union(*(name for name, i in numbers.items() if i in ids))
-    for name, i in numbers.items():
-        if (bare := name.removeprefix(prefix)) in characters or not bare:
-            yield i
 
 
 def _with_ids(part: Any, new: Mapping[int, int]) -> Any:
