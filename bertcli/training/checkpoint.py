@@ -6,13 +6,12 @@ so a crash at any moment leaves at least one that can be read. A checkpoint of t
 Imports torch only to read and write states. Try: bertcli finetune … -o DIR, kill -9, and the same again with --resume
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bertcli.data.sinks import usual_modes
+from bertcli.data import sinks
 from bertcli.errors import BertcliError, UsageError
 
 STATE, OLD = "state.pt", ".old"
@@ -28,7 +27,7 @@ def save(folder: Path, prefix: str, step: int, fill: Callable[[Path], None]) -> 
     try:
         draft.mkdir(parents=True)
         fill(draft)
-        usual_modes(draft)
+        sinks.usual_modes(draft)
         sync(draft)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors raise their own on a full disk
         shutil.rmtree(draft, ignore_errors=True)
@@ -39,7 +38,7 @@ def save(folder: Path, prefix: str, step: int, fill: Callable[[Path], None]) -> 
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     draft.rename(target)
-    _fsync(folder)
+    sinks.sync(folder)
     for path in _all(folder, prefix):
         if path != target:
             shutil.rmtree(path)
@@ -91,21 +90,13 @@ def publish(draft: Path, target: Path, last: str) -> None:
         if (target / path.name).is_dir():
             shutil.rmtree(target / path.name)
         path.replace(target / path.name)
-    _fsync(target)
+    sinks.sync(target)
 
 
 def sync(directory: Path) -> None:
     """Force every file of a directory, and the directory, to disk."""
     for path in (*directory.rglob("*"), directory):
-        _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sinks.sync(path)
 
 
 SETTINGS = "bertcli.yaml"

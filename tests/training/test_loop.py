@@ -302,12 +302,12 @@ def test_biases_and_norms_do_not_decay() -> None:
 @contextmanager
 def crashing_at(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, name, lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(f"bertcli.training.checkpoint.{name}", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             yield
 
 
-@pytest.mark.parametrize("crash", ["sync", "_fsync"])
+@pytest.mark.parametrize("crash", ["sync", "sinks.sync"])
 def test_a_crash_while_saving_leaves_the_older_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: str
 ) -> None:
