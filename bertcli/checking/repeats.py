@@ -60,26 +60,22 @@ def _sketches(letters: Sequence[str]) -> Array:
         rows = np.flatnonzero(sizes == size)
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            hashes, offsets = _hashes([letters[i] for i in chunk], size)
-            sketches[chunk] = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, SKETCH, 1).to_rows()
+            text = "".join(letters[i] for i in chunk)
+            codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+            count = len(codes) - size + 1
+            hashes = np.zeros(count, np.uint64)
+            for k in range(size):
+                hashes = (hashes * _FACTOR) ^ codes[k : count + k]
+            hashes *= _FACTOR
+            hashes ^= hashes >> np.uint64(29)
+            lengths = np.array([len(letters[i]) for i in chunk])
+            within = np.ones(count, bool)
+            for k in range(1, size):
+                within[np.cumsum(lengths)[:-1] - k] = False  # begins in one text and ends in the next
+            offsets = np.concatenate([[0], np.cumsum(lengths - size + 1)])  # where the hashes of each text begin
+            minima = RMinHash.digest_matrix_from_flat_token_hashes(hashes[within], offsets, SKETCH, 1)
+            sketches[chunk] = minima.to_rows()
     return sketches
-
-
-def _hashes(texts: Sequence[str], size: int) -> tuple[Array, Array]:
-    """The hashes of all n-grams, text after text, and the N + 1 places where those of each begin."""
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
-    count = len(codes) - size + 1
-    hashes = np.zeros(count, np.uint64)
-    for k in range(size):
-        hashes = (hashes * _FACTOR) ^ codes[k : count + k]
-    hashes *= _FACTOR
-    hashes ^= hashes >> np.uint64(29)
-    lengths = np.array([len(text) for text in texts])
-    borders = np.cumsum(lengths)[:-1]
-    within = np.ones(count, bool)
-    for k in range(1, size):
-        within[borders - k] = False  # begins in one text and ends in the next
-    return hashes[within], np.concatenate([[0], np.cumsum(lengths - size + 1)])
 
 
 def _candidates(sketches: Array) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -109,24 +110,20 @@ def normalized(text: str) -> str:
 
 
 def _chinese(gold: str, predicted: str) -> tuple[float, float]:
-    """As CMRC's script: F1 over the longest run of segments that both texts have."""
-    gold, predicted = (
-        "".join(letter for letter in text.lower().strip() if letter not in CMRC_PUNCTUATION)
-        for text in (gold, predicted)
-    )
-    segments, predicted_segments = _segments(gold), _segments(predicted)
-    match = SequenceMatcher(None, segments, predicted_segments, autojunk=False).find_longest_match()
-    return float(gold == predicted), _f1(match.size, len(segments), len(predicted_segments))
+    """As CMRC's script: F1 over the longest run of segments that both texts have.
 
-
-def _segments(text: str) -> list[str]:
-    """Each Chinese character by itself; the text between as NLTK's word tokenizer cuts it."""
+    Each Chinese character is one by itself; the text between is cut as NLTK's word tokenizer does it.
+    """
     from bertcli.metrics.treebank import words  # for Chinese answers only: its patterns take a while to compile
 
-    segments: list[str] = []
-    for part in filter(None, re.split(rf"({CJK.pattern})", text)):
-        segments += [part] if CJK.fullmatch(part) else words(part)
-    return segments
+    plain: list[str] = []
+    segments: list[list[str]] = []
+    for text in (gold, predicted):
+        plain.append("".join(letter for letter in text.lower().strip() if letter not in CMRC_PUNCTUATION))
+        parts = filter(None, re.split(rf"({CJK.pattern})", plain[-1]))
+        segments.append(list(chain(*([part] if CJK.fullmatch(part) else words(part) for part in parts))))
+    match = SequenceMatcher(None, segments[0], segments[1], autojunk=False).find_longest_match()
+    return float(plain[0] == plain[1]), _f1(match.size, *map(len, segments))
 
 
 def _f1(common: int, gold: int, predicted: int) -> float:

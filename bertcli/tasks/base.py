@@ -47,19 +47,21 @@ class BaseTask(ABC):
     """A task bound to a model's tokenizer and config.
 
     name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
-    encoder; more_heads: others that it can use. has_mistakes: whether a prediction is right or wrong. inputs: what a
-    record may have besides its text, as options of `explain` name it. labelled_by: sets of fields; a record with all of
-    one looks as if it were labelled for this task. shared_text: which of `texts` many records share. model_outputs:
-    those that it reads. labels: their names, where they have names. has_named_labels: whether it has classes or types,
-    which --map-labels renames. has_entities: whether it finds parts of a text, which --redact replaces. classifies: how
-    many classes apply to each item that has probabilities of them; None: none has any. example: what `decode` may give,
-    nothing in it empty or null: a table tells the types of its columns by it. subject: the task in a sentence about
-    what it does not have. memory: what later results need to know of earlier ones, None where each stands for itself;
-    only added to. identity: what a result depends on besides record, model and options, by its name.
+    encoder; more_heads: others that it can use. decision: where whatever data there is asks the same of a head.
+    has_mistakes: whether a prediction is right or wrong. inputs: what a record may have besides its text, as options of
+    `explain` name it. labelled_by: sets of fields; a record with all of one looks as if it were labelled for this task.
+    shared_text: which of `texts` many records share. model_outputs: those that it reads. labels: their names, where
+    they have names. has_named_labels: whether it has classes or types, which --map-labels renames. has_entities:
+    whether it finds parts of a text, which --redact replaces. classifies: how many classes apply to each item that has
+    probabilities of them; None: none has any. example: what `decode` may give, nothing in it empty or null: a table
+    tells the types of its columns by it. subject: the task in a sentence about what it does not have. memory: what
+    later results need to know of earlier ones, None where each stands for itself; only added to. identity: what a
+    result depends on besides record, model and options, by its name.
     """
 
     name: ClassVar[str]
     head: ClassVar[str]
+    decision: ClassVar["Decision | None"] = None
     more_heads: ClassVar[tuple[str, ...]] = ()
     has_mistakes: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ()
@@ -96,7 +98,9 @@ class BaseTask(ABC):
     @classmethod
     def decide(cls, settings: "LabelSettings", base: Model, records: Sequence[Record]) -> "Decision":
         """What labelled records ask of a model's head. Raises UsageError where there is nothing to learn."""
-        raise UsageError(f"{cls.name} cannot be trained.")
+        if cls.decision is None:
+            raise UsageError(f"{cls.name} cannot be trained.")
+        return cls.decision
 
     @classmethod
     def unknown_labels(

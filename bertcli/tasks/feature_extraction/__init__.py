@@ -19,7 +19,7 @@ from bertcli.model import Model
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings, number_of
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example, text_of
+from bertcli.tasks.texts import Example
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Task(BaseTask):
     """Embeddings from any encoder; no head."""
 
     head = ""
+    decision = Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
     model_outputs = ()  # of one name or another: see HIDDEN
     has_mistakes = False
     directions = MappingProxyType({"spearman": 1, "pearson": 1})
@@ -66,7 +67,7 @@ class Task(BaseTask):
         """A number for each pair."""
         if settings.options.pair_field is None:
             raise UsageError("embeddings are trained on scored pairs; --pair-field names the second text.")
-        return Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
+        return super().decide(settings, base, records)
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
         """Windows of each text; of a pair those of the second text after them, for each has a vector of its own."""
@@ -154,14 +155,11 @@ class Task(BaseTask):
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The label of each pair beside the cosine; they have no common scale, so neither is wrong."""
-        first, second = self.options.text_field, str(self.options.pair_field)
-        return [
-            Example(
-                record, text_of(record, first, "--text-field"), label, round(self.similarity(vectors), DIGITS),
-                pair=text_of(record, second, "--pair-field"),
-            )
-            for record, label, vectors in zip(records, gold, predictions, strict=True)
-        ]  # fmt: skip
+        examples = []
+        for record, label, vectors in zip(records, gold, predictions, strict=True):
+            text, pair = self.texts(record).values()
+            examples.append(Example(record, text, label, round(self.similarity(vectors), DIGITS), pair=pair))
+        return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The cosine of each pair."""

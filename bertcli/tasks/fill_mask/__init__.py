@@ -15,9 +15,8 @@ from bertcli.arrays import Batch
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.features import Features
-from bertcli.model import Model
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs, from_cell
-from bertcli.tasks.labels import Decision, LabelSettings
+from bertcli.tasks.labels import Decision
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Example, text_of
 from bertcli.tokenizer import Tokenizer
@@ -45,6 +44,7 @@ class Task(BaseTask):
     """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
 
     head = "MaskedLM"
+    decision = Decision("fill_mask", [], "the token of each mask")
     directions = MappingProxyType(dict.fromkeys(GAINS, 1))
     more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs
 
@@ -53,11 +53,6 @@ class Task(BaseTask):
         self.mask, self.mask_id = tokenizer.mask
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
-
-    @classmethod
-    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-        """The head that the model has."""
-        return Decision("fill_mask", [], "the token of each mask")
 
     def read(self, record: Record) -> str:
         """The text with its masks. Raises RecordError where it has none."""

@@ -18,9 +18,8 @@ from bertcli.arrays import Arrays
 from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.features import Features, Window
-from bertcli.model import Model
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
-from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Example, Mark, in_unit, text_of, whole
 from bertcli.tokenizer import Tokenizer
@@ -63,6 +62,7 @@ class Task(BaseTask):
     """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
 
     head = "QuestionAnswering"
+    decision = Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
     model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)
     labelled_by = ({"context", "answers"},)
@@ -77,11 +77,6 @@ class Task(BaseTask):
         first = {"answer": "", "start": 0, "end": 0, "score": 0.5}
         self.example = {} if options.question is None else {"question": ""}
         self.example |= first | ({} if options.top_k is None else {"answers": [first]})
-
-    @classmethod
-    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-        """Two outputs for each token."""
-        return Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
 
     def tokenize(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
         """Windows of each context, every one with the question."""

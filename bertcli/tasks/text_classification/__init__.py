@@ -80,7 +80,23 @@ class Task(BaseTask):
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
         """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
-        problem, reason = _problem(settings, records)
+        values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
+        sorts = set(map(sort_of, values))
+        problem: Problem = "single_label_classification"
+        if settings.problem != "auto":
+            problem, reason = PROBLEMS[settings.problem], "asked for"
+        elif sorts == {"list"} and all(len(value) == 1 for value in values):
+            reason = "every label is a list of one; --problem multi learns each by itself"
+        elif sorts == {"list"}:
+            problem, reason = "multi_label_classification", "every label is a list"
+        elif sorts == {"decimal number"}:
+            problem, reason = "regression", "every label is a number with a decimal point"
+        elif sorts == NUMBERS:
+            problem, reason = "regression", "every label is a number, and some have a decimal point"
+        elif sorts == {"integer"}:
+            reason = "whole numbers are classes; --problem regression takes them as numbers"
+        else:
+            reason = "the labels are neither lists nor all decimal numbers"
         if problem == "regression":
             return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
         names = names_in(records, problem, settings)
@@ -334,24 +350,6 @@ def problem_of(config: Mapping[str, Any]) -> Problem:
     if stated and stated not in PROBLEMS.values():
         raise ModelError(f"config.json: problem_type is '{stated}', which is none of {', '.join(PROBLEMS.values())}.")
     return stated or ("regression" if len(labels_of(config)) == 1 else "single_label_classification")
-
-
-def _problem(settings: LabelSettings, records: Sequence[Record]) -> tuple[Problem, str]:
-    values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
-    if settings.problem != "auto":
-        return PROBLEMS[settings.problem], "asked for"
-    if all(isinstance(value, list) and len(value) == 1 for value in values):
-        return "single_label_classification", "every label is a list of one; --problem multi learns each by itself"
-    if all(isinstance(value, list) for value in values):
-        return "multi_label_classification", "every label is a list"
-    sorts = set(map(sort_of, values))
-    if sorts == {"decimal number"}:
-        return "regression", "every label is a number with a decimal point"
-    if sorts == NUMBERS:
-        return "regression", "every label is a number, and some have a decimal point"
-    if sorts == {"integer"}:
-        return "single_label_classification", "whole numbers are classes; --problem regression takes them as numbers"
-    return "single_label_classification", "the labels are neither lists nor all decimal numbers"
 
 
 def sort_of(value: Any) -> str:
