@@ -42,9 +42,9 @@ class Difference:
     p_value: float
 
 
-def resamples(count: int, seed: int = SEED) -> Iterator[Weights]:
+def resamples(count: int) -> Iterator[Weights]:
     """How often each of `count` examples was drawn, in parts of RESAMPLES rows that hold at most CELLS weights."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     step = max(1, CELLS // count)
     for start in range(0, RESAMPLES, step):
         picks = rng.integers(0, count, (min(step, RESAMPLES - start), count))
