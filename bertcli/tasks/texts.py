@@ -57,7 +57,8 @@ def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
     value = lookup(record.fields, name, option)
     if not isinstance(value, str):
-        raise RecordError(f"field '{name}' is {type(value).__name__}, not text.")
+        kind = "null" if value is None else type(value).__name__
+        raise RecordError(f"field '{name}' is {kind}, not text.")
     return value
 
 

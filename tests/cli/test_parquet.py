@@ -44,7 +44,7 @@ def test_answers_are_those_of_the_same_rows_as_jsonl(bertcli: Run, tmp_path: Pat
     expected = [json.loads(line) for line in of_lines.splitlines()]
     assert out["score"].to_pylist() == [answer.get("score") for answer in expected]
     assert out["id"].to_pylist() == list(range(20))
-    assert out["error"].to_pylist()[7] == "line 8: field 'review.text' is NoneType, not text."
+    assert out["error"].to_pylist()[7] == "line 8: field 'review.text' is null, not text."
 
 
 def test_the_shards_of_a_directory_are_the_whole_and_have_its_schema(bertcli: Run, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_shards_of_a_directory_are_the_whole_and_have_its_schema(bertcli: Ru
     assert pa.concat_tables(parts).to_pylist() == whole.to_pylist()
     assert all(part.schema == whole.schema for part in parts)
     assert [len(part) for part in parts] == [16, 13, 13]
-    assert whole["error"].to_pylist().count("in/b.parquet:8: field 'review.text' is NoneType, not text.") == 1
+    assert whole["error"].to_pylist().count("in/b.parquet:8: field 'review.text' is null, not text.") == 1
 
 
 def test_a_run_that_is_killed_and_resumed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_other_commands_read_it_too(bertcli: Run, tmp_path: Path) -> None:
     scores = json.loads(bertcli("evaluate", "*.parquet", "--text-field", "review.text", expect=3).stdout)
     assert scores["records"] == 39
     checked = bertcli("check", "dev.parquet", "--text-field", "review.text", expect=1).stdout
-    assert b"dev.parquet:8: error: field 'review.text' is NoneType, not text." in checked
+    assert b"dev.parquet:8: error: field 'review.text' is null, not text." in checked
     bertcli(
         "tokenizer", "train", "dev.parquet", "--text-field", "review.text", "--vocab-size", "60", "-o", "vocabulary"
     )
