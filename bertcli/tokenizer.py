@@ -30,6 +30,7 @@ PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 SPACE = re.compile(r"\s")
 MOSTLY = 0.5  # share of a text's pieces above which it is mostly unknown, and a result says so
+FOREIGN = 0.2  # the same for a text to learn from: half of Chinese is single characters that BERT's English pieces have
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
 Offsets = list[tuple[int, int]]
 Item = TypeVar("Item")
@@ -40,7 +41,8 @@ class Tokenizer:
 
     special: what the model's files call the tokens for mask, pad and unk, as far as they say.
     pieces: where its vocabulary is a part of a larger one, the ids that its tokens had there. traced: windows keep what
-    the library says of each token; that takes memory and time.
+    the library says of each token; that takes memory and time. mostly: share of its unknown pieces above which a
+    text is.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Tokenizer:
         self.special = special
         self.pieces = pieces
         self.traced = False
+        self.mostly = MOSTLY
         backend.no_padding()
         backend.no_truncation()
 
@@ -86,13 +89,13 @@ class Tokenizer:
         return token[1] if token else None
 
     def unknown_share(self, windows: Sequence[Window]) -> float:
-        """The share of a text's pieces that stand for what the vocabulary lacks where it is MOSTLY, else 0.
+        """The share of a text's pieces that stand for what the vocabulary lacks where it is above `mostly`, else 0.
 
         Special tokens and spaces are no pieces.
         """
         count = 0 if self.unknown is None else sum(window.ids.count(self.unknown) for window in windows)
         share = count and count / sum(id_ not in self._around for window in windows for id_ in window.ids)
-        return share if share > MOSTLY else 0.0
+        return share if share > self.mostly else 0.0
 
     @cached_property
     def _around(self) -> frozenset[int]:

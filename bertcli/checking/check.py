@@ -24,10 +24,9 @@ from bertcli.model import Model
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, decide
-from bertcli.tokenizer import ENDLESS, NoTokenizer, Tokenizer
+from bertcli.tokenizer import ENDLESS, FOREIGN, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
 
-FOREIGN = 0.2  # share of a text's pieces that the tokenizer may not know
 FEW = 5  # training records under which a label can hardly be learnt
 UNEVEN = 10  # times as many records as the rarest label: from here on the rare ones are seldom predicted
 FREQUENT = 20  # times as many records as a label that may be a typo of it

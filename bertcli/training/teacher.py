@@ -1,8 +1,9 @@
 """A teacher's answers to texts: each is computed once and kept, by what the teacher reads, so a stopped run goes on.
 
 The answers of one teacher, on one kind of processor, are a table in a file of SQLite. They are raw predictions of the
-task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text that is mostly
-unknown to the teacher is learnt from its label alone, if it has one that can be such an answer. Knows no task.
+task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text of whose
+pieces the teacher does not know a fifth is learnt from its label alone, if it has one that can be such an answer. Knows
+no task.
 Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -o DIR -v
 """
 
@@ -30,12 +31,13 @@ from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import stream
 from bertcli.model import fingerprint, resolve
 from bertcli.tasks.training import BaseTeaching, Faults, Labelled
+from bertcli.tokenizer import FOREIGN
 from bertcli.training.data import Data
 from bertcli.training.loop import Stop
 from bertcli.training.run import Note
 from bertcli.training.settings import Settings
 
-VERSION = 2  # of the file's format and of what the answers are
+VERSION = 3  # of the file's format and of what the answers are
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def open_teacher(settings: Settings, device: Device, is_bf16: bool) -> Session:
     if is_onnx:
         precision = "fp32" if model.onnx_file("fp32") else "auto"
     request = Request(settings.teacher, settings.task, engine, where, precision, device.threads, exit=False)
-    return open_session(request, replace(settings.options, long="window"))
+    session = open_session(request, replace(settings.options, long="window"))
+    session.task.tokenizer.mostly = FOREIGN
+    return session
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def lesson(
         if i < len(gold) and (certain := teaching.certain(gold[i])) is not None:
             answers[i], taught = certain, taught + 1
     if unknown:
-        count = f"{len(unknown):,} of {len(rows):,} texts are mostly unknown to the teacher"
+        count = f"{len(unknown):,} of {len(rows):,} texts are partly unknown to the teacher"
         yield Note(f"{count}; labels alone teach {taught:,} of them, its guesses the others")
     digest = sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest()
     return Lesson(teaching, Labelled(examples, answers, teaching.targets(examples, answers)), digest)

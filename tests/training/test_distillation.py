@@ -245,7 +245,7 @@ def test_what_is_unknown_to_the_teacher_is_learnt_from_its_label(fit: Fit) -> No
     """The teacher knows neither "was" nor "very" nor Chinese, and would give all such texts one answer."""
     rows = [record(i, text=("was was", "very very")[i % 2], label=("neg", "pos")[i % 2]) for i in range(32)]
     events = fit([*rows, *sentiment(32)], rows[:2], teacher_weight=1.0, epochs=12, unlabelled=[record(0, text="很 好")])
-    sentence = "33 of 65 texts are mostly unknown to the teacher; labels alone teach 32 of them, its guesses the others"
+    sentence = "33 of 65 texts are partly unknown to the teacher; labels alone teach 32 of them, its guesses the others"
     assert Note(sentence) in events
     saved = events[-1]
     assert isinstance(saved, Saved) and saved.metrics and saved.metrics["accuracy"] == 1.0
