@@ -31,7 +31,7 @@ from bertcli.training.settings import Settings
 from bertcli.training.teacher import Answering
 
 DEVICE = Device("cpu", 1, "in a test")
-FILLERS = "film plot actor scene the a is was very".split()
+FILLERS = "film plot actor scene the a is".split()
 T = 2.0
 
 
@@ -102,7 +102,7 @@ def answered(events: list[Event]) -> int:
 
 def test_the_teacher_is_believed_rather_than_wrong_labels(fit: Fit) -> None:
     wrong, dev = sentiment(64, ("pos", "neg")), sentiment(16, seed=1)
-    events = fit(wrong, dev, teacher_weight=1.0, epochs=6)
+    events = fit(wrong, dev, teacher_weight=1.0, epochs=12)
     saved = events[-1]
     assert isinstance(saved, Saved) and saved.metrics and saved.metrics["accuracy"] == 1.0
     assert json.loads((saved.path / "config.json").read_text())["id2label"] == {"0": "pos", "1": "neg"}  # the teacher's
@@ -317,7 +317,7 @@ def test_answers_that_cannot_be_kept(fit: Fit, tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_ends_with_the_same_weights(fit: Fit, tmp_path: Path) -> None:
-    rows, more = sentiment(32), [record(i, "more.txt", text=FILLERS[i]) for i in range(8)]
+    rows, more = sentiment(32), [record(i, "more.txt", text=FILLERS[i]) for i in range(7)]
     fit(rows, unlabelled=more, output=str(tmp_path / "whole"), layers=1)
     signals = iter([None, None, None, signal.SIGTERM])
     with pytest.raises(Interrupted):
@@ -357,12 +357,12 @@ def test_the_command(
     assert run([*command.split(), "--epochs", "1", "--precision", "bf16"]) == 0
     said = capfd.readouterr().err
     assert (
-        "vocabulary: 18 pieces of 28" in said
+        "vocabulary: 16 pieces of 28" in said
         and "teacher: sentiment, pytorch bf16 on cpu" in said
         and "(those of the model sentiment)" in said
     )
     config = json.loads(Path("out/config.json").read_text())
-    assert config["num_hidden_layers"] == 1 and config["vocab_size"] == 18
+    assert config["num_hidden_layers"] == 1 and config["vocab_size"] == 16
     data = yaml.safe_load(Path("out/bertcli.yaml").read_text())["provenance"]["data"]
     assert [*data] == ["vocabulary", "train", "unlabelled"] and data["vocabulary"]["more.txt"]["records"] == 2
     assert run("predict -m out more.txt -q".split()) == 0
