@@ -5,8 +5,7 @@
 DATA, PACKED, WORK and MPNET as in sentiment.py; the result is `WORK/token-classification`, its measurements
 `WORK/entities/results.json`. Steps that are done are skipped, and a training that was stopped goes on. Made for a GPU.
 MPNET learns the English part first, and then teaches it. The sets differ in what they call an organisation or a place:
-a second, short stage learns Universal NER's own, and those of tweets and emerging names, which agree with it. MPNET
-learns these too, and in a third stage teaches the small model once more, with 32,000 sentences that have no labels.
+a last, short stage learns Universal NER's own, and those of tweets and emerging names, which agree with it.
 
 A Chinese character is a piece by itself here, for entities begin and end at any of them; a text that comes word by word
 (Universal NER) then has the same pieces as one that comes as it is written. Signs have no space before them, so that
@@ -16,7 +15,6 @@ that do not would teach that they are none. Universal NER's EWT has no training 
 
 import json
 import random
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -39,7 +37,6 @@ TYPES = {own: kind for kind, names in KINDS.items() for own in names.split()}
 CAPS = {  # training sentences
     "newswire": 12_000, "wikipedia": 8_000, "wikipedia_zh": 6_000,
 }  # fmt: skip
-PLAIN = 32_000  # English sentences that the teacher alone labels, in the kinds of text that EWT has, and Wikipedia
 DEV = 500  # sentences of EWT's dev part that choose the weights; as it has no training part, the others are trained on
 TEACHER = {"--epochs": 2, "--lr": 5e-5, "--batch-tokens": 4096, "--max-length": 160, "--seed": 1}
 SETTINGS = {
@@ -49,13 +46,6 @@ SETTINGS = {
 LAST = ("web", "web", "gsd", "tweets", "emerging")  # of the last stage; the first, which is small, counts twice
 FINISH = {
     "--epochs": 3, "--lr": 1e-4, "--batch-tokens": 1024, "--ema": 0.99, "--max-length": 160, "--eval-steps": 400,
-    "--seed": 1,
-}  # fmt: skip
-TEACHER_FINISH = {
-    "--epochs": 1, "--lr": 5e-5, "--batch-tokens": 2048, "--max-length": 160, "--eval-steps": 60, "--seed": 1,
-}  # fmt: skip
-TAUGHT = {
-    "--epochs": 3, "--lr": 1.5e-4, "--batch-tokens": 2048, "--ema": 0.99, "--max-length": 160, "--eval-steps": 300,
     "--seed": 1,
 }  # fmt: skip
 
@@ -178,32 +168,6 @@ def collect(source: Path, out: Path) -> None:
         data.write_rows(out / "tests" / f"{name}.jsonl", rows)
 
 
-def plain(source: Path, out: Path) -> None:
-    """Write English sentences of 8 to 50 words without a label, four of five with a capital letter behind the first."""
-    subreddits = json.loads(data.text_of(source / "open/squadshifts/reddit_v1.0.json"))["data"]
-    news = map(json.loads, data.lines_of(source / "open/newsmtsc/train.jsonl"))
-    texts = {
-        "forums": (part["context"] for article in subreddits for part in article["paragraphs"]),
-        "comments": (line.split("\t")[0] for line in data.lines_of(source / "open/goemotions/train.tsv")),
-        "news": (row["sentence"] for row in news),
-        "wires": (row[0] for row in data.table_of(source / "research/ag_news/train_10k.tsv", "\t")),
-        "reviews": (line.split("\t")[0] for kind in ("amazon_cells", "yelp", "imdb")
-                    for line in data.lines_of(source / f"open/uci_sentences/{kind}_labelled.txt")),
-        "wikipedia": data.lines_of(source / "open/wiki_en/enwiki2015-part2.txt")[:12_000],
-    }  # fmt: skip
-    chance = random.Random(0)
-    chosen: list[str] = []
-    for name, kind in texts.items():
-        own = sorted({part.strip() for text in kind for part in re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])", text)})
-        own = [text for text in own if 8 <= len(text.split()) <= 50]
-        own = [text for text in own if re.search(r"\s[A-Z][a-z]", text) or chance.random() < 0.2]
-        chance.shuffle(own)
-        print(name, len(own))
-        chosen += own[: PLAIN // 4]
-    chance.shuffle(chosen)
-    data.write_rows(out, ({"text": text} for text in chosen[:PLAIN]))
-
-
 def text_of(row: data.Row) -> str:
     """The text of a row."""
     return row["text"] if "text" in row else " ".join(row["tokens"])
@@ -234,15 +198,8 @@ def main() -> None:
     start = data.step(work / "base", lambda out: base(given.data, given.packed, given.work, out))
     parts = data.step(work / "parts", lambda out: collect(given.data, out))
     model = data.taught("ner", TEACHER, SETTINGS, parts, start, given.teacher, work)
-    last, dev = parts / "last.jsonl", ("--dev", parts / "dev.jsonl")
-    finish = "-t", "ner", "--train", last, *dev, "-m", model
-    finished = data.step(work / "finished", lambda out: data.train(out, FINISH, *finish))
-    english = data.step(work / "english-last.jsonl", lambda out: data.english(last, out))
-    own = "-t", "ner", "--train", english, "--dev", work / "english-dev.jsonl", "-m", work / "teacher"
-    teacher = data.step(work / "teacher-finished", lambda out: data.train(out, TEACHER_FINISH, *own))
-    texts = data.step(work / "plain.jsonl", lambda out: plain(given.data, out))
-    taught = "-t", "ner", "--train", last, *dev, "-m", finished, "--teacher", teacher, "--unlabelled", texts
-    model = data.step(work / "taught", lambda out: data.train(out, TAUGHT, *taught))
+    files = "-t", "ner", "--train", parts / "last.jsonl", "--dev", parts / "dev.jsonl", "-m", model
+    model = data.step(work / "finished", lambda out: data.train(out, FINISH, *files))
     whole = data.step(work / "exported", lambda out: data.export(model, parts / "train.jsonl", out))
     final = data.step(given.work / "token-classification", lambda out: data.publish(whole, out))
     data.step(work / "results.json", lambda out: data.measure(final, parts / "tests", out))
