@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # A busy one is slow, and no test is about time.
+settings.load_profile("any machine")
 
 WORDS = (
     "good fine great lovely bad awful poor dull film plot actor scene a the is was very not and of it ##s ##ly".split()

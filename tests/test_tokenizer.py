@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli import tokenizer_files
@@ -49,7 +49,6 @@ def test_tokenizer_config_decides_the_case(tmp_path: Path) -> None:
     assert encode(tmp_path, "Good good", 512).windows[0].ids == [CLS, WORDS.index("bad") + 1, WORDS.index("good"), SEP]
 
 
-@settings(deadline=None)
 @given(st.text("abcdefghij ", max_size=300), st.integers(8, 40))
 def test_windows_cover_every_token_in_order_and_fit(directory: Path, text: str, length: int) -> None:
     tokens = load(directory).backend.encode(text, add_special_tokens=False).ids
@@ -64,7 +63,6 @@ def test_windows_cover_every_token_in_order_and_fit(directory: Path, text: str, 
     assert covered == tokens
 
 
-@settings(deadline=None)
 @given(st.text("abcdefghij ", max_size=200), st.text("abcdefghij ", max_size=200), st.integers(12, 40))
 def test_windows_of_a_pair_hold_every_token_of_both_texts(directory: Path, a: str, b: str, length: int) -> None:
     backend = load(directory).backend

@@ -24,7 +24,7 @@ def tokenizer(words: list[str], lowercase: bool = True) -> tokenizers.Tokenizer:
     return BertWordPieceTokenizer({word: i for i, word in enumerate(words)}, lowercase=lowercase)._tokenizer
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.text(st.characters(max_codepoint=0x7F) | st.sampled_from(" aB'é中\u200b"), max_size=80), st.booleans())
 def test_ids_are_the_librarys_or_none(text: str, lowercase: bool) -> None:
     library = tokenizer(PIECES, lowercase)

@@ -25,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("input_format", FORMATS)
 def test_as_many_records_come_out_as_go_in(task: str, input_format: str, models: dict[str, Path]) -> None:
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     @given(contents if input_format != "squad" else contents | documents, options)
     def fuzzed(data: bytes, chosen: list[str]) -> None:
         check(task, input_format, data, models[task], chosen)

@@ -264,7 +264,7 @@ def _read(content: bytes, name: str, **options: Any) -> list[Record]:
         return list(read([str(path)], **options))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(anything, st.sampled_from(["utf-8", "latin-1", "utf-16-le", "utf-7", "gb18030", "shift_jis"]))
 def test_lines_are_counted_whatever_the_bytes(content: bytes, encoding: str) -> None:
     try:
@@ -278,7 +278,7 @@ def test_lines_are_counted_whatever_the_bytes(content: bytes, encoding: str) -> 
     assert [record.index for record in found] == [*range(len(found))]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     anything,
     st.sampled_from(["a.jsonl", "a.csv", "a.tsv", "a.json", "a.txt.gz", "a.csv.xz", "a.bz2"]),

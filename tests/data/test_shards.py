@@ -33,7 +33,7 @@ def write(path: Path, data: bytes) -> None:
     path.write_bytes(pack(data))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(NAMES), content), min_size=1, max_size=3), st.integers(1, 12), st.data())
 def test_the_shards_of_any_files_are_the_whole(files: list[tuple[str, bytes]], count: int, data: Any) -> None:
     encoding = data.draw(st.sampled_from(["utf-8", "utf-8", "latin-1", "utf-16"]))

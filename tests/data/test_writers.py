@@ -210,7 +210,7 @@ objects = st.dictionaries(st.text(), values, min_size=1, max_size=4)
 cells = st.text(alphabet=st.characters(codec="utf-8"), max_size=20) | st.text(alphabet='",\r\n\t \x00a', max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(objects, max_size=4))
 def test_jsonl_round_trip(results: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -220,7 +220,7 @@ def test_jsonl_round_trip(results: list[dict[str, Any]]) -> None:
         assert [record.fault or record.fields for record in read([path])] == results
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=4))
 def test_csv_round_trip(rows: list[tuple[str, str]]) -> None:
     results = [{"text": text, "label": label} for text, label in rows]
@@ -232,7 +232,7 @@ def test_csv_round_trip(rows: list[tuple[str, str]]) -> None:
     assert found == [{**result, "error": ""} for result in results]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.dictionaries(st.sampled_from(["text", "a", "error", "\ud800"]), values), max_size=4))
 @pytest.mark.parametrize("name", ["jsonl", "csv", "tsv", "rich"])
 def test_every_result_is_one_piece_of_output(name: str, results: list[dict[str, Any]]) -> None:

@@ -47,7 +47,7 @@ def texts(table: Table) -> list[list[int]]:
 CORPORA = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes=CORPORA, length=st.integers(8, 20), data=st.data())
 def test_every_token_is_in_one_block_of_its_document(sizes: list[int], length: int, data: st.DataObject) -> None:
     corpus = corpus_of(sizes)
@@ -62,7 +62,7 @@ def test_every_token_is_in_one_block_of_its_document(sizes: list[int], length: i
     assert table.lengths.max() <= length
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes=CORPORA, length=st.integers(8, 20))
 def test_across_documents_only_the_last_block_is_short(sizes: list[int], length: int) -> None:
     corpus = corpus_of(sizes)
@@ -139,7 +139,7 @@ def test_no_text_has_no_blocks() -> None:
 # The split.
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=300), wanted=st.integers(0, 2000), least=st.integers(1, 2)
 )

@@ -68,7 +68,7 @@ def encoded(encoder: Encoder, texts: Sequence[str]) -> tuple[list[int], list[boo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(TEXTS, max_size=4))
 @example([])
 @example([""])
@@ -136,7 +136,7 @@ def byte_level() -> Tokenizer:
     return made
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(texts=st.lists(TEXTS, max_size=4))
 def test_byte_level_ids_are_the_library_s(byte_level: Tokenizer, texts: list[str]) -> None:
     # A sentence comes with its own spaces, of which the library would put one before each.
@@ -216,7 +216,7 @@ def listed_encoders(listed: str) -> list[tuple[Tokenizer, Encoder]]:
     return [(made, Encoder(made.to_str(), listed)) for made in (KINDS["uncased"], KINDS["cased"])]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(texts=st.lists(TEXTS, max_size=4))
 def test_a_segmenter_takes_word_starts_from_ideographs_only(
     listed_encoders: list[tuple[Tokenizer, Encoder]], texts: list[str]
@@ -258,7 +258,7 @@ def test_sentences_of_languages() -> None:
 SPACES = "".join(chr(point) for point in range(0x3001) if chr(point).isspace() and point != 10)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(st.sampled_from("aA1.!?'\")。\uff1f中é👩" + SPACES), max_size=40))
 @example("Plan B\u00a0. c")
 @example("A\u2028. c\u3000D\u3000. e")

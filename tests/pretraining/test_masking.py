@@ -143,7 +143,7 @@ def test_nothing_to_mask_is_fine(kind: Mask) -> None:
     assert (masking(kind, 0).apply(ids, free, free, draw(0))[1] == IGNORED).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from(KINDS),
     rate=st.floats(0, 0.99),
