@@ -121,6 +121,17 @@ def temperature_of(config: Mapping[str, Any]) -> float:
     )
 
 
+def thresholds_of(config: Mapping[str, Any], labels: Sequence[str]) -> list[float] | None:
+    """The least score of each label, as `bertcli calibrate` stored them, else 0.5; None where it stored none."""
+    stated = (config.get("calibration") or {}).get("thresholds")
+    if stated is None:
+        return None
+    thresholds = [stated.get(label, 0.5) for label in labels] if isinstance(stated, dict) else [stated]
+    if all(isinstance(threshold, int | float) for threshold in thresholds):
+        return thresholds
+    raise ModelError(f"config.json: the calibration's thresholds {stated!r} are not a number a label; calibrate again.")
+
+
 def exit_threshold_of(config: Mapping[str, Any]) -> float | None:
     """How sure a text must be to leave at an early exit: as the calibration has it; None where it has none."""
     stated = (config.get("calibration") or {}).get("exit")

@@ -83,6 +83,8 @@ def change(file: Path, **values: Any) -> None:
         ("problem_type", "odd", "problem_type is 'odd'"),
         ("calibration", [1], "calibration is [1]"),
         ("calibration", {"temperature": "x"}, "temperature 'x'"),
+        ("calibration", {"thresholds": [0.5]}, "thresholds [0.5] are not a number a label"),
+        ("calibration", {"thresholds": {"a": "x"}}, "thresholds {'a': 'x'} are not a number a label"),
         ("model_type", 5, "model_type is 5"),
         ("model_type", "nonesuch", "nonesuch"),
         ("num_attention_heads", 0, "evil"),

@@ -29,6 +29,7 @@ from bertcli.tasks.labels import (
     number_of,
     renamed,
     temperature_of,
+    thresholds_of,
 )
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Example
@@ -68,6 +69,7 @@ class Task(BaseTask):
         self.is_regression = self.problem == "regression"
         self.is_multi = self.problem == "multi_label_classification"
         self.temperature = temperature_of(config)
+        self.thresholds = thresholds_of(config, self.labels)
         if self.is_regression:
             self.subject = "this model predicts a number, which"
             self.example = {"score": 0.5}
@@ -192,9 +194,8 @@ class Task(BaseTask):
         """The least score for a label to be given, unless set: 0 where one is; else 0.5, or of each label, (L,)."""
         if self.options.threshold is not None:
             return self.options.threshold
-        stated = (self.config.get("calibration") or {}).get("thresholds")
-        if self.is_multi and stated:
-            return np.array([stated.get(label, 0.5) for label in self.labels])
+        if self.is_multi and self.thresholds:
+            return np.array(self.thresholds)
         return 0.5 if self.is_multi else 0.0
 
     def probabilities(self, logits: Logits) -> Array:
