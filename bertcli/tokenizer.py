@@ -45,6 +45,8 @@ class Tokenizer:
     text is.
     """
 
+    mostly = MOSTLY
+
     def __init__(
         self,
         backend: "tokenizers.Tokenizer",
@@ -57,7 +59,6 @@ class Tokenizer:
         self.special = special
         self.pieces = pieces
         self.traced = False
-        self.mostly = MOSTLY
         backend.no_padding()
         backend.no_truncation()
 
