@@ -30,7 +30,7 @@ PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 SPACE = re.compile(r"\s")
 MOSTLY = 0.5  # share of a text's pieces above which it is mostly unknown, and a result says so
-FOREIGN = 0.2  # the same for a text to learn from: half of Chinese is single characters that BERT's English pieces have
+FOREIGN = 0.2  # the same for texts to learn from: BERT's English pieces have two of five characters of Chinese ones
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
 Offsets = list[tuple[int, int]]
 Item = TypeVar("Item")
@@ -41,8 +41,8 @@ class Tokenizer:
 
     special: what the model's files call the tokens for mask, pad and unk, as far as they say.
     pieces: where its vocabulary is a part of a larger one, the ids that its tokens had there. traced: windows keep what
-    the library says of each token; that takes memory and time. mostly: share of its unknown pieces above which a
-    text is.
+    the library says of each token; that takes memory and time. mostly: the share of unknown pieces above which a
+    text counts as unknown.
     """
 
     mostly = MOSTLY

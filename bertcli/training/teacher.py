@@ -1,9 +1,9 @@
 """A teacher's answers to texts: each is computed once and kept, by what the teacher reads, so a stopped run goes on.
 
 The answers of one teacher, on one kind of processor, are a table in a file of SQLite. They are raw predictions of the
-task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text of whose
-pieces the teacher does not know a fifth is learnt from its label alone, if it has one that can be such an answer. Knows
-no task.
+task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text is learnt
+from its label alone where more than a fifth of its pieces are unknown to the teacher and the label can be such an
+answer. Knows no task.
 Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -o DIR -v
 """
 

@@ -112,7 +112,7 @@ class BaseFormatter(ABC):
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
     rewrite: "Rewrite | None" = None  # makes the file, in the end, of all that was written, where that is not it yet
     HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
-    # Fields of a result, all of one set: a format that holds no others would write the record's own in their place.
+    # Sets of fields, of which a task must give one: without them a record's own would be written in their place.
     NEEDS: ClassVar[tuple[Set[str], ...]] = ()
     NO_STDOUT = ""  # why a regular file is needed, where one is
 
