@@ -57,8 +57,8 @@ def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
     value = lookup(record.fields, name, option)
     if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise RecordError(f"field '{name}' is {kind}, not text.")
+        type_name = "null" if value is None else type(value).__name__
+        raise RecordError(f"field '{name}' is {type_name}, not text.")
     return value
 
 
