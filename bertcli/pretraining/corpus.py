@@ -281,14 +281,22 @@ def _parts(recipe: Recipe, workers: int, batches: _Batches) -> Generator[tuple[_
         try:
             for connection, (position, documents) in zip(cycle(connections), batches, strict=False):
                 # A worker has one batch at a time: with two, both ends could wait on full pipes.
-                done = (waiting.popleft()[1], connection.recv()) if len(waiting) == workers else None
+                done = (waiting.popleft()[1], _answer(connection)) if len(waiting) == workers else None
                 connection.send(documents)
                 waiting.append((connection, position))
                 if done:
                     yield done
-            yield from ((position, connection.recv()) for connection, position in waiting)
+            yield from ((position, _answer(connection)) for connection, position in waiting)
         except (EOFError, ConnectionError):
-            raise BertcliError("a tokenising process ended before its work; was it out of memory?") from None
+            raise BertcliError("a tokenising process was killed; was it out of memory?") from None
+
+
+def _answer(connection: Connection) -> Part:
+    """What a worker made of its batch, or the error that ended it, raised here."""
+    answer: Part | Exception = connection.recv()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 @contextmanager
@@ -317,7 +325,14 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
 
 
 def _work(connection: Connection, tokenizer: str, words: str | None) -> None:
-    encoder = Encoder(tokenizer, words)
+    encoder = None
     with suppress(EOFError, OSError):  # the other end is closed
         while True:
-            connection.send(tokenise(encoder, connection.recv()))
+            documents = connection.recv()
+            try:
+                encoder = encoder or Encoder(tokenizer, words)
+                part = tokenise(encoder, documents)
+            except Exception as error:  # such as a package that is missing
+                connection.send(error)
+                return
+            connection.send(part)

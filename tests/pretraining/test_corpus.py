@@ -284,11 +284,17 @@ def test_a_worker_that_dies_ends_the_run_in_a_sentence(files: list[Path], tmp_pa
         os.kill(worker.pid or 0, signal.SIGKILL)
     with pytest.raises(BertcliError) as raised:
         list(steps)
-    assert str(raised.value) == "a tokenising process ended before its work; was it out of memory?"
+    assert str(raised.value) == "a tokenising process was killed; was it out of memory?"
     assert raised.value.exit_code == 1
 
 
 # The lock.
+
+
+def test_what_a_worker_raises_is_raised_here(files: list[Path], tmp_path: Path, small: None) -> None:
+    unreadable = replace(recipe(*files), words=str(tmp_path / "missing.txt"))
+    with pytest.raises(UsageError, match=r"cannot read the word list .*missing\.txt"):
+        build_all(unreadable, tmp_path / "cache", workers=2)
 
 
 def test_a_second_run_waits_for_the_first(files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
