@@ -6,6 +6,8 @@ Knows no tokenizer: the rooms that only pass encoded records on import this alon
 from dataclasses import dataclass
 from typing import Literal
 
+from bertcli.arrays import Array
+
 Long = Literal["window", "truncate", "error"]  # what becomes of a text that is longer than a window
 
 
@@ -29,7 +31,7 @@ class Window:
 
     words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
     where neither words nor masks are looked for.
-    offsets: for each token of a context where it begins and ends there, in code points, without the white space around
+    offsets: (T, 2), where each token of a context begins and ends there, in code points, without the white space around
     it; (-1, -1) for others; None where there is no context.
     trace: only of a tokenizer that is traced.
     """
@@ -37,7 +39,7 @@ class Window:
     ids: list[int]
     type_ids: list[int] | None = None
     words: list[int] | None = None
-    offsets: list[tuple[int, int]] | None = None
+    offsets: Array | None = None
     trace: Trace | None = None
 
 

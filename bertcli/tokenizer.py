@@ -10,7 +10,9 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import tokenizers
     from tokenizers import Encoding
 
+    from bertcli.arrays import Array, Flags
     from bertcli.words import KnownWords
 
 Text = str | tuple[str, str]
@@ -28,12 +31,25 @@ MASKS = ("[MASK]", "<mask>")  # of BERT and its kin, of RoBERTa and its kin
 LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
-SPACE = re.compile(r"\s")
+SAMPLES = ("a", "1", "的")  # texts of which every vocabulary has a piece, be it the one for unknown ones
+LAST_SPACE = 0x3000  # no character after it is white space
 MOSTLY = 0.5  # share of a text's pieces above which it is mostly unknown, and a result says so
 FOREIGN = 0.2  # the same for texts to learn from: BERT's English pieces have two of five characters of Chinese ones
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
-Offsets = list[tuple[int, int]]
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around one text or two: ids before, between and after, the segment ids of these and of each text.
+
+    The library can put it there too, but takes 28 µs for a question with its context instead of 4, and its offsets are
+    then wrong for byte-level pieces: it takes away the space before a word once more, and with it the first letter.
+    """
+
+    ids: list[list[int]]
+    type_ids: list[list[int]]
+    text_types: list[int]
 
 
 class Tokenizer:
@@ -127,7 +143,7 @@ class Tokenizer:
         encode = self.backend.encode_batch if self.traced else self.backend.encode_batch_fast
         rest = iter(encode([text for text, ids in zip(texts, known, strict=True) if ids is None]))
         pairs = zip(texts, known, strict=True)
-        windows = [self._window(next(rest), None, text) if ids is None else Window(ids) for text, ids in pairs]
+        windows = [self._whole(next(rest), text) if ids is None else Window(ids) for text, ids in pairs]
         return [
             Features([window]) if len(window.ids) <= self.max_length else self._long(text, long)
             for window, text in zip(windows, texts, strict=True)
@@ -142,25 +158,53 @@ class Tokenizer:
         except ValueError:  # the library alone knows its ways
             return None
 
-    def _window(self, whole: "Encoding", offsets: Offsets | None, text: Text, words: list[int] | None = None) -> Window:
-        """offsets: where each token is in its text, if not where the library says. words: as Window's."""
-        window = Window(whole.ids, None if isinstance(text, str) else whole.type_ids, words)
+    def _whole(self, encoding: "Encoding", text: Text) -> Window:
+        """The window of a text or a pair to which the library has put what stands around it."""
+        window = Window(encoding.ids, None if isinstance(text, str) else encoding.type_ids)
         if self.traced:
-            special = whole.special_tokens_mask
-            window.trace = Trace(whole.tokens, special, whole.sequence_ids, whole.word_ids, offsets or whole.offsets)
+            special, sides = encoding.special_tokens_mask, encoding.sequence_ids
+            window.trace = Trace(encoding.tokens, special, sides, encoding.word_ids, encoding.offsets)
         return window
 
-    def _processed(self, first: "Encoding", second: "Encoding | None" = None) -> tuple["Encoding", Offsets]:
-        """Pieces with the special tokens around them, and where each token is in its text, (0, 0) for special ones.
+    def _framed(self, *pieces: "Encoding", words: list[int] | None = None) -> Window:
+        """The window of a piece of a text, or of two, that have nothing around them yet. words: as Window's."""
+        frame = self._frames[len(pieces) - 1]
+        ids, type_ids = list(frame.ids[0]), list(frame.type_ids[0])
+        for side, piece in enumerate(pieces):
+            ids += piece.ids
+            ids += frame.ids[side + 1]
+            type_ids += [frame.text_types[side]] * len(piece)
+            type_ids += frame.type_ids[side + 1]
+        if words is not None:
+            words = [-1] * len(frame.ids[0]) + words + [-1] * len(frame.ids[1])
+        window = Window(ids, type_ids if len(pieces) == 2 else None, words)
+        if self.traced:
+            around = [[(self.backend.id_to_token(id_), 1, None, None, (0, 0)) for id_ in part] for part in frame.ids]
+            rows: list[tuple[Any, ...]] = [*around[0]]
+            for side, piece in enumerate(pieces):
+                texts = zip(piece.tokens, repeat(0), repeat(side), piece.word_ids, piece.offsets, strict=False)
+                rows += [*texts, *around[side + 1]]
+            window.trace = Trace(*map(list, zip(*rows, strict=True)))
+        return window
 
-        The library's own offsets are wrong then for byte-level pieces: it takes away the space before a word once when
-        it encodes and again here, and with it the word's first letter.
-        """
-        offsets = [iter(piece.offsets) for piece in (first, second) if piece is not None]
-        whole = self.backend.post_process(first, second)
-        sides = zip(whole.special_tokens_mask, whole.sequence_ids, strict=True)
-        # A first text that was encoded by itself has no side.
-        return whole, [(0, 0) if is_special else next(offsets[side or 0]) for is_special, side in sides]
+    @cached_property
+    def _frames(self) -> tuple[Frame, Frame]:
+        """Around one text, and around two: seen from a sample. Raises ModelError for a tokenizer without any piece."""
+        encoded = (self.backend.encode(text, add_special_tokens=False) for text in SAMPLES)
+        sample = next(filter(len, encoded), None)
+        if sample is None:
+            raise ModelError(f"the tokenizer has no piece for any of {', '.join(SAMPLES)}.")
+        frames = []
+        for count in (1, 2):
+            whole = self.backend.post_process(sample, sample if count == 2 else None)
+            ends, begins = [0], []
+            for _ in range(count):
+                begins.append(whole.special_tokens_mask.index(0, ends[-1]))
+                ends.append(begins[-1] + len(sample))
+            around = [slice(*part) for part in zip(ends, [*begins, len(whole)], strict=True)]
+            types = [whole.type_ids[part] for part in around]
+            frames.append(Frame([whole.ids[part] for part in around], types, [whole.type_ids[i] for i in begins]))
+        return frames[0], frames[1]
 
     def _long(self, text: Text, long: Long) -> Features | RecordError:
         """Windows that together hold every token of the text, or of both texts of a pair."""
@@ -172,7 +216,7 @@ class Tokenizer:
         pieces = [_cut(encoding, share) for encoding, share in zip(bare, _shares(bare, size), strict=True)]
         count = max(map(len, pieces))
         rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
-        windows = [self._window(*self._processed(*row), text) for row in rows]
+        windows = [self._framed(*row) for row in rows]
         return Features(windows[:1], truncated=True) if long == "truncate" else Features(windows)
 
     def _too_long(self, what: str) -> RecordError:
@@ -210,13 +254,13 @@ class Tokenizer:
         pieces, step = _cut(encoding, size), size - size // 4
         windows = []
         for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
-            (whole, offsets), rest = self._processed(piece), iter(words[i * step :])
-            marks = [-1 if is_special else next(rest) for is_special in whole.special_tokens_mask]
-            windows.append(self._window(whole, offsets, "", marks))
+            windows.append(self._framed(piece, words=words[i * step :][: len(piece)]))
         return Features(windows, truncated=len(windows) < len(pieces))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
+        import numpy as np  # which --help does without
+
         bare = self.backend.encode_batch([text for pair in pairs for text in pair], add_special_tokens=False)
         size = self.max_length - self.backend.num_special_tokens_to_add(True)
         features: list[Features | RecordError] = []
@@ -231,15 +275,13 @@ class Tokenizer:
             if len(pieces) > 1 and long == "error":
                 features.append(self._too_long("context"))
                 continue
-            windows, spaces = [], {match.start() for match in SPACE.finditer(text)}
+            windows, is_space = [], spaces_of(text)
             for piece in pieces[:1] if long == "truncate" else pieces:
-                whole, offsets = self._processed(question, piece)
-                sides = zip(whole.sequence_ids, offsets, strict=True)
-                windows.append(self._window(whole, offsets, ("", text)))
-                windows[-1].offsets = [
-                    (-1, -1) if side != 1 else (start, end) if start not in spaces and end - 1 not in spaces
-                    else without_spaces(text, start, end) for side, (start, end) in sides
-                ]  # fmt: skip
+                window = self._framed(question, piece)
+                before = len(self._frames[1].ids[0]) + len(question) + len(self._frames[1].ids[1])
+                window.offsets = np.full((len(window.ids), 2), -1)
+                window.offsets[before : before + len(piece)] = without_spaces(piece.offsets, is_space)
+                windows.append(window)
             features.append(Features(windows, truncated=is_cut or len(windows) < len(pieces)))
         return features
 
@@ -263,13 +305,34 @@ def encode_each(
         return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 
 
-def without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
-    """A part of a text without white space around it: some tokenizers count the space before a word as the word's."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end
+def spaces_of(text: str) -> "Flags":
+    """(len(text) + 1,): which characters are white space; nothing follows the last."""
+    import numpy as np
+
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.append(_spaces()[np.minimum(codes, LAST_SPACE + 1)], False)
+
+
+@cache
+def _spaces() -> "Flags":
+    import numpy as np
+
+    return np.array([chr(code).isspace() for code in range(LAST_SPACE + 2)])
+
+
+def without_spaces(offsets: Sequence[tuple[int, int]], is_space: "Flags") -> "Array":
+    """(N, 2): parts of a text without white space around them: some tokenizers count that before a word as the word's.
+
+    is_space: as `spaces_of` says.
+    """
+    import numpy as np
+
+    starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T.copy()
+    while (is_early := is_space[starts] & (starts < ends)).any():
+        starts += is_early
+    while (is_late := is_space[ends - 1] & (starts < ends)).any():
+        ends -= is_late
+    return np.stack([starts, ends], 1)
 
 
 def _shares(encodings: "list[Encoding]", size: int) -> list[int]:

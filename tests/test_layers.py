@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "tokenizer": {"arrays", "features", "words", "errors"}, "words": {"arrays"},
     "tokenizer_files": BASE | {"tokenizer", "pretrained", "safety"},
     "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
-    "exits": BASE | {"safety"}, "errors": set(), "features": set(), "arrays": set(), "option": set(),
+    "exits": BASE | {"safety"}, "errors": set(), "features": {"arrays"}, "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

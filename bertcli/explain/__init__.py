@@ -29,7 +29,7 @@ from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Tokenizer, encode_each, without_spaces
+from bertcli.tokenizer import Tokenizer, encode_each
 from bertcli.words import IDEOGRAPHS
 
 DIGITS = 6  # of a printed number: what fp32 carries
@@ -277,11 +277,12 @@ def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]
             sums[piece.field, piece.word] = min(start, piece.start), max(end, piece.end), total + value
     words = []
     for (name, _), (first, last, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0])):
-        start, end = without_spaces(texts[name], first, last)
+        text = texts[name][first:last].lstrip()  # some tokenizers count the space before a word as the word's
+        start = last - len(text)
+        text = text.rstrip()
         field = {"field": name} if len(texts) > 1 else {}
-        words.append({
-            "text": texts[name][start:end], **field, "start": start, "end": end, "attribution": round(total, DIGITS)
-        })  # fmt: skip
+        end = start + len(text)
+        words.append({"text": text, **field, "start": start, "end": end, "attribution": round(total, DIGITS)})
     return words
 
 

@@ -10,7 +10,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -112,7 +111,7 @@ class Examples:
             if window.words is not None:
                 self._words.extend(window.words)
             if window.offsets is not None:
-                self._spans.extend(chain.from_iterable(window.offsets))
+                self._spans.extend(window.offsets.ravel().tolist())
             self._lengths.append(len(window.ids))
             self._owner.append(len(self.records))
         if encoded.second is not None:
@@ -160,7 +159,7 @@ class Examples:
             for window in range(start, end):
                 tokens = self.tokens_of(window)
                 words = None if self.words is None else self.words[tokens].tolist()
-                spans = None if self.spans is None else self.spans[tokens].tolist()
+                spans = None if self.spans is None else self.spans[tokens]
                 windows.append(Window(self.ids[tokens].tolist(), words=words, offsets=spans))
             second = self._second[row] if self._second else None
             yield Features(windows, second=second), range(start, end)

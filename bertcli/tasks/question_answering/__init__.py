@@ -111,10 +111,8 @@ class Task(BaseTask):
         for window, output in zip(features.windows, outputs, strict=True):
             for score, start, end in best_spans(window, output, count):
                 best[start, end] = max(score, best.get((start, end), -np.inf))
-        return sorted(
-            (Span(score, *position) for position, score in best.items()),
-            key=lambda span: (-span.score, span.start, span.end),
-        )[:count]
+        ranked = sorted((-score, *position) for position, score in best.items())
+        return [Span(-score, start, end) for score, start, end in ranked[:count]]
 
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
@@ -210,11 +208,11 @@ class Task(BaseTask):
     def token_doubts(self, record: Record, features: Features) -> Iterator[Doubt]:
         """An answer that begins or ends inside a token. Raises RecordError."""
         offsets = features.windows[0].offsets
-        if not offsets or (gold := self.label(record)).target in (None, NO_ANSWER):
+        if offsets is None or (gold := self.label(record)).target in (None, NO_ANSWER):
             return
         assert gold.target is not None
         start, end = gold.target
-        touched = [offset for offset in offsets if offset[0] < end and offset[1] > start]
+        touched = [(first, last) for first, last in offsets.tolist() if first < end and last > start]
         if touched and (touched[0][0] < start or touched[-1][1] > end):
             around = gold.context[touched[0][0] : touched[-1][1]]
             yield "answer-border", f"'{gold.context[start:end]:.40}' in '{around:.60}'"
@@ -318,13 +316,16 @@ class Task(BaseTask):
 
 def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, int, int]]:
     """The best spans of a window: of tokens of the context only, at most LONGEST, with some letter at each end."""
-    offsets = np.asarray(window.offsets)  # (T, 2)
+    offsets = window.offsets
+    assert offsets is not None  # of a context
     tokens = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
     if not len(tokens):
         return []
     starts, ends = (output[name].astype(np.float64) for name in ("start_logits", "end_logits"))
     padded = np.concatenate([(ends - ends[0])[tokens], np.full(LONGEST - 1, -np.inf)])
-    scores = (starts - starts[0])[tokens][:, None] + np.lib.stride_tricks.sliding_window_view(padded, LONGEST)
+    # (N, LONGEST) views into one array; NumPy's sliding_window_view makes them too, in a fifth of the time of all this.
+    windows = np.ndarray((len(tokens), LONGEST), padded.dtype, padded, strides=padded.strides * 2)
+    scores = (starts - starts[0])[tokens][:, None] + windows
     flat = scores.ravel()  # of token i and the k-th after it at i * LONGEST + k
     best = np.argpartition(-flat, min(count, len(flat)) - 1)[:count]
     best = best[np.isfinite(flat[best])]

@@ -28,7 +28,7 @@ class Explaining(BaseExplaining):
             wishes = [(spans[0].start, spans[0].end)] if result["answer"] else []
         candidates = []  # each with its log-odds against no answer
         for part, (k, window) in product(wishes, enumerate(features.windows)):
-            offsets, (start, end) = window.offsets or (), part
+            offsets, (start, end) = [] if window.offsets is None else window.offsets.tolist(), part
             # The tokens that reach into the part; the window is none of it unless it has all.
             inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start and last > first]
             if inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end:
