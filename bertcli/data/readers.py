@@ -164,11 +164,13 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     elif not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
         from bertcli.data.formats.jsonl import document_fault, is_squad
 
-        name = "squad" if is_squad(source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")) else "jsonl"
+        head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
+        name = "squad" if is_squad(head) else "jsonl"
         if name == "jsonl" and (fault := document_fault(source)):
+            items = "." if head.lstrip().startswith("{") else "'.[]'"
             raise UsageError(
                 f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with "
-                f"`jq -c '.[]' {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
+                f"`jq -c {items} {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
             )
     elif (
         name == LINES
@@ -176,8 +178,8 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
         and DOCUMENT.match(source.begin()[0])
     ):
         raise UsageError(
-            f"{source.shown}:1: JSON that is no lines of it; `jq -c '.[]'` makes a line of each item of an array, and "
-            f"--input-format says what else it is: lines, squad or a labelling tool's"
+            f"{source.shown}:1: JSON that is no lines of it; `jq -c .` makes a line of an object, `jq -c '.[]'` lines "
+            f"of an array, and --input-format says what else it is: lines, squad or a labelling tool's"
         )
     format_, read_format = INPUT[name], load("input", name)
     if format_.is_table and part.end is not None:
