@@ -15,11 +15,9 @@ bytes) belongs where its file begins.
 """
 
 import errno
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from glob import glob
@@ -38,6 +36,8 @@ LINES = "lines"  # the format of a file whose name says none
 TABLES = {"csv", "tsv", "conll"}  # formats whose columns may be named
 HEAD = 1 << 20  # bytes of a file that tell a labelling tool; of what can be read only once it is the first line
 FIRST = 100  # records that are looked at for one
+OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:')  # how a line begins that is one of JSON, or was to be
+DOCUMENT = re.compile(r"\s*(?:[\[{]\s*$|\[\s*\{\s*\")")  # how JSON begins that is no lines of it
 WEBANNO_2 = re.compile(r"\s*# [\w.]+ \| ")  # how its versions 1 and 2 begin, which are no table
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # what Spark and Dask write beside their files of data
 
@@ -164,12 +164,23 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     elif not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
         from bertcli.data.formats.jsonl import document_fault, is_squad
 
-        name = "squad" if is_squad(source) else "jsonl"
+        head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
+        name = "squad" if is_squad(head) else "jsonl"
         if name == "jsonl" and (fault := document_fault(source)):
+            items = "." if head.lstrip().startswith("{") else "'.[]'"
             raise UsageError(
                 f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with "
-                f"`jq -c '.[]' {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
+                f"`jq -c {items} {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
             )
+    elif (
+        name == LINES
+        and not (manner.input_format or by_extension("input", part.path))
+        and DOCUMENT.match(source.begin()[0])
+    ):
+        raise UsageError(
+            f"{source.shown}:1: JSON that is no lines of it; `jq -c .` makes a line of an object, `jq -c '.[]'` lines "
+            f"of an array, and --input-format says what else it is: lines, squad or a labelling tool's"
+        )
     format_, read_format = INPUT[name], load("input", name)
     if format_.is_table and part.end is not None:
         from bertcli.data.formats.table_reader import count
@@ -195,13 +206,14 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
 def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], None]) -> str:
     """The format of input whose name says none: jsonl, csv or tsv where the first line is clearly theirs, else lines.
 
-    Clearly: an object that is not empty; or a header that names the text's field, or a question and its context, and
-    has a row below it, for a line of prose must not be lost as a header.
+    Clearly: it begins as an object with a name; or it is a header that names the text's field, or a question and its
+    context, and has a row below it, for a line of prose must not be lost as a header.
     """
     name, line = LINES, source.begin()[0].strip()
-    if line.startswith("{"):
-        with suppress(ValueError, RecursionError):
-            name = "jsonl" if json.loads(line) else LINES
+    if OBJECT.match(line):  # one that is broken is a fault, and makes no texts of all others
+        from bertcli.data.formats.jsonl import is_squad
+
+        name = "squad" if is_squad(line) else "jsonl"
     for separator, table in (("\t", "tsv"), (",", "csv"), (";", "csv")):
         cells = [cell.strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):

@@ -80,7 +80,7 @@ class Source:
         self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
         self.requires_text = requires_text
         self.no_text: str | None = None
-        self._is_utf16 = False
+        self._wide: str | None = None  # the encoding in which UTF-8 would see a NUL beside each letter
         self._begun: Iterator[Line] | None = None
         self._compression = compression(name)
         # what reading raises when a disk fails, an archive is cut or wrong, or an encoding has no start
@@ -149,12 +149,15 @@ class Source:
                     _skip_line(stream)
                 # readline(), not iteration or read(): it returns with the line, however slow the pipe, and has a bound
                 line = stream.readline(MAX_LINE + 1).removeprefix(b"" if self.start > 0 else BOM)
+                if not line and getattr(stream, "mtime", 0) is None:  # Python's gzip takes no bytes for an archive
+                    raise EOFError("no bytes, not even those of an empty archive")
                 while line:
                     if len(line) > MAX_LINE and not line.endswith(b"\n"):
                         _skip_line(stream)
                         yield RecordError(f"a line longer than {MAX_LINE >> 20} MiB")
-                    elif self._is_utf16:  # most of its lines would pass for UTF-8, with a NUL beside each letter
-                        yield RecordError("UTF-16, as its first bytes say; --encoding utf-16 reads it")
+                    elif self._wide:  # most of its lines would pass for UTF-8
+                        name = self._wide
+                        yield RecordError(f"{name.upper()}, as its first bytes say; --encoding {name} reads it")
                     else:
                         yield line
                     line = stream.readline(MAX_LINE + 1)
@@ -188,7 +191,7 @@ class Source:
         if self.name == "-" or extension(self.name) or self._compression or len(head) >= FEW:
             # noise under the name of a format is faults of its lines, as a damaged file's
             self.no_text = no_text(head, self.name, self.is_utf8 and by_extension("input", self.name) is None)
-        self._is_utf16 = self.is_utf8 and head.startswith(UTF16) and b"\0" in head
+        self._wide = _wide(head) if self.is_utf8 and b"\0" in head else None
         if self.no_text and self.requires_text:
             stream.close()
             raise UsageError(f"{self.shown}: {self.no_text}")
@@ -196,6 +199,18 @@ class Source:
             return stream
         texts = codecs.iterdecode(iter(lambda: stream.read1(READ_SIZE), b""), self.encoding, _MARK)
         return io.BufferedReader(Pieces((text.encode("utf-8", _MARK) for text in texts), stream))
+
+
+def _wide(head: bytes) -> str | None:
+    """The encoding of text that begins so, where its units have two or four bytes, by a mark or by Latin letters."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith(UTF16):
+        return "utf-16"
+    for name, nul in (("utf-16-le", 1), ("utf-16-be", 0)) if len(head) >= 8 else ():  # fewer may be anything
+        if 0 not in head[1 - nul :: 2] and head[nul::2].count(0) > 0.8 * len(head[nul::2]):
+            return name
+    return None
 
 
 def _is_chinese(line: bytes) -> bool:
@@ -317,8 +332,8 @@ def no_text(head: bytes, file: str, is_utf8: bool = True) -> str | None:
 
 
 def _is_binary(head: bytes) -> bool:
-    """Whether bytes are neither UTF-8 nor UTF-16, and one in twenty is a control character that no text has."""
-    if len(head) < 64 or b"\0" not in head or head.startswith(UTF16):
+    """Whether bytes are neither UTF-8 nor wider, and one in twenty is a control character that no text has."""
+    if len(head) < 64 or b"\0" not in head or _wide(head):
         return False
     try:
         head[:-3].decode()

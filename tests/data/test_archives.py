@@ -52,6 +52,11 @@ def test_a_later_stream_of_bz2_that_breaks_is_said(records: Any) -> None:
     assert shown(records(bz2.compress(A) + bz2.compress(B) + bytes(7), "a.jsonl.bz2")) == ["a", "b"]
 
 
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+def test_no_bytes_are_no_archive(records: Any, ending: str) -> None:
+    assert [text.endswith(LOST) for text in shown(records(b"", f"a.jsonl.{ending}"))] == [True]
+
+
 def test_all_that_comes_before_a_fault_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compression, "CHUNK", 1000)
     text = os.urandom(6000)

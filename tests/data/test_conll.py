@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bertcli.data.readers import read
+from bertcli.data.streams import LONE_RETURN
 from bertcli.data.writers import open_writer
 from bertcli.errors import RecordError
 
@@ -47,6 +48,15 @@ def both(tokens: str, tags: str) -> dict[str, list[str]]:
         ("a\tO\n-DOCSTART-\tO\nb\tO\n", [both("a", "O"), both("b", "O")]),
         ("-DOCSTART-x\tO\n", [both("-DOCSTART-x", "O")]),
         ("1\u00a0000 CD O\n", [{"tokens": ["1\u00a0000"], "tags": ["O"]}]),
+        ("0\tHi\tO\n1\tAnn\tB-PER\n\n0\tyou\tO\n", [both("Hi Ann", "O B-PER"), both("you", "O")]),
+        ("Ann\tB-PER\t\nis\tO\t\n\nin\tO\t\n", [both("Ann is", "B-PER O"), both("in", "O")]),
+        ("a\tNN\t\nb\tNN\tB-LOC\n", [{"tokens": ["a", "b"], "tags": ["", "B-LOC"]}]),  # "" is as good as O
+        ("a\t\nb\t\n", [{"tokens": ["a", "b"], "tags": ["", ""]}]),
+        ("Ann\tB-PER\ris\tO\r\r", [LONE_RETURN]),
+        (
+            "#begin document (b/1); part 000\nb 0 Hi O\n\n#end document\n#begin document (b/2)\nb 0 you O\n",
+            [both("b", "O"), both("b", "O")],
+        ),
     ],
 )
 def test_sentences(tmp_path: Path, text: str, expected: list[object]) -> None:

@@ -234,6 +234,19 @@ def test_data_with_the_name_of_a_control_is_kept(records: Any) -> None:
     assert one == {"id": 5, "text": "Tim", "topic": 1, "input_label": "old", "label": ["a"]}
 
 
+def test_a_field_with_the_name_of_labels_is_kept(records: Any) -> None:
+    doccano = {"text": "Tim", "labels": [[0, 3, "PER"]], "entities": "mine", "cats": ["a"], "label": "old"}
+    prodigy = {"text": "Tim", "spans": [{"start": 0, "end": 3, "label": "PER"}], "accept": ["a"]}
+    prodigy |= {"answer": "accept", "entities": "mine", "label": "old"}
+    for item, name in ((doccano, "doccano"), (prodigy, "prodigy")):
+        (record,) = loaded(records, [item], input_format=name)
+        assert record.fields["input_entities"] == "mine" and record.fields["input_label"] == "old"
+        assert spans(record) == [(0, 3, "PER")] and record.fields["label"] == ["a"]
+    row = {"annotation_id": 1, "lead_time": 2, "text": "Tim", "entities": "mine"}
+    (record,) = loaded(records, [row])
+    assert record.fields["input_entities"] == "mine" and record.fields["entities"] == []
+
+
 @needs_data
 def test_label_studio_exports() -> None:
     (record,) = read([str(DATA / "label_studio" / "test_export_csv_csv_test2.json")])

@@ -1,6 +1,7 @@
 """The same promises for input of any name, and what goes out as it came in."""
 
 import pickle
+import re
 from time import perf_counter
 from typing import Any
 
@@ -36,7 +37,8 @@ def test_json_lines_are_read_alike_under_both_names(records: Any, name: str, con
     "content", [b'[\n{"text": "a"}\n]\n', b'[{"text": "a"}]', b'{\n"text": "a"\n}\n', b'{"a": [\n1]}']
 )
 def test_a_document_in_json_names_the_next_step(records: Any, content: bytes) -> None:
-    with pytest.raises(UsageError, match=r"a\.json:1: .*one JSON object a line.*jq -c"):
+    items = "'.[]'" if content.startswith(b"[") else "."
+    with pytest.raises(UsageError, match=rf"a\.json:1: .*one JSON object a line.*`jq -c {re.escape(items)} "):
         records(content, "a.json")
 
 
@@ -53,6 +55,7 @@ def test_a_document_in_json_names_the_next_step(records: Any, content: bytes) ->
         (b"Good text, I think\n", {}, {"text": "Good text, I think"}),
         (b"{}\n", {}, {"text": "{}"}),
         (b"{not JSON}\n", {}, {"text": "{not JSON}"}),
+        (b'{"never closed", he said\n', {}, {"text": '{"never closed", he said'}),
         (b"[1]\n", {}, {"text": "[1]"}),
         (b"caf\xe9\n", {}, None),
     ],
@@ -66,6 +69,25 @@ def test_input_without_a_name_is_told_by_its_first_line(
     assert len(notes) == (expected is not None and expected.keys() != {"text"})
     assert records(content, "a.txt")[0].fields.keys() <= {"text"}  # whose name says lines
     assert records(content, "data", input_format="lines")[0].fields.keys() <= {"text"}
+
+
+def test_a_first_line_that_is_broken_json_makes_no_texts_of_the_others(records: Any) -> None:
+    first, second = records(b'{"text": "a", "id": 007}\n{"text": "b"}\n', "data")
+    assert first.fault and first.fault.startswith("not JSON") and second.fields == {"text": "b"}
+
+
+@pytest.mark.parametrize("content", [b'[\n{"text": "a"}\n]\n', b'[{"text": "a"}]\n', b'{\n"text": "a"\n}\n'])
+def test_a_document_without_an_ending_is_no_lines_of_text(records: Any, content: bytes) -> None:
+    with pytest.raises(UsageError, match=r"data:1: JSON that is no lines of it; `jq -c .* --input-format"):
+        records(content, "data")
+    assert len(records(content, "data", input_format="lines")) == content.count(b"\n")
+
+
+def test_squad_without_an_ending_is_questions(records: Any) -> None:
+    questions = b'[{"id": 1, "question": "q", "answers": []}]'
+    content = b'{"version": 1, "data": [{"paragraphs": [{"context": "c", "qas": %s}]}]}\n' % questions
+    (only,) = records(content, "data")
+    assert only.fields == {"id": 1, "question": "q", "answers": [], "context": "c"}
 
 
 @pytest.mark.parametrize(

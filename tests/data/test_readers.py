@@ -143,9 +143,9 @@ def test_unknown_format_and_encoding() -> None:
 
 
 def test_formats_by_extension() -> None:
-    names = ["a.jsonl", "a.NDJSON.gz", "a.json", "a.csv.xz", "a.tab", "a.txt.bz2", "a", "a.gz", "-"]
+    names = ["a.jsonl", "a.NDJSON.gz", "a.json", "a.csv.xz", "a.tab", "a.txt.bz2", "a", "a.gz", "-", "a.CoNLLU"]
     found = [formats.by_extension("input", name) for name in names]
-    assert found == ["jsonl", "jsonl", "jsonl", "csv", "tsv", "lines", None, None, None]
+    assert found == ["jsonl", "jsonl", "jsonl", "csv", "tsv", "lines", None, None, None, "conll"]
     names = "arrow, brat, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"
     assert ", ".join(formats.OUTPUT) == names
 

@@ -86,12 +86,17 @@ def test_a_corpus_leaves_it_out(tmp_path: Path) -> None:
     assert isinstance(only, RecordError) and "a.txt:1: PDF, no text" in str(only)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
-def test_utf16_is_a_fault_of_each_line_under_any_name(records: Any, name: str) -> None:
-    content = '{"text": "good"}\n{"text": "bad"}\n'.encode("utf-16")
+def test_utf16_is_a_fault_of_each_line_under_any_name(records: Any, name: str, encoding: str) -> None:
+    content = '{"text": "good"}\n{"text": "bad"}\n'.encode(encoding)
     faults = [record.fault for record in records(content, name)]
-    assert faults[:2] == ["UTF-16, as its first bytes say; --encoding utf-16 reads it"] * 2
-    assert [r.fault for r in records(content, name, encoding="utf-16")] == [None, None]
+    assert faults[:2] == [f"{encoding.upper()}, as its first bytes say; --encoding {encoding} reads it"] * 2
+    assert [r.fault for r in records(content, name, encoding=encoding)] == [None, None]
+
+
+def test_a_nul_alone_makes_no_other_encoding(records: Any) -> None:
+    assert [record.fault for record in records(b"\0\na\0b\n", "a.txt")] == [None, None]
 
 
 @pytest.mark.parametrize(

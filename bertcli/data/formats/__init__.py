@@ -42,7 +42,7 @@ class Format(NamedTuple):
 INPUT = {
     "arrow": Format("table_reader.read_arrow", (".feather", ".arrows", ".ipc"), is_table=True),
     "brat": Format("brat.read", (".ann",), is_whole=True),
-    "conll": Format("conll.read", (".iob", ".iob2", ".bio", ".bioes")),
+    "conll": Format("conll.read", (".conllu", ".iob", ".iob2", ".bio", ".bioes")),
     "csv": Format("csv.read_csv"),
     "doccano": Format("labelling.read_doccano"),
     "document": Format("lines.read_document", is_whole=True),

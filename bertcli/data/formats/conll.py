@@ -1,9 +1,10 @@
 r"""CoNLL columns: a token a line, a blank line after each sentence; the tag in the last column, or where it says so.
 
-Columns are parted by tabs where a sentence has one, else by white space. `-DOCSTART-` lines are no
-sentences, and part those around them. Where the first column counts the words (CoNLL-U, UNER), every `#` line is a
-comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words. Elsewhere `# …` before a sentence is a comment unless
-it has the form of the sentence's tokens; within one `#` is a token as any other.
+Columns are parted by tabs where a sentence has one, else by white space. `-DOCSTART-` lines, and those that begin with
+`#begin document` or `#end document`, are no sentences, and part those around them. Where the first column counts the
+words from 1 or 0 (CoNLL-U, UNER), every `#` line is a comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words.
+Elsewhere `# …` before a sentence is a comment unless it has the form of the sentence's tokens; within one `#` is a
+token as any other.
 
 What is written has a token and its tag a line, parted by a tab; an error is a comment in its place.
 
@@ -17,10 +18,10 @@ from typing import Any
 
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.records import Record, describe, is_error
-from bertcli.data.streams import Source, Text
+from bertcli.data.streams import LONE_RETURN, Source, Text
 from bertcli.errors import RecordError
 
-DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)")
+DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)|#(?:begin|end) document")
 TAG = re.compile(r"O|[BIESLU]-\S+")
 ID = re.compile(r"\d+|\d+[-.]\d+")
 Lines = list[tuple[int, list[str]]]  # a sentence: the number of each line, and its columns
@@ -30,8 +31,8 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records {"tokens": [...], "tags": [...]}, without tags where lines have one column.
 
     columns: names of the columns, of which `tokens` and `tags` are taken; else the first and the last, or, where the
-    first counts the tokens of the file's first sentence from 1, the second and the third. A sentence with broken lines
-    is one fault, at the first of them.
+    first counts the tokens of the file's first sentence, the second and the third. A sentence with broken lines is one
+    fault, at the first of them.
     """
     counts = None  # whether the first column counts; the first good sentence tells
     usual = 0  # columns
@@ -53,6 +54,8 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
             continue
         begin = table[0][0]
         token, tag = 0, usual - 1 if usual > 1 else None
+        if usual > 2 and all(not row[-1] and TAG.fullmatch(row[-2]) for _, row in table):
+            tag = usual - 2  # A tab at the end of each line begins no column.
         if columns is not None:
             if len(columns) != usual or "tokens" not in columns:
                 fault = f"{usual} columns; --columns names {len(columns)}, of which one must be `tokens`"
@@ -68,16 +71,19 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
 
 
 def _counts(table: Lines) -> bool:
-    """Whether the first column counts the words from 1; ranges and empty nodes stand between them."""
+    """Whether the first column counts the words, from 1 or 0; ranges and empty nodes stand between them."""
     ids = [row[0] for _, row in table]
     words = [name for name in ids if not ID.fullmatch(name) or name.isdigit()]
-    return len(table[0][1]) >= 3 and bool(words) and words == [str(i) for i in range(1, len(words) + 1)]
+    first = 0 if words[:1] == ["0"] else 1
+    return len(table[0][1]) >= 3 and bool(words) and words == [str(i) for i, _ in enumerate(words, first)]
 
 
 def _sentences(source: Source) -> Iterator[list[Text]]:
     """The lines of each sentence, after the comments before it."""
     lines: list[Text] = []
     for number, text in source.texts():
+        if isinstance(text, str) and "\r" in text:  # else the columns of all lines but the first were lost
+            text = RecordError(LONE_RETURN)
         if isinstance(text, str) and (not text.strip(" \t") or DOCUMENT.match(text)):
             yield lines
             lines = []

@@ -220,13 +220,8 @@ def _is_cut(text: str) -> bool:
     return False
 
 
-def is_squad(source: Source) -> bool:
-    """Whether a file begins as one."""
-    head = ""
-    for line in source.lines():
-        head += line.decode("utf-8", "replace") if isinstance(line, bytes) else ""
-        if len(head) >= HEAD:
-            break
+def is_squad(head: str) -> bool:
+    """Whether a file that begins so is one."""
     return _SQUAD.match(head[:HEAD]) is not None
 
 

@@ -139,11 +139,12 @@ def _of_doccano(record: Record) -> dict[str, Any]:
             else:
                 raise RecordError(f"{label!r:.80} in '{name}' is neither a class nor a span of doccano's")
     is_empty = not entities and not classes and any(name in EITHER for name in names)
+    labels: dict[str, Any] = {}
     if entities or is_empty or not set(names).isdisjoint(SPANS):
-        fields["entities"] = entities
+        labels["entities"] = entities
     if classes or is_empty or not set(names).isdisjoint(CLASSES):
-        fields["label"] = classes
-    return fields
+        labels["label"] = classes
+    return merged(fields, labels)
 
 
 def _is_triple(label: Any) -> bool:
@@ -193,17 +194,20 @@ def _of_prodigy(record: Record) -> dict[str, Any]:
         record.unlabelled = "ignored by the annotator" if answer == "ignore" else "rejected by the annotator"
         return item
     fields = {name: value for name, value in item.items() if name != "spans"}
+    labels: dict[str, Any] = {}
     spans = item.get("spans") or []
     if answer == "accept" and (spans or not is_classified):
-        fields["entities"] = []
+        labels["entities"] = []
         for span in spans if isinstance(spans, list) else [spans]:
             if not _is_prodigy_span(span):
                 raise RecordError(f"{span!r:.80} in 'spans' is no span of Prodigy's, which has start, end and label")
             rest = {name: value for name, value in span.items() if name not in ("start", "end", "label", "type")}
-            fields["entities"].append({"start": span["start"], "end": span["end"], "type": span["label"], **rest})
-    if "accept" in item or ("label" in item and "answer" in item):
-        fields["label"] = item.get("accept", [item.get("label")]) if answer == "accept" else []
-    return fields
+            labels["entities"].append({"start": span["start"], "end": span["end"], "type": span["label"], **rest})
+    if "accept" in item:
+        labels["label"] = item["accept"] if answer == "accept" else []
+    elif "label" in item and "answer" in item:
+        fields["label"] = [item["label"]] if answer == "accept" else []
+    return merged(fields, labels)
 
 
 def _is_prodigy_span(span: Any) -> bool:
@@ -289,9 +293,7 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
             entities += [entity for span in value for entity in _studio_entities(span, row)]
         else:
             fields[name] = value["choices"] if isinstance(value, Mapping) and "choices" in value else value
-    if entities or not fields.get("label"):
-        fields["entities"] = entities
-    return fields
+    return merged(fields, {"entities": entities}) if entities or not fields.get("label") else fields
 
 
 def _studio_entities(span: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str, Any]]:
