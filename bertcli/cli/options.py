@@ -297,12 +297,22 @@ def read_yaml(path: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """`yes`, `no` and dates are text, as labels and questions are; a flag reads `yes` as true all the same."""
+        """All values but null are text, as labels (`no`, `01`, `1:30`) and questions are: options read what they take.
+
+        A name that is there twice is refused, where YAML's own reader takes the last.
+        """
 
         yaml_implicit_resolvers = {  # noqa: RUF012 - as the class it extends
-            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            """Raises YAMLError for a name that is there twice."""
+            names = [key.value for key, _ in node.value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise yaml.YAMLError(f"'{twice[0]}' is there twice")
+            return super().construct_mapping(node, deep)
 
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)

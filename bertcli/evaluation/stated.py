@@ -74,6 +74,10 @@ def open_system(
     if id_field:
         pairs, faults, counts = _by_id(gold, results, file, id_field)
     elif len(gold) == len(results):
+        # Nothing else would say that results of another order, which have no texts beside them, are of other records.
+        ids, other = ([str(record.fields.get(ID)) for record in side] for side in (gold, results))
+        if ids != other and sorted(ids) == sorted(other):
+            raise UsageError(f"{file} has the records' ids in another order; --id-field {ID} joins them by these.")
         pairs, faults, counts = list(zip(gold, results, strict=True)), [], {"missing": 0, "surplus": 0}
     else:
         raise UsageError(

@@ -16,6 +16,7 @@ from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
 
+LARGEST = 1e18  # of labels that are numbers: fp32 holds their squares, and the sum of those of a batch
 Doubt = tuple[str, str]  # the code of checking/check.py, and what is doubtful in one record
 
 
@@ -68,6 +69,8 @@ def number_of(value: Any) -> float:
         raise RecordError(f"the label {value!r} is not a number.") from None
     if not math.isfinite(number):
         raise RecordError(f"the label {value!r} is not a finite number.")
+    if abs(number) > LARGEST:
+        raise RecordError(f"the label {value!r} is too large; numbers up to {LARGEST:g} can be learnt and scored.")
     return number
 
 

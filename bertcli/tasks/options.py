@@ -108,7 +108,9 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what says how to redact without --redact: the text would be written as it is."""
+        """Refuse what says how to redact without --redact: the text would be written as it is; and no separator."""
+        if not self.label_separator:
+            raise UsageError("--label-separator '': write what stands between labels.")
         for field in fields(Options):
             if field.name.startswith("redact_") and not self.redact and getattr(self, field.name) != field.default:
                 raise UsageError(f"--{field.name.replace('_', '-')} does nothing without --redact.")

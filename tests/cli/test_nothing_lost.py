@@ -168,7 +168,7 @@ def test_config_files_with_one_value_for_many_and_many_for_one(bertcli: Run, tmp
     (tmp_path / "in.tsv").write_text("text\tlabel\ngood\tnegative\n")
     bertcli("evaluate", "in.tsv", "--config", "c.yaml", expect=4)
     (tmp_path / "c.yaml").write_text("top_k: [1]\n")
-    assert b"c.yaml: 'top_k' cannot be [1]" in bertcli("predict", "--config", "c.yaml", expect=2).stderr
+    assert b"c.yaml: 'top_k' cannot be ['1']" in bertcli("predict", "--config", "c.yaml", expect=2).stderr
     (tmp_path / "c.yaml").write_text("question: {a: 1}\n")
     assert b"is no text" in bertcli("predict", "--config", "c.yaml", expect=2).stderr
 

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from bertcli import registry
+from bertcli.cli.commands.finetune import names, weights
 from bertcli.cli.main import cli
-from bertcli.cli.options import command, parameters
+from bertcli.cli.options import command, parameters, read_yaml
 from bertcli.cli.terminal import Voice
+from bertcli.errors import UsageError
 from bertcli.option import GROUPS, option
 
 PACKAGE = Path(__file__).parents[2] / "bertcli"
@@ -120,3 +122,35 @@ def test_the_type_of_a_field_says_how_it_is_read() -> None:
     assert "0<x<=1" in CliRunner().invoke(toy, ["--share", "0"]).output
     with pytest.raises(KeyError, match="nams"):
         parameters(Options, "nams share")
+
+
+def test_values_of_a_config_file_are_the_text_that_stands_there(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("labels: [01, 1.10, 1:30, 1_0, 0x1f, no, 2026-01-02]\npair-field:\nx: {007: ~}\n", encoding="utf-8")
+    texts = ["01", "1.10", "1:30", "1_0", "0x1f", "no", "2026-01-02"]
+    assert read_yaml(str(file)) == {"labels": texts, "pair-field": None, "x": {"007": None}}
+
+
+def test_a_name_that_a_config_file_has_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("base: &a {lr: 1}\nmore: {<<: *a, lr: 2}\n", encoding="utf-8")
+    assert read_yaml(str(file))["more"] == {"lr": "2"}
+    file.write_text("epochs: 3\nlr: 1\nepochs: 10\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="'epochs' is there twice"):
+        read_yaml(str(file))
+
+
+def test_class_weights_are_numbers_of_names() -> None:
+    assert weights("balanced") == "balanced"
+    assert weights("a=b = 2, neg=0") == weights({"a=b": "2", "neg": 0}) == {"a=b": 2.0, "neg": 0.0}
+    assert weights({0: 2}) == {"0": 2.0}
+    for wrong in ("", "pos", "pos=-1", "pos=nan", "pos=inf", {"pos": "x"}):
+        with pytest.raises(ValueError, match="is neither `balanced` nor LABEL=NUMBER,…, each number 0 or more"):
+            weights(wrong)
+
+
+def test_labels_are_different_names() -> None:
+    assert names(" neg, pos ") == names(["neg", "pos "]) == ("neg", "pos")
+    for wrong in ("", "neg,,pos", "neg,pos, neg", ["a", ""]):
+        with pytest.raises(ValueError, match="has an empty name, or one twice"):
+            names(wrong)

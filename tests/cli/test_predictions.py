@@ -189,6 +189,11 @@ def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
             ("--id-field", "id"),
             "the records have ids such as 1, 2, 3, the predictions 7",
         ),
+        (
+            "\n".join(f'{{"id": {i}, "label": "pos"}}' for i in (2, 1, 3)),
+            (),
+            "has the records' ids in another order; --id-field id joins them by these.",
+        ),
         ('{"id": 1, "x": "a"}\n' * 2, ("--id-field", "id"), "p.jsonl:2: a second prediction for id '1'; keep one."),
         (
             '{"n": 1, "x": "a"}\n',

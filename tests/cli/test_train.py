@@ -138,7 +138,7 @@ def test_an_existing_model_is_not_overwritten_unasked(
     ("train", "dev", "message"),
     [
         ("", None, "the training data has no records"),
-        ('{"text": "a", "label": "x"}', None, "have the label 'x'; two classes are needed"),
+        ('{"text": "a", "label": "x"}', None, "has no label but 'x'; two classes are needed"),
         ('{"text": "a", "label": "x"}\n{"text": "b"}\n', None, "train.jsonl:2: no field 'label'"),
         ('{"text": "a", "label": "x"}\nnot json\n', None, "train.jsonl:2: not JSON"),
         (

@@ -111,6 +111,8 @@ def test_of_several_answers_the_likest_counts_and_none_wants_none() -> None:
     assert answers.best(english, ["a dog", "the cat"], "cat") == (1, 1)
     assert answers.best(english, [], "cat") == (0, 0)
     assert answers.best(english, [], "") == answers.best(english, [], ".") == (1, 1)
+    english_2 = answers.scorer("en", [""], [[]])
+    assert answers.best(english_2, ["The"], "") == (1, 1) and answers.best(english_2, ["The", "cat"], "") == (0, 0)
     chinese = answers.scorer("zh", [], [])
     assert answers.best(chinese, [], "") == (1, 1) and answers.best(chinese, [], "猫") == (0, 0)
 

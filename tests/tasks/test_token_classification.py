@@ -17,6 +17,7 @@ from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Mark
 from bertcli.tasks.token_classification import Gold, Task
+from bertcli.tasks.token_classification.labels import types_in
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 CONFIG = {"id2label": {str(i): label for i, label in enumerate(LABELS)}, "max_position_embeddings": 64}
@@ -271,7 +272,15 @@ def test_entities_of_a_text_are_renamed() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("item", [{"start": 0, "end": 1, "type": "A", "fragments": 5}, [0, 1, ""], [0, 1]])
+@pytest.mark.parametrize(
+    "item", [{"start": 0, "end": 1, "type": "A", "fragments": 5}, [0, 1, " "], [0.0, 1.0, "A"], [0, 1]]
+)
 def test_what_is_no_entity_is_refused(tokens: tokenizer.Tokenizer, item: Any) -> None:
     with pytest.raises(RecordError, match="is no entity"):
         task(tokens).label(Record(fields={"text": "a", "entities": [item]}))
+    with pytest.raises(RecordError, match="is no entity"):  # before anybody asks which types there are
+        task(tokens).kept(Record(fields={"text": "a", "entities": [item]}))
+
+
+def test_blanks_around_the_type_of_an_entity_are_none_of_it() -> None:
+    assert types_in([Record(fields={"text": "a", "entities": [[0, 1, "A "]]})], Options()) == ["A"]

@@ -265,6 +265,9 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         (["3.800", "5.000", "-1.5e3"], "regression"),
         (["3.800", "4"], "regression"),
         ([4.5, 3, 5], "regression"),
+        (["0.25", "1e-05", "3.", "2E3"], "regression"),
+        (["0.25", "nan"], "regression"),
+        (["1e5", "e5"], "single_label_classification"),
         ([4.5, 3, "good"], "single_label_classification"),
         ([True, 1.5, False], "single_label_classification"),
         ([0, 1], "single_label_classification"),
@@ -283,9 +286,17 @@ def test_the_problem_is_told_from_the_labels(tiny_model: Path, values: list[Any]
     ("train", "message"),
     [
         ([], "the training data has no records"),
-        (records([("good", "pos"), ("bad", "pos")]), "all 2 training records have the label 'pos'; two classes"),
-        (records([("good", []), ("bad", [])]), "no training record has a label"),
-        (records([("good", None), ("bad", None)]), "no training record has a label"),
+        (records([("good", "pos"), ("bad", "pos")]), "the training data has no label but 'pos'; two classes"),
+        (
+            records([("good", []), ("bad", [])]),
+            r"no training record has a label that can be a class, the first has \[\];",
+        ),
+        (
+            records([("good", None), ("bad", None)]),
+            "no training record has a label that can be a class, the first has None;",
+        ),
+        (records([("good", 1e300), ("bad", 0.5)]), r"label 1e\+300 is too large; numbers up to 1e\+18 can be learnt"),
+        (records([("good", [1, 0, 1]), ("bad", [0, 0, 1])]), r"can be a class, the first has \[1, 0, 1\];"),
         ([Record(0, {"text": "x"}, 7, "f")], r"1 fault:\nf:7: no field 'label' \(the record has: text\)"),
         ([Record(0, {}, 3, "f", fault="not JSON")], "f:3: not JSON"),
         (records([(5, "a"), ("b", "b")]), "train.jsonl:1: field 'text' is int, not text"),  # type: ignore[list-item]
@@ -334,6 +345,16 @@ def test_an_empty_dev_set_is_refused(fit: Fit) -> None:
 def test_bad_settings_are_refused(fit: Fit, values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fit(sentiment(), sentiment(8), **values)
+
+
+def test_labels_of_numbers_are_refused(fit: Fit) -> None:
+    with pytest.raises(UsageError, match="--labels names classes, and the labels are numbers"):
+        fit(records([("good", 0.5), ("bad", 1.5)]), labels=("0.5", "1.5"))
+
+
+def test_labels_need_something_between_them(fit: Fit) -> None:
+    with pytest.raises(UsageError, match="--label-separator '': write what stands between labels"):
+        fit(records([("good", "a"), ("bad", "b")]), label_separator="")
 
 
 def test_a_metric_needs_dev(fit: Fit) -> None:

@@ -1,5 +1,6 @@
 """bertcli finetune: train a model on labelled data."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -40,19 +41,26 @@ torchrun --nproc-per-node 2 -m bertcli finetune --train train.jsonl -m MODEL -o 
 
 
 def weights(value: Any) -> ClassWeights:
-    """`balanced`, or `label=2.5,other=1`; a mapping comes from a config file as it is."""
-    if value == "balanced" or isinstance(value, dict):
-        return value  # type: ignore[no-any-return]
+    """`balanced`, or `label=2.5,other=1`; from a config file a mapping."""
+    if value == "balanced":
+        return "balanced"
     try:
-        return {label: float(number) for label, _, number in (part.rpartition("=") for part in value.split(","))}
+        pairs = value.items() if isinstance(value, dict) else (part.rpartition("=")[::2] for part in value.split(","))
+        numbers = {str(label).strip(): float(number) for label, number in pairs}
     except ValueError:
-        raise ValueError(f"'{value}' is neither `balanced` nor LABEL=NUMBER,….") from None
+        numbers = {}
+    if not numbers or not all(0 <= number < math.inf for number in numbers.values()):
+        raise ValueError(f"'{value}' is neither `balanced` nor LABEL=NUMBER,…, each number 0 or more.")
+    return numbers
 
 
 def names(value: Any) -> tuple[str, ...]:
     """Comma-separated names, in their order; a list comes from a config file as it is."""
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
-    return tuple(str(name).strip() for name in parts)
+    listed = tuple(str(name).strip() for name in parts)
+    if not all(listed) or len(set(listed)) < len(listed):
+        raise ValueError(f"'{value}' has an empty name, or one twice.")
+    return listed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

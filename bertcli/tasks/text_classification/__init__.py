@@ -49,7 +49,8 @@ PROBLEMS: Mapping[str, Problem] = {
     "regression": "regression",
 }
 INTEGER = re.compile(r"[+-]?\d+")
-DECIMAL = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
+# Tables have 3., and 1e-05 where a number is small; what is no finite one is not taken for a class beside numbers.
+DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
 NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
 NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
 
@@ -100,13 +101,15 @@ class Task(BaseTask):
         else:
             reason = "the labels are neither lists nor all decimal numbers"
         if problem == "regression":
+            if settings.labels:
+                raise UsageError(f"--labels names classes, and the labels are numbers ({reason}); leave one out.")
             return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
         names = names_in(records, problem, settings)
         if not names:
-            raise UsageError("no training record has a label; --label-field and --label-separator say where they are.")
+            shown = f"no training record has a label that can be a class, the first has {values[0]!r:.60}"
+            raise UsageError(f"{shown}; --label-field and --label-separator say where they are.")
         if len(names) < 2 and problem == "single_label_classification":
-            count = f"all {len(records):,} training records"
-            raise UsageError(f"{count} have the label '{names[0]}'; two classes are needed.")
+            raise UsageError(f"the training data has no label but '{names[0]}'; two classes are needed.")
         is_same_problem = base.head == cls.head and problem_of(base.config) == problem
         labels, why = names, "sorted, from the training data"
         if settings.labels:
@@ -379,6 +382,8 @@ def names_of(value: Any, options: Options, several: bool) -> list[str]:
         if not isinstance(label, str | int) or not str(label).strip():
             raise RecordError(f"the label {label!r} is neither text nor an integer.")
         names.append(str(label).lower() if isinstance(label, bool) else str(label).strip())
+    if len(names) > 2 and set(names) <= {"0", "1"}:
+        raise RecordError(f"the labels {value!r:.60} are 0 and 1 for each class; write the names of those that apply.")
     return names
 
 

@@ -214,9 +214,11 @@ class Task(BaseTask):
         return self.tag_set.best(logits, count, self.temperature)
 
     def kept(self, record: Record) -> dict[str, Any]:
-        """All: the tags are those of the record's own words. Raises RecordError for tags that are none."""
+        """All: the tags are those of the record's own words. Raises RecordError for tags or entities that are none."""
         if entity_labels.has_words(record, self.options):
             entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
+        else:
+            entity_labels.entities_of(record)
         return record.fields
 
     def label(self, record: Record) -> Gold:

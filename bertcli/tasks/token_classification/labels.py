@@ -129,9 +129,9 @@ def entities_of(record: Record) -> list[Entity]:
             has_gaps = is_object and len(item.get("fragments") or ()) > 1
         except (KeyError, TypeError, ValueError):
             raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
-        if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label):
+        if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label.strip()):
             raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
-        listed.append(Entity(start, end, label, has_gaps))
+        listed.append(Entity(start, end, label.strip(), has_gaps))
     return listed
 
 
