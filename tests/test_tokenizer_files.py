@@ -42,7 +42,11 @@ def test_a_vocabulary_of_berts(tmp_path: Path) -> None:
 def test_tokens_that_were_added_to_a_vocabulary_are_pieces(tmp_path: Path) -> None:
     path = vocabulary(tmp_path, BERT, "bert", do_lower_case=True)
     number = len(BERT) + len(WORDS)
-    added = {"content": "<e>", "special": True, **dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False)}
+    added = {
+        "content": "<e>",
+        "special": True,
+        **dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False),
+    }
     for name, stated in (
         ("added_tokens.json", {"<e>": number}),
         ("special_tokens_map.json", {"additional_special_tokens": ["<e>"]}),
