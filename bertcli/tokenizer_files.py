@@ -109,7 +109,7 @@ def _open(
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
     name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
-    # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside a vocab.txt, but takes seconds.
+    # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside it, but takes seconds.
     tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
     stated = [*entries([settings, read_json(directory / STATED[1])])]
     named = [value for key, value in stated if key.endswith("_token") or key == "content"]

@@ -239,7 +239,7 @@ class _Stream:
             batch = collate([window for _, window in group], self.padding)
             outputs = self.task.reduce(batch, self.backend.run(batch))
             # A task would take NaN for a word or an answer that is not there; a class may be ruled out by -inf.
-            are_numbers = [(array < np.inf).reshape(len(group), -1).all(1) for array in outputs.values()]
+            are_numbers = [np.all((array < np.inf).reshape(len(group), -1), axis=1) for array in outputs.values()]
         except Exception as error:
             if len(group) == 1:
                 job, slot = group[0][0]
@@ -250,7 +250,7 @@ class _Stream:
             self._run(group[half:])
             return
         for row, ((job, slot), _) in enumerate(group):
-            if all(rows[row] for rows in are_numbers):
+            if all(bool(rows[row]) for rows in are_numbers):
                 job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
             else:
                 job.faults[slot] = "the model's scores are not finite; its weights or its precision are at fault."
