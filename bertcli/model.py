@@ -133,7 +133,11 @@ class Model:
                 'Convert it where you trust it: python -c "from transformers '
                 f"import {name}; {name}.from_pretrained('{self.path}').save_pretrained('{self.path}')\""
             )
-        raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.")
+        where, others = "", sorted(self.path.rglob("*.onnx"))
+        if others and not any(map(self.onnx_file, ONNX)):
+            there = others[0].relative_to(self.path)
+            where = f" bertcli reads {' and '.join(ONNX.values())}; there is {there}, which may be moved."
+        raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.{where}")
 
     @property
     def sentence(self) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import json
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertcli import pretrained
 from bertcli.errors import ModelError
-from bertcli.safety import read_configs, read_json, require_whole
+from bertcli.safety import entries, read_configs, read_json, require_whole
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ SPECIAL = ("mask", "pad", "unk")
 TOKENIZER = "tokenizer.json"
 BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
+SPECIAL_TOKENS = {*BERT_TOKENS, "[PAD]", "[MASK]"}
+ADDED = "added_tokens.json"
 FROM_PADDING = {  # families that number their positions from the padding id + 1, and that id where the config is silent
     **dict.fromkeys(("camembert", "data2vec-text", "ibert", "layoutlmv3", "longformer", "luke", "mpnet", "roberta"), 1),
     **dict.fromkeys(("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"), 1),
     **dict.fromkeys(("esm", "lilt", "markuplm"), 0),
 }
-FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+FILES = ("tokenizer_config.json", "special_tokens_map.json", ADDED, "vocab.*", "merges.txt", "*.model")
 PROBES = (  # what tokenizers treat in different ways: case, accents, spaces, ideographs, marks, digits, pairs
     "The Café is naïve.", "  two  spaces, a\ttab ", "東京タワー 你好", "12,345.67 % (x_y)", "don't re-use it's", "🙂",
     "e\u0301 ﬁ lower UPPER MiXed",
@@ -107,9 +109,13 @@ def _open(
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
     name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
-    # BERT's own; any other is for transformers, which also knows BERT's but takes seconds.
+    # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside it, but takes seconds.
     tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
-    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS):
+    stated = [*entries([settings, read_json(directory / STATED[1])])]
+    named = [value for key, value in stated if key.endswith("_token") or key == "content"]
+    lists = [value for key, value in stated if key.endswith("_special_tokens") and isinstance(value, list)]
+    others = {token for token in chain(named, *lists) if isinstance(token, str)} - SPECIAL_TOKENS
+    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS) and not others and not read_json(directory / ADDED):
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         return BertWordPieceTokenizer(  # splits text as google-research/bert `tokenization.py` does

@@ -141,3 +141,10 @@ def test_the_embedded_model_fits_its_promise_and_names_no_place_on_a_disk() -> N
         assert part in card
     for file in files:
         assert b"site-packages" not in file.read_bytes(), file
+
+
+def test_an_onnx_file_of_another_name_is_named_with_those_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ModelError, match=r"bertcli reads onnx/.* there is model.onnx"):
+        model.read(tmp_path).require_weights()

@@ -39,6 +39,24 @@ def test_a_vocabulary_of_berts(tmp_path: Path) -> None:
     assert pieces(vocabulary(tmp_path, BERT, "distilbert", tokenizer_class="DistilBertTokenizer")) == expected
 
 
+def test_tokens_that_were_added_to_a_vocabulary_are_pieces(tmp_path: Path) -> None:
+    path = vocabulary(tmp_path, BERT, "bert", do_lower_case=True)
+    number = len(BERT) + len(WORDS)
+    added = {
+        "content": "<e>",
+        "special": True,
+        **dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False),
+    }
+    for name, stated in (
+        ("added_tokens.json", {"<e>": number}),
+        ("special_tokens_map.json", {"additional_special_tokens": ["<e>"]}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {str(number): added}}),
+    ):
+        (path / name).write_text(json.dumps(stated))
+        assert pieces(path, "the<e> film") == ["[CLS]", "the", "<e>", "film", "[SEP]"]
+        (path / name).unlink()
+
+
 def test_a_vocabulary_of_another_class_is_read_as_that_class_reads_it(tmp_path: Path) -> None:
     for settings in ({}, {"tokenizer_class": "MPNetTokenizer"}):
         assert pieces(vocabulary(tmp_path, MPNET, "mpnet", **settings))[:2] == ["<s>", "the"]

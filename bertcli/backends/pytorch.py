@@ -89,10 +89,14 @@ def inputs_of(module: Any, names: Iterable[str]) -> list[str]:
 def load(model: Model, head: str, **settings: Any) -> Any:
     """The transformers model with that head ("": the encoder alone), from safetensors, in fp32.
 
-    settings: of from_pretrained. Raises ModelError where there are no safetensors, or they lack weights of the head.
+    settings: of from_pretrained. Raises ModelError where there are no safetensors, or they lack weights of the head, or
+    have them of another size.
     """
     model.require_weights()
-    module, info = open_module(model.path, head, **settings)
+    module, info = open_module(model.path, head, ignore_mismatched_sizes=True, **settings)
+    for name, stored, wanted in sorted(info["mismatched_keys"]):
+        shapes = f"{name} is {list(stored)} in the weights and {list(wanted)} by config.json"
+        raise ModelError(f"{model.path}: {shapes}; id2label, vocab_size or another number there is not the model's.")
     if not head:
         module.pooler = None  # BERT's next-sentence layer: no part of the encoder, and often not in the checkpoint
     lacking = [name for name in info["missing_keys"] if head or not name.startswith("pooler.")]

@@ -19,6 +19,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
+import numpy as np
+
 from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
@@ -236,6 +238,8 @@ class _Stream:
         try:
             batch = collate([window for _, window in group], self.padding)
             outputs = self.task.reduce(batch, self.backend.run(batch))
+            # A task would take NaN for a word or an answer that is not there; a class may be ruled out by -inf.
+            are_numbers = [np.all((array < np.inf).reshape(len(group), -1), axis=1) for array in outputs.values()]
         except Exception as error:
             if len(group) == 1:
                 job, slot = group[0][0]
@@ -246,7 +250,10 @@ class _Stream:
             self._run(group[half:])
             return
         for row, ((job, slot), _) in enumerate(group):
-            job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
+            if all(bool(rows[row]) for rows in are_numbers):
+                job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
+            else:
+                job.faults[slot] = "the model's scores are not finite; its weights or its precision are at fault."
 
     def _finish(self, job: _Job) -> list[Outcome]:
         """Combine what the windows of each record gave, and let the time that it took decide on the next size."""

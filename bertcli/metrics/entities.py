@@ -1,7 +1,7 @@
 """Entities: tags to spans and back, and their scores.
 
 Knows four ways to tag: IOB1 (B- only between neighbours of one type), IOB2 (B- begins every entity), BIOES (E- ends,
-S- is single) and IO. One reading covers all four.
+S- is single; with other letters BILOU, BMES and BMEWO) and IO. One reading covers all four.
 Try: python -c "from bertcli.metrics.entities import spans; print(spans(['B-PER', 'I-PER', 'O', 'S-LOC']))"
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Scheme = Literal["iob1", "iob2", "bioes", "io"]
 SCHEMES: tuple[Scheme, ...] = ("iob1", "iob2", "bioes", "io")
 OUTSIDE = ("O", "_", "")
-PREFIXES = "BIESLU"  # L and U: what BILOU writes for E and S
+BIOES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}  # BILOU, BMES, BMEWO: as what
 
 
 class Span(NamedTuple):
@@ -37,12 +37,12 @@ def split(tag: str) -> tuple[str, str]:
         return "O", ""
     if wrong := fault(tag):
         raise RecordError(wrong)
-    return {"L": "E", "U": "S"}.get(tag[0], tag[0]), tag[2:]
+    return BIOES[tag[0]], tag[2:]
 
 
 def fault(tag: str) -> str | None:
     """What is wrong with a tag, if anything is."""
-    if tag in OUTSIDE or (tag[0] in PREFIXES and tag[1:2] == "-" and tag[2:]):
+    if tag in OUTSIDE or (tag[0] in BIOES and tag[1:2] == "-" and tag[2:]):
         return None
     return f"'{tag}' is no tag; tags are O, B-TYPE, I-TYPE, E-TYPE or S-TYPE"
 
@@ -86,7 +86,7 @@ def tags(entities: Iterable[Span], count: int, scheme: Scheme = "iob2") -> list[
 
 def schemes_of(sentence: Sequence[str], schemes: Iterable[Scheme] = SCHEMES) -> list[Scheme]:
     """Those of the schemes in which these tags could be written."""
-    read = ["O" if tag in OUTSIDE else tag.replace("L-", "E-", 1).replace("U-", "S-", 1) for tag in sentence]
+    read = ["O" if tag in OUTSIDE else "-".join(split(tag)) for tag in sentence]
     entities = spans(read)
     return [scheme for scheme in schemes if tags(entities, len(read), scheme) == read]
 

@@ -10,7 +10,8 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from bertcli.backends.pytorch import Backend
 from bertcli.device import Device
-from bertcli.model import read
+from bertcli.errors import ModelError
+from bertcli.model import read, update
 
 
 @pytest.fixture
@@ -19,6 +20,12 @@ def backend(tmp_path: Path) -> Backend:
     config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     return Backend(read(tmp_path), Device("cpu", 1, "a test"), "SequenceClassification", "fp32")
+
+
+def test_weights_of_another_size_than_the_config_says_are_named(backend: Backend, tmp_path: Path) -> None:
+    update(read(tmp_path), {"id2label": {"0": "a", "1": "b", "2": "c"}})
+    with pytest.raises(ModelError, match=r"classifier.bias is \[2\] in the weights and \[3\] by config.json"):
+        Backend(read(tmp_path), Device("cpu", 1, "a test"), "SequenceClassification", "fp32")
 
 
 def batch(rows: int, length: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bertcli.data.records import Record
-from bertcli.errors import Exit, GateError, UsageError
+from bertcli.errors import Exit, GateError, ModelError, UsageError
 from bertcli.evaluation import check_gates, collect, listed, parse_gates, scores
 from bertcli.metrics import classification
 from bertcli.tasks.base import BaseTask
@@ -31,6 +31,12 @@ class Outcome:
 
 def task_for(config, **options):
     return Task(None, config, Options(**options))
+
+
+def test_a_regression_of_several_numbers_is_refused_for_only_the_first_would_be_given():
+    assert task_for(STARS).is_regression
+    with pytest.raises(ModelError, match="a regression of 3 numbers"):
+        task_for(TOPICS | {"problem_type": "regression"})
 
 
 def outcomes(*rows):

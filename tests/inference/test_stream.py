@@ -171,6 +171,18 @@ def test_equal_texts_are_computed_once_and_each_has_its_result_or_its_error() ->
     assert sum(rows for rows, _ in backend.shapes) <= 2 * (3 + 2)  # two windows; a batch that fails runs again, halved
 
 
+def test_scores_that_are_not_finite_are_an_error_for_a_task_would_take_them_for_no_answer() -> None:
+    class Overflowing(FakeBackend):
+        def run(self, batch: Any) -> dict[str, Any]:
+            sums = super().run(batch)["sum"].astype(np.float32)
+            return {"sum": np.where((batch["input_ids"] == ord("~")).any(1), np.nan, sums)}
+
+    windows = stream(FakeTask(), Overflowing(), records(["fine", "ba~d", "good"]), Settings())  # type: ignore[arg-type]
+    one, other, third = chain.from_iterable(windows)
+    assert (one.error, third.error) == (None, None) and other.prediction is None
+    assert other.error == "the model's scores are not finite; its weights or its precision are at fault."
+
+
 def test_collate_keeps_the_segments_of_a_pair() -> None:
     batch = collate([Window([1, 2, 3], [0, 0, 1]), Window([4, 5, 6])])
     np.testing.assert_array_equal(batch["token_type_ids"], [[0, 0, 1], [0, 0, 0]])

@@ -120,6 +120,8 @@ def test_no_tag_inside_an_entity_is_lost(data: list[list[str]]) -> None:
         ("B-PER B-PER I-LOC", [(0, 1, "PER"), (1, 2, "PER"), (2, 3, "LOC")]),
         ("S-PER E-PER I-PER", [(0, 1, "PER"), (1, 2, "PER"), (2, 3, "PER")]),
         ("B-PER L-PER U-LOC _", [(0, 2, "PER"), (2, 3, "LOC")]),
+        ("B-PER M-PER E-PER S-LOC", [(0, 3, "PER"), (3, 4, "LOC")]),  # BMES
+        ("B-PER M-PER E-PER W-LOC", [(0, 3, "PER"), (3, 4, "LOC")]),  # BMEWO
     ],
 )
 def test_what_no_scheme_writes_is_read_as_conlleval_does(tags: str, expected: list[tuple[int, int, str]]) -> None:

@@ -33,6 +33,17 @@ def logits(labels: list[str], wanted: list[str | None]) -> "np.ndarray[Any, Any]
         (["LABEL_0", "LABEL_1"], "words", ["LABEL_1", "LABEL_0"], [(0, 1, "LABEL_1"), (1, 2, "LABEL_0")]),
         (["O", "B-P", "I-P", "L-P", "U-P"], "bioes", ["B-P", "L-P", "U-P"], [(0, 2, "P"), (2, 3, "P")]),
         (["O", "B-PER", "I-PER", "X", "[CLS]", "[SEP]"], "iob2", ["B-PER", "X", "O"], [(0, 1, "PER")]),
+        (["O", "B-P", "M-P", "E-P", "S-P"], "bioes", ["B-P", "M-P", "E-P", "S-P"], [(0, 3, "P"), (3, 4, "P")]),  # BMES
+        (["O", "B-P", "M-P", "E-P", "W-P"], "bioes", ["B-P", "E-P", "W-P", "O"], [(0, 2, "P"), (2, 3, "P")]),  # BMEWO
+        (["O", "B-P", "I-P", "S-P"], "bioes", ["B-P", "I-P", "O", "S-P"], [(0, 2, "P"), (3, 4, "P")]),
+        (["O", "E-P", "I-P"], "bioes", ["I-P", "E-P", "E-P", "O"], [(0, 2, "P"), (2, 3, "P")]),
+        (["O", "PER-B", "PER-I"], "iob2", ["PER-B", "PER-I", "PER-B"], [(0, 2, "PER"), (2, 3, "PER")]),
+        (["O", "B_PER", "I_PER"], "iob2", ["B_PER", "I_PER", "O"], [(0, 2, "PER")]),
+        (["o", "b-per", "i-per"], "iob2", ["b-per", "i-per", "o"], [(0, 2, "per")]),
+        (["o", "per"], "io", ["per", "per", "o"], [(0, 2, "per")]),
+        (["O", "NAME", "E-MAIL"], "io", ["NAME", "O", "E-MAIL"], [(0, 1, "NAME"), (2, 3, "E-MAIL")]),
+        (["O", "B-CELL", "T-CELL"], "io", ["B-CELL", "T-CELL"], [(0, 1, "B-CELL"), (1, 2, "T-CELL")]),
+        (["O", "B-work-of-art", "I-work-of-art"], "iob2", ["B-work-of-art", "I-work-of-art"], [(0, 2, "work-of-art")]),
     ],
 )  # fmt: skip
 def test_the_scheme_is_read_off_the_labels(

@@ -71,6 +71,8 @@ class Task(BaseTask):
         self.is_multi = self.problem == "multi_label_classification"
         self.temperature = temperature_of(config)
         self.thresholds = thresholds_of(config, self.labels)
+        if self.is_regression and len(self.labels) > 1:
+            raise ModelError(f"config.json: a regression of {len(self.labels)} numbers; bertcli gives one for a text.")
         if self.is_regression:
             self.subject = "this model predicts a number, which"
             self.example = {"score": 0.5}

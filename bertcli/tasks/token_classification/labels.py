@@ -4,6 +4,8 @@ Imports no torch.
 Try: python -c "from bertcli.tasks.token_classification.labels import TagSet; print(TagSet(['I-PER', 'O']).scheme)"
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from bertcli.arrays import Array, Flags, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
-from bertcli.metrics.entities import OUTSIDE, Scheme, Span
+from bertcli.metrics.entities import BIOES, OUTSIDE, Scheme, Span, split
 from bertcli.tasks.options import Options
 
 
@@ -148,22 +150,24 @@ def types_in(records: Iterable[Record], options: Options) -> list[str]:
 
 # The labels of a model as tags, in whatever scheme it was trained with, and the likeliest sequence of them.
 
+_LETTER = f"(?P<prefix>[{''.join(BIOES)}])"
+WRITTEN = [re.compile(form, re.I | re.S) for form in (f"{_LETTER}[-_](?P<type>.+)", f"(?P<type>.+)[-_]{_LETTER}")]
+
 
 class TagSet:
     """The labels of a model, read as tags.
 
-    scheme: iob2 where each type has a B- to begin with; iob1 where a type has only I-, so that B- parts neighbours and
-    I- begins an entity too; bioes where there are E- or S-; io where labels are types alone, or I- alone; words where
-    no label stands for "no entity", as for parts of speech: each word is an entity by itself then. In a set with
-    prefixes, labels without one, such as the "X" and "[CLS]" of some models, stand outside of entities. types: what an
-    entity may be, sorted.
+    Prefix and type are written in either case, in this order or the other, with - or _ between them. scheme: iob2 where
+    each type has a B- to begin with; iob1 where a type has only I-, so that B- parts neighbours and I- begins an entity
+    too; bioes where there are E- or S-; io where labels are types alone, or I- alone; words where no label stands for
+    "no entity", as for parts of speech: each word is an entity by itself then. In a set with prefixes, labels without
+    one, such as the "X" and "[CLS]" of some models, stand outside of entities. types: what an entity may be, sorted.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
-        prefixed = {
-            label: entities.split(label) for label in labels if label not in OUTSIDE and not entities.fault(label)
-        }
+        named = [label for label in labels if label.upper() not in OUTSIDE]
+        prefixed = next(filter(None, (_prefixed(named, pattern) for pattern in WRITTEN)), {})
         types = {letter: {name for prefix, name in prefixed.values() if prefix == letter} for letter in "BIES"}
         self.scheme: Scheme | Literal["words"]
         if types["E"] | types["S"]:
@@ -171,12 +175,12 @@ class TagSet:
         elif types["B"]:
             self.scheme = "iob2" if types["I"] <= types["B"] else "iob1"
         else:
-            self.scheme = "io" if prefixed or set(labels) & set(OUTSIDE) else "words"
+            self.scheme = "io" if prefixed or len(named) < len(labels) else "words"
         self.tags: list[str] = []
         for label in labels:
             if label in prefixed:
                 self.tags.append("-".join(prefixed[label]))
-            elif label in OUTSIDE or prefixed:
+            elif label not in named or prefixed:
                 self.tags.append("O")
             else:
                 self.tags.append(f"{'B' if self.scheme == 'words' else 'I'}-{label}")
@@ -191,21 +195,30 @@ class TagSet:
     def ids(self, spans: Sequence[Span], count: int) -> list[int]:
         """The labels of `count` words that spell these entities, of types that there are."""
         scheme: Scheme = "iob2" if self.scheme == "words" else self.scheme
+        near = {"S": "SBI", "E": "EI"}  # where a type lacks one, the next best
+        tags = (split(tag) for tag in entities.tags(spans, count, scheme))
         outside = self.index.get("O", 0)
-        return [self.index.get(tag, self.any_of.get(tag[2:], outside)) for tag in entities.tags(spans, count, scheme)]
+        return [
+            next(
+                (self.index[tag] for letter in near.get(prefix, prefix) if (tag := f"{letter}-{name}") in self.index),
+                self.any_of.get(name, outside),
+            )
+            for prefix, name in tags
+        ]
 
     @cached_property
     def forbidden(self) -> Flags:
         """(1 + L, L): whether the second label may not follow the first; row 0 is the start of a sentence."""
-        after = [entities.split(tag) for tag in self.tags]
+        after = [split(tag) for tag in self.tags]
+        prefixes = {prefix for prefix, _ in after}
         flags = np.zeros((1 + len(after), len(after)), bool)
         for i, (prefix, last) in enumerate([("O", ""), *after]):
             for j, (next_prefix, label) in enumerate(after):
                 if self.scheme == "iob2":
                     flags[i, j] = next_prefix == "I" and label != last
-                elif self.scheme == "bioes":
-                    is_open, goes_on = prefix in "BI", next_prefix in "IE"
-                    flags[i, j] = is_open != goes_on or (goes_on and label != last)
+                elif self.scheme == "bioes" and "B" in prefixes:  # in which a type may lack E-, or all of them B-
+                    goes_on, must_go_on = next_prefix in "IE", prefix in "BI" and f"E-{last}" in self.index
+                    flags[i, j] = (prefix not in "BI" or label != last) if goes_on else must_go_on
         return flags
 
     def best(self, logits: Logits, count: int, temperature: float) -> tuple[list[int], Array]:
@@ -228,6 +241,19 @@ class TagSet:
                 labels[first + 1 : second] = self.index.get(f"I-{tag[2:]}", labels[second])
                 chances[first + 1 : second] = chances[second]
         return labels.tolist(), chances
+
+
+def _prefixed(labels: Sequence[str], pattern: re.Pattern[str]) -> dict[str, tuple[str, str]]:
+    """Prefix and type of those labels that are written so; none where it looks like chance, as of E-MAIL beside NAME.
+
+    It is none where a type has a B or I and another prefix, or where most labels have a B or I.
+    """
+    parts = {label: (match["prefix"].upper(), match["type"]) for label in labels if (match := pattern.fullmatch(label))}
+    begun = [name for prefix, name in parts.values() if prefix in "BI"]
+    types = Counter(name for _, name in parts.values())
+    if any(types[name] > 1 for name in begun) or 2 * len(begun) > len(labels):
+        return {label: (BIOES[prefix], name) for label, (prefix, name) in parts.items()}
+    return {}
 
 
 def log_softmax(logits: Logits) -> Array:
