@@ -58,7 +58,7 @@ class Tokenizer:
     special: what the model's files call the tokens for mask, pad and unk, as far as they say.
     pieces: where its vocabulary is a part of a larger one, the ids that its tokens had there. traced: windows keep what
     the library says of each token; that takes memory and time. mostly: the share of unknown pieces above which a
-    text counts as unknown.
+    text counts as unknown. has_segments: whether the second text of a pair is told from the first by segment ids.
     """
 
     mostly = MOSTLY
@@ -69,11 +69,13 @@ class Tokenizer:
         max_length: int,
         special: Mapping[str, str] = MappingProxyType({}),
         pieces: Sequence[int] | None = None,
+        has_segments: bool = True,
     ) -> None:
         self.backend = backend
         self.max_length = max_length
         self.special = special
         self.pieces = pieces
+        self.has_segments = has_segments
         self.traced = False
         backend.no_padding()
         backend.no_truncation()
@@ -160,7 +162,7 @@ class Tokenizer:
 
     def _whole(self, encoding: "Encoding", text: Text) -> Window:
         """The window of a text or a pair to which the library has put what stands around it."""
-        window = Window(encoding.ids, None if isinstance(text, str) else encoding.type_ids)
+        window = Window(encoding.ids, None if isinstance(text, str) or not self.has_segments else encoding.type_ids)
         if self.traced:
             special, sides = encoding.special_tokens_mask, encoding.sequence_ids
             window.trace = Trace(encoding.tokens, special, sides, encoding.word_ids, encoding.offsets)
@@ -177,7 +179,7 @@ class Tokenizer:
             type_ids += frame.type_ids[side + 1]
         if words is not None:
             words = [-1] * len(frame.ids[0]) + words + [-1] * len(frame.ids[1])
-        window = Window(ids, type_ids if len(pieces) == 2 else None, words)
+        window = Window(ids, type_ids if len(pieces) == 2 and self.has_segments else None, words)
         if self.traced:
             around = [[(self.backend.id_to_token(id_), 1, None, None, (0, 0)) for id_ in part] for part in frame.ids]
             rows: list[tuple[Any, ...]] = [*around[0]]

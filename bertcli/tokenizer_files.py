@@ -74,7 +74,8 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
             content = token.get("content") if isinstance(token, dict) else token
             if isinstance(content, str):
                 special[role] = content
-    return Tokenizer(backend, limit, special)
+    has_segments = "token_type_ids" in (settings.get("model_input_names") or ["token_type_ids"])
+    return Tokenizer(backend, limit, special, has_segments=has_segments)
 
 
 def positions(config: Mapping[str, Any]) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import tokenizers
 
-from bertcli import tokenizer_files
+from bertcli import pretrained, tokenizer_files
 from bertcli.errors import ModelError
+from bertcli.features import Features
 from bertcli.model import HUB_FILES
 from tests.benchmarks.families import SENTENCES, tokenizer_of
 
@@ -140,6 +141,18 @@ def test_the_very_tokenizer_is_saved(kind: str, family: str, settings: dict[str,
         assert theirs(text)["input_ids"] == ids
     pair = used.backend.encode("a film", "is good")
     assert theirs("a film", "is good")["input_ids"] == pair.ids
+
+
+@pytest.mark.parametrize("names", [[], ["input_ids", "attention_mask"], ["input_ids", "token_type_ids"]])
+def test_a_directory_says_whether_its_pairs_have_segments(names: list[str], tmp_path: Path) -> None:
+    stated = {"model_input_names": names} if names else {}
+    path = vocabulary(tmp_path, BERT, "bert", tokenizer_class="BertTokenizer", model_max_length=9, **stated)
+    pairs = [("the film", "good"), ("the film is good", "bad film is the film")]
+    theirs = pretrained.open_tokenizer(path)(*pairs[0]).get("token_type_ids")
+    short, long = tokenizer_files.load(path, {}).encode(pairs)
+    assert isinstance(short, Features) and isinstance(long, Features)
+    assert short.windows[0].type_ids == theirs and len(long.windows) > 1
+    assert all((window.type_ids is None) == (theirs is None) for window in long.windows)
 
 
 def test_the_families_that_number_positions_from_padding_are_those_of_transformers() -> None:
