@@ -76,6 +76,14 @@ def test_a_word_without_pieces_belongs_to_the_entity_around_it() -> None:
         assert tag_set.spans(ids) == spans
 
 
+def test_a_word_without_pieces_is_the_part_of_speech_before_it() -> None:
+    labels = ["ADJ", "NOUN", "VERB"]
+    wanted = [None, "NOUN", None, "VERB", None]
+    ids, chances = TagSet(labels).best(logits(labels, wanted), 5, 1.0)
+    assert [labels[i] for i in ids] == ["NOUN", "NOUN", "NOUN", "VERB", "VERB"]
+    assert (chances < 1).all() and chances[1] == chances[2]
+
+
 @pytest.mark.parametrize(
     ("text", "cut", "end"),
     [

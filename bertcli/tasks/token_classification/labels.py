@@ -226,7 +226,7 @@ class TagSet:
 
         Viterbi (Forney 1973) with the allowed transitions and no other preference. logits: (N, L) of the first words,
         of which some are NaN: a word that no window shows has no part in this. It belongs to an entity if the words on
-        both sides of it do, else to none.
+        both sides of it do, else to none; where no label says none, as of parts of speech, it is what is before it.
         """
         known = np.flatnonzero(~np.isnan(logits).any(1))[:count]
         scores = log_softmax(logits[known].astype(np.float64))
@@ -240,6 +240,9 @@ class TagSet:
             if second - first > 1 and tag[0] in "IE" and self.tags[labels[first]][2:] == tag[2:]:
                 labels[first + 1 : second] = self.index.get(f"I-{tag[2:]}", labels[second])
                 chances[first + 1 : second] = chances[second]
+        if "O" not in self.index and len(known):
+            nearest = known[np.searchsorted(known, np.arange(count), "right").clip(1) - 1]
+            labels, chances = labels[nearest], chances[nearest]
         return labels.tolist(), chances
 
 
