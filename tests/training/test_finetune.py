@@ -450,27 +450,26 @@ def test_class_weights() -> None:
 
 
 def loss_of(problem: str, weights: torch.Tensor | None = None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The loss of logits and targets for two labels."""
-    task = Task(
-        tokenizer.Tokenizer.__new__(tokenizer.Tokenizer),
-        {"problem_type": problem},
-        Settings(model="m", output="o").options,
-    )
-    training = Training(task, Decision(problem, ["a", "b"], ""), Settings(model="m", output="o"))
+    """The loss of logits and targets for two labels, or of numbers."""
+    labels = ["score"] if problem == "regression" else ["a", "b"]
+    config = {"problem_type": problem, "id2label": dict(enumerate(labels))}
+    settings = Settings(model="m", output="o")
+    task = Task(tokenizer.Tokenizer.__new__(tokenizer.Tokenizer), config, settings.options)
+    training = Training(task, Decision(problem, labels, ""), settings)
     training.weights = weights
     return lambda logits, targets: training.loss({"logits": logits}, targets)
 
 
 def test_each_loss_is_a_sum_over_examples() -> None:
     logits = torch.tensor([[2.0, -1.0], [0.5, 0.5]])
-    for kind, targets in (
-        ("single_label_classification", torch.tensor([0, 1])),
-        ("multi_label_classification", torch.tensor([[1.0, 0], [1, 1]])),
-        ("regression", torch.tensor([[1.0, 2], [3, 4]])),
+    for kind, outputs, targets in (
+        ("single_label_classification", logits, torch.tensor([0, 1])),
+        ("multi_label_classification", logits, torch.tensor([[1.0, 0], [1, 1]])),
+        ("regression", logits[:, :1], torch.tensor([[1.0], [3]])),
     ):
         loss = loss_of(kind)
-        parts = [loss(logits[i : i + 1], targets[i : i + 1]) for i in range(2)]
-        torch.testing.assert_close(loss(logits, targets), torch.stack(parts).sum())
+        parts = [loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(2)]
+        torch.testing.assert_close(loss(outputs, targets), torch.stack(parts).sum())
     weighted = loss_of("single_label_classification", torch.tensor([1.0, 3.0]))
     plain = loss_of("single_label_classification")
     torch.testing.assert_close(weighted(logits[1:], torch.tensor([1])), 3 * plain(logits[1:], torch.tensor([1])))
