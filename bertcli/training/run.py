@@ -69,19 +69,23 @@ def first_process_only(events: Callable[Arguments, Iterator[Item]]) -> Callable[
 
 
 def finished(
-    accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], resume: bool, overwrite: bool
-) -> Saved | None:
+    accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], corpus: Mapping[str, str],
+    resume: bool, overwrite: bool,
+) -> Saved | None:  # fmt: skip
     """What --resume finds where the training is done: the model, moved into place where a crash left it on the way.
 
-    None where there is a training to do. Raises UsageError for the model of another run, unless it is overwritten.
+    corpus: the identity of the raw text, if there is any. None where there is a training to do. Raises UsageError for
+    the model of another run, unless it is overwritten.
     """
     if not resume:
         return None
-    saved = [_finished(output, command, options, overwrite) if accelerator.is_main_process else None]
+    saved = [_finished(output, command, options, corpus, overwrite) if accelerator.is_main_process else None]
     return broadcast_object_list(saved)[0] if accelerator.num_processes > 1 else saved[0]
 
 
-def _finished(output: Path, command: str, options: Mapping[str, object], overwrite: bool) -> Saved | None:
+def _finished(
+    output: Path, command: str, options: Mapping[str, object], corpus: Mapping[str, str], overwrite: bool
+) -> Saved | None:
     folder = output / CHECKPOINTS
     ready = checkpoint.latest(folder, "ready")
     if not ready and (checkpoint.latest(folder, "last") or not (output / "config.json").is_file()):
@@ -91,9 +95,14 @@ def _finished(output: Path, command: str, options: Mapping[str, object], overwri
         document = yaml.safe_load(written.read_text(encoding="utf-8"))
         splits = document["provenance"].get("data", {}).values()
         data = {name: facts["sha256"] for files in splits for name, facts in files.items() if "sha256" in facts}
+        # The options among what a corpus is known by stand in the command's own too.
+        before, texts = (
+            {name: value for name, value in identity.items() if name.startswith("corpus file")}
+            for identity in (document["provenance"].get("corpus", {}), corpus)
+        )
         require_same(
-            {name: value for name, value in {**document[command], **data}.items() if name not in NEUTRAL},
-            {name: value for name, value in plain(options).items() if name not in NEUTRAL}
+            {name: value for name, value in {**document[command], **data, **before}.items() if name not in NEUTRAL},
+            {name: value for name, value in {**plain(options), **texts}.items() if name not in NEUTRAL}
             | {name: file_hash(name).get("sha256") for name in data},
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, UsageError) as error:
