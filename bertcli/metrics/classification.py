@@ -199,11 +199,14 @@ def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
 def _weighted_pearson(weights: Weights, x: Array, y: Array) -> Floats:
     """(B,): of values (N,) or (B, N); NaN where either is constant."""
     total = weights.sum(1, keepdims=True)
-    x = x - (weights * x).sum(1, keepdims=True) / total
-    y = y - (weights * y).sum(1, keepdims=True) / total
-    products = (weights * x * y).sum(1)
-    spread = (weights * x**2).sum(1) * (weights * y**2).sum(1)
-    return ratio(products, np.sqrt(np.where(spread > np.finfo(float).tiny, spread, 0)))
+    products, spread = weights, np.ones(len(weights))
+    for values in (x, y):
+        centred = values - (weights * values).sum(1, keepdims=True) / total
+        size, rest = ((weights * numbers**2).sum(1) for numbers in (values, centred))
+        # Equal values are off their mean by its rounding; without this a resample of them would have a correlation.
+        spread = spread * np.where(rest > np.finfo(float).eps ** 2 * weights.shape[1] * size, rest, 0)
+        products = products * centred
+    return ratio(products.sum(1), np.sqrt(np.where(spread > np.finfo(float).tiny, spread, 0)))
 
 
 def _grouped(ids: Indices, groups: int, values: Array | None = None) -> Callable[[Weights], Array]:

@@ -66,7 +66,7 @@ def pretrain(
     precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
-        if saved := run.finished(accelerator, output, "pretrain", settings.kept(), resume, overwrite):
+        if saved := run.finished(accelerator, output, "pretrain", settings.kept(), source.identity, resume, overwrite):
             yield saved
             return
         yield note

@@ -77,7 +77,7 @@ def finetune(
     precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
-        if saved := run.finished(accelerator, output, "finetune", settings.kept(), resume, overwrite):
+        if saved := run.finished(accelerator, output, "finetune", settings.kept(), {}, resume, overwrite):
             yield saved
             return
         yield note

@@ -4,6 +4,7 @@ Knows no task and no data. finetune.py and pretraining/pretrain.py say what is t
 """
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -69,19 +70,23 @@ def first_process_only(events: Callable[Arguments, Iterator[Item]]) -> Callable[
 
 
 def finished(
-    accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], resume: bool, overwrite: bool
-) -> Saved | None:
+    accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], corpus: Mapping[str, str],
+    resume: bool, overwrite: bool,
+) -> Saved | None:  # fmt: skip
     """What --resume finds where the training is done: the model, moved into place where a crash left it on the way.
 
-    None where there is a training to do. Raises UsageError for the model of another run, unless it is overwritten.
+    corpus: the identity of the raw text, if there is any. None where there is a training to do. Raises UsageError for
+    the model of another run, unless it is overwritten.
     """
     if not resume:
         return None
-    saved = [_finished(output, command, options, overwrite) if accelerator.is_main_process else None]
+    saved = [_finished(output, command, options, corpus, overwrite) if accelerator.is_main_process else None]
     return broadcast_object_list(saved)[0] if accelerator.num_processes > 1 else saved[0]
 
 
-def _finished(output: Path, command: str, options: Mapping[str, object], overwrite: bool) -> Saved | None:
+def _finished(
+    output: Path, command: str, options: Mapping[str, object], corpus: Mapping[str, str], overwrite: bool
+) -> Saved | None:
     folder = output / CHECKPOINTS
     ready = checkpoint.latest(folder, "ready")
     if not ready and (checkpoint.latest(folder, "last") or not (output / "config.json").is_file()):
@@ -91,9 +96,14 @@ def _finished(output: Path, command: str, options: Mapping[str, object], overwri
         document = yaml.safe_load(written.read_text(encoding="utf-8"))
         splits = document["provenance"].get("data", {}).values()
         data = {name: facts["sha256"] for files in splits for name, facts in files.items() if "sha256" in facts}
+        # The options among what a corpus is known by stand in the command's own too.
+        before, texts = (
+            {name: value for name, value in identity.items() if name.startswith("corpus file")}
+            for identity in (document["provenance"].get("corpus", {}), corpus)
+        )
         require_same(
-            {name: value for name, value in {**document[command], **data}.items() if name not in NEUTRAL},
-            {name: value for name, value in plain(options).items() if name not in NEUTRAL}
+            {name: value for name, value in {**document[command], **data, **before}.items() if name not in NEUTRAL},
+            {name: value for name, value in {**plain(options), **texts}.items() if name not in NEUTRAL}
             | {name: file_hash(name).get("sha256") for name in data},
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, UsageError) as error:
@@ -193,9 +203,29 @@ def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
         yield Note("nothing to resume: the run begins")
     if trainer.accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
-        for folder in (trainer.plan.folder, output / GONE):
-            shutil.rmtree(folder, ignore_errors=True)
-        (output / LOG).unlink(missing_ok=True)
+        with _alone(output):
+            for folder in (trainer.plan.folder, output / GONE):
+                shutil.rmtree(folder, ignore_errors=True)
+            (output / LOG).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the directory; the system lets go of it when the process ends, however it ends.
+
+    Raises UsageError where another run has it: each would take the checkpoints of the other for its own.
+    """
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # A network's file system may have no locks.
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"{output}: another run is writing there; wait for its end, or name another directory."
+                raise UsageError(message) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def identity(settings: Mapping[str, object], data: Mapping[str, Any], where: str, processes: int) -> dict[str, Any]:
@@ -213,34 +243,35 @@ def event_log(accelerator: Accelerator, output: Path, step: int) -> Iterator[Cal
     if not accelerator.is_main_process:
         yield lambda event: None
         return
-    accelerator.init_trackers("tensorboard")
-    path = output / LOG
-    with writing(path, ROOM):
-        kept = []
-        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
-            with suppress(ValueError, TypeError, KeyError):  # of a line that a kill has cut
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-        replace_file(path, b"".join(kept))
-        file = path.open("ab", buffering=0)
-    with file:
+    with _alone(output):
+        accelerator.init_trackers("tensorboard")
+        path = output / LOG
+        with writing(path, ROOM):
+            kept = []
+            for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+                with suppress(ValueError, TypeError, KeyError):  # of a line that a kill has cut
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+            replace_file(path, b"".join(kept))
+            file = path.open("ab", buffering=0)
+        with file:
 
-        def log(event: Step | Eval) -> None:
-            entry = {"event": type(event).__name__.lower(), "time": round(time.time(), 3), **asdict(event)}
-            line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
-            with writing(path, ROOM):
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            def log(event: Step | Eval) -> None:
+                entry = {"event": type(event).__name__.lower(), "time": round(time.time(), 3), **asdict(event)}
+                line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+                with writing(path, ROOM):
+                    if file.write(line) < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    if isinstance(event, Eval):  # a checkpoint comes next, and the lines before it are not said again
+                        os.fsync(file.fileno())
                 if isinstance(event, Eval):
-                    os.fsync(file.fileno())  # A checkpoint comes next, from which the lines before it are not repeated.
-            if isinstance(event, Eval):
-                metrics = event.metrics.items()
-                numbers = {f"dev/{name}": value for name, value in metrics if isinstance(value, int | float)}
-            else:
-                numbers = {f"train/{name}": entry[name] for name in ("loss", "lr", "grad_norm", "tokens_per_s")}
-            accelerator.log(numbers, step=event.step)
+                    metrics = event.metrics.items()
+                    numbers = {f"dev/{name}": value for name, value in metrics if isinstance(value, int | float)}
+                else:
+                    numbers = {f"train/{name}": entry[name] for name in ("loss", "lr", "grad_norm", "tokens_per_s")}
+                accelerator.log(numbers, step=event.step)
 
-        yield log
+            yield log
 
 
 def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> None:

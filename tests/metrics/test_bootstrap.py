@@ -73,6 +73,15 @@ def test_what_no_resample_defines_has_no_interval():
     assert "pearson" not in bootstrap.intervals(regression(np.ones(4), np.arange(4.0)), 4)
 
 
+def test_resamples_of_one_value_have_no_correlation():
+    # One of three, or all but one: what is drawn is often constant, and its mean is off by a rounding.
+    for x, y in (([0.1, 0.3, 0.7], [0.3, 0.1, 0.2]), ([0.1] * 9 + [0.7], list(np.arange(10) / 3))):
+        for drawn in bootstrap.resamples(len(x)):
+            values = regression(np.array(x), np.array(y))(drawn)["pearson"]
+            is_constant = [len({x[i] for i in np.flatnonzero(row)}) == 1 for row in drawn]
+            assert any(is_constant) and np.array_equal(np.isnan(values), is_constant)
+
+
 def test_equal_systems_do_not_differ():
     values = RNG.random(N)
     (own,) = bootstrap.differences(means({"m": values}), means({"m": values, "n": values}), N).values()

@@ -224,6 +224,14 @@ def test_a_run_is_not_resumed_on_another_corpus_vocabulary_or_setting(fit: Fit, 
     assert "  corpus file 1 (corpus.txt): was " in again()
 
 
+def test_a_finished_run_is_not_taken_for_one_on_another_corpus(fit: Fit, corpus: Path) -> None:
+    fit(steps=2)
+    assert [type(event) for event in fit(steps=2, resume=True)] == [Saved]
+    corpus.write_text(corpus.read_text() + "\n\nthe cat sleeps.\nthe dog barks.")
+    with pytest.raises(UsageError, match=r"(?s)these differ:.  corpus file 1 \(corpus.txt\): was '\w{64}.txt', is"):
+        fit(steps=2, resume=True)
+
+
 def test_lengths_take_their_shares_of_the_steps(fit: Fit) -> None:
     events = fit(lengths=((16, 0.75), (48, 0.25)), steps=20, eval_steps=100)
     longest = [step.tokens / step.examples for step in steps(events)]

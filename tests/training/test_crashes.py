@@ -67,7 +67,7 @@ def story(output: Path, resume: bool, train: Callable[..., Any] = trainer) -> No
     job = ToyJob(*FOUR)
     job.evaluate = lambda model: {"accuracy": model.linear.bias.item()}  # type: ignore[assignment]
     toy = train(output / CHECKPOINTS, job, epochs=2, eval_every=3)
-    if run.finished(toy.accelerator, output, "toy", OPTIONS, resume, False):
+    if run.finished(toy.accelerator, output, "toy", OPTIONS, {}, resume, False):
         return
     list(run.start(toy, output, resume))
     with run.event_log(toy.accelerator, output, toy.step) as log:
