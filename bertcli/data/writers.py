@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from bertcli.data.formats import BaseFormatter, load, of_output
 from bertcli.data.journal import Journal, open_journal
@@ -20,6 +20,8 @@ from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
 from bertcli.data.terminal import visible
 from bertcli.errors import BertcliError, RecordError, UsageError
+
+OnError = Literal["record", "skip", "fail"]  # what stands in the place of a bad record: its error, nothing; or the end
 
 
 def open_writer(
@@ -33,6 +35,8 @@ def open_writer(
     resume: bool = False,
     force: bool = True,
     first_index: Callable[[], int] | None = None,
+    on_error: OnError = "record",
+    has_files: bool = False,
 ) -> "Writer":
     """A writer to a file or, for None and "-", to stdout; use it in a `with`.
 
@@ -42,7 +46,8 @@ def open_writer(
     the records have their text, for labelling tools. A regular file appears under its name when it is complete, or not
     at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart from others; with it a file has a journal,
     from which `resume` goes on. force: a file there is replaced. first_index: for an output that continues others, the
-    index of the first record in the whole. Raises UsageError for an unknown format or a path that cannot be written.
+    index of the first record in the whole. has_files: whether errors name the file too. Raises UsageError for an
+    unknown format or a path that cannot be written.
     """
     if path in ("-", "/dev/stdout"):
         path = None
@@ -69,7 +74,8 @@ def open_writer(
         formatter.state = journal.begin.state
     formatter.text_field = text_field
     formatter.continues = first_index is not None
-    return Writer(formatter, sink, journal, first_index, is_terminal and output_format != "rich")
+    is_watched = is_terminal and output_format != "rich"
+    return Writer(formatter, sink, journal, first_index, is_watched, on_error, has_files)
 
 
 class Writer(AbstractContextManager["Writer"]):
@@ -86,6 +92,8 @@ class Writer(AbstractContextManager["Writer"]):
         journal: Journal,
         first_index: Callable[[], int] | None = None,
         is_watched: bool = False,
+        on_error: OnError = "record",
+        has_files: bool = False,
     ) -> None:
         self.failures = 0
         self.journal = journal
@@ -93,6 +101,8 @@ class Writer(AbstractContextManager["Writer"]):
         self._sink = sink
         self._first_index = first_index
         self._is_watched = is_watched
+        self._on_error = on_error
+        self._has_files = has_files
         self._pending: list[bytes] = []
         self._size = 0  # bytes that are pending
         self._count = 0  # results given to write()
@@ -107,7 +117,8 @@ class Writer(AbstractContextManager["Writer"]):
                 raise
             self.failures += 1
             self.journal.fail(f"{record.location}: {error}" if record else str(error))
-            text = self._formatter.add(self._failure(str(error), record), record)
+            self.write_error(str(error), record)
+            return
         if text:
             self._append(text)
         self._count += 1
@@ -119,9 +130,12 @@ class Writer(AbstractContextManager["Writer"]):
         for result in results:
             self.write(result)
 
-    def write_error(self, message: str, record: Record, file: str = "") -> None:
-        """Add the error that stands in the place of a record's result; `file` where there are several inputs."""
-        self.write(self._failure(message, record, file), record)
+    def write_error(self, message: str, record: Record | None) -> None:
+        """Add what stands in the place of a record's result, or raise RecordError, as `on_error` says."""
+        if self._on_error == "fail":
+            raise RecordError(f"{record.location}: {message}" if record else message)
+        if self._on_error == "record":
+            self.write(self._failure(message, record), record)
 
     def flush(self) -> None:
         """Send what was added, in one write. Raises BertcliError if it cannot be written, and drops it."""
@@ -153,11 +167,11 @@ class Writer(AbstractContextManager["Writer"]):
         finally:
             self._abandon()
 
-    def _failure(self, message: str, record: Record | None, file: str = "") -> dict[str, Any]:
+    def _failure(self, message: str, record: Record | None) -> dict[str, Any]:
         if record is None:
             return error_result(self._count, self._count + 1, message)
         first = self._first_index() if self._first_index else 0
-        return error_result(first + record.index, record.line, message, file=file)
+        return error_result(first + record.index, record.line, message, file=record.source if self._has_files else "")
 
     def _append(self, text: str | bytes) -> None:
         if self._is_watched and isinstance(text, str):

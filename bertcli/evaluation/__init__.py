@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertcli.arrays import Indices
-from bertcli.data.records import Record
+from bertcli.data.records import Record, merged
 from bertcli.errors import GateError, RecordError, UsageError
 from bertcli.inference.stream import Outcome, script_of
 from bertcli.metrics import bootstrap, calibration
@@ -159,7 +159,8 @@ class Evaluation:
 
 def listed(example: Example) -> dict[str, Any]:
     """An example as --errors writes it: the input's fields, what shows it, and its place."""
-    return {**example.record.fields, **example.shown, "source": example.record.source, "line": example.record.line}
+    place = {"source": example.record.source, "line": example.record.line}
+    return merged(example.record.fields, {**example.shown, **place})
 
 
 # -- how it is found

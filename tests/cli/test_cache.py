@@ -221,6 +221,12 @@ def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, xdg: str
     assert cache.root() == Path(folder)
 
 
+def test_a_model_of_which_nothing_is_cached_is_named(bertcli: Run, tmp_path: Path) -> None:
+    done = bertcli("cache", "clear", BERTCLI_CACHE=str(tmp_path / "empty"))
+    assert done.stdout == b""
+    assert done.stderr == f"bertcli: nothing of a model 'clear' is in {tmp_path / 'empty'}.\n".encode()
+
+
 def test_files_are_listed_and_cleared(
     checkpoint: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

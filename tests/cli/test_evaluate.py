@@ -1,5 +1,6 @@
 """bertcli evaluate with the embedded model: JSON in a pipe, tables on request, mistakes, gates and their exit codes."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def test_mistakes_are_written_surest_first(bertcli: Run, dev: str, tmp_path: Pat
     (mistake,) = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text(encoding="utf-8").splitlines()]
     assert (mistake["text"], mistake["gold"], mistake["predicted"]) == ("utterly boring", "positive", "negative")
     assert (mistake["source"], mistake["line"]) == ("dev.tsv", 4)
+
+
+def test_a_mistake_keeps_all_fields_of_its_record_in_a_table_of_several_files(bertcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "good", "label": "negative"}\n', encoding="utf-8")
+    record = {"text": "bad", "label": "positive", "source": "imdb", "line": 7, "score": 5, "error": "none", "id": 1}
+    (tmp_path / "b.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    bertcli("evaluate", "a.jsonl", "b.jsonl", "--errors", "wrong.csv")
+    with (tmp_path / "wrong.csv").open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["text"], first["source"], first["line"], first["id"], first["error"]) == (
+        "good",
+        "a.jsonl",
+        "1",
+        "",
+        "",
+    )
+    kept = {"input_source": "imdb", "input_line": "7", "input_score": "5", "input_error": "none", "id": "1"}
+    assert second.items() >= {**kept, "text": "bad", "source": "b.jsonl", "line": "1", "error": ""}.items()
 
 
 def test_a_file_of_mistakes_that_cannot_be_written_stops_it_before_the_run(

@@ -104,6 +104,18 @@ def test_on_error_skip_leaves_out_and_fail_ends(bertcli: Run) -> None:
     assert failed.stderr.startswith(b"bertcli: stdin:2: invalid UTF-8 at byte 1")
 
 
+def test_a_result_that_the_format_cannot_hold_is_a_bad_record_as_others(bertcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n', encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"text": "bad", "id": 1}\n', encoding="utf-8")
+    run = ("predict", "a.jsonl", "b.jsonl", "--format", "csv", "--on-error")
+    header, good, *errors = bertcli(*run, "record", expect=3).stdout.decode().splitlines()
+    assert len(errors) == 1 and "b.jsonl:1: its field 'id' is no column of this csv" in errors[0]
+    assert bertcli(*run, "skip", expect=3).stdout.decode().splitlines() == [header, good]
+    failed = bertcli(*run, "fail", expect=1)
+    assert failed.stderr.startswith(b"bertcli: b.jsonl:1: its field 'id' is no column of this csv")
+    assert failed.stdout.decode().splitlines() == [header, good]
+
+
 def test_tables_have_a_header_and_an_error_column(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "in.tsv").write_bytes(b'id\ttext\n1\ta "gripping" film\n2\n')
     done = bertcli("predict", "in.tsv", "--format", "tsv", expect=3)

@@ -109,7 +109,7 @@ def test_stdin_has_no_shards() -> None:
 
 def test_a_table_that_continues_has_no_header(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
-    with open_writer(str(path), first_index=lambda: 7) as writer:
+    with open_writer(str(path), first_index=lambda: 7, has_files=True) as writer:
         writer.write({"a": 1})
-        writer.write_error("bad", Record(1, line=5), "b")
+        writer.write_error("bad", Record(1, line=5, source="b"))
     assert path.read_bytes() == b"1,\n,b:5: bad\n"

@@ -38,6 +38,8 @@ def redacted(text: str, *marks: Mark, **options: Any) -> str:
         ("tim@example.com, 4111111111111111".translate(WIDE), "[EMAIL]\uff0c [CARD]"),
         ("(see https://x.com/a_(b), www.y.org). [http://z.de]", "(see [URL], [URL]). [[URL]]"),
         ("见https://x.com/a请联系, github.com/tim!", "见[URL]请联系, [URL]!"),
+        ("网址https://例子.测试/a 或 www.中文.com吧", "网址[URL] 或 [URL]吧"),
+        ("https://example.com看这里example.org, https://的网址", "[URL]看这里example.org, https://的网址"),
         ("ftp://user:pw@h.com:80/p?q#f and and/or 1.5/2 a.txt", "[URL] and and/or 1.5/2 a.txt"),
         (
             "ip:10.0.0.1. 2001:db8::1, 地址10.0.0.1 10:32:07 v1.2.3.4 a::b",
@@ -85,7 +87,9 @@ def test_what_is_not_replaced_is_as_it_was_whatever_the_text(text: str) -> None:
     assert fields == {"text": rebuilt + text[end:]}
 
 
-@pytest.mark.parametrize("piece", ["a.", "1-", "a@", "a:", "GB82 ", "4111 ", "http://x.y/(", "+1 ", "f::", "www."])
+@pytest.mark.parametrize(
+    "piece", ["a.", "1-", "a@", "a:", "GB82 ", "4111 ", "http://x.y/(", "+1 ", "f::", "www.", "http://中.a."]
+)
 def test_a_hostile_text_is_read_to_its_end(piece: str) -> None:
     text = f"{piece * 4000}, tim@x.com"  # A search that takes the square of the length would take minutes.
     assert redacted(text).endswith(" [EMAIL]")

@@ -35,6 +35,9 @@ def cache(voice: Voice, options: Cache) -> int:
 
     names = list(map(engine.named, options.models))
     rows = [row for row in engine.entries() if row["model"] in names or not names]
+    for model, name in zip(options.models, names, strict=True):
+        if all(row["model"] != name for row in rows):
+            voice.warn(f"nothing of a model '{model}' is in {engine.root()}.")
     if options.clear and engine.root().is_dir():
         with engine.locked(voice.note):
             engine.clear(Path(row["folder"]) for row in rows)

@@ -143,8 +143,10 @@ def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
     else:
         print_json([evaluation.as_json()])
     if options.errors:
-        with open_writer(options.errors) as writer:
-            writer.write_many(map(listed, evaluation.mistakes))
+        mistakes = [listed(mistake) for mistake in evaluation.mistakes]
+        columns = dict.fromkeys(name for mistake in mistakes for name in mistake)  # those of all files
+        with open_writer(options.errors, optional=[*columns]) as writer:
+            writer.write_many(mistakes)
     if options.report:
         from bertcli.report import Report
 

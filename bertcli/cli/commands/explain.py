@@ -93,7 +93,7 @@ def explain(voice: Voice, options: Explain) -> int:
 
             add_to_page = stack.enter_context(explain_page(options.html))
         if not is_for_people(options.output_format):
-            writer = stack.enter_context(open_writer(None, "jsonl"))
+            writer = stack.enter_context(open_writer(None, "jsonl", has_files=len(options.files) > 1))
         from bertcli.explain import Explainer  # imports torch, which takes seconds
 
         with_attention = options.attention or bool(options.html)

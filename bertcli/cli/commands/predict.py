@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from bertcli.cli import shared
 from bertcli.cli.options import command, spelt
 from bertcli.cli.terminal import Voice, beside_results, heed_signals
-from bertcli.errors import Exit, RecordError, UsageError
+from bertcli.errors import Exit, UsageError
 from bertcli.option import option
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def predict(voice: Voice, options: Predict) -> int:
         resume=options.resume,
         force=options.force,
         first_index=first_index,
+        on_error=options.on_error,
+        has_files=len(options.files) > 1,
     )
     counter = Counter(voice if options.output else beside_results(voice), options.files)
     with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
@@ -154,10 +156,8 @@ def predict(voice: Voice, options: Predict) -> int:
                     writer.write(result, record)
                     if "unknown" in result:
                         writer.journal.unknown[script_of(session.task.texts(record).values())] += 1
-                elif options.on_error == "fail":
-                    raise RecordError(f"{record.location}: {error}")
-                elif options.on_error == "record":
-                    writer.write_error(str(error), record, record.source if len(options.files) > 1 else "")
+                else:
+                    writer.write_error(str(error), record)
                 counter.count(record)
             writer.flush()
             counter.show()

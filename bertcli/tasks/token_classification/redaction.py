@@ -197,12 +197,16 @@ PLAIN = str.maketrans({wide: char for wide, char in WIDE.items() if char.isalnum
 # Letters of scripts that part words by spaces, and marks, which may stand alone: e\u0301 for \u00e9.
 L = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Arabic}\p{Hebrew}\p{Devanagari}\p{M}\d"
 LABEL = rf"[{L}][{L}-]{{0,62}}+"  # of a domain; RFC 1035 allows 63 characters
-PATH = r"[^\s\p{C}<>\"\u00ab\u00bb\u2018-\u201f\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\u3000-\u303f\uff00-\uffef]"
+CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}"
+PATH = rf"[^\s\p{{C}}<>\"\u00ab\u00bb\u2018-\u201f{CJK}\u3000-\u303f\uff00-\uffef]"
+# After :// and www. a host may be of such letters too; nothing says where its last label ends, which has two to four.
+HOST = rf"(?:(?:{LABEL}|[{CJK}\d-]{{1,63}}+)\.){{1,8}}+(?:[{CJK}]{{2,4}}|[{L}])"
 SPACE = r"[ \u00a0\u202f-]?"  # in numbers
 # Each repetition has a bound or gives nothing back, else a hostile text would take the square of its length.
 EMAIL = regex.compile(rf"[{L}_][{L}_.+%&'~!#$*^-]{{0,63}}@{LABEL}(?:\.{LABEL})+", regex.I)
 URL = regex.compile(
-    rf"(?<![{L}])(?:[a-z][a-z\d+.-]{{1,20}}://|www\.|(?:{LABEL}\.){{1,8}}+(?:xn--)?[{L}--\d]{{2,63}}+(?::\d+)?/){PATH}+",
+    rf"(?<![{L}])(?:(?:[a-z][a-z\d+.-]{{1,20}}://|www\.)(?:{HOST}|(?={PATH}))"
+    rf"|(?:{LABEL}\.){{1,8}}+(?:xn--)?[{L}--\d]{{2,63}}+(?::\d+)?/(?={PATH})){PATH}*+",
     regex.I | regex.V1,
 )
 IP = regex.compile(
