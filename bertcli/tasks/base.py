@@ -51,12 +51,12 @@ class BaseTask(ABC):
     has_mistakes: whether a prediction is right or wrong. inputs: what a record may have besides its text, as options of
     `explain` name it. labelled_by: sets of fields; a record with all of one looks as if it were labelled for this task.
     shared_text: which of `texts` many records share. model_outputs: those that it reads. labels: their names, where
-    they have names. has_named_labels: whether it has classes or types, which --map-labels renames. has_entities:
-    whether it finds parts of a text, which --redact replaces. classifies: how many classes apply to each item that has
-    probabilities of them; None: none has any. example: what `decode` may give, nothing in it empty or null: a table
-    tells the types of its columns by it. subject: the task in a sentence about what it does not have. memory: what
-    later results need to know of earlier ones, None where each stands for itself; only added to. identity: what a
-    result depends on besides record, model and options, by its name.
+    they have names. has_named_labels: whether it has classes or types, which --map-labels renames. heeds: those of
+    OF_SOME, the options of some tasks, that it reads; another one is refused. classifies: how many classes apply to
+    each item that has probabilities of them; None: none has any. example: what `decode` may give, nothing in it empty
+    or null: a table tells the types of its columns by it. subject: the task in a sentence about what it does not have.
+    memory: what later results need to know of earlier ones, None where each stands for itself; only added to.
+    identity: what a result depends on besides record, model and options, by its name.
     """
 
     name: ClassVar[str]
@@ -70,7 +70,7 @@ class BaseTask(ABC):
     model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     labels: list[str] = []  # noqa: RUF012
     has_named_labels: ClassVar[bool] = False
-    has_entities: ClassVar[bool] = False
+    heeds: ClassVar[Set[str]] = frozenset()
     classifies: Literal["one", "several"] | None = None
     example: dict[str, Any] = {}  # noqa: RUF012
     memory: dict[str, int] | None = None
@@ -85,8 +85,7 @@ class BaseTask(ABC):
         self.config = config
         self.options = options
         self.subject = self.name
-        if options.redact and not self.has_entities:
-            raise UsageError(f"--redact replaces entities, and {self.name} finds none; -t ner does.")
+        options.require_heeded(self.heeds, self.name)
 
     # Before there is a task: which records and labels it is for. `check` and `finetune` ask.
 

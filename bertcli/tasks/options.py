@@ -3,7 +3,7 @@
 Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2))"
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -15,6 +15,10 @@ Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
 OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
 Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None  # in the loss; None: all equal
+OF_SOME = {  # options that some tasks heed and others know nothing of, which each states as its `heeds`
+    "all_scores", "language", "mask", "normalize", "null_threshold", "offset_unit", "pair_field", "prompt", "question",
+    "redact", "scheme", "threshold", "top_k",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,3 +118,10 @@ class Options:
         for field in fields(Options):
             if field.name.startswith("redact_") and not self.redact and getattr(self, field.name) != field.default:
                 raise UsageError(f"--{field.name.replace('_', '-')} does nothing without --redact.")
+
+    def require_heeded(self, names: Set[str], task: str) -> None:
+        """Raise UsageError where an option is set that is of some tasks, and not among those of this one."""
+        for field in fields(Options):
+            # `auto` is what finetune says of --null-threshold where nobody says anything.
+            if field.name in OF_SOME - names and getattr(self, field.name) not in (field.default, "auto"):
+                raise UsageError(f"--{field.name.replace('_', '-')} means nothing to {task}; leave it out.")

@@ -134,6 +134,6 @@ def test_another_key_is_not_gone_on_with(letters: Path, tmp_path: Path, bertcli:
 
 def test_a_task_without_entities_is_refused(bertcli: Run) -> None:
     done = bertcli("predict", "--redact", stdin=b"good\n", expect=2)
-    assert b"--redact replaces entities, and text-classification finds none; -t ner does" in done.stderr
+    assert b"--redact means nothing to text-classification; leave it out." in done.stderr
     done = bertcli("predict", "-t", "ner", "--redact-as", "hash", stdin=b"good\n", expect=2)
     assert b"--redact-as does nothing without --redact" in done.stderr and not done.stdout

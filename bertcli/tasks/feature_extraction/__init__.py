@@ -35,6 +35,7 @@ class Task(BaseTask):
     """Embeddings from any encoder; no head."""
 
     head = ""
+    heeds = frozenset({"normalize", "pair_field", "prompt"})
     decision = Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
     model_outputs = ()  # of one name or another: see HIDDEN
     has_mistakes = False

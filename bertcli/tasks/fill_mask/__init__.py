@@ -44,6 +44,7 @@ class Task(BaseTask):
     """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
 
     head = "MaskedLM"
+    heeds = frozenset({"mask", "top_k"})
     decision = Decision("fill_mask", [], "the token of each mask")
     directions = MappingProxyType(dict.fromkeys(GAINS, 1))
     more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs

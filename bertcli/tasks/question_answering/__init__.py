@@ -62,6 +62,7 @@ class Task(BaseTask):
     """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
 
     head = "QuestionAnswering"
+    heeds = frozenset({"language", "null_threshold", "offset_unit", "question", "top_k"})
     decision = Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
     model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)

@@ -59,6 +59,7 @@ class Task(BaseTask):
     """Sequence classification with any encoder that has a `…ForSequenceClassification` head."""
 
     head = "SequenceClassification"
+    heeds = frozenset({"all_scores", "pair_field", "threshold", "top_k"})
     inputs = ("pair",)
     has_named_labels = True
 

@@ -64,7 +64,7 @@ class Task(BaseTask):
     head = "TokenClassification"
     labelled_by = ({"entities"}, {"tokens"})  # which may have tags
     has_named_labels = True
-    has_entities = True
+    heeds = frozenset({"offset_unit", "redact", "scheme"})
     classifies = "one"  # tag for each word
     directions = MappingProxyType({"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1})
 

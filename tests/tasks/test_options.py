@@ -1,0 +1,45 @@
+"""The options that some tasks heed: what each says of them is what its files read, and all others are refused."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertcli import registry
+from bertcli.errors import UsageError
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.options import OF_SOME, Options
+from bertcli.tokenizer import NoTokenizer
+
+TASKS = registry.names("tasks")
+FOLDER = Path(registry.__file__).parent / "tasks"
+SET: dict[str, Any] = {
+    "all_scores": True, "language": "zh", "mask": "_", "normalize": False, "null_threshold": 1.0, "offset_unit": "utf8",
+    "pair_field": "b", "prompt": "", "question": "who", "redact": True, "scheme": "io", "threshold": 0.5, "top_k": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_heeds_the_options_that_it_reads(name: str) -> None:
+    files = (FOLDER / name.replace("-", "_")).glob("*.py")
+    read = OF_SOME.intersection(*[re.findall(r"options\.(\w+)", "".join(file.read_text() for file in files))])
+    assert registry.load("tasks", name).Task.heeds - {"pair_field"} == read - {"pair_field"}  # the base reads that one
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("option", sorted(OF_SOME))
+def test_an_option_of_other_tasks_is_refused(name: str, option: str) -> None:
+    task: type[BaseTask] = registry.load("tasks", name).Task
+    options = replace(Options(), **{option: SET[option]})
+    if option in task.heeds:
+        options.require_heeded(task.heeds, name)
+    else:
+        flag = option.replace("_", "-")
+        with pytest.raises(UsageError, match=f"^--{flag} means nothing to {name}; leave it out.$"):
+            task(NoTokenizer(), {}, options)
+
+
+def test_each_of_them_is_heeded_by_some_task() -> None:
+    assert set().union(*(registry.load("tasks", name).Task.heeds for name in TASKS)) == OF_SOME
