@@ -352,6 +352,12 @@ def test_labels_of_numbers_are_refused(fit: Fit) -> None:
         fit(records([("good", 0.5), ("bad", 1.5)]), labels=("0.5", "1.5"))
 
 
+@pytest.mark.parametrize("labels", [(0.5, 1.5), (["a"], ["a", "b"])])
+def test_only_one_label_of_several_can_be_smoothed(fit: Fit, labels: tuple[Any, Any]) -> None:
+    with pytest.raises(UsageError, match="--label-smoothing is for one label a text, which this is not"):
+        fit(records([("good", labels[0]), ("bad", labels[1])]), label_smoothing=0.1)
+
+
 def test_labels_need_something_between_them(fit: Fit) -> None:
     with pytest.raises(UsageError, match="--label-separator '': write what stands between labels"):
         fit(records([("good", "a"), ("bad", "b")]), label_separator="")

@@ -103,6 +103,8 @@ class Task(BaseTask):
             reason = "whole numbers are classes; --problem regression takes them as numbers"
         else:
             reason = "the labels are neither lists nor all decimal numbers"
+        if settings.label_smoothing and problem != "single_label_classification":
+            raise UsageError(f"--label-smoothing is for one label a text, which this is not ({reason}); leave it out.")
         if problem == "regression":
             if settings.labels:
                 raise UsageError(f"--labels names classes, and the labels are numbers ({reason}); leave one out.")
