@@ -46,7 +46,8 @@ MANY = {"callback": expanded}
 TABLES = ("csv", "tsv", "parquet", "arrow")  # formats whose records all have the same fields
 STOPPING = "stopping after this step, with a checkpoint for --resume"
 NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
-NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header
+HEADLESS = " --columns names the columns of a file without a header; --input-format conll reads tokens and tags."
+NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header, or data
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -137,15 +138,17 @@ class Reading:
             for record in records:
                 if record.source not in seen and not record.fault:
                     seen.add(record.source)
-                    is_table = (self.input_format or by_extension("input", record.source)) in TABLES
-                    if is_table and "context" not in record.fields:
+                    name = self.input_format or by_extension("input", record.source)
+                    if name in TABLES and "context" not in record.fields:
                         try:
                             lookup(record.fields, self.text_field, "--text-field")
                             if self.pair_field:
                                 lookup(record.fields, self.pair_field, "--pair-field")
                         except RecordError as error:
-                            is_whole = len(record.fields) == 1 and not all(map(NAME.fullmatch, record.fields))
-                            hint = " --delimiter says what parts the columns of CSV." if is_whole else ""
+                            is_odd = name == "csv" and not all(map(NAME.fullmatch, record.fields))
+                            hint = HEADLESS if is_odd or name == "tsv" else ""
+                            if is_odd and len(record.fields) == 1:
+                                hint = " --delimiter says what parts the columns of CSV."
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 

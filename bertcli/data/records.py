@@ -96,7 +96,9 @@ def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             there = names_in(fields) or "nothing"
-            raise RecordError(f"no field '{name}' (the record has: {there}); {option} names another.")
+            is_line = list(fields) == ["text"] and "\t" in str(fields["text"])
+            hint = " --input-format tsv or conll reads the columns between tabs." if is_line else ""
+            raise RecordError(f"no field '{name}' (the record has: {there}); {option} names another.{hint}")
         value = value[part]
     return value
 

@@ -276,6 +276,19 @@ def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:
     )
 
 
+def disjoint(evaluation: Evaluation) -> str:
+    """That another system has no label in common with the data, which scores 0 however good it is; else ""."""
+    rows = evaluation.metrics.get("per_class", {})
+    wanted = [name for name, row in rows.items() if row["support"]]
+    said = [name for name, row in rows.items() if row["precision"] is not None]
+    if not evaluation.predictions or not wanted or not said or set(wanted) & set(said):
+        return ""
+    return (
+        f"no label is in both: the data has {', '.join(wanted[:NAMED])}, the predictions {', '.join(said[:NAMED])}; "
+        f"--map-labels {wanted[0]}=LABEL,… makes them the same"
+    )
+
+
 def intervals(task: BaseTask, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, list[float]]:
     """Of 95 % by metric: [low, high]."""
     drawn = bootstrap.intervals(task.resampled(gold, task.columns(gold, predictions)), len(gold))

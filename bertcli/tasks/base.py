@@ -221,6 +221,10 @@ class BaseTask(ABC):
         """What tokens cannot make up of a label. features: all of the text in one window. Raises RecordError."""
         yield from ()
 
+    def reading(self, records: Sequence[Record]) -> str:
+        """How the labels of these records were read, where they may mean others; else ""."""
+        return ""
+
     def warnings(self, gold: Sequence[Any]) -> list[str]:
         """What about these targets the user should know."""
         return []

@@ -36,6 +36,18 @@ def test_a_label_may_be_given_by_its_id(bertcli: Run) -> None:
     assert json.loads(bertcli("evaluate", "--input-format", "jsonl", stdin=stdin).stdout)["accuracy"] == 1
 
 
+def test_ids_that_may_be_those_of_other_classes_are_named(bertcli: Run) -> None:
+    stdin = b"text,label\na gripping film,1\na dull mess,0\n"
+    read = (
+        "bertcli: labels are read as ids of the model's, 0 as negative, 1 as neutral, and 1 of its 3 are in no record; "
+    )
+    read += "where they mean others, --map-labels 0=LABEL,… says which\n"
+    assert bertcli("evaluate", stdin=stdin).stderr.decode() == read
+    done = bertcli("evaluate", "--map-labels", "0=negative,1=positive", stdin=stdin)
+    assert (json.loads(done.stdout)["accuracy"], done.stderr) == (1, b"")
+    assert not bertcli("evaluate", stdin=stdin + b"It is Monday.,2\n").stderr
+
+
 def test_mistakes_are_written_surest_first(bertcli: Run, dev: str, tmp_path: Path) -> None:
     bertcli("evaluate", dev, "--errors", "wrong.jsonl")
     (mistake,) = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text(encoding="utf-8").splitlines()]

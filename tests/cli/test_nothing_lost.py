@@ -187,6 +187,28 @@ def test_delimiters(bertcli: Run, tmp_path: Path) -> None:
     assert b"--delimiter says what parts the columns of CSV" in bertcli("predict", "a.csv", expect=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.tsv", "Rome\tB-LOC\n\nParis\tB-LOC\n", b"--input-format conll reads tokens and tags."),
+        ("a.tsv", "0\tdull\n1\tgood\n", b"--columns names the columns of a file without a header;"),
+        ("a.csv", "0,It's dull.\n1,good\n", b"--columns names the columns of a file without a header;"),
+        ("a.csv", "label,body\n1,good\n", b"(the record has: label, body); --text-field names another.\n"),
+    ],
+)
+def test_a_first_row_that_is_no_header_says_the_way(
+    bertcli: Run, tmp_path: Path, name: str, text: str, message: bytes
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert message in bertcli("predict", name, expect=2).stderr
+
+
+def test_columns_in_lines_of_text_say_the_way(bertcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("good\t1\n")
+    message = b"--label-field names another. --input-format tsv or conll reads the columns between tabs.\n"
+    assert bertcli("evaluate", "a.txt", expect=2).stderr.endswith(message)
+
+
 def test_a_misspelt_variable_is_reported(bertcli: Run) -> None:
     done = bertcli("predict", stdin=b"good\n", BERTCLI_TOPK="1", BERTCLI_EVALUATE_REPORT="x", BERTCLI_DEBUG="1")
     assert done.stderr == b"bertcli: BERTCLI_TOPK sets no option; did you mean BERTCLI_TOP_K?\n"

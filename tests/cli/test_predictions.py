@@ -82,6 +82,23 @@ def test_our_own_output_scores_as_the_model_does(bertcli: Run, tmp_path: Path) -
             assert stated[metric] == direct[metric]
 
 
+@pytest.mark.parametrize(
+    ("gold", "text", "said"),
+    [
+        ("text,label\na,0\nb,1\n", "pos\nneg\n", "the data has 0, 1, the predictions neg, pos; --map-labels 0=LABEL,…"),
+        ('{"text":"Tim","entities":[[0,3,"PER"]]}\n', '{"entities":[[0,3,"PERSON"]]}\n', "the data has PER, the"),
+    ],
+)
+def test_labels_of_which_no_one_is_in_both_are_named(
+    bertcli: Run, tmp_path: Path, gold: str, text: str, said: str
+) -> None:
+    name, other = ("gold.csv", "p.txt") if gold.startswith("text") else ("gold.jsonl", "p.jsonl")
+    (tmp_path / name).write_text(gold)
+    (tmp_path / other).write_text(text)
+    done = bertcli("evaluate", name, "--predictions", other)
+    assert done.stderr.decode().startswith(f"bertcli: no label is in both: {said}")
+
+
 def test_mistakes_pages_and_gates_are_as_of_a_model(bertcli: Run, tmp_path: Path) -> None:
     write(tmp_path, gold_csv=GOLD, p_txt="pos\npos\nneg\n")
     bertcli(

@@ -83,6 +83,11 @@ def test_a_document_without_an_ending_is_no_lines_of_text(records: Any, content:
     assert len(records(content, "data", input_format="lines")) == content.count(b"\n")
 
 
+def test_an_array_in_one_line_is_a_document_however_long_it_is(records: Any) -> None:
+    with pytest.raises(UsageError, match=r"a.json:1: a JSON array, not an object; .* `jq -c '.\[\]' "):
+        records(b"[%s]" % b",".join([b'{"text": "a"}'] * 10_000), "a.json")
+
+
 def test_squad_without_an_ending_is_questions(records: Any) -> None:
     questions = b'[{"id": 1, "question": "q", "answers": []}]'
     content = b'{"version": 1, "data": [{"paragraphs": [{"context": "c", "qas": %s}]}]}\n' % questions
@@ -97,6 +102,8 @@ def test_squad_without_an_ending_is_questions(records: Any) -> None:
         (b"text\tn\na, b\t1\n", {}, {"text": "a, b", "n": "1"}),
         (b"a, b|1\n", {"delimiter": "|", "columns": ["text", "n"]}, {"text": "a, b", "n": "1"}),
         (b"a;1\n", {"columns": ["text", "n"]}, {"text": "a", "n": "1"}),
+        (b"1;a, b, c\n", {"columns": ["n", "text"]}, {"n": "1", "text": "a, b, c"}),
+        (b"a,b;c\n", {"columns": ["text", "n"]}, {"text": "a", "n": "b;c"}),
         (b"a;b\n", {"columns": ["text"]}, {"text": "a;b"}),
         (b'"a;b"\nx\n', {}, {"a;b": "x"}),
         (b"a;b,c\n1;2,3\n", {}, {"a;b": "1;2", "c": "3"}),

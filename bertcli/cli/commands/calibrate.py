@@ -82,6 +82,8 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     both = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in names}
     facts = {**fitted.stored, "before": fitted.before, "after": fitted.after}
     options.show([facts], {**fitted.stored, "on this data": both}, str(path))
+    if doubt := plain.reading(predicted.records):
+        voice.warn(doubt)
     for fault in predicted.faults:
         voice.warn(fault)
     if len(predicted.gold) < engine.FEW:

@@ -80,7 +80,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
     from bertcli.cli.progress import Counter
-    from bertcli.evaluation import check_gates, collect, compare, parse_gates, require_labels, scores
+    from bertcli.evaluation import check_gates, collect, compare, disjoint, parse_gates, require_labels, scores
     from bertcli.evaluation.calibrate import measure
     from bertcli.inference.session import Session, open_session
     from bertcli.inference.stream import stream, unknown_sentence
@@ -125,6 +125,8 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         _keep(voice, system, options, task.learned(evaluation.metrics))
     if predicted.unknown:
         voice.warn(unknown_sentence(predicted.unknown, evaluation.records))
+    for doubt in filter(None, [task.reading(predicted.records), disjoint(evaluation)]):
+        voice.warn(doubt)
     for fault in evaluation.faults:
         voice.warn(fault)
     check_gates(gates, evaluation.metrics)

@@ -28,12 +28,12 @@ Row = tuple[int, list[str] | RecordError]  # line number, cells; no cells for a 
 def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: str | None = None) -> Iterator[Record]:
     """Records with the columns of the header, or `columns`; all values are text. See `_records`.
 
-    delimiter: else a comma; or, where the first line has none, the semicolon, tab or bar that it has, as European
-    spreadsheets write it.
+    delimiter: else a comma; or, where the first line has none, or another number than columns ask for, the semicolon,
+    tab or bar that it has, as European spreadsheets write it.
     """
     if delimiter is None:
         bare = re.sub('"[^"]*"', "", source.begin()[0])
-        counts = {mark: bare.count(mark) for mark in ("" if "," in bare else ";\t|")}
+        counts = {mark: bare.count(mark) for mark in ",;\t|"}
         fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
         delimiter = next(fitting, ",")
     return _records(_rows(source, delimiter), source.shown, columns)

@@ -192,12 +192,12 @@ def document_fault(source: Source) -> str | None:
             if isinstance(text, RecordError) or not text.strip():
                 continue
             size += len(text)
-            if size > HEAD:
+            is_array = text.lstrip().startswith("[")  # which may be all of a file in one line, as pandas writes it
+            if size > HEAD and not is_array:
                 break
             try:
                 fields = _object(text)
             except RecordError as error:
-                is_array = text.lstrip().startswith("[")
                 if not first and not is_array and not _is_cut(text):
                     return None
                 first = first or f"{number}: {error}"

@@ -238,6 +238,21 @@ class Task(BaseTask):
         indices = [self.index[name] for name in names]
         return sorted(set(indices)) if self.is_multi else indices[0]
 
+    def reading(self, records: Sequence[Record]) -> str:
+        """Ids that leave out some of the model's: 0 and 1 of two classes are others than 0 and 1 of three."""
+        if self.is_regression:
+            return ""
+        values = [lookup(record.fields, self.options.label_field, "--label-field") for record in records]
+        names = {name for value in values for name in names_of(value, self.options, self.is_multi)}
+        ids = sorted_names(names - set(self.labels))
+        if not ids or len(ids) == len(self.labels):
+            return ""
+        shown = ", ".join(f"{name} as {self.labels[self.index[name]]}" for name in ids[:10])
+        return (
+            f"labels are read as ids of the model's, {shown}, and {len(self.labels) - len(ids)} of its "
+            f"{len(self.labels)} are in no record; where they mean others, --map-labels {ids[0]}=LABEL,… says which"
+        )
+
     def label_names(self, gold: Any) -> list[str]:
         """The label, or all of them; none of a number."""
         if self.is_regression:
