@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertcli import model
+from bertcli import model, tokenizer_files
 from bertcli.data.readers import read
 from bertcli.evaluation import collect, scores
 from bertcli.inference.session import Request, open_session
@@ -57,6 +57,18 @@ def test_embeddings_out_of_the_box_are_neighbours_across_languages(bertcli: Run,
     assert vectors.shape == (4, 384) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     similar = vectors @ vectors.T - 2 * np.eye(4)
     assert similar.argmax(1).tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("text", ["it 's a charming journey .", "这个酒店太差了"])
+def test_white_space_around_a_text_changes_nothing(name: str, text: str) -> None:
+    tokens = tokenizer_files.load(model.BUILTIN / name, {}).backend
+    spaced = [
+        tokens.encode(before + text + after) for before, after in (("", ""), (" ", " "), ("\t", "\r\n"), ("", "\u3000"))
+    ]
+    assert {tuple(encoding.ids) for encoding in spaced} == {tuple(spaced[0].ids)}
+    starts = [(encoding.offsets[1][0], encoding.offsets[-2][1]) for encoding in spaced]
+    assert starts == [(before, before + len(text)) for before in (0, 1, 1, 0)]
 
 
 @pytest.mark.parametrize("task", ["classify", "ner", "qa", "embed"])
