@@ -71,6 +71,14 @@ def test_white_space_around_a_text_changes_nothing(name: str, text: str) -> None
     assert starts == [(before, before + len(text)) for before in (0, 1, 1, 0)]
 
 
+def test_sentiment_reads_capitals_beside_capitals_as_small_letters() -> None:
+    tokens = tokenizer_files.load(model.BUILTIN / "text-classification", {}).backend
+    for text, small in (("A GRIPPING FILM!", "A gripping film!"), ("iPHONE, O.K.", "iphone, O.K."), ("I AM", "I am")):
+        assert tokens.encode(text).ids == tokens.encode(small).ids
+    encoding = tokens.encode("so BAD")
+    assert [encoding.offsets[1], encoding.offsets[-2]] == [(0, 2), (2, 6)]
+
+
 @pytest.mark.parametrize("task", ["classify", "ner", "qa", "embed"])
 def test_a_text_is_read_or_said_to_be_unknown(bertcli: Run, task: str) -> None:
     read = ["a good film", "这部电影很好看。", "這部電影很好看。", "😀 good", "Ça va très bien, merci!"]

@@ -18,11 +18,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from string import ascii_uppercase
 
 import data
 import embeddings
 import sentiment_data
 from sentiment_labels import LABELS
+from tokenizers import Regex, Tokenizer, normalizers
 
 LAYERS = "0,1,2,3,4,5,6,7,8,9,10,11"
 CAPS = {  # training texts of a set for each label: no domain is to drown the others, and a third should be neutral
@@ -125,6 +127,25 @@ def top(scores: dict[str, float]) -> str:
     return max(scores, key=scores.__getitem__)
 
 
+def publish(exported: Path, out: Path) -> None:
+    """Copy the model, whose tokenizer then reads a capital beside another one as a small letter.
+
+    Few pieces are of capitals, so that a text in capitals was spelt, and read right in 45 of 100 cases. Wide letters
+    stand for the small ones in between, for the capitals beside them to know them by; NFKC, which is next, makes them
+    small.
+    """
+    data.publish(exported, out)
+    file = out / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    beside = "[A-Z\uff41-\uff5a]"
+    rules = [
+        normalizers.Replace(Regex(f"(?<={beside}){letter}|{letter}(?={beside})"), chr(ord(letter) - ord("A") + 0xFF41))
+        for letter in ascii_uppercase
+    ]
+    tokenizer.normalizer = normalizers.Sequence([*rules, tokenizer.normalizer])
+    tokenizer.save(str(file))
+
+
 def measure(model: Path, tests: Path, out: Path) -> None:
     """Write the results on all test parts."""
     found = {file.stem: scored(predicted(model, file)) for file in sorted(tests.iterdir())}
@@ -141,7 +162,7 @@ def main() -> None:
     more = "--unlabelled", parts / "unlabelled.jsonl"
     model = data.taught("classify", TEACHER, SETTINGS, parts, base, given.teacher, work, *more)
     whole = data.step(work / "exported", lambda out: exported(parts, model, out))
-    final = data.step(given.work / "text-classification", lambda out: data.publish(whole, out))
+    final = data.step(given.work / "text-classification", lambda out: publish(whole, out))
     data.step(work / "results.json", lambda out: measure(final, parts / "tests", out))
 
 
