@@ -159,8 +159,8 @@ class Evaluation:
 
 def listed(example: Example) -> dict[str, Any]:
     """An example as --errors writes it: the input's fields, what shows it, and its place."""
-    place = {"source": example.record.source, "line": example.record.line}
-    return merged(example.record.fields, {**example.shown, **place})
+    position = {"source": example.record.source, "line": example.record.line}
+    return merged(example.record.fields, {**example.shown, **position})
 
 
 # -- how it is found
