@@ -63,7 +63,7 @@ def test_info_needs_a_model(bertcli: Run) -> None:
 def test_bench_has_a_row_for_each_length(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("good\nbad film\n" + "good film " * 15 + "\n" + "bad " * 900)
     rows = [json.loads(line) for line in bertcli("bench", "in.txt", "--backend", "onnx").stdout.splitlines()]
-    lengths = [("more", 1), ("to 16", 2), ("to 64", 1)]
+    lengths = [("more", 1), ("to 16", 2), ("to 32", 1)]
     expected = [(has_exit, *length) for has_exit in (True, False) for length in lengths]
     assert [(row["exit"], row["tokens"], row["texts"]) for row in rows] == expected
     for row in rows:

@@ -148,7 +148,11 @@ def test_a_file_may_be_called_anything(tmp_path: Path) -> None:
         ("text_field: body\nno-normalize: true", ["-t", "embed"], None),
         ("columns: [text, id]\ninput-format: csv\n", [], {"id": "yes"}),
         ("columns: text, id\ninput-format: csv\n", [], {"id": "yes"}),
-        ("question: yes\ntop_k:\nlong: window\ninput_format: lines", [], {"text": "good,yes"}),
+        (
+            "task: qa\nquestion: yes\ntop_k:\nlong: window\ninput_format: lines",
+            [],
+            {"text": "good,yes", "question": "yes"},
+        ),
         ("all-scores: yes\ninput_format: lines", [], {"text": "good,yes"}),
     ],
 )

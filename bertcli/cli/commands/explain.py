@@ -70,17 +70,18 @@ def explain(voice: Voice, options: Explain) -> int:
     """
     from bertcli.cli.progress import Counter
     from bertcli.data.writers import open_writer
-    from bertcli.inference.session import open_session
+    from bertcli.inference.session import open_session, open_task_class
 
     options = _completed(options)
     for text in options.texts:
         if len(text) < LONGEST_NAME and Path(text).is_file():
             voice.warn(f"{text} is explained as a text; --input {quote(text)} reads the file.")
     records = _records(options)
-    session = open_session(replace(options, exit=False), options)  # gradients pass all layers
+    _, task_class = open_task_class(options)
     for name, value in (("context", options.context), ("pair", options.pair)):
-        if value is not None and name not in session.task.inputs:
-            raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {session.task.name}.")
+        if value is not None and name not in task_class.inputs:
+            raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {task_class.name}.")
+    session = open_session(replace(options, exit=False), options)  # gradients pass all layers
     voice.note(session.reason)
     voice.note("loading torch and the weights, which takes seconds")
     failed = 0
