@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from bertcli.arrays import Array, Flags
 from bertcli.errors import ModelError, RecordError
 from bertcli.features import Features, Long, Trace, Window
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     import tokenizers
     from tokenizers import Encoding
 
-    from bertcli.arrays import Array, Flags
     from bertcli.words import KnownWords
 
 Text = str | tuple[str, str]
@@ -153,7 +154,7 @@ class Tokenizer:
 
     @cached_property
     def _words(self) -> "KnownWords | None":
-        from bertcli.words import KnownWords  # and NumPy, which --help does without
+        from bertcli.words import KnownWords  # which not every tokenizer needs
 
         try:
             return KnownWords(self.backend)
@@ -184,7 +185,7 @@ class Tokenizer:
             around = [[(self.backend.id_to_token(id_), 1, None, None, (0, 0)) for id_ in part] for part in frame.ids]
             rows: list[tuple[Any, ...]] = [*around[0]]
             for side, piece in enumerate(pieces):
-                texts = zip(piece.tokens, repeat(0), repeat(side), piece.word_ids, piece.offsets, strict=False)
+                texts = zip(piece.tokens, itertools.repeat(0), itertools.repeat(side), piece.word_ids, piece.offsets)
                 rows += [*texts, *around[side + 1]]
             window.trace = Trace(*map(list, zip(*rows, strict=True)))
         return window
@@ -261,8 +262,6 @@ class Tokenizer:
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
-        import numpy as np  # which --help does without
-
         bare = self.backend.encode_batch([text for pair in pairs for text in pair], add_special_tokens=False)
         size = self.max_length - self.backend.num_special_tokens_to_add(True)
         features: list[Features | RecordError] = []
@@ -307,28 +306,22 @@ def encode_each(
         return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 
 
-def spaces_of(text: str) -> "Flags":
+def spaces_of(text: str) -> Flags:
     """(len(text) + 1,): which characters are white space; nothing follows the last."""
-    import numpy as np
-
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     return np.append(_spaces()[np.minimum(codes, LAST_SPACE + 1)], False)
 
 
 @cache
-def _spaces() -> "Flags":
-    import numpy as np
-
+def _spaces() -> Flags:
     return np.array([chr(code).isspace() for code in range(LAST_SPACE + 2)])
 
 
-def without_spaces(offsets: Sequence[tuple[int, int]], is_space: "Flags") -> "Array":
+def without_spaces(offsets: Sequence[tuple[int, int]], is_space: Flags) -> Array:
     """(N, 2): parts of a text without white space around them: some tokenizers count that before a word as the word's.
 
     is_space: as `spaces_of` says.
     """
-    import numpy as np
-
     starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T.copy()
     while (is_early := is_space[starts] & (starts < ends)).any():
         starts += is_early

@@ -213,7 +213,8 @@ def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
 def _alone(output: Path) -> Iterator[None]:
     """Hold the directory; the system lets go of it when the process ends, however it ends.
 
-    Raises UsageError where another run has it: each would take the checkpoints of the other for its own.
+    The directory itself, for filelock would leave a file in what becomes a model. Raises UsageError where another run
+    has it: each would take the checkpoints of the other for its own.
     """
     descriptor = os.open(output, os.O_RDONLY)
     try:

@@ -181,7 +181,7 @@ class Task(BaseTask):
         if self.is_regression:
             return {"score": round(float(prediction[0]), DIGITS)}
         scores = self.probabilities(prediction)
-        order = np.argsort(-scores, kind="stable")
+        order = np.argsort(-scores, kind="stable") if self.is_multi or self.options.top_k else ()
         if self.is_multi:
             enough = scores >= self.threshold
             above = [i for i in order if enough[i]]
