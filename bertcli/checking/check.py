@@ -5,6 +5,7 @@ that what passes here is what fine-tuning takes.
 Try: bertcli check train.jsonl --dev dev.jsonl
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ from bertcli.training.settings import Settings
 FEW = 5  # training records under which a label can hardly be learnt
 UNEVEN = 10  # times as many records as the rarest label: from here on the rare ones are seldom predicted
 FREQUENT = 20  # times as many records as a label that may be a typo of it
+# What labels that mean the same differ in; not the marks of +1 and -1, of C, C++ and C#, of 1.10 and 11.0.
+MARKS = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W\d_])|(?<=[^\W\d_])[\W_]+(?=[^\W_])")
+SURROUNDING = " \t_.,;:!?\"'()[]<>{}"
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
 Severity = Literal["error", "warning"]
 # What each code says: what is wrong, and what to do about it, in the order in which they are shown.
@@ -47,7 +51,7 @@ WARNINGS: Mapping[str, str] = {  # what a person should look at
     "conflicting-label": "a text that has another label elsewhere; decide for one of them",
     "duplicate": "a text that came before in its split; keep one",
     "near-duplicate": "nearly a text that came before in its split; look at both",
-    "mixed-labels": "a label of another kind than most, so that all are taken for classes; mend it, or say --problem",
+    "mixed-labels": "a label of another kind than most; mend it, or say --problem",
     "number-labels": "whole numbers, which are taken for classes; --problem regression takes them as numbers",
     "label-typo": "a label much like a more frequent one; rename it if it is a typo",
     "rare-label": "a label with too few training records to be learnt; add some, or merge it",
@@ -338,7 +342,7 @@ def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
             matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
             if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio():
                 alike.append((matcher.ratio(), other))
-        bare = "".join(character for character in name.casefold() if character.isalnum()) or name
+        bare = MARKS.sub("", name.casefold().strip(SURROUNDING)) or name
         if (other := usual.setdefault(bare, name)) != name:
             yield name, other
         elif alike and max(alike)[0] >= ALIKE:

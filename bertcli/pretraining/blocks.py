@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
+from itertools import count, cycle, islice
 from typing import Literal
 
 import numpy as np
@@ -370,5 +370,7 @@ class CorpusData:
             table = self.table(self.train, phase.length, generator(*seeds, 0))
             order = generator(*seeds, 1)
             steps = unpadded_steps(table.lengths, settings.batch_tokens, phase.steps_per_epoch, order)
-            for i, batches in enumerate(steps):
+            # An epoch of pairs has more text than the first or less, and may have too few blocks for its steps; some
+            # come twice then, with other masks, for a run that goes on knows its epoch by its step's number.
+            for i, batches in enumerate(islice(cycle(steps), phase.steps_per_epoch)):
                 yield [Key(table, rows, (*seeds, 2, i, j), phase.length) for j, rows in enumerate(batches)]

@@ -361,8 +361,9 @@ def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str])
         return torch.tensor([float(chosen.get(label, 1)) for label in labels])
     if targets.is_floating_point():
         targets = targets[is_known(targets)]
-        present = targets.sum(0).clamp(min=1)
-        return (len(targets) - present) / present
+        present = targets.sum(0)
+        # At least 1 each: a label that all records have would weigh nothing, and be learnt by none of them.
+        return (len(targets) - present).clamp(min=1) / present.clamp(min=1)
     targets = targets[targets != IGNORED]
     counts = torch.bincount(targets, minlength=len(labels))
     # A label of the model that the data lacks gets the weight of one that occurs once: it is never used.

@@ -223,8 +223,9 @@ class Job:
             inputs = self._inputs(labelled, windows)
             outputs = self._outputs(model, inputs)
             if training.has_window_loss:
-                targets = training.batch_targets(labelled, windows)
-                total += float(training.loss({name: value.cpu() for name, value in outputs.items()}, targets))
+                targets, mask = training.batch_targets(labelled, windows), inputs.get("attention_mask")
+                on_cpu = {name: value.cpu() for name, value in outputs.items()}
+                total += float(training.loss(on_cpu, targets, None if mask is None else mask.cpu()))
                 terms += training.terms(targets)
             arrays = {name: value.float().cpu().numpy() for name, value in outputs.items() if hasattr(value, "float")}
             fed = {name: value.cpu().numpy() for name, value in inputs.items()}

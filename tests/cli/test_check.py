@@ -137,13 +137,23 @@ def test_answers_that_are_not_where_they_are_said_to_be(check: Check, tiny_model
 def test_labels_that_change_what_all_are_taken_for(check: Check) -> None:
     numbers = [{"text": sentence, "label": i / 4} for i, sentence in enumerate(planted.WORDS[:40])]
     check.write("a.jsonl", jsonl([*numbers, {"text": "the last", "label": "n/a"}]))
-    assert ("mixed-labels", "a.jsonl:41") in check("a.jsonl")[1]
+    assert check("a.jsonl") == (1, [("bad-label", "a.jsonl:41"), ("mixed-labels", "a.jsonl:41")])
     assert check("a.jsonl", "--problem", "regression") == (1, [("bad-label", "a.jsonl:41")])
     check.write("a.jsonl", jsonl(numbers))
     code, report = check.report("a.jsonl")
     assert (code, report["labels"]) == (0, {
         "least": {"train": 0.0}, "mean": {"train": 4.875}, "greatest": {"train": 9.75},
     })  # fmt: skip
+
+
+def test_numbers_with_commas_are_no_classes(check: Check) -> None:
+    for texts in (["1", "2,5", "0,25"], ["3", "1, 2"]):
+        check.write("a.jsonl", jsonl([{"text": word, "label": text} for text in texts for word in planted.WORDS[:9]]))
+        code, report = check.report("a.jsonl")
+        assert (code, report["findings"][0]["code"]) == (1, "nothing-to-learn")
+        assert f"labels such as '{texts[1]}' may be several or" in str(report["findings"])
+        for problem in ("single", "multi"):
+            assert check.report("a.jsonl", "--problem", problem)[0] == 0
 
 
 def test_whole_numbers_are_classes_and_said_to_be(check: Check) -> None:
@@ -172,6 +182,16 @@ def test_rare_and_uneven_labels_and_numbers_that_are_no_typos(check: Check) -> N
         row["text"] += f" {planted.WORDS[i]}"
     check.write("a.jsonl", jsonl(rows))
     assert check("a.jsonl") == (0, [("rare-label", "a.jsonl:106"), ("imbalance", "a.jsonl")])
+
+
+def test_labels_that_differ_in_marks_with_a_meaning_are_no_typos(check: Check) -> None:
+    labels = ("+1", "-1", "C", "C#", "C++", "A-", "1.10", "11.0", "1-10", "very bad")
+    rows = [{"text": f"{a} {b}", "label": label} for a, label in zip(planted.WORDS, labels, strict=False)
+            for b in planted.WORDS[20:26]]  # fmt: skip
+    check.write("a.jsonl", jsonl(rows))
+    assert [name for name, _ in check("a.jsonl")[1] if name == "label-typo"] == []
+    check.write("a.jsonl", jsonl([*rows, {"text": "one more", "label": "(Very_bad.)"}]))
+    assert [place for name, place in check("a.jsonl")[1] if name == "label-typo"] == ["a.jsonl:61"]
 
 
 BROKEN = {  # what anyone may give it -> the exit code, and the codes of the findings

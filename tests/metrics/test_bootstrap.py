@@ -101,3 +101,9 @@ def test_a_difference_draws_the_same_examples_for_both():
 )
 def test_mcnemar_is_exact(fixed, broken, p):
     assert bootstrap.mcnemar(fixed, broken) == pytest.approx(p)
+
+
+def test_mcnemar_of_many_is_scipys():
+    """And takes no minutes, as binomial coefficients of so many digits would if each were made by itself."""
+    expected = stats.binomtest(14_800, 30_000).pvalue
+    assert bootstrap.mcnemar(15_200, 14_800) == pytest.approx(expected, rel=1e-9)

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, processors
 
+from bertcli import tokenizer
 from bertcli.errors import UsageError
-from bertcli.pretraining.blocks import Inputs, Masking, Pairs, Relation, Special
+from bertcli.pretraining.blocks import CorpusData, Inputs, Masking, Pairs, Relation, Special
 from bertcli.pretraining.corpus import Corpus
+from bertcli.pretraining.settings import PretrainSettings
 from bertcli.tasks.base import IGNORED
 
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5
@@ -188,6 +191,24 @@ def test_batches_are_pairs_with_their_segments(many: Corpus, kind: Relation) -> 
 def test_epochs_differ_and_runs_do_not(many: Corpus) -> None:
     first, again, other = (rows(pairs(many, "nsp", seed=seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_run_that_goes_on_takes_the_steps_that_it_would_have_taken(many: Corpus) -> None:
+    """Epochs of pairs have more text or less, and blocks as large as a step may be too few for all its steps."""
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word"]
+    backend = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    settings = PretrainSettings(
+        output="o", objective="mlm+nsp", lengths=((LENGTH, 1.0),), batch_tokens=LENGTH, epochs=4, dev_tokens=0
+    )
+    data = CorpusData(settings, many, tokenizer.Tokenizer(backend, LENGTH))
+    steps = [[key.seeds for key in keys] for keys in data.schedule(0)]
+    assert len(steps) == data.phases[0].stop
+    per_epoch = data.phases[0].steps_per_epoch
+    for done in (per_epoch - 1, 3 * per_epoch - 1, 3 * per_epoch):
+        assert [[key.seeds for key in keys] for keys in data.schedule(done)] == steps[done:]
 
 
 def test_what_gives_no_pairs_is_refused(make_corpus: MakeCorpus) -> None:

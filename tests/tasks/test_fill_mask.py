@@ -24,6 +24,13 @@ def test_ranks_count_as_they_should(task: fill_mask.Task) -> None:
     }  # fmt: skip
 
 
+def test_a_mask_that_was_cut_off_is_missed(task: fill_mask.Task) -> None:
+    assert task.metrics([[2, 3], [2]], [[[(2, 0.9)]], []])["accuracy"] == 1 / 3
+    records = [Record(i, {"text": text}) for i, text in enumerate(("a <mask> <mask>", "a <mask>"))]
+    examples = task.examples(records, [[2, 3], [2]], [[[(2, 0.9)]], []])
+    assert [(example.right, example.sure) for example in examples] == [(False, 0.0), (False, 0.0)]
+
+
 def test_nothing_ranked_is_not_defined(task: fill_mask.Task) -> None:
     assert set(task.metrics([], []).values()) == {None}
 

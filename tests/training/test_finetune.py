@@ -13,6 +13,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from bertcli import exits, tokenizer, tokenizer_files
 from bertcli.backends import pytorch
@@ -22,6 +23,7 @@ from bertcli.errors import Interrupted, ModelError, UsageError
 from bertcli.export.int8 import dequantized
 from bertcli.model import read, resolve
 from bertcli.tasks.labels import Decision
+from bertcli.tasks.question_answering.training import Training as Answering
 from bertcli.tasks.text_classification import Task
 from bertcli.tasks.text_classification.training import Training
 from bertcli.tasks.training import class_weights
@@ -451,6 +453,8 @@ def test_class_weights() -> None:
     assert given is not None and given.tolist() == [1, 3, 1]
     hot = class_weights("balanced", torch.tensor([[1.0, 0], [1, 1], [1, 0], [0, 0]]), ["a", "b"])
     assert hot is not None and hot.tolist() == pytest.approx([1 / 3, 3])
+    every = class_weights("balanced", torch.tensor([[1.0, 0], [1, 0]]), ["a", "b"])
+    assert every is not None and every.tolist() == [1 / 2, 2]  # not 0, with which no record would teach it
     with pytest.raises(UsageError, match="this task has no classes"):
         class_weights("balanced", torch.tensor([[0.5]]), [])
 
@@ -464,6 +468,20 @@ def loss_of(problem: str, weights: torch.Tensor | None = None) -> Callable[[torc
     training = Training(task, Decision(problem, labels, ""), settings)
     training.weights = weights
     return lambda logits, targets: training.loss({"logits": logits}, targets)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_padding_has_no_part_in_the_loss_of_an_answer(smoothing: float) -> None:
+    settings = Settings(model="m", output="o", label_smoothing=smoothing)
+    training = Answering(None, Decision("answers", [], ""), settings)  # type: ignore[arg-type]
+    logits, targets = torch.randn(2, 2, 5, generator=torch.manual_seed(0)), torch.tensor([[1, 2], [0, -100]])
+    outputs = {"start_logits": logits[0], "end_logits": logits[1]}
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    expected = sum(
+        functional.cross_entropy(logits[side, row, : mask[row].sum()], targets[row, side], label_smoothing=smoothing)
+        for row, side in ((0, 0), (0, 1), (1, 0))
+    )
+    torch.testing.assert_close(training.loss(outputs, targets, mask), expected)
 
 
 def test_each_loss_is_a_sum_over_examples() -> None:

@@ -166,6 +166,7 @@ class Task(BaseTask):
         examples = []
         for record, answers, guesses in zip(records, gold, predictions, strict=True):
             first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(answers, guesses, strict=False)]
+            first += [(False, 0.0)] * (len(answers) - len(guesses))  # of a cut text
             wrong = [score for is_right, score in first if not is_right]
             sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
             named, predicted = list(map(self._token, answers)), [self._token(guess[0][0]) for guess in guesses]
@@ -177,8 +178,9 @@ class Task(BaseTask):
         """The rank of the right token at each mask, None where it is not among the guesses."""
         ranks = []
         for answers, guesses in zip(gold, predictions, strict=True):
-            ranked = [[token for token, _ in guess] for guess in guesses]  # of a cut text there are fewer
-            pairs = zip(answers, ranked, strict=False)
+            ranked = [[token for token, _ in guess] for guess in guesses]
+            ranked += [[]] * (len(answers) - len(ranked))  # a mask that was cut off has no guess, and is missed
+            pairs = zip(answers, ranked, strict=True)
             ranks.append([tokens.index(answer) + 1 if answer in tokens else None for answer, tokens in pairs])
         return {"ranks": ranks}
 

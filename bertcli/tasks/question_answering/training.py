@@ -40,10 +40,14 @@ class Training(BaseTraining):
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The cross-entropy over the positions of a window, for start and end; no answer is in the padding."""
-        smoothing = self.settings.label_smoothing
-        return functional.cross_entropy(
-            _logits(outputs, mask), targets, reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing
-        )
+        logs = _logits(outputs, mask).log_softmax(1)
+        loss = functional.nll_loss(logs, targets, reduction="sum", ignore_index=IGNORED)
+        if not (smoothing := self.settings.label_smoothing):
+            return loss
+        # torch's own smoothing would give the padding its share too, where the logarithm is -1e4.
+        tokens = torch.ones_like(logs[..., 0]) if mask is None else mask
+        evenly = -(logs * (tokens / tokens.sum(1, keepdim=True))[..., None]).sum(1)  # (B, 2)
+        return (1 - smoothing) * loss + smoothing * evenly[targets != IGNORED].sum()
 
 
 class Teaching(BaseTeaching):

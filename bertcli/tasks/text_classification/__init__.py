@@ -87,7 +87,8 @@ class Task(BaseTask):
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
         """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
         values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
-        sorts = set(map(sort_of, values))
+        counts = Counter(map(sort_of, values))
+        sorts, numbers = set(counts), sum(counts[sort] for sort in NUMBERS)
         problem: Problem = "single_label_classification"
         if settings.problem != "auto":
             problem, reason = PROBLEMS[settings.problem], "asked for"
@@ -99,10 +100,20 @@ class Task(BaseTask):
             problem, reason = "regression", "every label is a number with a decimal point"
         elif sorts == NUMBERS:
             problem, reason = "regression", "every label is a number, and some have a decimal point"
+        elif counts["decimal number"] and numbers >= NEARLY_ALL * len(values):  # what is none is a fault, by its place
+            problem, reason = "regression", "nearly every label is a number; --problem single makes classes of all"
         elif sorts == {"integer"}:
             reason = "whole numbers are classes; --problem regression takes them as numbers"
         else:
             reason = "the labels are neither lists nor all decimal numbers"
+        if settings.problem == "auto" and "name" in sorts:
+            parts = {str(value): str(value).split(settings.options.label_separator) for value in values}
+            if all(sort_of(part) in NUMBERS for listed in parts.values() for part in listed):
+                shown = next(name for name, listed in parts.items() if len(listed) > 1)
+                raise UsageError(
+                    f"labels such as '{shown}' may be several or one decimal number: --problem multi takes them for "
+                    "several, a point in place of the comma for numbers, --problem single for names."
+                )
         if settings.label_smoothing and problem != "single_label_classification":
             raise UsageError(f"--label-smoothing is for one label a text, which this is not ({reason}); leave it out.")
         if problem == "regression":
