@@ -302,12 +302,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Key:
-    """A batch: rows of a table, and the seeds of its masks. length: tokens in the blocks of its phase, at most."""
+    """A batch: rows of a table, and the seeds of its masks."""
 
     table: Table
     rows: Indices
     seeds: tuple[int, ...]
-    length: int
 
 
 class CorpusData:
@@ -373,4 +372,4 @@ class CorpusData:
             # An epoch of pairs has more text than the first or less, and may have too few blocks for its steps; some
             # come twice then, with other masks, for a run that goes on knows its epoch by its step's number.
             for i, batches in enumerate(islice(cycle(steps), phase.steps_per_epoch)):
-                yield [Key(table, rows, (*seeds, 2, i, j), phase.length) for j, rows in enumerate(batches)]
+                yield [Key(table, rows, (*seeds, 2, i, j)) for j, rows in enumerate(batches)]

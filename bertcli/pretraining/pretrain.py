@@ -216,13 +216,10 @@ class PretrainJob:
         self.narrow = Narrow(module)
         self.config = module.config.to_dict()
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
-        self.length = data.phases[0].length
 
     def schedule(self, step: int) -> Iterator[list[Key]]:
         """The batches of each step from the one after `step` on."""
-        for keys in self.data.schedule(step):
-            self.length = keys[0].length
-            yield keys
+        return self.data.schedule(step)
 
     def split(self, key: Key, parts: int) -> list[Key]:
         """The batch as it is: its masks are drawn for it as a whole."""
@@ -270,11 +267,15 @@ class PretrainJob:
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> Metrics | None:
-        """Loss, accuracy and perplexity of the guesses, and the pairs told right; always on the same masks."""
+        """Loss, accuracy and perplexity of the guesses, and the pairs told right.
+
+        Always on the same masks, and in the longest blocks: with those of each phase its losses were of another test
+        than those before, and which weights are kept would be decided by that.
+        """
         if not len(self.data.dev):
             return None
         settings = self.data.settings
-        table = self.data.table(self.data.dev, self.length, sampler.generator(0))
+        table = self.data.table(self.data.dev, settings.longest, sampler.generator(0))
         rows = sampler.generator(0, 1).permutation(len(table.lengths))
         rows = rows[: max(1, np.searchsorted(np.cumsum(table.lengths[rows]), settings.dev_tokens, side="right"))]
         batches = sampler.in_length_order(table.lengths[rows], settings.batch_tokens)

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
+from bertcli.data.sinks import writing
 from bertcli.errors import Interrupted, UsageError
 from bertcli.pretraining.source import Source, Stop, Texts, key, locked
 
@@ -56,11 +57,12 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
     tokenizer = train(texts, size, lowercase=lowercase)
     if signum := texts.stop():  # came while the library merged pieces
         raise Interrupted(signum)
-    output.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
-        save(tokenizer, Path(draft), lowercase=lowercase)
-        for file in Path(draft).iterdir():
-            file.replace(output / file.name)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
+            save(tokenizer, Path(draft), lowercase=lowercase)
+            for file in Path(draft).iterdir():
+                file.replace(output / file.name)
 
 
 def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:

@@ -110,3 +110,13 @@ def test_finetune_leaves_no_draft_and_goes_on(
         assert finetune(tiny_model, out, data, "--no-export", "--resume", "-q") == 1
     assert finetune(tiny_model, out, data, "--no-export", "--resume") == 0
     assert (out / "config.json").is_file() and not (out / "checkpoints").exists()
+
+
+def test_tokenizer_train_names_its_directory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "corpus.txt").write_text("a good film and a bad one\n" * 9)
+    words = ["tokenizer", "train", str(tmp_path / "corpus.txt"), "--vocab-size", "39", "-o", str(tmp_path / "words")]
+    with full_after(1_000):
+        assert run(words) == 1
+    assert capfd.readouterr().err.splitlines()[-1] == f"bertcli: cannot write to {tmp_path / 'words'}: File too large"
+    assert not rests(tmp_path / "words")
+    assert run(words) == 0

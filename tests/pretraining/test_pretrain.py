@@ -238,6 +238,13 @@ def test_lengths_take_their_shares_of_the_steps(fit: Fit) -> None:
     assert max(longest[:15]) <= 16 < max(longest[15:]) <= 48
 
 
+def test_all_evaluations_are_the_same_test(fit: Fit) -> None:
+    """So that the least loss says which weights are best, though blocks become longer."""
+    events = fit(lengths=((16, 0.5), (48, 0.5)), steps=4, eval_steps=1, lr=1e-12)
+    losses = [event.metrics["loss"] for event in events if isinstance(event, Eval)]
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-6)
+
+
 def test_batches_are_full_and_hold_no_padding(fit: Fit) -> None:
     taken = [step.tokens for step in steps(fit(epochs=1))]
     assert max(taken) <= 2 * 128 and sum(taken) / len(taken) > 0.9 * 128
