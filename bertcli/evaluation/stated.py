@@ -108,10 +108,13 @@ def _by_id(
             raise UsageError(f"{result.location}: a second prediction for id '{name}'; keep one.")
         fields = {field: value for field, value in result.fields.items() if field != id_field}
         by_id[name] = replace(result, fields=fields)
-    wanted = list(_named(gold, id_field, faults))
-    known = dict(wanted)
-    pairs = [(record, by_id[name]) for name, record in wanted if name in by_id]
-    missing = [name for name, _ in wanted if name not in by_id]
+    known: dict[str, Record] = {}
+    for name, record in _named(gold, id_field, faults):
+        if name in known:
+            raise UsageError(f"{record.location}: a second record with id '{name}'; --id-field names one of its own.")
+        known[name] = record
+    pairs = [(record, by_id[name]) for name, record in known.items() if name in by_id]
+    missing = [name for name in known if name not in by_id]
     surplus = [name for name in by_id if name not in known]
     if not pairs:
         ids = f"the records have ids such as {names_in(missing)}, the predictions {names_in(by_id) or 'none'}"

@@ -212,6 +212,7 @@ def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
             "has the records' ids in another order; --id-field id joins them by these.",
         ),
         ('{"id": 1, "x": "a"}\n' * 2, ("--id-field", "id"), "p.jsonl:2: a second prediction for id '1'; keep one."),
+        ('{"label": "pos"}\n', ("--id-field", "label"), "gold.csv:4: a second record with id 'neg'; --id-field names"),
         (
             '{"n": 1, "x": "a"}\n',
             ("--id-field", "id"),

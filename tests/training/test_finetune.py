@@ -116,6 +116,9 @@ def test_regression(fit: Fit) -> None:
     assert "regression (every label is a number with a decimal point)" in notes(events)
     config = json.loads((done.path / "config.json").read_text())
     assert (config["problem_type"], config["id2label"]) == ("regression", {"0": "score"})
+    assert "may not come so far" not in notes(events)
+    far = fit(sentiment(8, names=("-1234.5", "400.5")), epochs=1, overwrite=True)
+    assert "train data: labels are numbers up to 1,234.5; a model begins at 0 and may not come so far" in notes(far)
 
 
 def test_pairs(fit: Fit) -> None:

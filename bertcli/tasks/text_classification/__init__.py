@@ -52,6 +52,7 @@ INTEGER = re.compile(r"[+-]?\d+")
 # Tables have 3., and 1e-05 where a number is small; what is no finite one is not taken for a class beside numbers.
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
 NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
+FAR = 100.0  # a step of AdamW moves an output by its rate times its units at most: 0.08 of 768 at 1e-4
 NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
 
 
@@ -248,6 +249,14 @@ class Task(BaseTask):
             raise UnknownLabel([unknown], [(0, message)])
         indices = [self.index[name] for name in names]
         return sorted(set(indices)) if self.is_multi else indices[0]
+
+    def warnings(self, gold: Sequence[Any]) -> list[str]:
+        """Numbers that a training does not reach: a new head gives some near 0, and moves by its rate a step."""
+        largest = max(map(abs, gold), default=0) if self.is_regression else 0
+        if largest <= FAR:
+            return []
+        why = "a model begins at 0 and may not come so far"
+        return [f"labels are numbers up to {largest:,.6g}; {why}: divide or shift them to between -10 and 10"]
 
     def reading(self, records: Sequence[Record]) -> str:
         """Ids that leave out some of the model's: 0 and 1 of two classes are others than 0 and 1 of three."""
