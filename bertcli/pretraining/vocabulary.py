@@ -19,8 +19,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from bertcli.data.sinks import writing
-from bertcli.errors import Interrupted, UsageError
+from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.pretraining.source import Source, Stop, Texts, key, locked
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
@@ -57,12 +56,14 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
     tokenizer = train(texts, size, lowercase=lowercase)
     if signum := texts.stop():  # came while the library merged pieces
         raise Interrupted(signum)
-    with writing(output):
+    try:
         output.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
             save(tokenizer, Path(draft), lowercase=lowercase)
             for file in Path(draft).iterdir():
                 file.replace(output / file.name)
+    except OSError as error:
+        raise BertcliError(f"cannot write to {output}: {error.strerror}") from error
 
 
 def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
@@ -137,7 +138,7 @@ def _alphabet(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
 def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: int = 512) -> None:
     """Write tokenizer.json, vocab.txt and tokenizer_config.json, which transformers and bertcli open alike."""
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), "utf-8")  # so that errors are the system's
     vocabulary = tokenizer.get_vocab()
     pieces = "".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.__getitem__))
     (directory / "vocab.txt").write_text(pieces, "utf-8")
