@@ -143,9 +143,9 @@ class Model:
     def sentence(self) -> dict[str, Any]:
         """What a sentence-transformers directory says of its vectors, if it is one.
 
-        That is: pooling (mean, cls or max), normalize, max_length, dimensions, prompts (a text by each name), prompt
-        (the name of the usual one); the last four None or empty where it does not say. Raises ModelError for another
-        pooling, and for layers after it, such as Dense.
+        That is: pooling (mean, cls or max), normalize, lowercase, max_length, dimensions, prompts (a text by each
+        name), prompt (the name of the usual one); the last four None or empty where it does not say. Raises ModelError
+        for another pooling, and for layers after it, such as Dense.
         """
         folders = self.sentence_folders
         if "Pooling" not in folders:
@@ -160,13 +160,14 @@ class Model:
             modes = list(map(str, mode)) if isinstance(mode, list) else [str(mode)]
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
-        length = (safety.read_json(self.path / "sentence_bert_config.json") or {}).get("max_seq_length")
+        reading = safety.read_json(self.path / "sentence_bert_config.json") or {}
         more = safety.read_json(self.path / SENTENCE) or {}
         prompts = more.get("prompts") or {}
         if any(prompts.values()) and stated.get("include_prompt") is False:
             raise ModelError(f"{self.path}: its vectors leave out the tokens of its prompts, which bertcli cannot.")
         return {
-            "pooling": POOLINGS[modes[0]], "normalize": "Normalize" in folders, "max_length": length,
+            "pooling": POOLINGS[modes[0]], "normalize": "Normalize" in folders,
+            "max_length": reading.get("max_seq_length"), "lowercase": reading.get("do_lower_case", False),
             "dimensions": more.get("truncate_dim"), "prompts": prompts, "prompt": more.get("default_prompt_name"),
         }  # fmt: skip
 

@@ -34,7 +34,7 @@ KINDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # what bertcli itself r
         "model_max_length": (int, float), "do_lower_case": (bool,), "strip_accents": (bool,),
         "tokenize_chinese_chars": (bool,), "tokenizer_class": (str,),
     },
-    "sentence_bert_config.json": {"max_seq_length": (int,)},
+    "sentence_bert_config.json": {"max_seq_length": (int,), "do_lower_case": (bool,)},
     "config_sentence_transformers.json": {
         "prompts": (dict,), "default_prompt_name": (str,), "truncate_dim": (int,),
     },

@@ -9,6 +9,7 @@ Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {
 import itertools
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -33,10 +34,12 @@ LIKE_MASK = re.compile("mask", re.IGNORECASE)  # what others call it: <|mask|>
 PADS = ("[PAD]", "<pad>")
 UNKNOWN = ("[UNK]", "<unk>")
 SAMPLES = ("a", "1", "的")  # texts of which every vocabulary has a piece, be it the one for unknown ones
-LAST_SPACE = 0x3000  # no character after it is white space
+LAST_SPACE = 0x3000  # no character after it is white space, nor unseen but for the one that stands for no space
+NO_SPACE = 0xFEFF
 MOSTLY = 0.5  # share of a text's pieces above which it is mostly unknown, and a result says so
 FOREIGN = 0.2  # the same for texts to learn from: BERT's English pieces have two of five characters of Chinese ones
 ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
+UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}  # spaces, controls and formats, such as a zero-width space
 Item = TypeVar("Item")
 
 
@@ -307,14 +310,14 @@ def encode_each(
 
 
 def spaces_of(text: str) -> Flags:
-    """(len(text) + 1,): which characters are white space; nothing follows the last."""
+    """(len(text) + 1,): which characters are white space, controls or formats; nothing follows the last."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return np.append(_spaces()[np.minimum(codes, LAST_SPACE + 1)], False)
+    return np.append(_spaces()[np.minimum(codes, LAST_SPACE + 1)] | (codes == NO_SPACE), False)
 
 
 @cache
 def _spaces() -> Flags:
-    return np.array([chr(code).isspace() for code in range(LAST_SPACE + 2)])
+    return np.array([unicodedata.category(chr(code)) in UNSEEN for code in range(LAST_SPACE + 2)])
 
 
 def without_spaces(offsets: Sequence[tuple[int, int]], is_space: Flags) -> Array:

@@ -8,6 +8,8 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.tasks.options import OffsetUnit
 
+MOST_MARKS = 30  # that follow a letter, as Unicode's annex 15 has it for texts in streams
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -89,11 +91,12 @@ def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[d
 def whole(text: str, start: int, end: int) -> int:
     """The end of the last character that a person sees in text[start:end]: accents and joiners after it belong to it.
 
-    Characters as Unicode's annex 29 parts them: vowel signs, marks, variation selectors, flags of two letters.
+    Characters as Unicode's annex 29 parts them: vowel signs, marks, variation selectors, flags of two letters. A chain
+    of joined emoji, each an entity, would otherwise take the square of its length.
     """
     if start >= end or end == len(text) or text[end].isascii():
         return end  # No ASCII character belongs to one before it.
     import regex
 
-    ends = (int(match.end()) for match in regex.finditer(r"\X", text, pos=start))
+    ends = (int(match.end()) for match in regex.finditer(r"\X", text, pos=start, endpos=end + MOST_MARKS))
     return next(last for last in ends if last >= end)

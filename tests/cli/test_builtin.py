@@ -71,6 +71,15 @@ def test_white_space_around_a_text_changes_nothing(name: str, text: str) -> None
     assert starts == [(before, before + len(text)) for before in (0, 1, 1, 0)]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_what_nobody_sees_changes_nothing(name: str) -> None:
+    tokens = tokenizer_files.load(model.BUILTIN / name, {}).backend
+    plain = tokens.encode("in Berlin 北京")
+    unseen = tokens.encode("\ufeffin \u200b Ber\u00adlin\x00 北\u2060\U000e0100京\u200e")
+    assert plain.ids == unseen.ids
+    assert unseen.offsets[-2][1] == 19
+
+
 def test_sentiment_reads_capitals_beside_capitals_as_small_letters() -> None:
     tokens = tokenizer_files.load(model.BUILTIN / "text-classification", {}).backend
     for text, small in (("A GRIPPING FILM!", "A gripping film!"), ("iPHONE, O.K.", "iphone, O.K."), ("I AM", "I am")):

@@ -122,6 +122,11 @@ def test_each_entity_or_the_nearest_word_of_a_type(explain: Explain) -> None:
         assert [word["text"] for word in found[0]["words"]] == ["the", "films", "was", "awfully", "good"]
 
 
+def test_an_entity_is_as_whole_as_predict_gives_it(explain: Explain) -> None:
+    (result,) = explain("ner", "\u2764\ufe0f", "--target", "LOC")
+    assert [(one["text"], one["end"]) for one in result["explanations"]] == [("\u2764\ufe0f", 2)]
+
+
 def test_an_answer_has_a_start_and_an_end(explain: Explain) -> None:
     context = "the film was good and the plot bad"
     (result,) = explain("qa", "what was good", "--context", context)

@@ -106,6 +106,16 @@ def layout(path: Path, **pooling: Any) -> Model:
     return read(path)
 
 
+def test_a_text_is_in_small_letters_where_sentence_transformers_is_told_so(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes((tiny_model / "vocab.txt").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    (tmp_path / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    small, large = {"text": "good film"}, {"text": "Good FILM"}
+    sentence = layout(tmp_path, pooling_mode="mean").sentence
+    np.testing.assert_array_equal(vectors(task(tmp_path, sentence), large), vectors(task(tmp_path), small))
+    assert vectors(task(tmp_path), large)[0, 0] != vectors(task(tmp_path), small)[0, 0]
+
+
 def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
     model = layout(tmp_path, pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
     assert model.sentence is not None and model.sentence.items() >= {"pooling": "cls", "normalize": False}.items()

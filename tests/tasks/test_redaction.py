@@ -123,7 +123,7 @@ def answers(own: Redaction, *texts: str, entity_type: str = "PER") -> list[str]:
 
 def test_a_pseudonym_is_the_same_for_every_way_to_write_a_name() -> None:
     own = redaction(redact_as="pseudonym", redact_rules="phone")
-    names = ("Tim Cook", "Ann", "TIM  COOK", "\uff34im Cook", "Bo")
+    names = ("Tim Cook", "Ann", "TIM  COOK", "\uff34im Co\u00adok", "Bo")
     assert answers(own, *names) == ["PER_1", "PER_2", "PER_1", "PER_1", "PER_3"]
     assert answers(own, "Tim Cook", entity_type="LOC") == ["LOC_1"]
     assert answers(own, "+1 201 555 0123", "+1 (201) 555-0123") == ["PHONE_1", "PHONE_1"]

@@ -115,3 +115,9 @@ def test_an_entity_keeps_a_mark_that_is_a_word_of_its_own(tiny_model: Path) -> N
     wanted: list[str | None] = ["B-LOC" if text[a:b] == "🇩" else "O" for a, b in offsets]
     (entity,) = task.decode(Record(0, {"text": text}), logits(task.labels, wanted))["entities"]
     assert entity["text"] == "🇩🇪" == text[entity["start"] : entity["end"]]
+
+
+def test_of_joined_emoji_without_end_a_part_is_taken_to_be_one() -> None:
+    family = "\U0001f469\u200d" * 3
+    assert whole(family, 0, 1) == len(family)
+    assert [whole(family * 1000, start, start + 1) for start in (0, 1000)] == [31, 1031]

@@ -108,6 +108,8 @@ def test_a_word_without_pieces_is_outside(tokens: tokenizer.Tokenizer) -> None:
         ("7.7 e-mail\tx\r\ny", ["7.7", "e-mail", "x", "y"]),
         ("(Rome) 😀Paris", ["(", "Rome", ")", "😀", "Paris"]),
         ("e\u0301le\u0300ve", ["e\u0301le\u0300ve"]),
+        ("\ufeffRome\u200b \u200eBer\u00ad\u2060lin \u200b\x00", ["Rome", "Ber\u00ad\u2060lin"]),
+        ("\u2764\ufe0fRome 北\U000e0100京\u200b。", ["\u2764", "Rome", "北", "京", "。"]),
     ],
 )
 def test_words_of_a_text(tokens: tokenizer.Tokenizer, text: str, words: list[str]) -> None:

@@ -56,6 +56,11 @@ class Task(BaseTask):
             raise UsageError(f"the model has no prompt '{chosen}'; it has {known}. --prompt names one, '' takes none.")
         self.prompt: str = prompts[chosen] if chosen else ""  # before each text
         self.example = {"embedding": [0.5]} if options.pair_field is None else {"similarity": 0.5}
+        if stated.get("lowercase"):  # whatever tokenizer.json says, as sentence-transformers has it
+            from tokenizers import normalizers
+
+            rest = tokenizer.backend.normalizer
+            tokenizer.backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([rest] if rest else [])])
         tokenizer.max_length = min(tokenizer.max_length, stated.get("max_length") or tokenizer.max_length)
 
     @classmethod

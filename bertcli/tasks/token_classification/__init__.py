@@ -1,8 +1,8 @@
 """Token classification (named entities): a label for every word, and the entities that the labels spell.
 
 The words are the record's own (`tokens`), else those of its text: runs of letters and digits, with single points,
-hyphens, apostrophes or & inside; every other character by itself. The label of a word is that of its first piece
-(Devlin et al. 2018, arXiv 1810.04805, section 5.3). No torch here.
+hyphens, apostrophes or & inside, or what nobody sees; every other character by itself, where it is seen. The label of
+a word is that of its first piece (Devlin et al. 2018, arXiv 1810.04805, section 5.3). No torch here.
 """
 
 import re
@@ -50,11 +50,15 @@ ALIASES = ("ner",)
 DIGITS = 6  # of a printed score: what fp32 carries
 CJK = r"\u2e80-\u2fff\u3040-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff"  # one word each, as BERT's tokenizer takes them
 SYMBOLS = (  # ASCII's, Latin-1's, punctuation (not the joiners), currency to dingbats, CJK's, full-width ones, emoji
-    r"!-/:-@\[-`{-~\u00a1-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u2010-\u205e\u20a0-\u20cf\u2190-\u2bff"
-    r"\u3000-\u303f\ufe30-\ufe6f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\U0001f000-\U0001faff"
+    r"!-/:-@\[-`{-~\u00a1-\u00a9\u00ab\u00ac\u00ae-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u205e"
+    r"\u20a0-\u20cf\u2190-\u2bff\u3000-\u303f\ufe30-\ufe6f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\U0001f000-\U0001faff"
 )
-LETTERS = rf"[^\s{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
-WORD = rf"{LETTERS}(?:[-.'\u2019&]{LETTERS})*|\S"
+UNSEEN = (  # controls, and formats such as zero-width spaces, soft hyphens and variation selectors
+    r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    r"\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
+)
+LETTERS = rf"[^\s{UNSEEN}{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
+WORD = rf"{LETTERS}(?:(?:[-.'\u2019&]|[{UNSEEN}]+){LETTERS})*|[^\s{UNSEEN}]"
 Offsets = list[tuple[int, int]]  # where each word begins and ends in the text, in code points
 
 

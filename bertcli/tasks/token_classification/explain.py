@@ -8,6 +8,7 @@ from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.tasks.base import Outputs
 from bertcli.tasks.explaining import BaseExplaining, Row, Source, Target
+from bertcli.tasks.texts import whole
 from bertcli.tasks.token_classification import Task
 
 
@@ -42,7 +43,8 @@ class Explaining(BaseExplaining):
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
             ids[best] = index
             spans = [entities.Span(best, best + 1, target)]
-        places = [(offsets[span.start][0], offsets[span.end - 1][1]) for span in spans]  # in code points
+        starts, ends = ([offsets[span.start][0] for span in spans], [offsets[span.end - 1][1] for span in spans])
+        places = [(start, whole(text, start, end)) for start, end in zip(starts, ends, strict=True)]  # in code points
         return [
             Target(
                 span.type,

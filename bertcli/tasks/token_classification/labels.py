@@ -5,6 +5,7 @@ Try: python -c "from bertcli.tasks.token_classification.labels import TagSet; pr
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -97,10 +98,11 @@ def spans_of_text(record: Record, length: int, words: Sequence[tuple[int, int]])
     """
     whole: list[Span] = []
     lost: list[Span] = []
+    begins, ends = [start for start, _ in words], [end for _, end in words]
     for start, end, label, has_gaps in in_text_order(record):
         if not 0 <= start < end <= length:
             raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
-        touched = [i for i, (begins, ends) in enumerate(words) if begins < end and ends > start]
+        touched = range(bisect_right(ends, start), bisect_left(begins, end))
         span = Span(touched[0], touched[-1] + 1, label) if touched else Span(0, 0, label)
         is_whole = touched and (words[touched[0]][0], words[touched[-1]][1]) == (start, end)
         is_free = not has_gaps and (not whole or span.start >= whole[-1].end)

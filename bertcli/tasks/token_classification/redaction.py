@@ -92,10 +92,11 @@ class Redaction:
         return written, {"redacted": listed} if self.options.redact_list else {}
 
     def _substitute(self, entity_type: str, text: str) -> str:
-        """What is written for an entity: the same for all ways to write it that differ in case, width or spaces."""
+        """What is written for an entity: the same however it differs in case, width, spaces or what nobody sees."""
         if self.options.redact_as == "mask":
             return f"[{entity_type}]"
         plain = unicodedata.normalize("NFKC", text).casefold()
+        plain = "".join(char for char in plain if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf"))
         plain = "".join(filter(str.isalnum, plain)) if entity_type in NUMBERS else " ".join(plain.split())
         content = f"{entity_type}\0{plain}".encode("utf-8", "surrogatepass")
         if self.memory is None:

@@ -6,7 +6,7 @@
 OUT gets config.json (BertModel, 12 layers of 384), model.safetensors (fp16, weights dequantised from 4 bits, so fine-tuning
 has to make up for a little noise), tokenizer.json (Unigram, XLM-R's 250,002 pieces and `<mask>`) and tokenizer_config.json.
 --pieces: a JSON list of the pieces to keep (as tokenizer.json spells them); the others' rows are dropped.
-The normaliser is NFKC and one space for many; XLM-R's own map differs in rare characters.
+The normaliser is NFKC without what nobody sees, and one space for many; XLM-R's own map differs in rare characters.
 
 The packed file, little-endian: "E5S1", u32 version; i32 hidden, layers, heads, feed-forward, vocabulary, positions, types;
 f32 epsilon; i32 block; then the tokenizer: i32 pieces, bos, eos, pad, unk; u64 bytes of text; u32 offsets [pieces + 1];
@@ -25,6 +25,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+UNSEEN = r"[\p{Cf}\x{00}-\x{08}\x{0e}-\x{1f}\x{7f}-\x{84}\x{86}-\x{9f}\x{e0100}-\x{e01ef}]+"
 SPECIAL = {0: "<s>", 1: "<pad>", 2: "</s>", 3: "<unk>"}
 PARTS = {
     "q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
@@ -98,9 +99,11 @@ def weights(file: Packed, rows: list[int], layers: list[int]) -> dict[str, torch
 
 def tokenizer(pieces: list[tuple[str, float]]) -> Tokenizer:
     result = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
-    # A space at the end would be a piece that no training text has, and turned half of SST-2's sentences neutral.
+    # A space at the end would be a piece that no training text has, and turned half of SST-2's sentences neutral. What
+    # nobody sees would be an unknown piece, and cut the word that it is in: zero-width spaces, soft hyphens, controls.
+    unseen = normalizers.Replace(Regex(UNSEEN), "")
     one_space = normalizers.Replace(Regex(r"\s+"), " ")
-    result.normalizer = normalizers.Sequence([normalizers.NFKC(), one_space, normalizers.Strip()])
+    result.normalizer = normalizers.Sequence([unseen, normalizers.NFKC(), one_space, normalizers.Strip()])
     result.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
     result.decoder = decoders.Metaspace("▁", prepend_scheme="always")
     result.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL.values()])
