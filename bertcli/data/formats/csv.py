@@ -185,7 +185,7 @@ class CsvFormatter(BaseFormatter):
             raise RecordError(f"its field 'error' has the name of a column that {self.NAME} needs; use --format jsonl")
         columns = self._columns
         if columns is None:
-            columns = [name for name in dict.fromkeys([*result, *self.optional]) if name != "error"]
+            columns = self._columns_of(self.first or result)
         names = self._names or set(columns)
         stranger = next((name for name in result if name not in names and name != "error"), None)
         if stranger is not None:
@@ -197,13 +197,18 @@ class CsvFormatter(BaseFormatter):
         return row if self._columns is not None else self._begin(columns) + row
 
     def end(self) -> str:
-        """What is still held back, under a header of `error` alone."""
-        return self._begin([]) if self._held else ""
+        """What is still held back, under a header of `error` alone unless another output has a result."""
+        if self._columns is None and (self._held or self.first is not None):
+            return self._begin(self._columns_of(self.first) if self.first else [])
+        return ""
+
+    def _columns_of(self, first: Mapping[str, Any]) -> list[str]:
+        return [name for name in dict.fromkeys([*first, *self.optional]) if name != "error"]
 
     def _begin(self, columns: list[str]) -> str:
         self._columns, self._names = columns, set(columns)
         messages, self._held = self._held, []
-        header = "" if self.continues else self.join([*columns, "error"])
+        header = "" if self.first_index else self.join([*columns, "error"])
         return header + "".join(map(self._error, messages))
 
     def _error(self, message: str) -> str:
