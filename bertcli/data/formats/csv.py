@@ -10,6 +10,7 @@ Try: printf 'id,text\n7,"long, ""good"" film"\n' | bertcli predict --input-forma
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 from bertcli.data import streams
@@ -20,6 +21,7 @@ from bertcli.errors import BertcliError, RecordError, UsageError
 MAX_HELD = 10_000  # errors before the first row of results
 CARRIAGE_RETURN = "a carriage return outside quotes"
 NAMELESS = "give it one, or drop the header (`tail -n +2`) and name all columns with --columns"
+SEP = re.compile(r'"?sep=(.)"?')
 _SPECIAL = re.compile(r'[",\r\n]')  # what a cell is quoted for
 _ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
 Row = tuple[int, list[str] | RecordError]  # line number, cells; no cells for a blank line
@@ -29,14 +31,18 @@ def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: s
     """Records with the columns of the header, or `columns`; all values are text. See `_records`.
 
     delimiter: else a comma; or, where the first line has none, or another number than columns ask for, the semicolon,
-    tab or bar that it has, as European spreadsheets write it.
+    tab or bar that it has, as European spreadsheets write it. A first line `sep=;` says it to Excel, and to this.
     """
+    (first,) = source.begin()
+    stated = SEP.fullmatch(first.rstrip("\r\n"))
+    if delimiter is None and stated:
+        delimiter = stated[1]
     if delimiter is None:
-        bare = re.sub('"[^"]*"', "", source.begin()[0])
+        bare = re.sub('"[^"]*"', "", first)
         counts = {mark: bare.count(mark) for mark in ",;\t|"}
         fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
         delimiter = next(fitting, ",")
-    return _records(_rows(source, delimiter), source.shown, columns)
+    return _records(islice(_rows(source, delimiter), 1 if stated else 0, None), source.shown, columns)
 
 
 def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
