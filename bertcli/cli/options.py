@@ -29,6 +29,7 @@ from bertcli.errors import UsageError
 from bertcli.option import GROUPS, Option, option
 
 PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
+NEVER_EMPTY = (*PATHS, "I/N", "METRIC=X", "METRIC>=X", "A=B,C=|FILE", "SOURCE", "ADDRESS")
 NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
 OF_NO_OPTION = {"BERTCLI_DEBUG", "BERTCLI_CACHE"}  # variables that main.py and inference/cache.py read
 WIDEST = 22  # characters of an option in --help beside its text; a wider one has a line of its own
@@ -86,6 +87,12 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """As click does; an unset variable of the shell, as in `--shard "$PART"`, is not the option left out."""
+        if self.metavar in NEVER_EMPTY and (value == "" or (isinstance(value, list | tuple) and "" in value)):
+            raise click.BadParameter("it is empty; is a variable of the shell not set?", ctx, self)
+        return super().type_cast_value(ctx, value)
 
 
 def command(

@@ -235,9 +235,9 @@ def _tool_of(source: Source, name: str) -> str | None:
         (head,) = source.begin()
     if head.startswith("#FORMAT=WebAnno") or (name == "tsv" and WEBANNO_2.match(head)):
         return "webanno"
-    if name == "csv":
-        header = head.partition("\n")[0].replace('"', "").strip().split(",")
-        items = [dict.fromkeys(header)]
+    if name in ("csv", "tsv"):
+        header = head.partition("\n")[0].replace('"', "").strip()
+        items = [dict.fromkeys(re.split("[,\t]", header))]
     else:
         from bertcli.data.formats.jsonl import array_records
 
@@ -247,7 +247,7 @@ def _tool_of(source: Source, name: str) -> str | None:
         return None
     from bertcli.data.formats.labelling import is_doccano, is_label_studio, is_prodigy
 
-    tools = {"doccano": is_doccano, "prodigy": is_prodigy} if name != "csv" else {}
+    tools = {"doccano": is_doccano, "prodigy": is_prodigy} if name not in ("csv", "tsv") else {}
     tools |= {"label-studio": is_label_studio}
     return next((tool for item in items for tool, is_its in tools.items() if is_its(item)), None)
 

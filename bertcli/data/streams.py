@@ -202,13 +202,19 @@ class Source:
 
 
 def _wide(head: bytes) -> str | None:
-    """The encoding of text that begins so, where its units have two or four bytes, by a mark or by Latin letters."""
+    """The encoding of text that begins so, where its units have two or four bytes, by a mark or by letters.
+
+    The upper bytes of letters are control characters as bytes of UTF-8, in all scripts but those of East Asia.
+    """
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     if head.startswith(UTF16):
         return "utf-16"
     for name, nul in (("utf-16-le", 1), ("utf-16-be", 0)) if len(head) >= 8 else ():  # fewer may be anything
-        if 0 not in head[1 - nul :: 2] and head[nul::2].count(0) > 0.8 * len(head[nul::2]):
+        upper = head[nul::2]
+        if 0 not in head[1 - nul :: 2] and sum(byte < 32 for byte in upper) > 0.8 * len(upper):
+            return name
+        if sum(char in FREQUENT for char in head.decode(name, "ignore")) > 0.15 * len(upper):
             return name
     return None
 

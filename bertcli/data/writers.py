@@ -35,6 +35,7 @@ def open_writer(
     resume: bool = False,
     force: bool = True,
     first_index: Callable[[], int] | None = None,
+    first_result: Mapping[str, Any] | None = None,
     on_error: OnError = "record",
     has_files: bool = False,
 ) -> "Writer":
@@ -46,8 +47,9 @@ def open_writer(
     the records have their text, for labelling tools. A regular file appears under its name when it is complete, or not
     at all; .gz, .bz2 and .xz are compressed. run: what tells this run apart from others; with it a file has a journal,
     from which `resume` goes on. force: a file there is replaced. first_index: for an output that continues others, the
-    index of the first record in the whole. has_files: whether errors name the file too. Raises UsageError for an
-    unknown format or a path that cannot be written.
+    index of the first record in the whole. first_result: of the whole, whose fields are the columns of a table; {} for
+    errors alone. has_files: whether errors name the file too. Raises UsageError for an unknown format or a path that
+    cannot be written.
     """
     if path in ("-", "/dev/stdout"):
         path = None
@@ -73,7 +75,7 @@ def open_writer(
     if journal.begin.state is not None:
         formatter.state = journal.begin.state
     formatter.text_field = text_field
-    formatter.continues = first_index is not None
+    formatter.first_index, formatter.first = first_index, first_result
     is_watched = is_terminal and output_format != "rich"
     return Writer(formatter, sink, journal, first_index, is_watched, on_error, has_files)
 

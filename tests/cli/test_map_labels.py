@@ -94,3 +94,11 @@ def test_finetune_learns_the_new_names_and_keeps_the_map(
 def test_what_maps_nothing_says_why(bertcli: Run, dev: str, arguments: tuple[str, ...], message: bytes) -> None:
     assert message in bertcli("evaluate", dev, *arguments, expect=2).stderr
     assert message in bertcli("check", dev, *arguments, expect=2).stderr
+
+
+@pytest.mark.parametrize("names", ["1=positive,0=negative", "1.0=positive,0.0=negative"])
+def test_classes_that_are_floats_in_json_are_renamed(bertcli: Run, tmp_path: Path, names: str) -> None:
+    rows = [{"text": "a gripping film", "label": 1.0}, {"text": "a dull mess", "label": 0.0}]  # as pandas writes them
+    (tmp_path / "dev.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
+    done = json.loads(bertcli("evaluate", "dev.jsonl", "--map-labels", names).stdout)
+    assert (done["records"], done["accuracy"]) == (2, 1.0)

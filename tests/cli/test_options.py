@@ -154,3 +154,12 @@ def test_labels_are_different_names() -> None:
     for wrong in ("", "neg,,pos", "neg,pos, neg", ["a", ""]):
         with pytest.raises(ValueError, match="has an empty name, or one twice"):
             names(wrong)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict", "--shard", ""], ["predict", "-m", ""], ["evaluate", "--fail-under", ""], ["finetune", "--train", ""]],
+)
+def test_an_empty_value_is_not_an_option_left_out(arguments: list[str]) -> None:
+    done = CliRunner().invoke(cli, arguments)
+    assert (done.exit_code, "it is empty; is a variable of the shell not set?" in done.output) == (2, True)

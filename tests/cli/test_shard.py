@@ -1,6 +1,8 @@
 """bertcli predict --shard: what all shards print, one after the other, is what one run prints."""
 
 import gzip
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,25 @@ def test_the_tables_of_shards_join_to_one_table(bertcli: Run) -> None:
     shards = [bertcli("predict", "b.csv", "--format", "csv", "--shard", f"{i}/2", expect=3).stdout for i in (1, 2)]
     assert b"".join(shards) == whole
     assert whole.count(b"text,n,label") == shards[0].count(b"text,n,label") == 1
+
+
+@pytest.mark.parametrize("names", [["a.csv"], ["b.csv", "a.csv"]])
+def test_the_first_result_of_all_names_the_columns_of_each_shard(
+    bertcli: Run, tmp_path: Path, names: list[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("text,the_number_of_the_row\ngood,1\nbad,2\n")  # the header is more than a shard
+    (tmp_path / "b.csv").write_text("the_number_of_the_row,text\n3,good\n4,bad\n")
+    command = ["predict", *names, "--format", "csv"]
+    whole = bertcli(*command).stdout
+    assert b"".join(bertcli(*command, "--shard", f"{i}/3").stdout for i in (1, 2, 3)) == whole
+
+
+def test_the_documents_of_shards_have_names_of_their_own(bertcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "e.txt").write_text("Rome\nParis\nBerlin\n")
+    shards = [bertcli("predict", "-t", "ner", "e.txt", "--format", "brat", "--shard", f"{i}/2").stdout for i in (1, 2)]
+    with tarfile.open(fileobj=io.BytesIO(b"".join(shards)), ignore_zeros=True) as archive:
+        names = archive.getnames()
+    assert names == [f"00000{i}.{suffix}" for i in (1, 2, 3) for suffix in ("txt", "ann")]
 
 
 def test_a_shard_of_stdin_or_of_nothing_is_a_usage_error(bertcli: Run) -> None:

@@ -394,3 +394,20 @@ def test_without_pyarrow_there_is_a_sentence(tmp_path: Path, monkeypatch: Any) -
         list(read([str(tmp_path / "a.parquet")]))
     with pytest.raises(UsageError, match=message):
         open_writer(str(tmp_path / "out.parquet"))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_column_without_a_name_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text(",text\n0,good\n")  # the index of pandas
+    with open_writer(str(tmp_path / name)) as writer:
+        for record in read([str(tmp_path / "a.csv")]):
+            writer.write(record.fields)
+    (again,) = read([str(tmp_path / name)])
+    assert again.fields == {"": "0", "text": "good", "error": None}
+
+
+def test_a_decimal_that_parquet_has_not_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.arrow", pa.table({"x": pa.array([Decimal("1E+3")], pa.decimal128(10, -2))}))
+    (record,) = read([path])
+    with pytest.raises(UsageError, match="parquet cannot hold a column"), open_writer(str(tmp_path / "b.parquet")) as w:
+        w.write(record.fields, record)

@@ -57,6 +57,19 @@ def both(tokens: str, tags: str) -> dict[str, list[str]]:
             "#begin document (b/1); part 000\nb 0 Hi O\n\n#end document\n#begin document (b/2)\nb 0 you O\n",
             [both("b", "O"), both("b", "O")],
         ),
+        (
+            "#begin document (b/1); part 000\n"
+            "b/1  0  0  In  IN  (S*  -  -  -  A  *  *  -\n"
+            "b/1  0  1  New  NN  (NP*  -  -  -  A  (GPE*  *  (0\n"
+            "b/1  0  2  York  NN  *)  -  -  -  A  *)  *  0)\n"
+            "b/1  0  3  today  NN  *)  -  -  -  A  (DATE)  *  -\n"
+            "b/1  0  4  .  .  *)  -  -  -  A  *  *  -\n\n#end document\n",
+            [both("In New York today .", "O B-GPE I-GPE B-DATE O")],
+        ),
+        (
+            "1\tIt\tit\tPRON\t_\t_\t2\tsubj\t_\t_\n2\tis\tbe\tAUX\t_\t_\t0\troot\t_\t_\n",
+            [both("It is", "PRON AUX")],
+        ),
     ],
 )
 def test_sentences(tmp_path: Path, text: str, expected: list[object]) -> None:

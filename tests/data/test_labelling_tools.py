@@ -209,9 +209,11 @@ def test_label_studio_rows(records: Any) -> None:
     assert [record.fields.get("label") for record in found[1:]] == ["good", ["a", "b"], None]
     assert found[3].fields["entities"] == []
     cell = json.dumps([span]).replace('"', '""')
-    table = f'text,id,label,annotator,annotation_id,lead_time\nTim,1,"{cell}",1,2,0.5\nTim,1,good,1,3,0.5\n'
-    found = records(table.encode(), "a.csv")
-    assert spans(found[0]) == both and found[1].fields["label"] == "good"
+    header = ["text", "id", "label", "annotator", "annotation_id", "lead_time"]
+    cells = [header, ["Tim", "1", f'"{cell}"', "1", "2", "0.5"], ["Tim", "1", "good", "1", "3", "0.5"]]
+    for separator, name in ((",", "a.csv"), ("\t", "a.tsv")):
+        found = records("\n".join(map(separator.join, cells)).encode(), name)
+        assert spans(found[0]) == both and found[1].fields["label"] == "good"
 
 
 @pytest.mark.parametrize("cell", ['[{"a": ' + "[" * 99_999, '[{"a": "\\ud800"}]', '[{"a": NaN}]', "[{"])

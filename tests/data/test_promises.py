@@ -108,6 +108,8 @@ def test_squad_without_an_ending_is_questions(records: Any) -> None:
         (b'"a;b"\nx\n', {}, {"a;b": "x"}),
         (b"a;b,c\n1;2,3\n", {}, {"a;b": "1;2", "c": "3"}),
         (b"a;b,c\n1;2,3\n", {"delimiter": ";"}, {"a": "1", "b,c": "2,3"}),
+        (b"sep=;\r\na;b,c\r\n1;2,3\r\n", {}, {"a": "1", "b,c": "2,3"}),
+        (b"\xef\xbb\xbfsep=\t\n1,2\tgood\n", {"columns": ["n", "text"]}, {"n": "1,2", "text": "good"}),
         (b",text\n0,a\n", {}, {"": "0", "text": "a"}),
     ],
 )

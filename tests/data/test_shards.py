@@ -113,3 +113,12 @@ def test_a_table_that_continues_has_no_header(tmp_path: Path) -> None:
         writer.write({"a": 1})
         writer.write_error("bad", Record(1, line=5, source="b"))
     assert path.read_bytes() == b"1,\n,b:5: bad\n"
+
+
+@pytest.mark.parametrize(("first", "header"), [({"b": 1, "a": 2}, b"b,a,error\n"), ({}, b"error\n"), (None, b"")])
+def test_a_first_shard_without_a_result_has_the_columns_of_all(
+    tmp_path: Path, first: dict[str, int] | None, header: bytes
+) -> None:
+    with open_writer(str(tmp_path / "a.csv"), first_result=first):
+        pass
+    assert (tmp_path / "a.csv").read_bytes() == header

@@ -95,6 +95,14 @@ def test_utf16_is_a_fault_of_each_line_under_any_name(records: Any, name: str, e
     assert [r.fault for r in records(content, name, encoding=encoding)] == [None, None]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["Привет, мир\n", "一部很好的电影\n不好\n", "καλή\n", "अच्छी फिल्म\n", "หนังดี\n"])
+def test_utf16_without_a_mark_is_told_in_other_scripts(records: Any, text: str, encoding: str) -> None:
+    faults = {record.fault for record in records(text.encode(encoding), "a.txt")}
+    assert faults == {f"{encoding.upper()}, as its first bytes say; --encoding {encoding} reads it"}
+    assert not any(record.fault for record in records(text.encode() + b"\0", "a.txt"))
+
+
 def test_a_nul_alone_makes_no_other_encoding(records: Any) -> None:
     assert [record.fault for record in records(b"\0\na\0b\n", "a.txt")] == [None, None]
 

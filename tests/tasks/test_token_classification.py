@@ -246,7 +246,7 @@ def test_a_text_field_that_was_named_wins_over_tokens(
 
 def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
     (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
-    assert str(refused) == "field 'tokens' is not a list of texts."
+    assert str(refused) == "field 'tokens' is not a list of texts; --text-field names a text to read instead."
 
 
 @pytest.mark.parametrize(

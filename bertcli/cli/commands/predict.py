@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -135,6 +135,7 @@ def predict(voice: Voice, options: Predict) -> int:
         resume=options.resume,
         force=options.force,
         first_index=first_index,
+        first_result=_first_result(options, session) if shard and output_format in ("csv", "tsv") else None,
         on_error=options.on_error,
         has_files=len(options.files) > 1,
     )
@@ -167,6 +168,20 @@ def predict(voice: Voice, options: Predict) -> int:
     if journal.failed:
         voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
     return Exit.RECORDS if journal.failed else Exit.OK
+
+
+def _first_result(options: Predict, session: "Session") -> Mapping[str, object] | None:
+    """That of the first record of all shards that has one, for its fields; {} where there are errors alone."""
+    from bertcli.inference.stream import answer, stream
+
+    result: dict[str, object] | None = None
+    for record in options.open(options.files):
+        for (outcome,) in stream(session.task, session.backend, [record], options):
+            _, result, _ = answer(session.task, outcome)
+            if result is not None:
+                return result
+        result = {} if options.on_error == "record" else None
+    return result
 
 
 def _identity(options: Predict, session: "Session") -> dict[str, object]:

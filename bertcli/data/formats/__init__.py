@@ -10,7 +10,7 @@ Try: python -c 'from bertcli.data.formats import by_extension; print(by_extensio
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TextIO
 
@@ -42,7 +42,9 @@ class Format(NamedTuple):
 INPUT = {
     "arrow": Format("table_reader.read_arrow", (".feather", ".arrows", ".ipc"), is_table=True),
     "brat": Format("brat.read", (".ann",), is_whole=True),
-    "conll": Format("conll.read", (".conllu", ".iob", ".iob2", ".bio", ".bioes")),
+    "conll": Format(
+        "conll.read", (".conllu", ".gold_conll", ".v4_gold_conll", ".iob", ".iob2", ".bio", ".bioes", ".bmes")
+    ),
     "csv": Format("csv.read_csv"),
     "doccano": Format("labelling.read_doccano"),
     "document": Format("lines.read_document", is_whole=True),
@@ -122,7 +124,8 @@ class BaseFormatter(ABC):
         self.terminal = terminal
         self.optional = optional
         self.text_field = "text"  # of the records, for the formats that need to know where the text is
-        self.continues = False  # whether another output, with the names of columns, comes before this one
+        self.first_index: Callable[[], int] | None = None  # how many records others before this output have, if some do
+        self.first: Mapping[str, Any] | None = None  # of several outputs that are one: the first result of all
         self.example: Mapping[str, Any] = {}  # a value of each field that a result may have, where that is known
 
     @property

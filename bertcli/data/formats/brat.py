@@ -94,7 +94,7 @@ class Formatter(BaseFormatter):
 
     def record(self, result: Mapping[str, Any]) -> bytes:
         """The members of one result; RecordError for one without entities, or with a type that has white space."""
-        name = f"{self._count + 1:06}"
+        name = f"{self._count + 1 + (self.first_index() if self.first_index else 0):06}"
         if is_error(result):
             members = {f"{name}.error": describe(result) + "\n"}
         else:

@@ -3,6 +3,7 @@ r"""CoNLL columns: a token a line, a blank line after each sentence; the tag in 
 Columns are parted by tabs where a sentence has one, else by white space. `-DOCSTART-` lines, and those that begin with
 `#begin document` or `#end document`, are no sentences, and part those around them. Where the first column counts the
 words from 1 or 0 (CoNLL-U, UNER), every `#` line is a comment, and ranges (`4-5`) and empty nodes (`8.1`) are no words.
+Where the third does (CoNLL-2012, OntoNotes), the word follows, and the eleventh has names in brackets: `(ORG* * *)`.
 Elsewhere `# …` before a sentence is a comment unless it has the form of the sentence's tokens; within one `#` is a
 token as any other.
 
@@ -24,6 +25,9 @@ from bertcli.errors import RecordError
 DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)|#(?:begin|end) document")
 TAG = re.compile(r"O|[BIESLU]-\S+")
 ID = re.compile(r"\d+|\d+[-.]\d+")
+BRACKET = re.compile(r"\(([^*()]+)")  # how a name begins, with its type
+CONLL_U = 10  # columns
+NAMES = 10  # the column of names in CoNLL-2012
 Lines = list[tuple[int, list[str]]]  # a sentence: the number of each line, and its columns
 
 
@@ -31,8 +35,8 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records {"tokens": [...], "tags": [...]}, without tags where lines have one column.
 
     columns: names of the columns, of which `tokens` and `tags` are taken; else the first and the last, or, where the
-    first counts the tokens of the file's first sentence, the second and the third. A sentence with broken lines is one
-    fault, at the first of them.
+    first counts the tokens of the file's first sentence, the second and the third, of CoNLL-U's ten the fourth, UPOS. A
+    sentence with broken lines is one fault, at the first of them.
     """
     counts = None  # whether the first column counts; the first good sentence tells
     usual = 0  # columns
@@ -63,7 +67,11 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
                 continue
             token, tag = columns.index("tokens"), columns.index("tags") if "tags" in columns else None
         elif counts and usual >= 3:
-            token, tag = 1, 2
+            token, tag = 1, 3 if usual == CONLL_U else 2
+        elif usual > NAMES and _counts([(number, row[2:]) for number, row in table]):
+            token, tag = 3, NAMES
+            for (_, row), name in zip(table, _names([row[NAMES] for _, row in table]), strict=True):
+                row[NAMES] = name
         fields = {"tokens": [row[token] for _, row in table]}
         if tag is not None:
             fields["tags"] = [row[tag] for _, row in table]
@@ -76,6 +84,17 @@ def _counts(table: Lines) -> bool:
     words = [name for name in ids if not ID.fullmatch(name) or name.isdigit()]
     first = 0 if words[:1] == ["0"] else 1
     return len(table[0][1]) >= 3 and bool(words) and words == [str(i) for i, _ in enumerate(words, first)]
+
+
+def _names(cells: list[str]) -> list[str]:
+    """The tags, as IOB2, of names in brackets."""
+    tags, type_ = [], ""
+    for cell in cells:
+        begin = BRACKET.match(cell)
+        type_ = begin[1] if begin else type_
+        tags.append(f"{'B' if begin else 'I'}-{type_}" if type_ else "O")
+        type_ = "" if cell.endswith(")") else type_
+    return tags
 
 
 def _sentences(source: Source) -> Iterator[list[Text]]:

@@ -10,6 +10,7 @@ Try: printf 'id,text\n7,"long, ""good"" film"\n' | bertcli predict --input-forma
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 from bertcli.data import streams
@@ -20,6 +21,7 @@ from bertcli.errors import BertcliError, RecordError, UsageError
 MAX_HELD = 10_000  # errors before the first row of results
 CARRIAGE_RETURN = "a carriage return outside quotes"
 NAMELESS = "give it one, or drop the header (`tail -n +2`) and name all columns with --columns"
+SEP = re.compile(r'"?sep=(.)"?')
 _SPECIAL = re.compile(r'[",\r\n]')  # what a cell is quoted for
 _ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
 Row = tuple[int, list[str] | RecordError]  # line number, cells; no cells for a blank line
@@ -29,14 +31,18 @@ def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: s
     """Records with the columns of the header, or `columns`; all values are text. See `_records`.
 
     delimiter: else a comma; or, where the first line has none, or another number than columns ask for, the semicolon,
-    tab or bar that it has, as European spreadsheets write it.
+    tab or bar that it has, as European spreadsheets write it. A first line `sep=;` says it to Excel, and to this.
     """
+    (first,) = source.begin()
+    stated = SEP.fullmatch(first.rstrip("\r\n"))
+    if delimiter is None and stated:
+        delimiter = stated[1]
     if delimiter is None:
-        bare = re.sub('"[^"]*"', "", source.begin()[0])
+        bare = re.sub('"[^"]*"', "", first)
         counts = {mark: bare.count(mark) for mark in ",;\t|"}
         fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
         delimiter = next(fitting, ",")
-    return _records(_rows(source, delimiter), source.shown, columns)
+    return _records(islice(_rows(source, delimiter), 1 if stated else 0, None), source.shown, columns)
 
 
 def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -185,7 +191,7 @@ class CsvFormatter(BaseFormatter):
             raise RecordError(f"its field 'error' has the name of a column that {self.NAME} needs; use --format jsonl")
         columns = self._columns
         if columns is None:
-            columns = [name for name in dict.fromkeys([*result, *self.optional]) if name != "error"]
+            columns = self._columns_of(self.first or result)
         names = self._names or set(columns)
         stranger = next((name for name in result if name not in names and name != "error"), None)
         if stranger is not None:
@@ -197,13 +203,18 @@ class CsvFormatter(BaseFormatter):
         return row if self._columns is not None else self._begin(columns) + row
 
     def end(self) -> str:
-        """What is still held back, under a header of `error` alone."""
-        return self._begin([]) if self._held else ""
+        """What is still held back, under a header of `error` alone unless another output has a result."""
+        if self._columns is None and (self._held or self.first is not None):
+            return self._begin(self._columns_of(self.first) if self.first else [])
+        return ""
+
+    def _columns_of(self, first: Mapping[str, Any]) -> list[str]:
+        return [name for name in dict.fromkeys([*first, *self.optional]) if name != "error"]
 
     def _begin(self, columns: list[str]) -> str:
         self._columns, self._names = columns, set(columns)
         messages, self._held = self._held, []
-        header = "" if self.continues else self.join([*columns, "error"])
+        header = "" if self.first_index else self.join([*columns, "error"])
         return header + "".join(map(self._error, messages))
 
     def _error(self, message: str) -> str:

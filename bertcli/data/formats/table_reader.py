@@ -64,7 +64,7 @@ def read_arrow(
     """The records of the rows from `first`, counted from 0, up to `after`."""
     with _reading(source.name, "Arrow"):
         reader = _arrow_file(source.name)
-        check_names(reader.schema.names, source.name)
+        _require_different(reader.schema, source.name)
     yield from islice(_records(_batches(reader), 0), first, after)
 
 
@@ -74,7 +74,7 @@ def read_parquet(
     """The records of the rows from `first`, counted from 0, up to `after`; no other row group is read."""
     with _reading(source.name, "Parquet"):
         file = _parquet_file(source.name)
-        check_names(file.schema_arrow.names, source.name)
+        _require_different(file.schema_arrow, source.name)
     begin = 0
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
@@ -85,6 +85,11 @@ def read_parquet(
             last = end if after is None else min(after, end)
             yield from islice(_records(batches, begin, end), max(first - begin, 0), last - begin)
         begin = end
+
+
+def _require_different(schema: Any, path: str) -> None:
+    """Raise UsageError where two columns have one name; that of one may be empty, as of CSV's first."""
+    check_names([name or " " for name in schema.names], path)
 
 
 def count(path: str, name: str) -> int:

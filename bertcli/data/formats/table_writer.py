@@ -174,7 +174,7 @@ class ArrowFormatter(BaseFormatter):
         try:
             with self.open(self._arrow.BufferOutputStream(), schema) as writer:
                 writer.write_table(schema.empty_table())
-        except self._arrow.ArrowException as error:
+        except (self._arrow.ArrowException, OSError) as error:  # the latter for a decimal of negative scale
             message = f"{self.NAME} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
             raise UsageError(message) from error
 

@@ -139,6 +139,8 @@ class Task(BaseTask):
     def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
         """Of the label, or of each of several."""
         value = lookup(record.fields, options.label_field, "--label-field")
+        if isinstance(value, float):  # a class, as pandas writes integers beside nulls, once it is called something
+            value = next((name for name in (str(value), f"{value:g}") if renamed(name, options) != name), value)
         several = several or isinstance(value, list)
         names = [name for label in names_of(value, options, several) if (name := renamed(label, options))]
         if not names and not several:

@@ -163,7 +163,7 @@ class Task(BaseTask):
             text = text_of(record, self.options.text_field, "--text-field")
             return text, [match.span() for match in re.finditer(WORD, text)]
         if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
-            raise RecordError("field 'tokens' is not a list of texts.")
+            raise RecordError("field 'tokens' is not a list of texts; --text-field names a text to read instead.")
         offsets, start = [], 0
         for token in tokens:
             offsets.append((start, start + len(token)))
