@@ -8,6 +8,8 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.tasks.options import OffsetUnit
 
+DIGITS = 6  # of a printed number: what fp32 carries
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
