@@ -7,7 +7,7 @@ Try: bertcli info -m DIR
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -79,11 +79,12 @@ class Model:
         """The layers after an early exit, which have ONNX files of their own."""
         return replace(self, names=REST)
 
-    def require_onnx(self, precisions: Sequence[str]) -> tuple[str, Path]:
-        """The first of the precisions that has an ONNX file, and that file; bf16 is computed from the fp32 file.
+    def require_onnx(self, precision: str) -> tuple[str, Path]:
+        """The precision to compute in and its ONNX file: of auto int8's, else fp32's, from which bf16 is computed too.
 
         Raises ModelError where there is none.
         """
+        precisions = ("int8", "fp32") if precision == "auto" else (precision,)
         for precision in precisions:
             if file := self.onnx_file("fp32" if precision == "bf16" else precision):
                 safety.require_whole(file)

@@ -275,16 +275,17 @@ class Tokenizer:
                 features.append(RecordError(fault))
                 continue
             question.truncate(size // 2)
-            pieces = _cut(context, size - len(question))
+            offsets, room = without_spaces(context.offsets, text), size - len(question)
+            pieces, step = _cut(context, room), room - room // 4
             if len(pieces) > 1 and long == "error":
                 features.append(self._too_long("context"))
                 continue
-            windows, is_space = [], spaces_of(text)
-            for piece in pieces[:1] if long == "truncate" else pieces:
+            windows = []
+            for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
                 window = self._framed(question, piece)
                 before = len(self._frames[1].ids[0]) + len(question) + len(self._frames[1].ids[1])
                 window.offsets = np.full((len(window.ids), 2), -1)
-                window.offsets[before : before + len(piece)] = without_spaces(piece.offsets, is_space)
+                window.offsets[before : before + len(piece)] = offsets[i * step :][: len(piece)]
                 windows.append(window)
             features.append(Features(windows, truncated=is_cut or len(windows) < len(pieces)))
         return features
@@ -309,22 +310,16 @@ def encode_each(
         return encode_each(encode, items[:half]) + encode_each(encode, items[half:])
 
 
-def spaces_of(text: str) -> Flags:
-    """(len(text) + 1,): which characters are white space, controls or formats; nothing follows the last."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return np.append(_spaces()[np.minimum(codes, LAST_SPACE + 1)] | (codes == NO_SPACE), False)
-
-
 @cache
 def _spaces() -> Flags:
     return np.array([unicodedata.category(chr(code)) in UNSEEN for code in range(LAST_SPACE + 2)])
 
 
-def without_spaces(offsets: Sequence[tuple[int, int]], is_space: Flags) -> Array:
-    """(N, 2): parts of a text without white space around them: some tokenizers count that before a word as the word's.
-
-    is_space: as `spaces_of` says.
-    """
+def without_spaces(offsets: Sequence[tuple[int, int]], text: str) -> Array:
+    """(N, 2): parts of a text without what nobody sees around them; some tokenizers make a space part of the next word."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    is_space = _spaces()[np.minimum(codes, LAST_SPACE + 1)] | (codes == NO_SPACE)
+    is_space = np.append(is_space, False)  # Nothing follows the last character.
     starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T.copy()
     while (is_early := is_space[starts] & (starts < ends)).any():
         starts += is_early

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bertcli import tokenizer_files
 from bertcli.errors import ModelError, RecordError
 from bertcli.features import Features
-from bertcli.tokenizer import Text, Tokenizer, encode_each, spaces_of, without_spaces
+from bertcli.tokenizer import Text, Tokenizer, encode_each, without_spaces
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##b", "##c", "good", "bad"]
 CLS, SEP = WORDS.index("[CLS]"), WORDS.index("[SEP]")
@@ -209,5 +209,5 @@ def test_what_rust_quotes_when_it_panics_is_not_repeated() -> None:
 
 def test_a_part_of_a_text_loses_what_nobody_sees_around_it() -> None:
     text = "\ufefffilm \u200bgo\u200bod\u00ad\u3000\x00"
-    parts = without_spaces([(0, 5), (5, 12), (5, 15), (6, 7)], spaces_of(text))
+    parts = without_spaces([(0, 5), (5, 12), (5, 15), (6, 7)], text)
     assert parts.tolist() == [[1, 5], [7, 12], [7, 12], [7, 7]]

@@ -34,7 +34,7 @@ class Backend(BaseBackend):
             raise UsageError(f"backend onnx runs on the CPU; for {device.type} use --backend pytorch.")
         if precision == "bf16":
             raise UsageError("backend onnx computes in int8 or fp32; for bf16 use --backend pytorch.")
-        self.precision, self.file = model.require_onnx(("int8", "fp32") if precision == "auto" else (precision,))
+        self.precision, self.file = model.require_onnx(precision)
         keep_freed_memory()  # the file is read, parsed and packed into blocks that are freed: 41 ms instead of 52
         try:
             self.version, self.session = _version(self.file), _open(self.file)

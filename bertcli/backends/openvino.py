@@ -36,7 +36,7 @@ class Backend(BaseBackend):
             raise UsageError("backend openvino is not installed; pip install 'bertcli[openvino]' does it.") from None
         if device.type != "cpu":
             raise UsageError(f"backend openvino runs on the CPU; for {device.type} use --backend pytorch.")
-        self.precision, file = model.require_onnx(("int8", "fp32") if precision == "auto" else (precision,))
+        self.precision, file = model.require_onnx(precision)
         # The first time that an array is read out of a tensor, the binding holds a lock of C++ while it waits for the
         # interpreter; two streams that come to this at the same moment wait for each other for ever (seen with OpenVINO
         # 2026.4.1). So one is read before there are streams.

@@ -20,16 +20,17 @@ from torch.utils.checkpoint import checkpoint
 
 from bertcli.arrays import Arrays
 from bertcli.backends import pytorch
-from bertcli.data.records import Record, merged
+from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
 from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
+from bertcli.inference.stream import Outcome, result
 from bertcli.model import ONNX, Model
 from bertcli.tasks.explaining import Target
-from bertcli.tokenizer import Tokenizer, encode_each
+from bertcli.tokenizer import Tokenizer
 from bertcli.words import IDEOGRAPHS
 
 DIGITS = 6  # of a printed number: what fp32 carries
@@ -109,7 +110,7 @@ class Explainer:
         """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
         if record.fault:
             raise RecordError(record.fault)
-        (features,) = encode_each(self.task.encode, [record])
+        (features,) = self.task.encode([record])
         if isinstance(features, RecordError):
             raise features
         windows = features.windows
@@ -119,16 +120,13 @@ class Explainer:
         targets = self.explaining.targets(record, features, outputs, self.target)
         texts = self.task.texts(record)
         pieces = [self._pieces(record, window, list(texts)) for window in windows]
-        result = self.task.decode(record, self.task.combine(features, outputs))
-        result |= {"windows": len(windows)} if len(windows) > 1 else {}
-        result |= {"truncated": True} if features.truncated else {}
-        if unknown := self.task.tokenizer.unknown_share(windows):
-            result["unknown"] = round(unknown, 2)
-        result |= {"baseline": self.baseline[0], "weights": self.origin}
-        result["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
+        explained: dict[str, Any] = {"baseline": self.baseline[0], "weights": self.origin}
+        explained["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
         if self.attention:
-            result["attention"] = [self._attention(*pair) for pair in zip(windows, pieces, strict=True)]
-        return merged(record.fields, result)
+            explained["attention"] = [self._attention(*pair) for pair in zip(windows, pieces, strict=True)]
+        outcome = Outcome(record, self.task.combine(features, outputs), windows=len(windows))
+        outcome.truncated, outcome.unknown = features.truncated, self.task.tokenizer.unknown_share(windows)
+        return result(self.task, outcome, explained)
 
     def _explanations(
         self,

@@ -19,7 +19,6 @@ from bertcli.inference.session import open_task, open_task_class
 from bertcli.model import EXTERNAL, ONNX, REST, Model
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
-from bertcli.tokenizer import encode_each
 from bertcli.tokenizer_files import TOKENIZER
 
 LEAST = 64  # texts for int8: 1 - cosine of MiniLM is 0.002 on average and 0.015 at most, with 1 text 0.14 and 0.54
@@ -90,7 +89,7 @@ def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Seque
 
 def feeds_of(task: BaseTask, records: Sequence[Record]) -> list[Batch]:
     """Batches of the records' different windows. Raises UsageError where the task can read none of them."""
-    encoded = encode_each(task.encode, [record for record in records if not record.fault])
+    encoded = task.encode([record for record in records if not record.fault])
     good = [features for features in encoded if isinstance(features, Features)]
     if not good:
         raise UsageError("there is no text to calibrate on; --calibrate takes a file of texts like those to come.")

@@ -150,22 +150,12 @@ class Job:
 
 
 def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]:
-    """A row for each backend, precision and length. Raises UsageError where nothing can be measured."""
-    variants = list(_variants(job.request, model, head))
-    if not variants:
-        raise UsageError("no backend and precision that were asked for can run this model here; see `bertcli info`.")
-    context = multiprocessing.get_context("spawn")
-    for backend, precision, leave in variants:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            variant = replace(job, request=replace(job.request, backend=backend, precision=precision, exit=leave))
-            yield from process.submit(measure, variant, time.time()).result()
+    """A row for each length, of each backend with each precision that was asked for, is installed, and has a file.
 
-
-def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, str, bool]]:
-    """Each backend with each precision that was asked for, is installed, and has a file of this head.
-
-    Where the model has an early exit, once with it, unless --no-exit is asked for, and once at full depth.
+    Where the model has an early exit, once with it, unless --no-exit is asked for, and once at full depth. Raises
+    UsageError where nothing can be measured.
     """
+    request = job.request
     lookups = {name: cache.completed(model, head, name, request.calibrate) for name in ONNX}
     files = [name for name, completed in lookups.items() if name in completed.precisions(head)]
     has_exit = request.exit and exit_threshold_of(model.config) is not None
@@ -173,13 +163,21 @@ def _variants(request: Request, model: Model, head: str) -> Iterator[tuple[str, 
         "pytorch": ["fp32", "bf16"] if model.has_weights else [],
         "openvino": [*files, "bf16"] if "fp32" in files else files,
     }
-    for backend in registry.names("backends"):
-        if request.backend in ("auto", backend) and find_spec(ENGINES.get(backend, backend)):
-            for precision in precisions.get(backend, files):
-                if request.precision in ("auto", precision):
-                    if has_exit and backend != "pytorch":
-                        yield backend, precision, True
-                    yield backend, precision, False
+    variants = [
+        (backend, precision, leaves)
+        for backend in registry.names("backends")
+        if request.backend in ("auto", backend) and find_spec(ENGINES.get(backend, backend))
+        for precision in precisions.get(backend, files)
+        if request.precision in ("auto", precision)
+        for leaves in ([True, False] if has_exit and backend != "pytorch" else [False])
+    ]
+    if not variants:
+        raise UsageError("no backend and precision that were asked for can run this model here; see `bertcli info`.")
+    context = multiprocessing.get_context("spawn")
+    for backend, precision, leaves in variants:
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            variant = replace(job, request=replace(request, backend=backend, precision=precision, exit=leaves))
+            yield from process.submit(measure, variant, time.time()).result()
 
 
 def measure(job: Job, began: float) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from bertcli.features import Features
 from bertcli.inference import CHARACTERS, Settings
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
-from bertcli.tokenizer import encode_each
 
 FIRST_WINDOW = 64  # records: the first results come soon
 QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most `window` records
@@ -210,9 +210,7 @@ class _Stream:
         outcomes = [Outcome(record, error=record.fault) for record in records]
         good = [(i, outcome) for i, outcome in enumerate(outcomes) if outcome.error is None]
         features: dict[int, Features] = {}
-        for (i, outcome), encoded in zip(
-            good, encode_each(self.task.encode, [outcome.record for _, outcome in good]), strict=True
-        ):
+        for (i, outcome), encoded in zip(good, self.task.encode([outcome.record for _, outcome in good]), strict=True):
             if isinstance(encoded, RecordError):
                 outcome.error = str(encoded)
                 continue
@@ -271,10 +269,10 @@ class _Stream:
         return job.outcomes
 
 
-def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
+def result(task: BaseTask, outcome: Outcome, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """What the user gets for a good outcome: fields of the input, what the task found, how a long text was treated.
 
-    See `merged` for input fields that have the name of a result.
+    more: results besides. See `merged` for input fields that have the name of a result.
     """
     fields, results = task.answer(outcome.record, outcome.prediction)
     if outcome.windows > 1:
@@ -285,7 +283,7 @@ def result(task: BaseTask, outcome: Outcome) -> dict[str, Any]:
         results["unknown"] = round(outcome.unknown, 2)
     if outcome.layers is not None and task.options.all_scores:
         results["layers"] = outcome.layers
-    return merged(fields, results)
+    return merged(fields, {**results, **more})
 
 
 def answer(task: BaseTask, outcome: Outcome) -> Answer:

@@ -133,14 +133,14 @@ class BaseTask(ABC):
                 inputs.append(self.read(record))
             except RecordError as error:
                 inputs.append(error)
-        encoded = iter(self.tokenize([item for item in inputs if not isinstance(item, RecordError)]))
+        encoded = iter(encode_each(self.tokenize, [item for item in inputs if not isinstance(item, RecordError)]))
         return [item if isinstance(item, RecordError) else next(encoded) for item in inputs]
 
     def encoded(self, records: Iterable[Record]) -> Iterator[tuple[Record, Encoded]]:
         """Each record with what `encode` gives for it; so many as a chunk are in memory at once."""
         iterator = iter(records)
         while chunk := list(islice(iterator, CHUNK)):
-            yield from zip(chunk, encode_each(self.encode, chunk), strict=True)
+            yield from zip(chunk, self.encode(chunk), strict=True)
 
     def read(self, record: Record) -> Any:
         """What `tokenize` takes of a record; by default its text, or two as a pair. Raises RecordError."""

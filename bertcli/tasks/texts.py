@@ -9,6 +9,7 @@ from bertcli.errors import RecordError
 from bertcli.tasks.options import OffsetUnit
 
 MOST_MARKS = 30  # that follow a letter, as Unicode's annex 15 has it for texts in streams
+DIGITS = 6  # of a printed number: what fp32 carries
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,8 +258,8 @@ class BaseTraining(ABC):
         return targets.masked_fill(beside, self.padding)
 
     def terms(self, targets: Targets) -> int:
-        """How many terms the loss of a batch sums."""
-        return len(targets)
+        """How many terms the loss of a batch sums: all records, or the targets of their parts that are known."""
+        return len(targets) if self.targets_of == "records" else int((targets != IGNORED).sum())
 
     def records_loss(self, predictions: Sequence[Any], labelled: Labelled) -> float:
         """The mean loss of whole records, where windows alone have none (has_window_loss)."""
@@ -281,10 +281,6 @@ class WordTraining(BaseTraining):
             words = examples.words[tokens]
             targets[tokens][words >= 0] = classes[owner][words[words >= 0]]
         return torch.from_numpy(targets)
-
-    def terms(self, targets: Targets) -> int:
-        """The tokens that have a target."""
-        return int((targets != IGNORED).sum())
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The cross-entropy over the tokens that have a target. Logits: (B, T, L)."""

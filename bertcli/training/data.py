@@ -20,7 +20,7 @@ from bertcli.model import Model, resolve
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, decide, map_hint
 from bertcli.tasks.training import BaseTraining, Examples, Faults, Labelled
-from bertcli.tokenizer import Tokenizer, encode_each
+from bertcli.tokenizer import Tokenizer
 from bertcli.training.run import Note
 from bertcli.training.settings import Settings
 
@@ -129,7 +129,7 @@ def used_pieces(task: BaseTask, records: Iterable[Record], sources: Counter[str]
     while chunk := list(islice(iterator, CHUNK)):
         texts: list[str] = []
         sources.update(record.source for record in chunk)
-        for record, encoded in zip(chunk, encode_each(task.encode, chunk), strict=True):
+        for record, encoded in zip(chunk, task.encode(chunk), strict=True):
             if record.fault is not None:
                 raise UsageError(f"--vocabulary-from {record.location}: {record.fault}")
             if isinstance(encoded, RecordError):

@@ -19,7 +19,7 @@ from bertcli.model import Model
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings, number_of
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example
+from bertcli.tasks.texts import DIGITS, Example
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("embed",)
-DIGITS = 6  # of a printed number
 HIDDEN = ("last_hidden_state", "token_embeddings")  # what transformers and sentence-transformers call (B, T, H)
 
 

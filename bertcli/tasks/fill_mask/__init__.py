@@ -18,7 +18,7 @@ from bertcli.features import Features
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example, text_of
+from bertcli.tasks.texts import DIGITS, Example, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("mask",)
-DIGITS = 6  # of a printed score: what fp32 carries
 SHOWN = 5  # guesses for a mask, unless --top-k says how many
 RANKED = 10  # guesses that `evaluate` looks at
 Guesses = list[list[tuple[int, float]]]  # of each mask: token id and probability, best first

@@ -21,7 +21,7 @@ from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example, Mark, in_unit, text_of, whole
+from bertcli.tasks.texts import DIGITS, Example, Mark, in_unit, text_of, whole
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("qa",)
-DIGITS = 6  # of a printed score: what fp32 carries
 KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
 LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
 NO_ANSWER = (-1, -1)

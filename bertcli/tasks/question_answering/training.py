@@ -34,10 +34,6 @@ class Training(BaseTraining):
                 targets[window] = (0, 0) if answer == NO_ANSWER else _tokens_of(spans, *answer)
         return torch.from_numpy(targets)
 
-    def terms(self, targets: Targets) -> int:
-        """The starts and ends that are known."""
-        return int((targets != IGNORED).sum())
-
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The cross-entropy over the positions of a window, for start and end; no answer is in the padding."""
         logs = _logits(outputs, mask).log_softmax(1)

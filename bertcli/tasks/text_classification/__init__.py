@@ -32,7 +32,7 @@ from bertcli.tasks.labels import (
     thresholds_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example
+from bertcli.tasks.texts import DIGITS, Example
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("classify", "sentiment")
-DIGITS = 6  # of a printed score: what fp32 carries
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 PROBLEMS: Mapping[str, Problem] = {
     "single": "single_label_classification",

@@ -35,9 +35,9 @@ from bertcli.tasks.labels import (
     temperature_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example, Mark, entity_results, text_of, whole
+from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, text_of, whole
 from bertcli.tasks.token_classification import labels as entity_labels
-from bertcli.tasks.token_classification.labels import Gold, TagSet
+from bertcli.tasks.token_classification.labels import Gold, Lost, TagSet
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("ner",)
-DIGITS = 6  # of a printed score: what fp32 carries
 CJK = r"\u2e80-\u2fff\u3040-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff"  # one word each, as BERT's tokenizer takes them
 SYMBOLS = (  # ASCII's, Latin-1's, punctuation (not the joiners), currency to dingbats, CJK's, full-width ones, emoji
     r"!-/:-@\[-`{-~\u00a1-\u00a9\u00ab\u00ac\u00ae-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u205e"
@@ -232,7 +231,8 @@ class Task(BaseTask):
         if entity_labels.has_words(record, self.options):
             spans = entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
-            spans, lost = entity_labels.spans_of_text(record, len(text), offsets)
+            spans, given_up = entity_labels.spans_of_text(record, text, offsets)
+            lost = [one.span for one in given_up]
         known, types = ", ".join(self.labels), self.tag_set.types
         if unknown := [span for span in sorted([*spans, *lost]) if span.type not in types]:
             faults = [(one.start, f"unknown label 'B-{one.type}'; the model's labels are: {known}.") for one in unknown]
@@ -248,24 +248,10 @@ class Task(BaseTask):
         return [span.type for span in entities.spans(self._tags(gold))] + list(gold.lost)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
-        """Entities of a text that its words do not make up, which `spans_of_text` gives up, each with its reason."""
-        if not gold.lost:
-            return
-        text, words = self.words(record)
-        begins, ends = {start for start, _ in words}, {end for _, end in words}
-        covered = 0
-        for start, end, label, has_gaps in entity_labels.in_text_order(record):
-            shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
-            if has_gaps:
-                yield "discontinuous-entity", shown
-            elif start not in begins or end not in ends:
-                touched = [word for word in words if word[0] < end and word[1] > start]
-                around = text[touched[0][0] : touched[-1][1]] if touched else ""
-                yield "misplaced-entity", f"{shown}, in '{around:.60}'"
-            elif start < covered:
-                yield "overlapping-entity", shown
-            else:
-                covered = end
+        """Entities of a text that its words do not make up, each with its reason."""
+        if gold.lost:
+            for _, code, shown in entity_labels.spans_of_text(record, *self.words(record))[1]:
+                yield code, shown
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many entities cannot be found."""
@@ -392,17 +378,17 @@ class Stated(BaseStated, Task):
     def stated(self, record: Record, result: Record) -> Gold:
         """The tags of the record's words. Raises RecordError."""
         text, offsets = self.words(record)
-        bare, lost = self._bare(self.options, result), list[Span]()
+        bare, lost = self._bare(self.options, result), list[Lost]()
         if "tags" not in bare.fields:
             with suppress(RecordError):  # places count in the result's own text, where that has the same words
                 text, offsets = self.words(result if self.read(result) == self.read(record) else record)
-            spans, lost = entity_labels.spans_of_text(bare, len(text), offsets)
+            spans, lost = entity_labels.spans_of_text(bare, text, offsets)
         elif len(bare.fields["tags"]) == len(offsets):
             spans = entity_labels.spans_of_tags(bare, "tags")
         else:
             raise RecordError(f"{len(bare.fields['tags'])} tags for {len(offsets)} tokens.")
-        spans, lost = (with_new_names(group, self.options) for group in (spans, lost))
-        return Gold(self.tag_set.ids(spans, len(offsets)), tuple(span.type for span in lost))
+        ids = self.tag_set.ids(with_new_names(spans, self.options), len(offsets))
+        return Gold(ids, tuple(span.type for span in with_new_names([one.span for one in lost], self.options)))
 
     def tag(self, prediction: Any, count: int) -> tuple[list[int], Array]:
         """The tags that are stated; how likely they are, nobody says."""

@@ -33,6 +33,14 @@ class Entity(NamedTuple):
     has_gaps: bool = False
 
 
+class Lost(NamedTuple):
+    """An entity that no words make up: all the words that it touches, the code of checking/check.py, and the reason."""
+
+    span: Span
+    code: str
+    shown: str
+
+
 @dataclass(frozen=True)
 class Gold:
     """A tag id for each word, IGNORED in training where no tag is right.
@@ -90,29 +98,32 @@ def tags_of(record: Record, field: str) -> list[str]:
     return tags
 
 
-def spans_of_text(record: Record, length: int, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Span]]:
+def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Lost]]:
     """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
 
-    The latter, over all words that they touch, begin or end inside a word, have gaps, or overlap one that begins
-    before or is longer. Raises RecordError for what is no entity of a text of that length.
+    The latter begin or end inside a word, have gaps, or overlap one that begins before or is longer. Both in the order
+    of the text. Raises RecordError for what is no entity of the text.
     """
     whole: list[Span] = []
-    lost: list[Span] = []
+    lost: list[Lost] = []
     begins, ends = [start for start, _ in words], [end for _, end in words]
-    for start, end, label, has_gaps in in_text_order(record):
-        if not 0 <= start < end <= length:
-            raise RecordError(f"the entity at {start} to {end} is not in the text of {length} characters.")
+    listed = sorted(dict.fromkeys(entities_of(record)), key=lambda entity: (entity.start, -entity.end))
+    for start, end, label, has_gaps in listed:
+        if not 0 <= start < end <= len(text):
+            raise RecordError(f"the entity at {start} to {end} is not in the text of {len(text)} characters.")
         touched = range(bisect_right(ends, start), bisect_left(begins, end))
         span = Span(touched[0], touched[-1] + 1, label) if touched else Span(0, 0, label)
-        is_whole = touched and (words[touched[0]][0], words[touched[-1]][1]) == (start, end)
-        is_free = not has_gaps and (not whole or span.start >= whole[-1].end)
-        (whole if is_whole and is_free else lost).append(span)
+        first, last = (words[touched[0]][0], words[touched[-1]][1]) if touched else (0, 0)  # of these words
+        shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
+        if has_gaps:
+            lost.append(Lost(span, "discontinuous-entity", shown))
+        elif (first, last) != (start, end):
+            lost.append(Lost(span, "misplaced-entity", f"{shown}, in '{text[first:last]:.60}'"))
+        elif whole and span.start < whole[-1].end:
+            lost.append(Lost(span, "overlapping-entity", shown))
+        else:
+            whole.append(span)
     return whole, lost
-
-
-def in_text_order(record: Record) -> list[Entity]:
-    """The `entities` of a record, each once, of those that begin together the longer one first. Raises RecordError."""
-    return sorted(dict.fromkeys(entities_of(record)), key=lambda entity: (entity.start, -entity.end))
 
 
 def entities_of(record: Record) -> list[Entity]:
