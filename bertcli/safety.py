@@ -212,9 +212,8 @@ def _require_values(file: Path, config: Any, kinds: Mapping[str, tuple[type, ...
         value = config.get(key)
         if value is None:
             continue
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ModelError(f"{file}: {key} is {_shown(value)}, not {NAMES[types[-1]]}.")
-        if isinstance(value, float) and math.isnan(value):
+        is_bool, is_nan = isinstance(value, bool), isinstance(value, float) and math.isnan(value)
+        if not isinstance(value, types) or (is_bool and bool not in types) or is_nan:
             raise ModelError(f"{file}: {key} is {_shown(value)}, not {NAMES[types[-1]]}.")
         if key in LIMITS and isinstance(value, int) and not -1 <= value <= LIMITS[key]:
             raise ModelError(f"{file}: {key} is {_shown(value)}; at most {LIMITS[key]:,} makes sense.")

@@ -316,7 +316,7 @@ def _spaces() -> Flags:
 
 
 def without_spaces(offsets: Sequence[tuple[int, int]], text: str) -> Array:
-    """(N, 2): parts of a text without what nobody sees around them; some tokenizers make a space part of the next word."""
+    """(N, 2): parts of a text without what nobody sees around them; some tokenizers give a word the space before it."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     is_space = _spaces()[np.minimum(codes, LAST_SPACE + 1)] | (codes == NO_SPACE)
     is_space = np.append(is_space, False)  # Nothing follows the last character.

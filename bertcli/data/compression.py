@@ -8,12 +8,17 @@ Try: python -c 'from bertcli.data.compression import decompressed; print(decompr
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
 CHUNK = 1 << 16  # bytes read at once, and most that are decompressed at once
-MAGIC = {"xz": b"\xfd7zXZ\x00", "bz2": b"BZh"}
 Name = Literal["xz", "bz2"]
+STREAMS = {  # how a stream begins, and the module and class that decompress it
+    "xz": (b"\xfd7zXZ\x00", "lzma", "LZMADecompressor"),
+    "bz2": (b"BZh", "bz2", "BZ2Decompressor"),
+}
 
 
 class Compression(NamedTuple):
@@ -91,21 +96,12 @@ def decompressed(path: str, compression: Name) -> Pieces:
     return Pieces(_streams(file, compression), file)
 
 
-def _decompressor(compression: Name) -> Any:
-    if compression == "bz2":
-        import bz2
-
-        return bz2.BZ2Decompressor()
-    import lzma
-
-    return lzma.LZMADecompressor()
-
-
 def _streams(file: Any, compression: Name) -> Iterator[bytes]:
     """The bytes of all streams. Raises OSError for what is behind the end of one and neither padding nor another."""
-    begin, magic = 0, MAGIC[compression]
+    magic, module, name = STREAMS[compression]
+    new, begin = getattr(import_module(module), name), 0
     while True:
-        decompressor, delivered, data, position = _decompressor(compression), 0, b"", begin
+        decompressor, delivered, data, position = new(), 0, b"", begin
         file.seek(begin)
         while not decompressor.eof:
             if decompressor.needs_input:
@@ -117,7 +113,7 @@ def _streams(file: Any, compression: Name) -> Iterator[bytes]:
                 piece = decompressor.decompress(data, CHUNK)
             except Exception:
                 # What was right before the fault is lost in the decoder: decode again, the last bytes one by one.
-                yield from _rest(file, _decompressor(compression), begin, position, delivered)
+                yield from _rest(file, new(), begin, position, delivered)
                 raise
             data = b""
             delivered += len(piece)
@@ -140,11 +136,11 @@ def _rest(file: Any, decompressor: Any, begin: int, position: int, delivered: in
     """What a stream that breaks after `position` has beyond the bytes that were delivered."""
     file.seek(begin)
     data, size = b"", CHUNK
-    try:
+    with suppress(Exception):
         while True:
             if decompressor.needs_input:
-                size = CHUNK if file.tell() < position else 1
-                data = file.read(min(size, position - file.tell()) if size > 1 else 1)
+                size = max(1, min(CHUNK, position - file.tell()))
+                data = file.read(size)
                 if not data:
                     return
             piece = decompressor.decompress(data, size)
@@ -152,5 +148,3 @@ def _rest(file: Any, decompressor: Any, begin: int, position: int, delivered: in
             if len(piece) > delivered:
                 yield piece[delivered:]
             delivered = max(delivered - len(piece), 0)
-    except Exception:
-        return

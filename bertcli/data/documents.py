@@ -74,12 +74,12 @@ def read(
     check_encoding(encoding)
     source = Source(path, encoding)
     name = by_extension("input", path)
-    if name not in TABLES and source.is_utf8 and b"\0" in source.head(HEAD):
-        yield RecordError(f"{path}:1: a binary file (NUL bytes); --encoding names an encoding that has them")
-        return
-    if name not in TABLES and source.no_text:
-        yield RecordError(f"{path}:1: {source.no_text}")
-        return
+    if name not in TABLES:
+        has_nul = source.is_utf8 and b"\0" in source.head(HEAD)
+        fault = "a binary file (NUL bytes); --encoding names an encoding that has them" if has_nul else source.no_text
+        if fault:
+            yield RecordError(f"{path}:1: {fault}")
+            return
     lines: list[str] = []
     begin = size = 0
     for number, text in _records(source, text_field) if name in RECORDS else _lines(source, per):

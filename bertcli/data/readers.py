@@ -71,11 +71,11 @@ class Part:
 class Manner(NamedTuple):
     """How input is read, as `read` says it."""
 
-    input_format: str | None
-    encoding: str
-    columns: Sequence[str] | None
-    delimiter: str | None
-    text_field: str
+    input_format: str | None = None
+    encoding: str = "utf-8"
+    columns: Sequence[str] | None = None
+    delimiter: str | None = None
+    text_field: str = "text"
 
 
 def read(
@@ -98,48 +98,34 @@ def read(
     used, and during iteration for a header that names no columns, a .json file that is one document, or a stdin that is
     no text.
     """
-    paths, manner = list(paths) or ["-"], Manner(input_format, encoding, columns, delimiter, text_field)
-    _check(paths, manner)
-    parts = _parts(paths, *shard.span(sum(map(_size, paths)))) if shard else [Part(path) for path in paths]
-    return _records(parts, manner, note)
-
-
-def count_before(
-    paths: Sequence[str],
-    shard: Shard,
-    *,
-    input_format: str | None = None,
-    encoding: str = "utf-8",
-    columns: Sequence[str] | None = None,
-    delimiter: str | None = None,
-    text_field: str = "text",
-) -> int:
-    """How many records the shards before this one have: the index of its first. Reads them all."""
-    manner = Manner(input_format, encoding, columns, delimiter, text_field)
-    begin, _ = shard.span(sum(map(_size, paths)))
-    return sum(1 for _ in _records(_parts(paths, 0, begin), manner, lambda message: None))
-
-
-def _check(paths: Sequence[str], manner: Manner) -> None:
-    """Raise UsageError where these inputs cannot be read so."""
-    check_encoding(manner.encoding)
+    paths = list(paths) or ["-"]
+    check_encoding(encoding)
     for path in paths:
         check_path(path)
         name = by_extension("input", path)
-        if not manner.input_format and path != "-" and Path(path).is_file() and not (name and INPUT[name].is_table):
-            Source(path, manner.encoding, requires_text=True).require_text()
-    if manner.input_format:
-        load("input", manner.input_format)
-    formats = [manner.input_format or by_extension("input", path) or LINES for path in paths]
-    if manner.columns is not None:
+        if not input_format and path != "-" and Path(path).is_file() and not (name and INPUT[name].is_table):
+            Source(path, encoding, requires_text=True).head(0)  # to open it is to check it
+    if input_format:
+        load("input", input_format)
+    formats = [input_format or by_extension("input", path) or LINES for path in paths]
+    if columns is not None:
         if not TABLES.intersection(formats):
             tables = "column names are for csv, tsv and conll"
             raise UsageError(f"{tables}, not {formats[0]}; --input-format says which it is")
         from bertcli.data.formats.csv import check_names
 
-        check_names(manner.columns, "the column names given")
-    if manner.delimiter is not None and "csv" not in formats:
+        check_names(columns, "the column names given")
+    if delimiter is not None and "csv" not in formats:
         raise UsageError(f"a delimiter is for csv, not {formats[0]}; --input-format says which it is")
+    manner = Manner(input_format, encoding, columns, delimiter, text_field)
+    parts = _parts(paths, *shard.span(sum(map(_size, paths)))) if shard else [Part(path) for path in paths]
+    return _records(parts, manner, note)
+
+
+def count_before(paths: Sequence[str], shard: Shard, manner: Manner) -> int:
+    """How many records the shards before this one have: the index of its first. Reads them all."""
+    begin, _ = shard.span(sum(map(_size, paths)))
+    return sum(1 for _ in _records(_parts(paths, 0, begin), manner, lambda message: None))
 
 
 def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
@@ -155,9 +141,8 @@ def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None])
 def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
     """The records of a file whose line begins in the part; only formats of single lines are entered in the middle."""
     source = Source(part.path, manner.encoding, requires_text=not manner.input_format)
-    name = (
-        manner.input_format or by_extension("input", part.path) or _told_by_first_line(source, manner.text_field, note)
-    )
+    stated = manner.input_format or by_extension("input", part.path)
+    name = stated or _told_by_first_line(source, manner.text_field, note)
     if not manner.input_format and (tool := _tool_of(source, name)):
         note(f"{source.shown} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
         name = tool
@@ -172,11 +157,7 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
                 f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with "
                 f"`jq -c {items} {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
             )
-    elif (
-        name == LINES
-        and not (manner.input_format or by_extension("input", part.path))
-        and DOCUMENT.match(source.begin()[0])
-    ):
+    elif name == LINES and not stated and DOCUMENT.match(source.begin()[0]):
         raise UsageError(
             f"{source.shown}:1: JSON that is no lines of it; `jq -c .` makes a line of an object, `jq -c '.[]'` lines "
             f"of an array, and --input-format says what else it is: lines, squad or a labelling tool's"

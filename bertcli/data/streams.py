@@ -117,10 +117,6 @@ class Source:
             name = "UTF-8" if self.is_utf8 else self.encoding
             raise RecordError(f"invalid {name} at {position} of the line; {hint}") from error
 
-    def require_text(self) -> None:
-        """Raise UsageError for what cannot be opened, or is no text."""
-        self._open().close()
-
     def begin(self, count: int = 1) -> list[str]:
         """The first lines as text, "" for those that are not there or are no text.
 
@@ -166,7 +162,10 @@ class Source:
                 yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
 
     def head(self, size: int) -> bytes:
-        """The first `size` bytes, decompressed; none of a broken archive, of which lines() says what is wrong."""
+        """The first `size` bytes, decompressed; none of a broken archive, of which lines() says what is wrong.
+
+        Raises UsageError for what cannot be opened, or is no text where that is required.
+        """
         with closing(self._open()) as stream:
             try:
                 start: bytes = stream.read(size)
@@ -175,13 +174,20 @@ class Source:
             return start
 
     def _open(self) -> Any:
+        stream: Any
         try:
             if self.name == "-":
-                stream = _stdin()
+                if sys.stdin is None:
+                    raise UsageError("stdin is closed; name a file or pipe something in")
+                # A buffer of its own: a thread that still waits in sys.stdin's at exit makes Python abort ("could not
+                # acquire lock for <_io.BufferedReader name='<stdin>'> at interpreter shutdown").
+                stream = open(sys.stdin.fileno(), "rb", buffering=READ_SIZE, closefd=False)  # noqa: SIM115 - as below
             elif self._compression:
                 stream = self._compression.open(self.name)
             else:
                 stream = Path(self.name).open("rb", buffering=READ_SIZE)  # noqa: SIM115 - who reads closes it
+        except io.UnsupportedOperation:  # a stdin in memory, as in tests
+            stream = io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))
         except OSError as error:
             raise UsageError(f"cannot read {self.name}: {error.strerror}") from error
         try:
@@ -245,17 +251,6 @@ def _skip_line(stream: IO[bytes]) -> None:
         line = stream.readline(READ_SIZE)
 
 
-def _stdin() -> Any:
-    if sys.stdin is None:
-        raise UsageError("stdin is closed; name a file or pipe something in")
-    try:
-        # a buffer of its own: a thread that still waits in sys.stdin's at exit makes Python abort ("could not acquire
-        # lock for <_io.BufferedReader name='<stdin>'> at interpreter shutdown")
-        return open(sys.stdin.fileno(), "rb", buffering=READ_SIZE, closefd=False)
-    except io.UnsupportedOperation:  # a stdin in memory, as in tests
-        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))
-
-
 # -- what is no text
 
 
@@ -268,6 +263,8 @@ class Signature(NamedTuple):
     offset: int = 0
 
 
+OFFICE_STEP = "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does"
+WORD_STEP = "save it as text, or `soffice --headless --convert-to txt:Text {file}` does"
 PANDAS = "python -c \"import pandas, sys; pandas.{reader}('{{file}}').to_csv(sys.stdout, index=False)\" makes CSV of it"
 IMAGE = "a program for text recognition makes text of it"
 HEAD = 4096  # bytes that tell; tar has its mark at 257, an Office file the name of its second part further on
@@ -298,12 +295,8 @@ SIGNATURES = (
     ),
     Signature(b"%PDF-", "PDF", "`pdftotext {file} -` makes text of it"),
     Signature(b"%!PS-Adobe", "PostScript", "`ps2ascii {file}` makes text of it"),
-    Signature(
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "a document of an older Office",
-        "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does",
-    ),
-    Signature(b"{\\rtf", "RTF", "save it as text, or `soffice --headless --convert-to txt:Text {file}` does"),
+    Signature(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an older Office", OFFICE_STEP),
+    Signature(b"{\\rtf", "RTF", WORD_STEP),
     Signature(b"\x93NUMPY", "a NumPy array", "bertcli reads texts"),
     Signature(b"\x89PNG\r\n\x1a\n", "a PNG image", IMAGE),
     Signature(b"\xff\xd8\xff", "a JPEG image", IMAGE),
@@ -311,10 +304,9 @@ SIGNATURES = (
     Signature(b"GIF89a", "a GIF image", IMAGE),
     Signature(b"\x7fELF", "a program", "bertcli reads texts"),
 )
-OFFICE_STEP = "save it as text or CSV, or `soffice --headless --convert-to csv {file}` does"
 # How the first file in a zip archive is called, in the kinds of documents that are such archives.
 OFFICE = (
-    (b"word/", "a Word document", "save it as text, or `soffice --headless --convert-to txt:Text {file}` does"),
+    (b"word/", "a Word document", WORD_STEP),
     (b"xl/", "an Excel workbook", "save it as CSV, or `soffice --headless --convert-to csv {file}` does"),
     (b"ppt/", "a PowerPoint document", "save it as text"),
     (b"opendocument", "an OpenDocument file", OFFICE_STEP),

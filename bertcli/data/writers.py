@@ -11,6 +11,7 @@ again when the interpreter exits. Knows no format.
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
@@ -80,40 +81,31 @@ def open_writer(
     return Writer(formatter, sink, journal, first_index, is_watched, on_error, has_files)
 
 
+@dataclass(eq=False)
 class Writer(AbstractContextManager["Writer"]):
     """Writes results in order; nothing leaves before flush(), unless an archive has a whole block.
 
-    failures: how many results the format could not hold, each replaced by an error result in its place. is_watched:
-    whether a terminal shows the bytes, and would obey some of them.
+    is_watched: whether a terminal shows the bytes, and would obey some of them. failures: how many results the format
+    could not hold, each replaced by an error result in its place.
     """
 
-    def __init__(
-        self,
-        formatter: BaseFormatter,
-        sink: Sink,
-        journal: Journal,
-        first_index: Callable[[], int] | None = None,
-        is_watched: bool = False,
-        on_error: OnError = "record",
-        has_files: bool = False,
-    ) -> None:
-        self.failures = 0
-        self.journal = journal
-        self._formatter = formatter
-        self._sink = sink
-        self._first_index = first_index
-        self._is_watched = is_watched
-        self._on_error = on_error
-        self._has_files = has_files
-        self._pending: list[bytes] = []
-        self._size = 0  # bytes that are pending
-        self._count = 0  # results given to write()
-        self._written = 0  # those whose bytes have left
+    formatter: BaseFormatter
+    sink: Sink
+    journal: Journal
+    first_index: Callable[[], int] | None = None
+    is_watched: bool = False
+    on_error: OnError = "record"
+    has_files: bool = False
+    failures: int = 0
+    _pending: list[bytes] = field(default_factory=list)
+    _size: int = 0  # bytes that are pending
+    _count: int = 0  # results given to write()
+    _written: int = 0  # those whose bytes have left
 
     def write(self, result: Mapping[str, Any], record: Record | None = None) -> None:
         """Add one result. `record` gives the place to name if the format cannot hold it."""
         try:
-            text = self._formatter.add(result, record)
+            text = self.formatter.add(result, record)
         except RecordError as error:
             if is_error(result):
                 raise
@@ -124,7 +116,7 @@ class Writer(AbstractContextManager["Writer"]):
         if text:
             self._append(text)
         self._count += 1
-        if self._sink.block and self._size >= self._sink.block:
+        if self.sink.block and self._size >= self.sink.block:
             self._send()
 
     def write_many(self, results: Iterable[Mapping[str, Any]]) -> None:
@@ -134,21 +126,27 @@ class Writer(AbstractContextManager["Writer"]):
 
     def write_error(self, message: str, record: Record | None) -> None:
         """Add what stands in the place of a record's result, or raise RecordError, as `on_error` says."""
-        if self._on_error == "fail":
+        if self.on_error == "fail":
             raise RecordError(f"{record.location}: {message}" if record else message)
-        if self._on_error == "record":
-            self.write(self._failure(message, record), record)
+        if self.on_error == "skip":
+            return
+        if record is None:
+            result = error_result(self._count, self._count + 1, message)
+        else:
+            index = record.index + (self.first_index() if self.first_index else 0)
+            result = error_result(index, record.line, message, file=record.source if self.has_files else "")
+        self.write(result, record)
 
     def flush(self) -> None:
         """Send what was added, in one write. Raises BertcliError if it cannot be written, and drops it."""
-        if not self._sink.block:
+        if not self.sink.block:
             self._send()
 
     def close(self) -> None:
         """Flush, and give a file its final name. Raises BertcliError if that fails; the file is then not made."""
         try:
             self._finish()
-            self._sink.commit()
+            self.sink.commit()
         except BaseException as error:
             self._abandon()
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
@@ -164,19 +162,13 @@ class Writer(AbstractContextManager["Writer"]):
             self.close()
             return
         try:
-            if self._sink.streams:
+            if self.sink.streams:
                 self._finish()
         finally:
             self._abandon()
 
-    def _failure(self, message: str, record: Record | None) -> dict[str, Any]:
-        if record is None:
-            return error_result(self._count, self._count + 1, message)
-        first = self._first_index() if self._first_index else 0
-        return error_result(first + record.index, record.line, message, file=record.source if self._has_files else "")
-
     def _append(self, text: str | bytes) -> None:
-        if self._is_watched and isinstance(text, str):
+        if self.is_watched and isinstance(text, str):
             text = visible(text, lines=True)
         # In JSON the \udc80 of backslashreplace is the escape for just that surrogate; elsewhere it is readable.
         data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
@@ -184,37 +176,37 @@ class Writer(AbstractContextManager["Writer"]):
         self._size += len(data)
 
     def _send(self, complete: bool = False) -> None:
-        self._append(self._formatter.flush())
+        self._append(self.formatter.flush())
         data = b"".join(self._pending)
         self._pending.clear()
         self._size = 0
         try:
             if data:
-                self._sink.write(data)
+                self.sink.write(data)
             self._written = self._count
             if data or complete:
-                self._sink.sync()  # the bytes reach the disk before the mark that counts on them
+                self.sink.sync()  # the bytes reach the disk before the mark that counts on them
         except BrokenPipeError:
             raise  # the reader has left: no fault of this run
         except OSError as error:
             raise self._cannot_write(error) from error
         if data or complete:
-            self._sink.keep = self.journal.mark(self._sink.position, self._formatter.state, complete)
+            self.sink.keep = self.journal.mark(self.sink.position, self.formatter.state, complete)
 
     def _finish(self) -> None:
-        self._append(self._formatter.end())
-        if self._formatter.HEADER:
+        self._append(self.formatter.end())
+        if self.formatter.HEADER:
             self._send()
-            self._sink.overwrite(self._formatter.header())
+            self.sink.overwrite(self.formatter.header())
         self._send(complete=True)
 
     def _abandon(self) -> None:
-        self._sink.discard()
+        self.sink.discard()
         self.journal.close(failed=True)
 
     def _cannot_write(self, error: OSError) -> BertcliError:
-        if self._sink.streams:
+        if self.sink.streams:
             rest = f"{self._written} records were written"
         else:
-            rest = "--resume goes on with what is finished" if self._sink.keep else "the file was not made"
-        return BertcliError(f"cannot write to {self._sink.name}: {error.strerror or error}; {rest}")
+            rest = "--resume goes on with what is finished" if self.sink.keep else "the file was not made"
+        return BertcliError(f"cannot write to {self.sink.name}: {error.strerror or error}; {rest}")

@@ -84,9 +84,7 @@ def differences(ours: Metrics, theirs: Metrics, count: int) -> dict[str, Differe
     our_values, their_values = values(ours, count), values(theirs, count)
     our_drawn, their_drawn = _drawn(ours, count), _drawn(theirs, count)
     result = {}
-    for name in our_values:
-        if name not in their_values:
-            continue
+    for name in (name for name in our_values if name in their_values):
         difference, drawn = our_values[name] - their_values[name], our_drawn[name] - their_drawn[name]
         if np.isfinite(difference) and (between := interval(drawn)):
             drawn = drawn[np.isfinite(drawn)]

@@ -1,8 +1,7 @@
 """Whether a score of 0.8 means right in 80 of 100 cases, and what to do where it does not.
 
 Reliability, expected calibration error and the temperature that lessens it: Guo et al. 2017 (arXiv 1706.04599),
-sections 2, 3 and 4.2. Knows no
-model: what it fits, evaluation/calibrate.py stores.
+sections 2, 3 and 4.2. Knows no model: what it fits, evaluation/calibrate.py stores.
 Try: bertcli calibrate dev.jsonl -m DIR
 """
 
@@ -171,9 +170,8 @@ def fit_threshold(truth: Flags, scores: Floats, target: Target | None = None) ->
     if not truth.any():
         return None
     order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]), -1.0))[
-        ::-1
-    ]  # of the examples of each score, the least first
+    # Of the examples of each score, the least first.
+    last = np.flatnonzero(np.append(np.diff(scores[order]), -1.0))[::-1]
     cuts, right = scores[order][last], np.cumsum(truth[order])[last]
     precision, recall = right / (last + 1), right / truth.sum()
     worth = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)

@@ -167,10 +167,7 @@ def regression(gold: Sequence[float], predicted: Sequence[float] | Array) -> dic
     """
     x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     _require_finite(y)
-    metrics = weighted_regression(x, y)(np.ones((1, len(x))))
-    if len(x) < 2:
-        metrics |= {"pearson": np.array([np.nan]), "spearman": np.array([np.nan])}
-    return _plain(metrics)
+    return _plain(weighted_regression(x, y)(np.ones((1, len(x)))))
 
 
 def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BEGINNINGS = {  # by which a page is known as one of ours, and of which option
-    option: f"<!doctype html><!-- bertcli {name} -->\n"
-    for option, name in {"--report": "report", "--html": "explain"}.items()
+    "--report": "<!doctype html><!-- bertcli report -->\n",
+    "--html": "<!doctype html><!-- bertcli explain -->\n",
 }
 SHARES = "".join(f".share-{i} {{ --share: {i / 100} }}" for i in range(101))  # the policy has no inline style
 LONG = 16  # characters of a label that leaves the numbers beside it little room in half a page

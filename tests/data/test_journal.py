@@ -93,7 +93,7 @@ def test_a_run_killed_many_times_gives_the_same_bytes(tmp_path: Path, name: str)
         if done:
             writer.close()
         else:
-            writer._sink._raw.close()  # as the kernel does
+            writer.sink._raw.close()  # as the kernel does
             writer.journal._file.close()
             kill(tmp_path, chance)
             kills += 1
@@ -199,7 +199,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.
         with opened(path) as writer:
             for i, _ in enumerate(work(writer, records())):
                 if i == 9:
-                    monkeypatch.setattr(writer._sink, "write", full)
+                    monkeypatch.setattr(writer.sink, "write", full)
     assert len((tmp_path / "o.jsonl.part").read_bytes().splitlines()) == 5 * WINDOW
     last = json.loads((tmp_path / "o.jsonl.resume").read_bytes().splitlines()[-1])
     assert (last["records"], last["failed"], last["complete"]) == (5 * WINDOW, 3, False)
@@ -252,7 +252,7 @@ def test_what_a_task_has_learnt_comes_back_as_it_was_at_the_mark(tmp_path: Path)
         if count * WINDOW > COUNT:
             writer.close()
         else:
-            writer._sink._raw.close()  # as the kernel does
+            writer.sink._raw.close()  # as the kernel does
             writer.journal._file.close()
         return known
 

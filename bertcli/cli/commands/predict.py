@@ -124,7 +124,7 @@ def predict(voice: Voice, options: Predict) -> int:
         raise UsageError("pseudonyms are numbered through the whole input, not in parts of it; take --redact-as hash.")
     first_index = None
     if shard and shard.number > 1:  # how many records the shards before have: counted once, if an error record needs it
-        first_index = cache(partial(count_before, options.files, shard, **options.manner._asdict()))
+        first_index = cache(partial(count_before, options.files, shard, options.manner))
     opened = open_writer(
         options.output,
         options.output_format,

@@ -41,26 +41,21 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
         text = "".join(map(txt.text, txt.lines()))
         record.fields = {"text": text, "brat_document": str(path.with_suffix(""))}
         if Path(ann.name).is_file():
-            record.fields |= _annotations(ann, text, record)
+            entities, others = [], []
+            for record.line, line in ann.texts():  # where a line is wrong, its number stays the record's
+                if isinstance(line, RecordError):
+                    raise line
+                if line.startswith("T"):
+                    entities.append(_entity(line, text))
+                elif line.strip():
+                    others.append(line)
+            record.line = 1
+            record.fields |= {"entities": entities} | ({"annotations": others} if others else {})
         else:
             record.unlabelled = f"there is no {ann.name}"
     except RecordError as error:
         record.fault = str(error)
     yield record
-
-
-def _annotations(source: Source, text: str, record: Record) -> dict[str, Any]:
-    """What an .ann says. Raises RecordError, with the record at the line that is wrong."""
-    entities, others = [], []
-    for record.line, line in source.texts():
-        if isinstance(line, RecordError):
-            raise line
-        if line.startswith("T"):
-            entities.append(_entity(line, text))
-        elif line.strip():
-            others.append(line)
-    record.line = 1
-    return {"entities": entities} | ({"annotations": others} if others else {})
 
 
 def _entity(line: str, text: str) -> dict[str, Any]:

@@ -198,7 +198,9 @@ def document_fault(source: Source) -> str | None:
             try:
                 fields = _object(text)
             except RecordError as error:
-                if not first and not is_array and not _is_cut(text):
+                cause = error.__cause__  # of an object that is only begun, it is where the text ends
+                is_cut = isinstance(cause, json.JSONDecodeError) and cause.pos >= len(text.rstrip())
+                if not first and not is_array and not (is_cut and text.lstrip().startswith("{")):
                     return None
                 first = first or f"{number}: {error}"
                 if is_array:
@@ -207,17 +209,6 @@ def document_fault(source: Source) -> str | None:
                 if fields is not None and (not first or text.startswith("{")):
                     return None
     return first or None
-
-
-def _is_cut(text: str) -> bool:
-    """Whether it is the beginning of an object."""
-    try:
-        DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        return text.lstrip().startswith("{") and error.pos >= len(text.rstrip())
-    except (RecordError, ValueError, RecursionError):
-        pass
-    return False
 
 
 def is_squad(head: str) -> bool:

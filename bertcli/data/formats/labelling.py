@@ -26,6 +26,7 @@ Try: echo '{"text": "Tim Cook", "label": [[0, 8, "PER"]]}' | bertcli evaluate -t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from bertcli.data.formats import BaseFormatter
@@ -84,7 +85,9 @@ def code_points(text: str) -> list[int]:
     return [i for i, char in enumerate(text) for _ in range(1 + (char > "\uffff"))] + [len(text)]
 
 
-def _converted(source: Source, fields_of: Callable[[Record], dict[str, Any]]) -> Iterator[Record]:
+def _converted(
+    fields_of: Callable[[Record], dict[str, Any]], source: Source, columns: Sequence[str] | None
+) -> Iterator[Record]:
     """The records of a tool with their labels as tasks read them; those that it cannot read are faults."""
     for record in array_records(source.texts()):
         if record.fault is None:
@@ -102,26 +105,19 @@ def is_doccano(fields: Mapping[str, Any]) -> bool:
     """Whether these are a record of doccano's and of nobody else's."""
     for name in (*EITHER, *SPANS):
         labels = fields.get(name)
-        if not isinstance(labels, list) or not labels:
-            continue
-        if name in ("label", "labels"):
-            is_its = all(map(_is_triple, labels))
-        else:  # objects as only doccano writes them
-            is_its = all(
-                isinstance(label, Mapping) and ("start_offset" in label or {"label", "user"} <= label.keys())
-                for label in labels
-            )
-        if is_its:
+        is_its = _is_triple if name in ("label", "labels") else _is_doccano_object
+        if isinstance(labels, list) and labels and all(map(is_its, labels)):
             return True
     return False
 
 
-def read_doccano(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
-    """Records with `entities`, and with the classes as a list `label`; with both where an empty list says neither."""
-    return _converted(source, _of_doccano)
+def _is_doccano_object(label: Any) -> bool:
+    """Whether it is an object as only doccano writes it."""
+    return isinstance(label, Mapping) and ("start_offset" in label or {"label", "user"} <= label.keys())
 
 
 def _of_doccano(record: Record) -> dict[str, Any]:
+    """Fields with `entities`, and with the classes as a list `label`; with both where an empty list says neither."""
     fields, entities, classes = dict(record.fields), list[dict[str, Any]](), list[Any]()
     names = [name for name in (*EITHER, *SPANS, *CLASSES) if isinstance(fields.get(name), list)]
     for name in names:
@@ -145,6 +141,9 @@ def _of_doccano(record: Record) -> dict[str, Any]:
     if classes or is_empty or not set(names).isdisjoint(CLASSES):
         labels["label"] = classes
     return merged(fields, labels)
+
+
+read_doccano = partial(_converted, _of_doccano)
 
 
 def _is_triple(label: Any) -> bool:
@@ -179,12 +178,8 @@ def is_prodigy(fields: Mapping[str, Any]) -> bool:
     return "text" in fields and ("_task_hash" in fields or is_answered or has_spans)
 
 
-def read_prodigy(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
-    """Records with `entities` for accepted spans, and a list `label` for an answered label or accepted options."""
-    return _converted(source, _of_prodigy)
-
-
 def _of_prodigy(record: Record) -> dict[str, Any]:
+    """Fields with `entities` for accepted spans, and a list `label` for an answered label or accepted options."""
     item = record.fields
     answer = item.get("answer", "accept")
     if answer not in ANSWERS:
@@ -208,6 +203,9 @@ def _of_prodigy(record: Record) -> dict[str, Any]:
     elif "label" in item and "answer" in item:
         fields["label"] = [item["label"]] if answer == "accept" else []
     return merged(fields, labels)
+
+
+read_prodigy = partial(_converted, _of_prodigy)
 
 
 def _is_prodigy_span(span: Any) -> bool:
@@ -328,11 +326,11 @@ class LabelStudioFormatter(BaseFormatter):
                 marks.append(("label", "labels", value, entity))
             if classes:
                 marks.append(("sentiment", "choices", {"choices": classes}, fields))
-            regions: list[dict[str, Any]] = []
-            for control, type_, value, scored in marks:
-                region = {"id": str(len(regions) + 1), "from_name": control, "to_name": "text", "type": type_}
-                score = {"score": scored["score"]} if isinstance(scored.get("score"), float) else {}
-                regions.append({**region, "value": value, **score})
+            regions: list[dict[str, Any]] = [
+                {"id": str(number), "from_name": control, "to_name": "text", "type": type_, "value": value}
+                | ({"score": scored["score"]} if isinstance(scored.get("score"), float) else {})
+                for number, (control, type_, value, scored) in enumerate(marks, 1)
+            ]
             scores = [region["score"] for region in regions if "score" in region]
             prediction = {"model_version": "bertcli", **({"score": min(scores)} if scores else {}), "result": regions}
             task = {"data": merged(fields, {"text": text}), "predictions": [prediction]}
