@@ -12,6 +12,7 @@ Knows click and no command. Try: bertcli predict --help
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -164,9 +165,9 @@ def _type(type_: Any, option: Option) -> Any:
     lowest = option.least if option.above is None else option.above
     highest = option.most if option.below is None else option.below
     if lowest is None:
-        return type_ if type_ in (int, float) else Parsed("text", _text)
-    number: Any = click.IntRange if type_ is int else click.FloatRange
-    return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
+        return {int: int, float: Parsed("float", number)}.get(type_) or Parsed("text", _text)
+    bounded: Any = click.IntRange if type_ is int else Bounded
+    return bounded(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
 
 
 class Parsed(click.ParamType[Any]):
@@ -185,6 +186,25 @@ class Parsed(click.ParamType[Any]):
             return self.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def number(value: Any) -> float:
+    """A number. NaN is none: it is within all bounds, and less and more than nothing."""
+    try:
+        parsed = float(value)
+    except ValueError:
+        parsed = math.nan
+    if math.isnan(parsed):
+        raise ValueError(f"{value!r} is not a number.")
+    return parsed
+
+
+class Bounded(click.FloatRange):
+    """A number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it, then look at the bounds."""
+        return super().convert(Parsed("float", number).convert(value, param, ctx), param, ctx)
 
 
 def _text(value: Any) -> str:

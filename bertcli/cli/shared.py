@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -215,6 +215,18 @@ def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] =
         seen[real] = option_name
         if Path(path).exists() and any(Path(path).samefile(name) for name in inputs if Path(name).exists()):
             raise UsageError(f"{option_name} {path}: it is the input, and is not replaced; name another.")
+
+
+def require_beside(options: Any, others: Mapping[str, str]) -> None:
+    """Raise UsageError where an option is set without the other one beside which alone it means something.
+
+    others: by field, that other one as a user writes it, and what it has to say if that is one value.
+    """
+    defaults = {field.name: field.default for field in fields(options)}
+    for name, other in others.items():
+        beside = other.partition(" ")[0]
+        if getattr(options, name) != defaults[name] and getattr(options, beside) == defaults[beside]:
+            raise UsageError(f"--{name.replace('_', '-')} does nothing without --{other.replace('_', '-')}.")
 
 
 # -- long runs
