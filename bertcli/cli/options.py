@@ -52,11 +52,19 @@ class Command(click.Command):
                 parameter.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line. A file that is left over where one with an option is lacking gets its next step."""
+        """Read the command line and the environment; what is wrong in the latter is named by its variable.
+
+        A file that is left over where one with an option is lacking gets its next step.
+        """
         pairs = list(zip(["", *args], args, strict=False))
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
+            name = getattr(getattr(error, "param", None), "name", None) or ""
+            if isinstance(error, click.BadParameter) and ctx.get_parameter_source(name) == ParameterSource.ENVIRONMENT:
+                assert error.param is not None and isinstance(error.param.envvar, list)
+                variable = next(variable for variable in error.param.envvar if os.environ.get(variable))
+                raise click.BadParameter(f"{error.message} {variable} says so.", error.ctx, error.param) from None
             bare = [name for before, name in pairs if not before.startswith("-") and Path(name).is_file()]
             if bare and any(parameter.name == "train" and parameter.opts == ["--train"] for parameter in self.params):
                 hint = f"Labelled data has an option: --train {bare[0]}"
@@ -148,7 +156,7 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     flags = option.flags.split()
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")
-    if option.metavar in PATHS and "type" not in option.more and not option.type:
+    if (option.metavar or "").rpartition("|")[2] in PATHS and not isinstance(option.type, click.Path):
         attributes["shell_complete"] = _complete_path
     metavar = option.metavar or {int: "N", float: "X"}.get(type_)
     attributes |= {"multiple": many, "metavar": metavar, "help": text, **option.more}

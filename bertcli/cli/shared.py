@@ -5,8 +5,10 @@ Imports nothing heavy, for --help. Try: bertcli predict --help
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -129,6 +131,7 @@ class Reading:
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
 
+        _require_not_stdout(files)
         voice = _voice()
         if (not files or "-" in files) and voice.terminal and sys.stdin is not None and sys.stdin.isatty():
             voice.note("reading from the terminal; Ctrl-D ends")
@@ -153,6 +156,16 @@ class Reading:
                 yield record
 
         return checked(read(files, **self.manner._asdict(), shard=shard, note=voice.note))
+
+
+def _require_not_stdout(files: Sequence[str]) -> None:
+    """Raise UsageError where stdout is redirected into what is read: the shell has emptied it, or it never ends."""
+    written = os.fstat(1)
+    for name in files or ["-"]:
+        with suppress(OSError, ValueError):  # what cannot be read is said later
+            read = os.fstat(0) if name == "-" else Path(name).stat()
+            if stat.S_ISREG(written.st_mode) and os.path.samestat(read, written):
+                raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
 
 
 def _voice() -> Voice:

@@ -152,6 +152,20 @@ def test_an_option_that_does_nothing_without_another_is_refused(capfd: pytest.Ca
         assert capfd.readouterr().err == f"bertcli: {needed}\n"
 
 
+def test_what_is_wrong_in_the_environment_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BERTCLI_PREDICT_THREADS", "")
+    monkeypatch.setenv("BERTCLI_THREADS", "all")
+    monkeypatch.setenv("BERTCLI_DEBUG", "0")
+    assert run(["predict"]) == 2
+    said = "Error: Invalid value for '--threads': 'all' is not a valid integer range. BERTCLI_THREADS says so."
+    assert capfd.readouterr().err.splitlines()[-1] == said
+    monkeypatch.delenv("BERTCLI_THREADS")
+    assert run(["predict", "missing.txt"]) == 2
+    assert capfd.readouterr().err == "bertcli: cannot read missing.txt: No such file or directory\n"
+
+
 def test_values_of_a_config_file_are_the_text_that_stands_there(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("labels: [01, 1.10, 1:30, 1_0, 0x1f, no, 2026-01-02]\npair-field:\nx: {007: ~}\n", encoding="utf-8")
