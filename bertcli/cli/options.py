@@ -293,8 +293,9 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     if not isinstance(special, Mapping):
         raise UsageError(f"{path}: '{name}' holds no options.")
     shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
-    known = {_key(flag): p for p in ctx.command.params for flag in [*p.opts, p.name or ""]}
-    negated = {_key(flag): p for p in ctx.command.params for flag in p.secondary_opts}
+    others = [other for other in ctx.command.params if other is not param]
+    known = {_key(flag): p for p in others for flag in [*p.opts, p.name or ""]}
+    negated = {_key(flag): p for p in others for flag in p.secondary_opts}
     ctx.default_map = {}
     for key, value in {**shared, **special}.items():
         name = _key(str(key))
@@ -311,6 +312,8 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
             takes_many = getattr(option, "multiple", False) or option.nargs == -1
             values_of = [value] if takes_many and not isinstance(value, list) else value
             option.type_cast_value(ctx, values_of)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message} {path} says so.", ctx, option) from None
         except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{path}: '{key}' cannot be {value!r}; see --help") from error
         ctx.default_map[str(option.name)] = values_of

@@ -152,6 +152,23 @@ def test_an_option_that_does_nothing_without_another_is_refused(capfd: pytest.Ca
         assert capfd.readouterr().err == f"bertcli: {needed}\n"
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("threads: 0", "Error: Invalid value for '--threads': 0 is not in the range x>=1. c.yaml says so."),
+        ("no-exit: maybe", "c.yaml says so."),
+        ("config: d.yaml", "bertcli: c.yaml: unknown key 'config'"),
+    ],
+)
+def test_what_is_wrong_in_a_config_file_is_named_by_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(line)
+    assert run(["predict", "--config", "c.yaml"]) == 2
+    assert said in capfd.readouterr().err
+
+
 def test_what_is_wrong_in_the_environment_is_named_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
