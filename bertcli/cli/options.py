@@ -90,11 +90,18 @@ class Command(click.Command):
 
 
 class GroupedOption(click.Option):
-    """An option that knows its group in --help."""
+    """An option that knows its group in --help, and whether an empty value means something, as no text does."""
 
-    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, group: str, may_be_empty: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+        self.may_be_empty = may_be_empty or self.metavar == "TEXT"
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Refuse an empty value, as `--shard "$SHARD"` has where the variable is not set: it would be as left out."""
+        if not self.may_be_empty and "" in (value if isinstance(value, list | tuple) else [value]):
+            raise click.BadParameter("it is empty; give a value, or leave it out.", ctx, self)
+        return super().type_cast_value(ctx, value)
 
 
 def command(
