@@ -118,7 +118,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code. Errors become one sentence on stderr."""
-    debug = "--debug" in arguments or bool(os.environ.get("BERTCLI_DEBUG"))
+    debug = "--debug" in arguments or bool(click.BOOL.str_to_bool(os.environ.get("BERTCLI_DEBUG", "")))
     try:
         code: Any = cli.main(arguments, prog_name="bertcli", standalone_mode=False)
         return int(code or Exit.OK)

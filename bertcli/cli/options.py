@@ -12,6 +12,7 @@ Knows click and no command. Try: bertcli predict --help
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -52,11 +53,19 @@ class Command(click.Command):
                 parameter.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line. A file that is left over where one with an option is lacking gets its next step."""
+        """Read the command line and the environment; what is wrong in the latter is named by its variable.
+
+        A file that is left over where one with an option is lacking gets its next step.
+        """
         pairs = list(zip(["", *args], args, strict=False))
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
+            name = getattr(getattr(error, "param", None), "name", None) or ""
+            if isinstance(error, click.BadParameter) and ctx.get_parameter_source(name) == ParameterSource.ENVIRONMENT:
+                assert error.param is not None and isinstance(error.param.envvar, list)
+                variable = next(variable for variable in error.param.envvar if os.environ.get(variable))
+                raise click.BadParameter(f"{error.message} {variable} says so.", error.ctx, error.param) from None
             bare = [name for before, name in pairs if not before.startswith("-") and Path(name).is_file()]
             if bare and any(parameter.name == "train" and parameter.opts == ["--train"] for parameter in self.params):
                 hint = f"Labelled data has an option: --train {bare[0]}"
@@ -82,11 +91,18 @@ class Command(click.Command):
 
 
 class GroupedOption(click.Option):
-    """An option that knows its group in --help."""
+    """An option that knows its group in --help, and whether an empty value means something, as no text does."""
 
-    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, group: str, may_be_empty: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+        self.may_be_empty = may_be_empty or self.metavar == "TEXT"
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Refuse an empty value, as `--shard "$SHARD"` has where the variable is not set: it would be as left out."""
+        if not self.may_be_empty and "" in (value if isinstance(value, list | tuple) else [value]):
+            raise click.BadParameter("it is empty; give a value, or leave it out.", ctx, self)
+        return super().type_cast_value(ctx, value)
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """As click does; an unset variable of the shell, as in `--shard "$PART"`, is not the option left out."""
@@ -154,7 +170,7 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     flags = option.flags.split()
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")
-    if option.metavar in PATHS and "type" not in option.more and not option.type:
+    if (option.metavar or "").rpartition("|")[2] in PATHS and not isinstance(option.type, click.Path):
         attributes["shell_complete"] = _complete_path
     metavar = option.metavar or {int: "N", float: "X"}.get(type_)
     attributes |= {"multiple": many, "metavar": metavar, "help": text, **option.more}
@@ -171,9 +187,9 @@ def _type(type_: Any, option: Option) -> Any:
     lowest = option.least if option.above is None else option.above
     highest = option.most if option.below is None else option.below
     if lowest is None:
-        return type_ if type_ in (int, float) else Parsed("text", _text)
-    number: Any = click.IntRange if type_ is int else click.FloatRange
-    return number(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
+        return {int: int, float: Parsed("float", number)}.get(type_) or Parsed("text", _text)
+    bounded: Any = click.IntRange if type_ is int else Bounded
+    return bounded(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
 
 
 class Parsed(click.ParamType[Any]):
@@ -192,6 +208,25 @@ class Parsed(click.ParamType[Any]):
             return self.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def number(value: Any) -> float:
+    """A number. NaN is none: it is within all bounds, and less and more than nothing."""
+    try:
+        parsed = float(value)
+    except ValueError:
+        parsed = math.nan
+    if math.isnan(parsed):
+        raise ValueError(f"{value!r} is not a number.")
+    return parsed
+
+
+class Bounded(click.FloatRange):
+    """A number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it, then look at the bounds."""
+        return super().convert(Parsed("float", number).convert(value, param, ctx), param, ctx)
 
 
 def _text(value: Any) -> str:
@@ -272,8 +307,9 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     if not isinstance(special, Mapping):
         raise UsageError(f"{path}: '{name}' holds no options.")
     shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
-    known = {_key(flag): p for p in ctx.command.params for flag in [*p.opts, p.name or ""]}
-    negated = {_key(flag): p for p in ctx.command.params for flag in p.secondary_opts}
+    others = [other for other in ctx.command.params if other is not param]
+    known = {_key(flag): p for p in others for flag in [*p.opts, p.name or ""]}
+    negated = {_key(flag): p for p in others for flag in p.secondary_opts}
     ctx.default_map = {}
     for key, value in {**shared, **special}.items():
         name = _key(str(key))
@@ -290,6 +326,8 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
             takes_many = getattr(option, "multiple", False) or option.nargs == -1
             values_of = [value] if takes_many and not isinstance(value, list) else value
             option.type_cast_value(ctx, values_of)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message} {path} says so.", ctx, option) from None
         except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{path}: '{key}' cannot be {value!r}; see --help") from error
         ctx.default_map[str(option.name)] = values_of

@@ -5,9 +5,11 @@ Imports nothing heavy, for --help. Try: bertcli predict --help
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -129,6 +131,7 @@ class Reading:
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
 
+        _require_not_stdout(files)
         voice = _voice()
         if (not files or "-" in files) and voice.terminal and sys.stdin is not None and sys.stdin.isatty():
             voice.note("reading from the terminal; Ctrl-D ends")
@@ -153,6 +156,16 @@ class Reading:
                 yield record
 
         return checked(read(files, **self.manner._asdict(), shard=shard, note=voice.note))
+
+
+def _require_not_stdout(files: Sequence[str]) -> None:
+    """Raise UsageError where stdout is redirected into what is read: the shell has emptied it, or it never ends."""
+    written = os.fstat(1)
+    for name in files or ["-"]:
+        with suppress(OSError, ValueError):  # what cannot be read is said later
+            read = os.fstat(0) if name == "-" else Path(name).stat()
+            if stat.S_ISREG(written.st_mode) and os.path.samestat(read, written):
+                raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
 
 
 def _voice() -> Voice:
@@ -215,6 +228,18 @@ def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] =
         seen[real] = option_name
         if Path(path).exists() and any(Path(path).samefile(name) for name in inputs if Path(name).exists()):
             raise UsageError(f"{option_name} {path}: it is the input, and is not replaced; name another.")
+
+
+def require_beside(options: Any, others: Mapping[str, str]) -> None:
+    """Raise UsageError where an option is set without the other one beside which alone it means something.
+
+    others: by field, that other one as a user writes it, and what it has to say if that is one value.
+    """
+    defaults = {field.name: field.default for field in fields(options)}
+    for name, other in others.items():
+        beside = other.partition(" ")[0]
+        if getattr(options, name) != defaults[name] and getattr(options, beside) == defaults[beside]:
+            raise UsageError(f"--{name.replace('_', '-')} does nothing without --{other.replace('_', '-')}.")
 
 
 # -- long runs

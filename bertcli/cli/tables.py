@@ -89,10 +89,10 @@ def _confusion(console: Console, labels: Sequence[str], matrix: Sequence[Sequenc
 
 
 def _empty(columns: Sequence[str]) -> Table:
-    """A table without rows; the first column holds names, and is what gives way on a narrow terminal."""
+    """A table without rows; the first column holds names. On a narrow terminal the widest column gives way first."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(_label(column), justify="right" if i else "left", no_wrap=bool(i))
+        table.add_column(_label(column), justify="right" if i else "left")
     return table
 
 

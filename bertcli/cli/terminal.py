@@ -43,7 +43,7 @@ class Voice:
 
     def note(self, message: str) -> None:
         """A choice made for the user, with its reason."""
-        if self.verbose or self.terminal:
+        if self.terminal or (self.verbose and not self.quiet):
             say(message, dim=True)
 
     def line(self, message: str) -> None:

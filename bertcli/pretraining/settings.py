@@ -66,7 +66,7 @@ class PretrainSettings:
     weight_decay: float = like(Settings, "weight_decay")
     clip_norm: float = like(Settings, "clip_norm")
     dropout: float | None = option(
-        0.0, "Dropout while pre-training; fine-tuning keeps the model's own.", least=0, most=1, group="training"
+        0.0, "Dropout while pre-training; fine-tuning keeps the model's own.", least=0, below=1, group="training"
     )
     eval_steps: int | None = option(
         None, "Steps between evaluations, each with a checkpoint.  [default: a tenth]", "N", least=1, group="training"
@@ -95,8 +95,12 @@ class PretrainSettings:
             raise UsageError("--lengths: the shares must add up to 1, as in 128:0.9,512:0.1.")
         if self.batch_tokens < self.longest:
             raise UsageError(f"--batch-tokens {self.batch_tokens}: a batch must hold a block of {self.longest} tokens.")
-        if self.objective == "causal" and self.mask != "token":
-            raise UsageError(f"--mask {self.mask}: the causal objective masks nothing; leave it out.")
+        if self.objective == "causal" and (self.mask != "token" or self.mask_rate != type(self).mask_rate):
+            raise UsageError("the causal objective masks nothing; leave out --mask and --mask-rate.")
+        if self.words and self.mask == "token":
+            raise UsageError(f"--words {self.words}: single tokens are masked; --mask word masks words.")
+        if not self.lowercase and (self.model or self.tokenizer):
+            raise UsageError("--cased is of a vocabulary that is trained, and --model or --tokenizer has one.")
         if self.objective in ("mlm+nsp", "mlm+sop") and self.pack == "across":
             raise UsageError(f"--pack across: {self.objective} pairs sentences of one document; leave it out.")
 

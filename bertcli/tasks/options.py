@@ -70,6 +70,7 @@ class Options:
         None,
         "Which of the model's prompts goes before each text, '' for none.  [default: the model's own]",
         "NAME",
+        more={"may_be_empty": True},
         group="what",
     )
     mask: str | None = option(None, "Accept this for the model's own mask token.", "TOKEN", group="what")

@@ -82,20 +82,20 @@ class Settings:
     lr: float = option(1e-4, "Highest learning rate.", above=0)
     schedule: Schedule = option("linear", "How the learning rate falls to 0.", group="training")
     warmup: float = option(
-        0.06, "Share of the steps in which the learning rate rises.", least=0, most=1, group="training"
+        0.06, "Share of the steps in which the learning rate rises.", least=0, below=1, group="training"
     )
     weight_decay: float = option(0.01, "AdamW's weight decay, not on biases and LayerNorm.", least=0, group="training")
     clip_norm: float = option(1.0, "Largest norm of the gradients.", least=0, group="training")
-    dropout: float | None = option(None, "Dropout.  [default: the model's own]", least=0, most=1, group="training")
+    dropout: float | None = option(None, "Dropout.  [default: the model's own]", least=0, below=1, group="training")
     label_smoothing: float = option(
-        0.0, "Share of a label's weight given to the others.", least=0, most=1, group="training"
+        0.0, "Share of a label's weight given to the others.", least=0, below=1, group="training"
     )
     class_weights: ClassWeights = None
     ema: float = option(
         0.0,
         "Decay of the average of the weights that is kept; 0: the weights themselves.",
         least=0,
-        most=1,
+        below=1,
         group="training",
     )
     exit_after: int | None = option(

@@ -30,6 +30,8 @@ def test_commands_are_completed(bertcli: Run) -> None:
         ("predict --backe", ["--backend"]),
         ("predict --backend o", ["onnx", "openvino"]),
         ("predict -t text", ["text-classification"]),
+        ("evaluate --map-labels labels.", ["labels."]),  # the shell goes on, with files
+        ("pretrain --words w", ["w"]),
     ],
 )
 def test_options_and_values_are_completed(bertcli: Run, words: str, expected: list[str]) -> None:

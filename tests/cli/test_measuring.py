@@ -91,3 +91,9 @@ def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task
 def test_bench_of_nothing_that_runs(bertcli: Run) -> None:
     done = bertcli("bench", "--precision", "fp32", expect=2)
     assert b"no backend and precision that were asked for can run this model" in done.stderr
+
+
+def test_bench_of_no_records_makes_up_none(bertcli: Run) -> None:
+    done = bertcli("bench", "-", "-v", "-q", expect=2)
+    assert done.stderr == b"bertcli: nothing to measure: the input has no records; without FILES texts are made up.\n"
+    assert bertcli("predict", "-v", "-q").stderr == b""

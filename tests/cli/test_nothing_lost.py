@@ -41,6 +41,18 @@ def test_a_field_with_the_name_of_a_result_is_kept_whatever_else_there_is(bertcl
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("command", [["predict", "in.jsonl"], ["predict"], ["explain", "--input", "in.jsonl"]])
+def test_stdout_is_not_what_is_read(tmp_path: Path, command: list[str]) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"text": "good"}\n')
+    with file.open("rb") as stdin, file.open("ab") as stdout:
+        done = subprocess.run(
+            [*COMMAND, *command], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+        )
+    assert done.returncode == 2 and b": it is the input, and stdout is redirected into it" in done.stderr
+    assert file.read_text() == '{"text": "good"}\n'
+
+
 def test_a_killed_run_is_not_begun_anew_by_mistake(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("good film\n" * 3000 + "bad\n" * 100)
     part, side = tmp_path / "out.jsonl.part", tmp_path / "out.jsonl.resume"

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bertcli import registry
 from bertcli.cli.commands.finetune import names, weights
-from bertcli.cli.main import cli
+from bertcli.cli.main import cli, run
 from bertcli.cli.options import command, parameters, read_yaml
 from bertcli.cli.terminal import Voice
 from bertcli.errors import UsageError
@@ -122,6 +122,76 @@ def test_the_type_of_a_field_says_how_it_is_read() -> None:
     assert "0<x<=1" in CliRunner().invoke(toy, ["--share", "0"]).output
     with pytest.raises(KeyError, match="nams"):
         parameters(Options, "nams share")
+
+
+def test_no_option_is_nan_which_no_bound_refuses() -> None:
+    for line in (
+        "predict --threshold nan",
+        "predict --null-threshold NaN",
+        "predict --max-wait-ms nan",
+        "evaluate --null-threshold nan",
+        "calibrate --exit-loss nan",
+        "finetune --train x --output y --teacher-temperature nan",
+        "pretrain x --output y --mask-rate nan",
+        "pretrain x --output y --lengths 128:nan",
+    ):
+        done = CliRunner().invoke(cli, line.split())
+        assert (done.exit_code, "nan" in done.output.lower()) == (2, True), line
+
+
+def test_an_option_that_does_nothing_without_another_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    finetune = f"finetune --train {__file__} --output y"
+    for line, needed in (
+        ("predict --address ray:6379", "--address does nothing without --engine ray."),
+        ("evaluate --id-field id", "--id-field does nothing without --predictions."),
+        ("evaluate --prediction-field x", "--prediction-field does nothing without --predictions."),
+        (f"{finetune} --teacher-weight 1", "--teacher-weight does nothing without --teacher."),
+        (f"{finetune} --exit-loss 1", "--exit-loss does nothing without --exit-after."),
+    ):
+        assert run(line.split()) == 2
+        assert capfd.readouterr().err == f"bertcli: {needed}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["predict --shard", "predict --columns", "predict -m", "evaluate --predictions", "evaluate --compare",
+     "evaluate --map-labels", "calibrate --target", "finetune --train x -o", "pretrain x -o y --tokenizer"],
+)  # fmt: skip
+def test_an_empty_value_is_not_as_left_out(line: str) -> None:
+    done = CliRunner().invoke(cli, [*line.split(), ""])
+    assert done.exit_code == 2
+    assert "it is empty; give a value, or leave it out." in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("threads: 0", "Error: Invalid value for '--threads': 0 is not in the range x>=1. c.yaml says so."),
+        ("no-exit: maybe", "c.yaml says so."),
+        ("config: d.yaml", "bertcli: c.yaml: unknown key 'config'"),
+    ],
+)
+def test_what_is_wrong_in_a_config_file_is_named_by_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(line)
+    assert run(["predict", "--config", "c.yaml"]) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_what_is_wrong_in_the_environment_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BERTCLI_PREDICT_THREADS", "")
+    monkeypatch.setenv("BERTCLI_THREADS", "all")
+    monkeypatch.setenv("BERTCLI_DEBUG", "0")
+    assert run(["predict"]) == 2
+    said = "Error: Invalid value for '--threads': 'all' is not a valid integer range. BERTCLI_THREADS says so."
+    assert capfd.readouterr().err.splitlines()[-1] == said
+    monkeypatch.delenv("BERTCLI_THREADS")
+    assert run(["predict", "missing.txt"]) == 2
+    assert capfd.readouterr().err == "bertcli: cannot read missing.txt: No such file or directory\n"
 
 
 def test_values_of_a_config_file_are_the_text_that_stands_there(tmp_path: Path) -> None:

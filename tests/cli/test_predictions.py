@@ -222,7 +222,8 @@ def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
         ('{"text": "z", "label": "pos"}\n' * 3, (), "p.jsonl:1: its prediction is of another text, 'z'; --id-field"),
         ("[]\n" * 3, (), "gold.csv:2: p.jsonl:1: a JSON array, not an object"),
         (r'{"id": 1, "x": "\ud800"}', ("--id-field", "id"), "p.jsonl:1: not usable JSON (half of a surrogate pair"),
-        ("", ("-m", "x"), "--predictions p.jsonl: no model is opened; leave out --model and --null-threshold."),
+        ("", ("-m", "x"), "--predictions p.jsonl: no model is opened; leave out --model."),
+        ("", ("--threshold", "0.3"), "--predictions p.jsonl: no model is opened; leave out --threshold."),
     ],
 )
 def test_what_cannot_be_scored_says_why(

@@ -203,7 +203,7 @@ def test_bytes_that_are_no_text_are_counted_or_refused(bertcli: Run, corpus: Pat
         (["--lengths", "x"], "'x' is not LENGTH:SHARE,…"),
         (["--lengths", "16:0.5"], "--lengths: the shares must add up to 1"),
         (["--size", "tiny", "-m", "x"], "--model and --size: each says what the model is"),
-        (["--words", "nowhere.txt"], "cannot read the word list nowhere.txt"),
+        (["--words", "nowhere.txt", "--mask", "word"], "cannot read the word list nowhere.txt"),
     ],
 )
 def test_options_that_cannot_be_used(bertcli: Run, corpus: Path, options: list[str], message: str) -> None:

@@ -352,7 +352,7 @@ def test_the_command(
     Path("train.jsonl").write_text("".join(json.dumps(one.fields) + "\n" for one in sentiment(32)))
     Path("more.txt").write_text("a lovely film\nthe good plot\n")
     command = f"finetune --train train.jsonl -m {tiny_model} -o out --unlabelled more.txt --device cpu --threads 1 -v"
-    assert run(command.split()) == 2 and "--unlabelled needs a --teacher" in capfd.readouterr().err
+    assert run(command.split()) == 2 and "--unlabelled does nothing without --teacher." in capfd.readouterr().err
     command += f" --teacher {teacher} --cache cache --layers 1 --vocabulary-from train.jsonl --vocabulary-from more.txt"
     assert run([*command.split(), "--epochs", "1", "--precision", "bf16"]) == 0
     said = capfd.readouterr().err

@@ -6,7 +6,7 @@ from itertools import islice
 from bertcli.cli import shared
 from bertcli.cli.options import command
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
-from bertcli.errors import Exit
+from bertcli.errors import Exit, UsageError
 
 MOST = 10_000  # records that are taken of the input
 EXAMPLES = """
@@ -38,6 +38,8 @@ def bench(voice: Voice, options: Bench) -> int:
     from bertcli.inference.session import open_task_class
 
     records = list(islice(options.open(options.files), MOST)) if options.files else None
+    if records == []:
+        raise UsageError("nothing to measure: the input has no records; without FILES texts are made up.")
     options.complete(voice, iter(records or ()))
     model, task_class = open_task_class(options)
     rows = time_variants(Job(options, options, options, records), model, task_class.head)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bertcli import registry
 from bertcli.cli import shared
-from bertcli.cli.options import Parsed, command
+from bertcli.cli.options import Parsed, command, number
 from bertcli.cli.shared import Reported
 from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
@@ -36,7 +36,7 @@ bertcli evaluate dev.tsv -m DIR --fail-under accuracy=0.9 --fail-under macro_f1=
 def number_or_auto(value: Any) -> Any:
     """A number, or `auto`."""
     try:
-        return value if value == "auto" else float(value)
+        return value if value == "auto" else number(value)
     except ValueError:
         raise ValueError(f"{value!r} is not a valid NUMBER|auto.") from None
 
@@ -86,6 +86,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.inference.stream import stream, unknown_sentence
     from bertcli.tasks.labels import relabelled
 
+    shared.require_beside(options, {"id_field": "predictions", "prediction_field": "predictions"})
     _require_errors_writable(options)
     options.require_page()
     records = options.labelled(options.files)
@@ -175,8 +176,11 @@ def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"
     from bertcli.checking.check import guess_task
     from bertcli.evaluation.stated import open_system, read_results
 
-    if options.model or options.null_threshold is not None:
-        raise UsageError(f"--predictions {file}: no model is opened; leave out --model and --null-threshold.")
+    of_models = ["threshold", "mask", "question", "prompt", "calibrate"]  # --compare may open one
+    is_opened = options.compare and not Path(options.compare).is_file()
+    for name in ["model", "null_threshold", *([] if is_opened else of_models)]:
+        if getattr(options, name) not in (None, ()):
+            raise UsageError(f"--predictions {file}: no model is opened; leave out --{name.replace('_', '-')}.")
     if file == "-" and (not options.files or "-" in options.files):
         raise UsageError("--predictions -: stdin has the labelled records; name files for one or both.")
     is_gold = Path(file).resolve() in [Path(name).resolve() for name in options.files]

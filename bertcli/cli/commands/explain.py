@@ -39,7 +39,9 @@ class Explain(shared.Reading, Options, Request):
     """The options of `bertcli explain`."""
 
     texts: tuple[str, ...] = option((), metavar="[TEXT]...", is_argument=True)
-    target: str | None = option(None, "This label, type or answer, not what was predicted.", "LABEL")
+    target: str | None = option(
+        None, "This label, type or answer, not what was predicted.", "LABEL", more={"may_be_empty": True}
+    )
     pair: str | None = option(None, "The second text of a pair.", "TEXT")
     context: str | None = option(None, "Answer TEXT, a question, from this.", "TEXT")
     attention: bool = option(False, "Also where attention looked, by layer and head.")

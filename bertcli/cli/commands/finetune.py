@@ -13,7 +13,7 @@ from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import Parsed, command
 from bertcli.cli.shared import STOPPING, Training, until
 from bertcli.cli.terminal import Voice, heed_signals
-from bertcli.errors import Exit, Interrupted, ModelError, UsageError
+from bertcli.errors import Exit, Interrupted, ModelError
 from bertcli.inference import SAMPLES
 from bertcli.model import ONNX, Model, read, resolve, update
 from bertcli.option import REQUIRED, like, option
@@ -126,8 +126,8 @@ def finetune(voice: Voice, options: Finetune) -> int:
     """
     inputs = [*options.train, *options.dev, *options.unlabelled, *options.vocabulary_from]
     shared.require_different({"--output": options.output, "--report": options.report}, inputs)
-    if options.unlabelled and not options.teacher:
-        raise UsageError("--unlabelled needs a --teacher, which labels these texts.")
+    by_teacher = ("unlabelled", "teacher_weight", "teacher_temperature")
+    shared.require_beside(options, {**dict.fromkeys(by_teacher, "teacher"), "exit_loss": "exit_after"})
     options.require_page(options.output)
     train, dev = (_labelled(options, files) if files else None for files in (options.train, options.dev))
     unlabelled, vocabulary = (

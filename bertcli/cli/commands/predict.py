@@ -110,6 +110,7 @@ def predict(voice: Voice, options: Predict) -> int:
             raise UsageError(f"cannot read {shown}: no such file. For a text: echo {quote(shown)} | bertcli predict")
     if len(options.files) > 1:  # a directory may hold what was written into it
         shared.require_different({"--output": options.output}, options.files)
+    shared.require_beside(options, {"address": "engine ray"})
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
     output_format = options.output_format or of_output(options.output or "-")

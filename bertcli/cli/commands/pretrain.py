@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bertcli import device
-from bertcli.cli.options import Parsed, command
+from bertcli.cli.options import Parsed, command, number
 from bertcli.cli.shared import STOPPING, RawText, Training, require_different
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit
@@ -32,7 +32,7 @@ def lengths(value: Any) -> tuple[tuple[int, float], ...]:
         return value
     parts = [part.partition(":") for part in str(value).split(",")]
     try:
-        return tuple((int(length), float(share or "1")) for length, _, share in parts)
+        return tuple((int(length), number(share or "1")) for length, _, share in parts)
     except ValueError:
         raise ValueError(f"'{value}' is not LENGTH:SHARE,…, as in 128:0.9,512:0.1.") from None
 
