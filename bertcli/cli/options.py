@@ -30,7 +30,6 @@ from bertcli.errors import UsageError
 from bertcli.option import GROUPS, Option, option
 
 PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
-NEVER_EMPTY = (*PATHS, "I/N", "METRIC=X", "METRIC>=X", "A=B,C=|FILE", "SOURCE", "ADDRESS")
 NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
 OF_NO_OPTION = {"BERTCLI_DEBUG", "BERTCLI_CACHE"}  # variables that main.py and inference/cache.py read
 WIDEST = 22  # characters of an option in --help beside its text; a wider one has a line of its own
@@ -101,13 +100,9 @@ class GroupedOption(click.Option):
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Refuse an empty value, as `--shard "$SHARD"` has where the variable is not set: it would be as left out."""
         if not self.may_be_empty and "" in (value if isinstance(value, list | tuple) else [value]):
-            raise click.BadParameter("it is empty; give a value, or leave it out.", ctx, self)
-        return super().type_cast_value(ctx, value)
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """As click does; an unset variable of the shell, as in `--shard "$PART"`, is not the option left out."""
-        if self.metavar in NEVER_EMPTY and (value == "" or (isinstance(value, list | tuple) and "" in value)):
-            raise click.BadParameter("it is empty; is a variable of the shell not set?", ctx, self)
+            raise click.BadParameter(
+                "it is empty (is a variable of the shell not set?); give a value, or leave it out.", ctx, self
+            )
         return super().type_cast_value(ctx, value)
 
 
