@@ -148,7 +148,8 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")
     if option.metavar in PATHS and "type" not in option.more and not option.type:
-        attributes["shell_complete"] = _complete_path
+        # The shell completes files and directories by itself, also where a Hub name may stand.
+        attributes["shell_complete"] = lambda ctx, param, incomplete: [CompletionItem(incomplete, type="file")]
     metavar = option.metavar or {int: "N", float: "X"}.get(type_)
     attributes |= {"multiple": many, "metavar": metavar, "help": text, **option.more}
     return GroupedOption([field.name, *flags], group=option.group, **attributes)
@@ -234,18 +235,10 @@ def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The shell completes files and directories by itself, also where a Hub name may stand."""
-    return [CompletionItem(incomplete, type="file")]
-
-
 def spelt(options: Any) -> dict[str, object]:
     """The options of the running command by name; those of the command line first, as click has them."""
     names = click.get_current_context().params
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
-
-
-# -- --config: the values of a YAML file become the defaults of a command's options
 
 
 def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
