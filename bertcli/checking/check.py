@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,6 @@ FREQUENT = 20  # times as many records as a label that may be a typo of it
 MARKS = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W\d_])|(?<=[^\W\d_])[\W_]+(?=[^\W_])")
 SURROUNDING = " \t_.,;:!?\"'()[]<>{}"
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
-Severity = Literal["error", "warning"]
 # What each code says: what is wrong, and what to do about it, in the order in which they are shown.
 ERRORS: Mapping[str, str] = {  # what no model can be trained on
     "unreadable": "no record of the file's format; mend or delete it, or name the format",
@@ -85,11 +84,6 @@ class Findings:
         """Note every fault of a record in its place."""
         for where, message in record.located(error):
             self.add(code, where, message)
-
-    def count(self, severity: Severity) -> int:
-        """How many faults of that severity there are."""
-        codes = ERRORS if severity == "error" else WARNINGS
-        return sum(len(places) for code, places in self.places.items() if code in codes)
 
     def listed(self) -> list[dict[str, Any]]:
         """Code, severity, message, count and places of each kind that was found."""
@@ -164,7 +158,18 @@ def check(
     sources = {"train": train} | ({} if dev is None else {"dev": dev})
     splits = [_read(name, records, reader, findings) for name, records in sources.items()]
     facts: dict[str, Any] = {"task": settings.task, "records": {split.name: split.read for split in splits}}
-    if decision := _decide(task_class, settings, base, splits, findings):
+    for split in splits[1:]:
+        if not split.examples:
+            message = "the dev data has no usable record; mend it, or leave it away."
+            findings.add("nothing-to-learn", split.files, message)
+    for split in splits:
+        for record, code, error in task_class.split_doubts(settings, split.records, split is splits[0]):
+            findings.add_all(code, record, error)
+    try:
+        decision = decide(task_class, settings, base, splits[0].records)
+    except UsageError as refusal:
+        findings.add("nothing-to-learn", splits[0].files, str(refusal))
+    else:
         task = task_class(tokens, {**base.config, **decision.config}, settings.options)
         for split in splits:
             _label(split, task, settings, decision, findings)
@@ -217,24 +222,6 @@ def _readable(name: str, records: Iterable[Record], findings: Findings) -> Itera
     except UsageError as error:
         file, colon, message = str(error).partition(": ")
         findings.add("unreadable", file if colon else name, message if colon else str(error))
-
-
-def _decide(
-    task_class: type[BaseTask], settings: Settings, base: Model, splits: Sequence[Split], findings: Findings
-) -> Decision | None:
-    """What fine-tuning would decide; None where it would refuse."""
-    for split in splits[1:]:
-        if not split.examples:
-            message = "the dev data has no usable record; mend it, or leave it away."
-            findings.add("nothing-to-learn", split.files, message)
-    for split in splits:
-        for record, code, error in task_class.split_doubts(settings, split.records, split is splits[0]):
-            findings.add_all(code, record, error)
-    try:
-        return decide(task_class, settings, base, splits[0].records)
-    except UsageError as error:
-        findings.add("nothing-to-learn", splits[0].files, str(error))
-        return None
 
 
 def _label(split: Split, task: BaseTask, settings: Settings, decision: Decision, findings: Findings) -> None:

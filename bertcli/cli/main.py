@@ -120,8 +120,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code. Errors become one sentence on stderr."""
     debug = "--debug" in arguments or bool(click.BOOL.str_to_bool(os.environ.get("BERTCLI_DEBUG", "")))
     try:
-        code: Any = cli.main(arguments, prog_name="bertcli", standalone_mode=False)
-        return int(code or Exit.OK)
+        return int(cli.main(arguments, prog_name="bertcli", standalone_mode=False) or Exit.OK)
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
     except click.ClickException as error:
@@ -139,24 +138,20 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return _report(error)
-
-
-def _report(error: Exception) -> int:
-    code: int = Exit.FAILED
-    if isinstance(error, BertcliError):
-        message, code = str(error), error.exit_code
-    elif isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
-        code = Exit.USAGE
-        message = (
-            f"this needs {error.name}, which the light installation leaves out: "
-            "pip install 'bertcli[torch]' adds what training, export, explain, GPUs and models without ONNX files need."
-        )
-    elif isinstance(error, OSError) and error.strerror:
-        message = f"{error.filename or 'input or output'}: {error.strerror}."
-    elif isinstance(error, MemoryError):
-        message = "out of memory; smaller --batch-tokens or --window need less."
-    else:
-        message = f"internal error: {type(error).__name__}: {error}. bertcli --debug … shows where."
-    say(f"bertcli: {message}")
-    return code
+        code = Exit.FAILED
+        if isinstance(error, BertcliError):
+            message, code = str(error), error.exit_code
+        elif isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OF_TORCH:
+            code = Exit.USAGE
+            message = (
+                f"this needs {error.name}, which the light installation leaves out: pip install 'bertcli[torch]' "
+                "adds what training, export, explain, GPUs and models without ONNX files need."
+            )
+        elif isinstance(error, OSError) and error.strerror:
+            message = f"{error.filename or 'input or output'}: {error.strerror}."
+        elif isinstance(error, MemoryError):
+            message = "out of memory; smaller --batch-tokens or --window need less."
+        else:
+            message = f"internal error: {type(error).__name__}: {error}. bertcli --debug … shows where."
+        say(f"bertcli: {message}")
+        return code

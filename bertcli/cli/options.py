@@ -100,9 +100,7 @@ class GroupedOption(click.Option):
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Refuse an empty value, as `--shard "$SHARD"` has where the variable is not set: it would be as left out."""
         if not self.may_be_empty and "" in (value if isinstance(value, list | tuple) else [value]):
-            raise click.BadParameter(
-                "it is empty (is a variable of the shell not set?); give a value, or leave it out.", ctx, self
-            )
+            raise click.BadParameter("it is empty: give a value, or leave it out (is a variable not set?).", ctx, self)
         return super().type_cast_value(ctx, value)
 
 
@@ -166,7 +164,8 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     if not any(flag.startswith("--") for flag in flags):
         flags.append(f"--{field.name.replace('_', '-')}")
     if (option.metavar or "").rpartition("|")[2] in PATHS and not isinstance(option.type, click.Path):
-        attributes["shell_complete"] = _complete_path
+        # The shell completes files and directories by itself, also where a Hub name may stand.
+        attributes["shell_complete"] = lambda ctx, param, incomplete: [CompletionItem(incomplete, type="file")]
     metavar = option.metavar or {int: "N", float: "X"}.get(type_)
     attributes |= {"multiple": many, "metavar": metavar, "help": text, **option.more}
     return GroupedOption([field.name, *flags], group=option.group, **attributes)
@@ -271,18 +270,10 @@ def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The shell completes files and directories by itself, also where a Hub name may stand."""
-    return [CompletionItem(incomplete, type="file")]
-
-
 def spelt(options: Any) -> dict[str, object]:
     """The options of the running command by name; those of the command line first, as click has them."""
     names = click.get_current_context().params
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
-
-
-# -- --config: the values of a YAML file become the defaults of a command's options
 
 
 def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -> None:

@@ -7,7 +7,7 @@ and no format. Try: bertcli predict big.jsonl -o out.jsonl; bertcli finetune …
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -43,7 +43,7 @@ TABLES = {b"PAR1": "parquet", b"ARRO": "arrow", b"\xff\xff\xff\xff": "arrow"}  #
 ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
 
-class Counter:
+class Counter(AbstractContextManager["Counter"]):
     """How far records have come, on one line of a terminal's stderr; nothing anywhere else. Use it in a `with`.
 
     files: the input. How much of it is left is told by the lines that it has, which are counted if it is files of no
@@ -57,9 +57,6 @@ class Counter:
         self.records, self.line, self.first_line = 0, 0, 0
         self.began, self.last = time.monotonic(), 0.0
         self.is_shown = False
-
-    def __enter__(self) -> "Counter":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._draw("")
@@ -228,7 +225,7 @@ def wrapped(parts: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-class Show:
+class Show(AbstractContextManager["Show"]):
     """Shows step and evaluation events as they come. Use it in a `with`. device: where the run is.
 
     The board appears with the first step: the notes on the data and the model come before it, on lines of their own.
@@ -242,9 +239,6 @@ class Show:
         self.live: Live | None = None
         self.last = time.monotonic()
 
-    def __enter__(self) -> "Show":
-        return self
-
     def __exit__(self, *error: object) -> None:
         if self.live:
             with suppress(OSError):  # the terminal may be gone, and the run has been stored
@@ -256,10 +250,31 @@ class Show:
         from bertcli.training.loop import Eval, Step
         from bertcli.training.teacher import Answering
 
+        board = self.board
         if isinstance(event, Step):
-            self.step(event)
+            epoch = f"epoch {event.epoch:.2f}"
+            figures = [
+                f"lr {event.lr:.2e}",
+                f"{event.examples_per_s:,.0f} examples/s",
+                f"{event.tokens_per_s:,.0f} tokens/s",
+                *([] if event.utilisation is None else [f"{event.utilisation:.0%} of the GPU's peak"]),
+            ]
+            board.done, board.total, board.unit, board.left = event.step, event.total, "steps", left(event.seconds_left)
+            board.figures = [epoch, *figures, self.where]
+            board.curves["loss"].add(event.loss)
+            parts = [f"step {event.step}/{event.total}", epoch, f"loss {event.loss:.4f}", *figures, board.left]
+            self._draw(GAP.join(parts))
         elif isinstance(event, Eval):
-            self.evaluation(event)
+            value = event.metrics.get(event.metric)
+            if isinstance(value, float):  # None where these predictions leave it undefined
+                curve = board.curves[f"dev {event.metric}"]
+                curve.add(value, f"best {value:.4f} at step {event.step:,}" if event.best else curve.note)
+            numbers = [f"{name} {value:.4f}" for name, value in event.metrics.items() if isinstance(value, float)]
+            line = f"step {event.step}{GAP}dev: {GAP.join(numbers)}{GAP + '(best)' if event.best else ''}"
+            if self.live:
+                self.live.console.print(visible(line), highlight=False, markup=False)
+            else:
+                self.voice.line(line)
         elif isinstance(event, Reading):
             # How much is left is not known of compressed files.
             parts = [
@@ -267,12 +282,12 @@ class Show:
                 f"{event.tokens / MILLION:,.1f} M tokens,",
                 f"{event.speed / MILLION:.1f} M characters/s",
             ]
-            self.board.figures, self.board.done, self.board.total = parts, 0, None
+            board.figures, board.done, board.total = parts, 0, None
             self._draw(" ".join(parts))
         elif isinstance(event, Answering):
             speed = f"{event.speed:,.0f} texts/s"
-            self.board.done, self.board.total, self.board.unit = event.done, event.total, "answers of the teacher"
-            self.board.figures = [speed, self.where]
+            board.done, board.total, board.unit = event.done, event.total, "answers of the teacher"
+            board.figures = [speed, self.where]
             self._draw(f"teacher: {event.done:,} of {event.total:,} texts, {speed}")
         elif event.warning:
             self.voice.warn(event.message)
@@ -285,21 +300,6 @@ class Show:
             self.live.console.print(message, highlight=False, markup=False)
         else:
             self.voice.tell(message)
-
-    def step(self, step: "Step") -> None:
-        """Move the board, or write a line when the last is a while ago."""
-        epoch = f"epoch {step.epoch:.2f}"
-        figures = [
-            f"lr {step.lr:.2e}",
-            f"{step.examples_per_s:,.0f} examples/s",
-            f"{step.tokens_per_s:,.0f} tokens/s",
-            *([] if step.utilisation is None else [f"{step.utilisation:.0%} of the GPU's peak"]),
-        ]
-        board = self.board
-        board.done, board.total, board.unit, board.left = step.step, step.total, "steps", left(step.seconds_left)
-        board.figures = [epoch, *figures, self.where]
-        board.curves["loss"].add(step.loss)
-        self._draw(GAP.join([f"step {step.step}/{step.total}", epoch, f"loss {step.loss:.4f}", *figures, board.left]))
 
     def _draw(self, line: str) -> None:
         """Begin to show the board where a person watches; else say it in a line, if the last is a while ago."""
@@ -317,17 +317,4 @@ class Show:
             self.live.start()
         elif time.monotonic() - self.last > LINE_EVERY:
             self.last = time.monotonic()
-            self.voice.line(line)
-
-    def evaluation(self, scored: "Eval") -> None:
-        """One line for each evaluation."""
-        value = scored.metrics.get(scored.metric)
-        if isinstance(value, float):  # None where these predictions leave it undefined
-            curve = self.board.curves[f"dev {scored.metric}"]
-            curve.add(value, f"best {value:.4f} at step {scored.step:,}" if scored.best else curve.note)
-        numbers = [f"{name} {value:.4f}" for name, value in scored.metrics.items() if isinstance(value, float)]
-        line = f"step {scored.step}{GAP}dev: {GAP.join(numbers)}{GAP + '(best)' if scored.best else ''}"
-        if self.live:
-            self.live.console.print(visible(line), highlight=False, markup=False)
-        else:
             self.voice.line(line)

@@ -53,13 +53,6 @@ NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a who
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Files:
-    """What is read."""
-
-    files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Formatted:
     """What a command prints once, at its end."""
 
@@ -173,8 +166,10 @@ def _voice() -> Voice:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Running(Files, Reading, Options, Request, Settings):
+class Running(Reading, Options, Request, Settings):
     """What is asked of a run of a model on records."""
+
+    files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
 
     def complete(self, voice: Voice, records: Iterator["Record"]) -> Iterator["Record"]:
         """Write the ONNX file that --backend asks for and the model lacks into the cache; returns all the records.
@@ -249,12 +244,7 @@ def require_beside(options: Any, others: Mapping[str, str]) -> None:
 class Reported:
     """The page of --report."""
 
-    report: str | None = option(
-        None,
-        "HTML page of curves, tables and examples to search.",
-        "FILE",
-        type=PATH,
-    )
+    report: str | None = option(None, "HTML page of curves, tables and examples to search.", "FILE", type=PATH)
 
     def require_page(self, output: str | None = None) -> None:
         """Raise UsageError where the page cannot be written; before the run, not after it.

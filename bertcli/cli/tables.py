@@ -6,7 +6,7 @@ decision, magenta ones against it; the figures say the same without colour. Impo
 slow. Try: bertcli evaluate dev.jsonl --format rich
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +37,15 @@ FOR, AGAINST = "green", "magenta"
 
 def render(console: Console, metrics: Mapping[str, Any], title: str) -> None:
     """Print numbers, tables and matrices, in this order, those of a shape in the order of `metrics`."""
-    tables = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and value}
-    numbers = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
-    matrices = {name: value for name, value in tables.items() if value.keys() == {"labels", "matrix"}}
-    blocks = [(title, _table(numbers))]
-    blocks += [(name, _table(value)) for name, value in tables.items() if name not in matrices]
-    for name, value in matrices.items():
-        caption, table = _confusion(console, **value)
-        blocks.append((f"{name}: {caption}", table))
-    for i, (name, table) in enumerate(blocks):
+    blocks = [(title, _table({name: value for name, value in metrics.items() if not isinstance(value, Mapping)}))]
+    matrices = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping) and value.keys() == {"labels", "matrix"}:
+            caption, table = _confusion(console, **value)
+            matrices.append((f"{name}: {caption}", table))
+        elif isinstance(value, Mapping) and value:
+            blocks.append((name, _table(value)))
+    for i, (name, table) in enumerate([*blocks, *matrices]):
         if i:
             console.print()
         console.print(plain(name, style="bold"))
@@ -237,7 +237,17 @@ def _explanation(explanation: Mapping[str, Any], result: Mapping[str, Any], widt
     words = explanation["words"]
     most = max((abs(word["attribution"]) for word in words), default=0.0)
     for name, parts in groupby(words, key=lambda word: word.get("field", "")):
-        yield _coloured(parts, f"{name}: " if name else "", most)
+        # A space where the text had something between two words; shades of the share of the greatest attribution.
+        line, end = Text(f"{name}: " if name else "", style="dim"), None
+        for word in parts:
+            if end is not None and word["start"] > end:
+                line.append(" ", style="not dim")
+            end, value = word["end"], word["attribution"]
+            share, colour = (abs(value) / most if most else 0.0), FOR if value > 0 else AGAINST
+            shades = ((0.6, f"reverse bold {colour}"), (0.3, f"bold {colour}"))  # three steps that every terminal has
+            style = next((shade for least, shade in shades if share > least), "" if share < 0.1 else colour)
+            line.append(visible(word["text"]), style=f"not dim {style}")
+        yield line
     yield from _ranked_words(words, most, width)
 
     baseline = f"with {result['baseline']} for every piece" if words else "there is nothing to attribute"
@@ -253,20 +263,6 @@ def _explanation(explanation: Mapping[str, Any], result: Mapping[str, Any], widt
         yield Text(f"  the text has {result['windows']} windows; a word in two of them has the sum", style="dim")
     if result.get("truncated"):
         yield Text("  the text is truncated: what comes after was not read", style="yellow")
-
-
-def _coloured(words: Iterable[Mapping[str, Any]], name: str, most: float) -> Text:
-    """The words, a space where the text had something between them, in shades of share of the greatest attribution."""
-    line, end = Text(name, style="dim"), None
-    for word in words:
-        if end is not None and word["start"] > end:
-            line.append(" ", style="not dim")
-        end, value = word["end"], word["attribution"]
-        share, colour = (abs(value) / most if most else 0.0), FOR if value > 0 else AGAINST
-        shades = ((0.6, f"reverse bold {colour}"), (0.3, f"bold {colour}"))  # three steps that every terminal has
-        style = next((shade for least, shade in shades if share > least), "" if share < 0.1 else colour)
-        line.append(visible(word["text"]), style=f"not dim {style}")
-    return line
 
 
 def _ranked_words(words: Sequence[Mapping[str, Any]], most: float, width: int) -> Iterator[Text]:

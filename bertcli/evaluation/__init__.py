@@ -289,12 +289,6 @@ def disjoint(evaluation: Evaluation) -> str:
     )
 
 
-def intervals(task: BaseTask, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, list[float]]:
-    """Of 95 % by metric: [low, high]."""
-    drawn = bootstrap.intervals(task.resampled(gold, task.columns(gold, predictions)), len(gold))
-    return {name: [interval.low, interval.high] for name, interval in drawn.items()}
-
-
 def by_length(resampled: Metrics, metric: str, tokens: Indices) -> tuple[LengthBucket, ...]:
     """The metric in buckets of twice the length of the last, without empty ones. tokens: (N,), of each example."""
     if not tokens.any() or not metric:

@@ -76,13 +76,12 @@ def fit(
     kept: list[str] = []
     if targets.ndim == 2:
         scores = calibration.probabilities(logits, targets, stored["temperature"])
-        names = labels_of(plain.config)
-        columns = zip(targets.T, scores.T, strict=True)
-        fitted = [calibration.fit_threshold(truth, column, target) for truth, column in columns]
-        kept = [name for name, value in zip(names, fitted, strict=True) if value is None]
-        stored["thresholds"] = {
-            name: 0.5 if value is None else value for name, value in zip(names, fitted, strict=True)
+        fitted = {
+            name: calibration.fit_threshold(truth, column, target)
+            for name, truth, column in zip(labels_of(plain.config), targets.T, scores.T, strict=True)
         }
+        kept = [name for name, value in fitted.items() if value is None]
+        stored["thresholds"] = {name: 0.5 if value is None else value for name, value in fitted.items()}
         stored["target"] = f"{target.metric}>={target.value}" if target else "best F1"
 
     def figures(task: BaseTask, temperature: float) -> dict[str, float]:
@@ -127,7 +126,6 @@ def store(model: Model, stored: Mapping[str, Any], output: Path | None) -> Path:
         return model.path
     with writing(output), new_directory(output) as draft:
         shutil.copytree(model.path, draft, dirs_exist_ok=True, copy_function=shutil.copyfile)
-
         update(read(draft), {"calibration": stored})
     return output
 

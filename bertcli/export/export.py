@@ -22,7 +22,7 @@ from bertcli.backends import open_backend, pytorch
 from bertcli.data.sinks import writing
 from bertcli.device import Device
 from bertcli.errors import BertcliError, ModelError
-from bertcli.export.graph import cut, is_large, opened, references, save, take_first_early
+from bertcli.export.graph import cut, is_large, opened, save, take_first_early
 from bertcli.export.int8 import quantize
 from bertcli.model import EXTERNAL, ONNX, REST, Model, read
 
@@ -130,7 +130,8 @@ def _move(draft: Path, file: Path) -> None:
     if tensors.is_file():
         tensors.replace(old)
     draft.replace(file)
-    if not references(file):
+    weights = onnx.load(file, load_external_data=False).graph.initializer
+    if all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in weights):
         old.unlink(missing_ok=True)
 
 

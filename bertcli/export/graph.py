@@ -215,9 +215,3 @@ def opened(model: onnx.ModelProto, folder: Path, options: ort.SessionOptions | N
     finally:
         file.unlink()
         file.with_name(file.name + EXTERNAL).unlink()
-
-
-def references(file: Path) -> bool:
-    """Whether an ONNX file has tensors beside it."""
-    model = onnx.load(file, load_external_data=False)
-    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)

@@ -287,7 +287,6 @@ class Pairs:
 
 Table = Blocks | Pairs  # the blocks of an epoch; each has `lengths` (N,) of its blocks, special tokens included
 RELATIONS: dict[str, Relation] = {"mlm+nsp": "nsp", "mlm+sop": "sop"}
-TWO = 2  # sentences that a pair needs, and documents, for one to take a wrong next sentence from
 
 
 @dataclass(frozen=True)
@@ -326,8 +325,8 @@ class CorpusData:
             special = {token for token, added in words.backend.get_added_tokens_decoder().items() if added.special}
             ordinary = sorted(set(words.backend.get_vocab().values()) - special)
             self.masking = Masking(settings.mask, settings.mask_rate, words.mask[1], np.array(ordinary, np.int64))
-        least = TWO if settings.objective == "mlm+nsp" else 1
-        sentences = TWO if settings.objective in RELATIONS else 1
+        least = 2 if settings.objective == "mlm+nsp" else 1  # documents: a wrong next sentence is from another
+        sentences = 2 if settings.objective in RELATIONS else 1
         self.train, self.dev = split(corpus, settings.dev_tokens, least, sentences)
 
     def table(self, documents: Indices, length: int, random: np.random.Generator) -> Table:

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from bertcli.arrays import Array, Indices
+from bertcli.data.sinks import replace_file
 from bertcli.errors import BertcliError, Interrupted, RecordError, UsageError
 from bertcli.pretraining.encoding import Encoder
 from bertcli.pretraining.source import Source, Stop, key, locked, sha256
@@ -124,12 +125,12 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.state = dict(state)
-        _replace(self.folder / JOURNAL, {"sizes": self.sizes, "counts": self.counts, "state": self.state})
+        _store(self.folder / JOURNAL, {"sizes": self.sizes, "counts": self.counts, "state": self.state})
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Make the folder a corpus of what is committed."""
         self.close()
-        _replace(self.folder / COMPLETE, {"dtype": self.dtype, "sizes": self.sizes, "counts": self.counts, **facts})
+        _store(self.folder / COMPLETE, {"dtype": self.dtype, "sizes": self.sizes, "counts": self.counts, **facts})
         (self.folder / JOURNAL).unlink()
 
     def close(self) -> None:
@@ -139,13 +140,8 @@ class Writer:
                 file.close()
 
 
-def _replace(path: Path, value: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(".tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def _store(path: Path, value: Mapping[str, Any]) -> None:
+    replace_file(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
 
 
 BATCH = 1 << 20  # characters that a worker is given at once

@@ -19,7 +19,7 @@ from torch.nn import functional
 from bertcli import tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.device import Device
-from bertcli.model import Model, read, resolve, update
+from bertcli.model import read, resolve, update
 from bertcli.pretraining.blocks import CorpusData, Inputs, Key, Phase
 from bertcli.pretraining.corpus import Reading, Recipe, prepare
 from bertcli.pretraining.encoding import open_segmenter
@@ -71,7 +71,14 @@ def pretrain(
             return
         yield note
 
-        vocabulary = _vocabulary(settings, base, source, cache, stop)
+        if base:
+            vocabulary = base.path
+        elif settings.tokenizer:
+            path = Path(settings.tokenizer)
+            vocabulary = path if path.is_dir() else resolve(settings.tokenizer).path
+        else:
+            size = settings.vocab_size or VOCABULARY
+            vocabulary = cached_vocabulary(source, size, settings.lowercase, cache, stop)
         torch.manual_seed(settings.seed)
         opened = open_module(settings, base, vocabulary, device.type)
         yield from map(Note, opened.notes)
@@ -86,17 +93,16 @@ def pretrain(
             first = corpus.facts["first_fault"]
             yield Note(f"{count:,} {faults} left out of the corpus; the first: {first}", warning=True)
         data = CorpusData(settings, corpus, words)
-        yield Note(f"dev: {_held_out(data)}")
+        begins, ends = corpus.bounds
+        dev = f"{len(data.dev):,} of {len(begins):,} documents, {int((ends - begins)[data.dev].sum()):,} tokens"
+        none = "none; the corpus has too few documents to keep some of them for it"
+        yield Note(f"dev: {dev if len(data.dev) else none}")
 
         module = opened.module.to(accelerator.device).train()
         job = PretrainJob(data, module, accelerator)
         identity = run.identity(settings.as_dict(), recipe.identity, hardware, accelerator.num_processes)
         trainer = _trainer(settings, data.phases, module, accelerator, identity)
-        yield from run.start(trainer, output, resume)
-        with run.event_log(accelerator, output, trainer.step) as log:
-            for event in trainer.run(job, stop):
-                log(event)
-                yield event
+        yield from run.train(trainer, job, output, resume, stop)
 
         _, step = run.best_step(trainer)
         metrics = next((dict(entry) for entry in trainer.history if entry["step"] == step), None)
@@ -112,25 +118,6 @@ def pretrain(
 
         run.publish(trainer, output, fill)
         yield Saved(output, step, metrics)
-
-
-def _vocabulary(settings: PretrainSettings, base: Model | None, source: Source, cache: Path, stop: Stop) -> Path:
-    """The directory of the tokenizer: the base model's, the stated one, or one trained now and kept in the cache."""
-    if base:
-        return base.path
-    if settings.tokenizer:
-        path = Path(settings.tokenizer)
-        return path if path.is_dir() else resolve(settings.tokenizer).path
-    return cached_vocabulary(source, settings.vocab_size or VOCABULARY, settings.lowercase, cache, stop)
-
-
-def _held_out(data: CorpusData) -> str:
-    """The dev split, for people."""
-    begins, ends = data.corpus.bounds
-    tokens = int((ends - begins)[data.dev].sum())
-    if not tokens:
-        return "none; the corpus has too few documents to keep some of them for it"
-    return f"{len(data.dev):,} of {len(begins):,} documents, {tokens:,} tokens"
 
 
 def _trainer(

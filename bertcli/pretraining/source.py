@@ -11,20 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from bertcli.errors import Interrupted, RecordError, UsageError
 
+if TYPE_CHECKING:
+    from bertcli.data.documents import Document
+
 PAUSE = 0.05  # seconds between two looks at whether to stop, while another process has a folder
 Stop = Callable[[], int | None]  # asked from time to time; a signal number that it returns ends the work
-
-
-class Document(Protocol):
-    """What data/documents.py reads."""
-
-    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Source:
     """
 
     files: Sequence[str]
-    read: Callable[[str], Iterable[Document | RecordError]]
+    read: Callable[[str], Iterable["Document | RecordError"]]
     options: Mapping[str, str | None]
     skip_faults: bool
 
@@ -49,7 +46,7 @@ class Source:
         }
         return content | {f"--{name.replace('_', '-')}": str(value) for name, value in self.options.items()}
 
-    def check(self, item: Document | RecordError) -> None:
+    def check(self, item: "Document | RecordError") -> None:
         """Raise UsageError for a fault, unless faults are skipped."""
         if isinstance(item, RecordError) and not self.skip_faults:
             raise UsageError(f"{item}; --on-error skip leaves such places out.")

@@ -7,7 +7,6 @@ et al. 2016), as Hugging Face's do; Google's own trainer was never published. Th
 """
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
+from bertcli.data.sinks import new_directory
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.pretraining.source import Source, Stop, Texts, key, locked
 
@@ -37,10 +37,8 @@ def cached_vocabulary(source: Source, size: int, lowercase: bool, cache: Path, s
     folder = cache / f"vocabulary-{key(VERSION, {**source.identity, 'size': size, 'lowercase': lowercase})}"
     with locked(folder, stop):
         if not (folder / "tokenizer").is_dir():
-            draft = folder / "draft"
-            shutil.rmtree(draft, ignore_errors=True)
-            build(Texts(source, stop), draft, size, lowercase=lowercase)
-            draft.rename(folder / "tokenizer")
+            with new_directory(folder / "tokenizer") as draft:
+                build(Texts(source, stop), draft, size, lowercase=lowercase)
     return folder / "tokenizer"
 
 

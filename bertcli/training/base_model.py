@@ -52,7 +52,13 @@ def open_base(
         module, info = open_module(base.path, head, config=config, ignore_mismatched_sizes=True, **how)
         new = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
     else:  # An embedded model has int8 weights alone.
-        module, new = _with_encoder_of(dequantized(base, base.head), config, head, attention)
+        encoder = dequantized(base, base.head).base_model.state_dict()
+        module = new_module(config, head, dtype=torch.float32, attn_implementation=attention)
+        lacking = module.base_model.load_state_dict(encoder, strict=False).missing_keys
+        del encoder  # which is as large as the model
+        prefix = f"{module.base_model_prefix}." if module is not module.base_model else ""
+        of_head = [weight for weight in module.state_dict() if prefix and not weight.startswith(prefix)]
+        new = sorted([*of_head, *(prefix + weight for weight in lacking)])
     if not head:
         module.pooler = None  # It is no part of the encoder: see pytorch.load.
     prefix = f"{module.base_model_prefix}."
@@ -109,12 +115,3 @@ def _keep_pieces(module: Any, pieces: list[int]) -> None:
     for name, value in module.config.to_dict().items():
         if name.endswith("_token_id") and value in pieces:
             setattr(module.config, name, pieces.index(value))
-
-
-def _with_encoder_of(source: Any, config: Any, head: str, attention: str | None) -> tuple[Any, list[str]]:
-    """A model of a config with another's encoder under its own head; and the names of the weights that are new."""
-    module = new_module(config, head, dtype=torch.float32, attn_implementation=attention)
-    lacking = module.base_model.load_state_dict(source.base_model.state_dict(), strict=False).missing_keys
-    prefix = f"{module.base_model_prefix}." if module is not module.base_model else ""
-    of_head = [weight for weight in module.state_dict() if prefix and not weight.startswith(prefix)]
-    return module, sorted([*of_head, *(prefix + weight for weight in lacking)])

@@ -22,23 +22,16 @@ def save(folder: Path, prefix: str, step: int, fill: Callable[[Path], None]) -> 
     from safetensors import SafetensorError
 
     target = folder / f"{prefix}-{step}"
-    draft = target.with_name(f"draft-{target.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-        fill(draft)
-        sinks.usual_modes(draft)
-        sync(draft)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors raise their own on a full disk
-        shutil.rmtree(draft, ignore_errors=True)
-        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
-        raise BertcliError(f"{target}: cannot be written ({reason}); make room and go on with --resume.") from error
     if target.exists():  # The same step again, from a resumed run; one of the two is whole at any moment.
         aside = target.with_name(target.name + OLD)
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
-    draft.rename(target)
-    sinks.sync(folder)
+    try:
+        with sinks.new_directory(target) as draft:
+            fill(draft)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors raise their own on a full disk
+        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
+        raise BertcliError(f"{target}: cannot be written ({reason}); make room and go on with --resume.") from error
     for path in _all(folder, prefix):
         if path != target:
             shutil.rmtree(path)

@@ -29,7 +29,7 @@ from bertcli.tasks.training import file_hash
 from bertcli.training import artifacts, checkpoint
 from bertcli.training.artifacts import METRICS, plain
 from bertcli.training.checkpoint import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
-from bertcli.training.loop import Eval, Step, Trainer, require_same
+from bertcli.training.loop import Eval, Job, Step, Stop, Trainer, require_same
 
 NEUTRAL = ("device", "threads", "export")  # options that may change when a finished run is looked at again
 ROOM = "make room and go on with --resume"
@@ -134,16 +134,6 @@ def choose_precision(wanted: str, device: Device) -> tuple[str, Note]:
     return precision, Note(f"device: {device.type}, {threads}; precision: {precision} ({reason})")
 
 
-def choose_attention(precision: str, device: Device) -> str | None:
-    """How transformers computes attention: step by step where that is faster, None for its usual way.
-
-    torch's fused kernel is slow backwards in bf16 on CPUs. Training 6 layers of 384 in batches of 1,024 tokens is 0.9,
-    1.1, 1.3, 1.8 times as fast without it for texts of 16, 32, 128, 512 tokens, and 1.7, 2.1, 1.5, 1.4 times where
-    there is no dropout (Zen 4, one thread).
-    """
-    return "eager" if device.type == "cpu" and precision == "bf16" else None
-
-
 @contextmanager
 def open_accelerator(device: Device, precision: str, track: str | None, output: Path) -> Iterator[Accelerator]:
     """accelerate's view of device, processes and precision. track: the name of a tracker of accelerate's, or None."""
@@ -207,6 +197,15 @@ def start(trainer: Trainer, output: Path, resume: bool) -> Iterator[Note]:
             for folder in (trainer.plan.folder, output / GONE):
                 shutil.rmtree(folder, ignore_errors=True)
             (output / LOG).unlink(missing_ok=True)
+
+
+def train(trainer: Trainer, job: Job, output: Path, resume: bool, stop: Stop) -> Iterator[Note | Step | Eval]:
+    """Start or resume, and train to the end; each event of the loop is logged before it is told."""
+    yield from start(trainer, output, resume)
+    with event_log(trainer.accelerator, output, trainer.step) as log:
+        for event in trainer.run(job, stop):
+            log(event)
+            yield event
 
 
 @contextmanager

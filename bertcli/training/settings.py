@@ -118,8 +118,8 @@ class Settings:
     seed: int = option(0, "Seed of everything random.", least=0, group="training")
 
     def __post_init__(self) -> None:
-        require_range(self, ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience"), 1)
-        require_range(self, ("max_length", "layers"), 1)
+        counts = ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length", "layers")
+        require_range(self, counts, 1)
         require_range(self, ("warmup", "dropout", "ema", "label_smoothing"), 0, below=1)
         require_range(self, ("lr", "weight_decay", "clip_norm", "seed", "teacher_weight", "teacher_temperature"), 0)
 
@@ -128,11 +128,7 @@ class Settings:
         """What of this the task reads."""
         fields = (self.text_field, self.pair_field, self.label_field, self.label_separator, self.long)
         return Options(
-            *fields,
-            map_labels=self.map_labels,
-            scheme=self.scheme,
-            null_threshold="auto",
-            text_first=self.text_first,
+            *fields, map_labels=self.map_labels, scheme=self.scheme, null_threshold="auto", text_first=self.text_first
         )
 
     @property

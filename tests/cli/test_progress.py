@@ -28,9 +28,9 @@ def show() -> Show:
     """After 40 steps and three evaluations, the second of which is the best."""
     show = Show(Voice(quiet=True), CPU)
     for step in range(1, 41):
-        show.step(replace(STEP, step=step, loss=1 / step))
+        show.event(replace(STEP, step=step, loss=1 / step))
     for step, accuracy, best in ((10, 0.5, True), (20, 0.875, True), (30, 0.75, False)):
-        show.evaluation(Eval(step, 0.1, {"loss": 0.5, "accuracy": accuracy, "confusion": {}}, best, "accuracy"))
+        show.event(Eval(step, 0.1, {"loss": 0.5, "accuracy": accuracy, "confusion": {}}, best, "accuracy"))
     return show
 
 
@@ -61,7 +61,7 @@ def test_a_terminal_without_blocks_has_ascii(show: Show) -> None:
 
 def test_an_undefined_metric_is_not_drawn() -> None:
     show = Show(Voice(quiet=True), CPU)
-    show.evaluation(Eval(1, 0.1, {"pearson": None}, True, "pearson"))
+    show.event(Eval(1, 0.1, {"pearson": None}, True, "pearson"))
     assert show.board.curves == {}
 
 
@@ -69,10 +69,10 @@ def test_a_log_has_a_line_for_each_evaluation_and_for_a_step_when_the_last_is_a_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Show(Voice(), CPU) as show:
-        show.step(STEP)
-        show.evaluation(Eval(1, 0.1, {"loss": 0.5, "accuracy": 0.75}, True, "accuracy"))
+        show.event(STEP)
+        show.event(Eval(1, 0.1, {"loss": 0.5, "accuracy": 0.75}, True, "accuracy"))
         show.last -= 31
-        show.step(replace(STEP, utilisation=0.41, seconds_left=65))
+        show.event(replace(STEP, utilisation=0.41, seconds_left=65))
     assert capsys.readouterr().err.splitlines() == [
         "step 1  dev: loss 0.5000  accuracy 0.7500  (best)",
         "step 1/1200  epoch 0.01  loss 0.6931  lr 2.00e-05  231 examples/s  4,912 tokens/s  41% of the GPU's peak  "

@@ -56,7 +56,7 @@ def folder(cache: Path) -> Path:
 
 def written(cache: Path) -> dict[str, bytes]:
     """All files of the corpus in a cache, without those that are of no more use."""
-    kept = {file.name: file.read_bytes() for file in folder(cache).iterdir() if file.suffix != ".tmp"}
+    kept = {file.name: file.read_bytes() for file in folder(cache).iterdir() if file.suffix != ".part"}
     kept.pop("lock")
     return kept
 

@@ -21,12 +21,10 @@ from bertcli.training.settings import Problem, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bertcli.checking.check import Findings, Severity
     from bertcli.data.records import Record
 
 SHOWN = 3  # places of each fault
 LABELS = 20  # the most frequent
-SEVERITIES: tuple["Severity", ...] = ("error", "warning")
 COLOURS = {"error": "bold red", "warning": "bold yellow"}
 EXAMPLES = """
 bertcli check train.jsonl --dev dev.jsonl
@@ -101,21 +99,22 @@ def check(voice: Voice, options: Check) -> int:
     rename = partial(relabelled, registry.load("tasks", task).Task, options=settings.options, several=settings.is_multi)
     with Counter(voice, (*options.train, *options.dev)) as counter:
         facts, findings = check(settings, model, rename(counter.passed(train)), dev and rename(counter.passed(dev)))
-    counts = {severity: findings.count(severity) for severity in SEVERITIES}
+    listed = findings.listed()
+    counts = {name: sum(finding["count"] for finding in listed if finding["severity"] == name) for name in COLOURS}
     if is_for_people(options.output_format):
         console = stdout_console()
-        _render(console, facts, findings)
+        _render(console, facts, listed)
         verdict = ", ".join(f"{n:,} {severity}{'s' * (n != 1)}" for severity, n in counts.items())
         if counts["error"]:
             verdict += "; finetune refuses this data until the errors are mended"
         console.print(f"\n{verdict}", highlight=False)
     elif options.output_format != "json":
-        for finding in findings.listed():
+        for finding in listed:
             for example in finding["places"]:
                 print_line(f"{example['place']}: {finding['severity']}: {example['message']} [{finding['code']}]")
     else:
         totals = {f"{severity}s": count for severity, count in counts.items()}
-        print_json([{**facts, **totals, "findings": findings.listed()}])
+        print_json([{**facts, **totals, "findings": listed}])
     return Exit.FAILED if counts["error"] else Exit.OK
 
 
@@ -137,7 +136,7 @@ def _first(records: Iterator["Record"]) -> tuple["Record | None", Iterator["Reco
     return None, iter(held)
 
 
-def _render(console: "Console", facts: dict[str, Any], findings: "Findings") -> None:
+def _render(console: "Console", facts: dict[str, Any], listed: list[dict[str, Any]]) -> None:
     """The facts as tables, then each kind of fault with its first places; the errors last, where the eye is."""
     from rich.padding import Padding
     from rich.text import Text
@@ -152,7 +151,7 @@ def _render(console: "Console", facts: dict[str, Any], findings: "Findings") -> 
         facts[f"labels, the most frequent of {len(names):,}"] = dict(names[:LABELS])
         del facts["labels"]
     render(console, {"task": facts.pop("task"), **counts, **facts}, "data")
-    for finding in sorted(findings.listed(), key=lambda finding: finding["severity"] == "error"):
+    for finding in sorted(listed, key=lambda finding: finding["severity"] == "error"):
         title = (f"{finding['severity']}: {finding['code']}", COLOURS[finding["severity"]])
         console.print(Text.assemble("\n", title, f" ({finding['count']:,}): {visible(finding['message'])}"))
         for example in finding["places"][:SHOWN]:

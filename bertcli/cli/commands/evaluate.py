@@ -1,6 +1,5 @@
 """bertcli evaluate: score a model, or what another system predicted, on labelled data."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -84,6 +83,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     from bertcli.evaluation.calibrate import measure
     from bertcli.inference.session import Session, open_session
     from bertcli.inference.stream import stream, unknown_sentence
+    from bertcli.model import update
     from bertcli.tasks.labels import relabelled
 
     shared.require_beside(options, {"id_field": "predictions", "prediction_field": "predictions"})
@@ -122,8 +122,14 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
             comparison = compare(task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
     _show(voice, options, evaluation)
-    if isinstance(system, Session):
-        _keep(voice, system, options, task.learned(evaluation.metrics))
+    if isinstance(system, Session) and (learned := task.learned(evaluation.metrics)):
+        said = ", ".join(f"{name} {value}" for name, value in learned.items())
+        if options.model is None:
+            advice = "the embedded model stays as it is; give it to predict, or name a copy by -m."
+            voice.warn(f"{said} is not stored: {advice}")
+        else:
+            update(system.model, learned)
+            voice.note(f"stored in {system.model.path / 'config.json'}: {said}")
     if predicted.unknown:
         voice.warn(unknown_sentence(predicted.unknown, evaluation.records))
     for doubt in filter(None, [task.reading(predicted.records), disjoint(evaluation)]):
@@ -229,17 +235,3 @@ def _outcomes(
     outcomes = scores(other.task, theirs).outcomes
     assert outcomes is not None
     return outcomes
-
-
-def _keep(voice: Voice, session: "Session", options: Evaluate, learned: Mapping[str, object]) -> None:
-    """Store what was found in the model's config.json; the embedded models stay as they are."""
-    from bertcli.model import update
-
-    said = ", ".join(f"{name} {value}" for name, value in learned.items())
-    if learned and options.model is None:
-        voice.warn(
-            f"{said} is not stored: the embedded model stays as it is; give it to predict, or name a copy by -m."
-        )
-    elif learned:
-        update(session.model, learned)
-        voice.note(f"stored in {session.model.path / 'config.json'}: {said}")

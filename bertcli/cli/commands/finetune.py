@@ -23,9 +23,10 @@ from bertcli.training.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
     from bertcli.data.records import Record
-    from bertcli.evaluation import Evaluation
+    from bertcli.evaluation import Predicted
+    from bertcli.inference.session import Session
+    from bertcli.tasks.base import BaseTask
     from bertcli.training.loop import Eval
-    from bertcli.training.run import Saved
 
 STILL_RISING = 0.02  # share of a metric by which the last evaluation beats the one before where more epochs pay
 EXAMPLES = """
@@ -67,12 +68,7 @@ def names(value: Any) -> tuple[str, ...]:
 class Finetune(Training, shared.Labelled, Settings):
     """The options of `bertcli finetune`."""
 
-    model: str | None = option(
-        None,
-        "Directory or Hub name.  [default: embedded encoder]",
-        "MODEL",
-        flags="-m",
-    )
+    model: str | None = option(None, "Directory or Hub name.  [default: embedded encoder]", "MODEL", flags="-m")
     train: tuple[str, ...] = option(REQUIRED, "Labelled records to learn from. Repeatable.", "FILE", more=shared.MANY)
     dev: tuple[str, ...] = option((), "Scored on, to keep the best weights. Repeatable.", "FILE", more=shared.MANY)
     unlabelled: tuple[str, ...] = option(
@@ -197,7 +193,15 @@ def finetune(voice: Voice, options: Finetune) -> int:
             "seed": options.seed,
             "weights of step": saved.step,
         }
-        evaluation = _scored(options, saved, as_in_predict) if options.dev else None
+        evaluation = None
+        if options.dev:
+            from bertcli.evaluation import scores
+            from bertcli.inference import Request
+            from bertcli.inference.session import open_session
+
+            request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
+            session = open_session(request, as_in_predict)
+            evaluation = scores(session.task, _on_dev(options, session, session.task), saved.path.name)
         options.write_training_page(voice, saved, facts, evaluation)
     return Exit.OK
 
@@ -220,21 +224,15 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
 
 def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
     """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
-    from bertcli.evaluation import collect
     from bertcli.evaluation.calibrate import keeping, settle
     from bertcli.inference import Request
     from bertcli.inference.session import open_session
-    from bertcli.inference.stream import stream
 
-    request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
     if not options.dev:
         return voice.warn("no text leaves early: `bertcli calibrate` chooses on labelled data how sure it must be")
+    request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
     session = open_session(request, as_in_predict)
-    with heed_signals() as stop:
-        windows = stream(
-            keeping(session.task, session.backend), session.backend, _labelled(options, options.dev), stop=stop
-        )
-        predicted = collect(session.task, chain.from_iterable(windows))
+    predicted = _on_dev(options, session, keeping(session.task, session.backend))
     chosen = settle(session.task, session.backend, predicted, options.exit_loss)
     if chosen is None:
         return voice.warn("no text leaves early: the layers of this model share weights, so its ONNX files are whole")
@@ -245,16 +243,11 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
     )
 
 
-def _scored(options: Finetune, saved: "Saved", as_in_predict: Options) -> "Evaluation":
-    """The dev data as predict will see it."""
-    from bertcli.evaluation import collect, scores
-    from bertcli.inference import Request
-    from bertcli.inference.session import open_session
+def _on_dev(options: Finetune, session: "Session", task: "BaseTask") -> "Predicted":
+    """The dev data with predictions, as predict will see it. task: the session's, or one that keeps more of outputs."""
+    from bertcli.evaluation import collect
     from bertcli.inference.stream import stream
 
-    request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
-    session = open_session(request, as_in_predict)
-    records = _labelled(options, options.dev)
     with heed_signals() as stop:
-        windows = stream(session.task, session.backend, records, stop=stop)
-        return scores(session.task, collect(session.task, chain.from_iterable(windows)), saved.path.name)
+        windows = stream(task, session.backend, _labelled(options, options.dev), stop=stop)
+        return collect(task, chain.from_iterable(windows))
