@@ -156,6 +156,9 @@ def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
             f"{directory}: its tokenizer is a {type(tokenizer).__name__}, which is written in Python; bertcli takes "
             "those of the tokenizers library, as a tokenizer.json."
         )
+    added = {token.content for token in backend.get_added_tokens_decoder().values()}
+    if len(backend.get_vocab().keys() - added) <= 1:  # transformers makes a tokenizer of special tokens out of nothing
+        raise ModelError(f"{directory}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it.")
     return backend
 
 

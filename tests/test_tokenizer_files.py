@@ -40,6 +40,17 @@ def test_a_vocabulary_of_berts(tmp_path: Path) -> None:
     assert pieces(vocabulary(tmp_path, BERT, "distilbert", tokenizer_class="DistilBertTokenizer")) == expected
 
 
+@pytest.mark.parametrize("name", [None, "BertTokenizer", "RobertaTokenizer", "AlbertTokenizer", "T5Tokenizer"])
+def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str | None) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    if name:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    with pytest.raises(ModelError) as caught:
+        tokenizer_files.load(tmp_path, {})
+    expected = f"{tmp_path}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it."
+    assert str(caught.value) == expected
+
+
 def test_tokens_that_were_added_to_a_vocabulary_are_pieces(tmp_path: Path) -> None:
     path = vocabulary(tmp_path, BERT, "bert", do_lower_case=True)
     number = len(BERT) + len(WORDS)
