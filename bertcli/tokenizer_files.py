@@ -40,6 +40,11 @@ PROBES = (  # what tokenizers treat in different ways: case, accents, spaces, id
     "The Café is naïve.", "  two  spaces, a\ttab ", "東京タワー 你好", "12,345.67 % (x_y)", "don't re-use it's", "🙂",
     "e\u0301 ﬁ lower UPPER MiXed",
 )  # fmt: skip
+SEGMENTS = "token_type_ids"
+SEGMENTED = {  # classes of transformers 5 whose pairs have segments
+    "BertTokenizer", "DPRQuestionEncoderTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokenizer",
+    "LayoutLMv2Tokenizer", "MarkupLMTokenizer",
+}  # fmt: skip
 MISSING = re.compile(  # how transformers says that a package is missing
     r"requires? the (\w+) library|[Yy]ou need to (?:have|install) (\w+)|pip install (?:transformers\[)?([\w-]+)"
 )
@@ -74,8 +79,19 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
             content = token.get("content") if isinstance(token, dict) else token
             if isinstance(content, str):
                 special[role] = content
-    has_segments = "token_type_ids" in (settings.get("model_input_names") or ["token_type_ids"])
-    return Tokenizer(backend, limit, special, has_segments=has_segments)
+    return Tokenizer(backend, limit, special, has_segments=_has_segments(settings, config))
+
+
+def _has_segments(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether pairs have segments: as stated, else as the transformers that wrote the directory had it in training.
+
+    Before transformers 5, which writes "backend" too, all had but Big Bird's, of those whose models know segments.
+    """
+    if names := settings.get("model_input_names"):
+        return SEGMENTS in names
+    if "backend" in settings:
+        return str(settings.get("tokenizer_class")).removesuffix("Fast") in SEGMENTED
+    return config.get("model_type") != "big_bird"
 
 
 def positions(config: Mapping[str, Any]) -> int:
@@ -179,7 +195,13 @@ def save(tokenizer: Tokenizer, source: Path, draft: Path, max_length: int) -> No
     if not _reads_the_same(tokenizer, draft):
         stated = {f"{role}_token": token for role, token in tokenizer.special.items()}
         settings = {**stated, **settings}
-        _write(draft, {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        _write(draft, settings)
+    names = pretrained.open_tokenizer(draft).model_input_names  # of which some classes forget the segments
+    config = read_configs(draft).get("config.json") or {}
+    if int(config.get("type_vocab_size") or 0) > 1 and (SEGMENTS in names) != tokenizer.has_segments:
+        others = [name for name in names if name != SEGMENTS]
+        _write(draft, {**settings, "model_input_names": [*others, *([SEGMENTS] if tokenizer.has_segments else [])]})
 
 
 def _write(directory: Path, settings: Mapping[str, Any]) -> None:

@@ -166,6 +166,47 @@ def test_a_directory_says_whether_its_pairs_have_segments(names: list[str], tmp_
     assert all((window.type_ids is None) == (theirs is None) for window in long.windows)
 
 
+SPECIAL = {f"{token[1:-1].lower()}_token": token for token in BERT}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "expected"),
+    [
+        ("bert", {"tokenizer_class": "PreTrainedTokenizerFast"}, True),  # as transformers 4 wrote it, and trained
+        ("bert", {"tokenizer_class": "TokenizersBackend", "backend": "tokenizers"}, False),  # as transformers 5
+        ("bert", {"tokenizer_class": "BertTokenizer", "backend": "tokenizers"}, True),
+        ("roformer", {"tokenizer_class": "RoFormerTokenizer"}, True),
+        ("big_bird", {}, False),
+        ("distilbert", {"tokenizer_class": "PreTrainedTokenizerFast"}, True),  # though the model asks for none
+    ],
+)
+def test_pairs_have_the_segments_of_the_training_before_and_after_saving(
+    family: str, settings: dict[str, Any], expected: bool, tmp_path: Path
+) -> None:
+    source, draft = tmp_path / "source", tmp_path / "draft"
+    tokenizer_of("bert").save_pretrained(source)
+    (source / "tokenizer_config.json").write_text(json.dumps({**SPECIAL, **settings}))
+    draft.mkdir()
+    config = {"model_type": family} | ({} if family == "distilbert" else {"type_vocab_size": 2})
+    (draft / "config.json").write_text(json.dumps(config))
+    used = tokenizer_files.load(source, config)
+    assert used.has_segments == expected
+    tokenizer_files.save(used, source, draft, 40)
+    theirs = pretrained.open_tokenizer(draft)("a film", "is good").get("token_type_ids")
+    assert (theirs is not None) == (expected and family != "distilbert")
+    assert tokenizer_files.load(draft, config).has_segments == expected
+
+
+def test_the_classes_whose_pairs_have_segments_are_those_of_transformers() -> None:
+    import transformers
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    names = {name for name in TOKENIZER_MAPPING_NAMES.values() if name and hasattr(transformers, name)}
+    classes = {getattr(transformers, name) for name in names}
+    fast = [one for one in classes if issubclass(one, transformers.PreTrainedTokenizerFast)]
+    assert {one.__name__ for one in fast if "token_type_ids" in one.model_input_names} == tokenizer_files.SEGMENTED
+
+
 def test_the_families_that_number_positions_from_padding_are_those_of_transformers() -> None:
     """They are told by name, for the light installation has no transformers to ask."""
     from transformers import AutoConfig

@@ -261,6 +261,8 @@ def _explanation(explanation: Mapping[str, Any], result: Mapping[str, Any], widt
         yield Text("  the sum is more than 1 % off: take the attributions as rough", style="yellow")
     if result.get("windows", 1) > 1:
         yield Text(f"  the text has {result['windows']} windows; a word in two of them has the sum", style="dim")
+    if "predict_layers" in explanation:
+        yield Text(f"  predict computed {explanation['predict_layers']} layers; the sum is of all layers", style="dim")
     if result.get("truncated"):
         yield Text("  the text is truncated: what comes after was not read", style="yellow")
 

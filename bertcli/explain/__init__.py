@@ -139,7 +139,9 @@ class Explainer:
         """For each target its score, the sum of the attributions, and the attribution of each word and token."""
         used = sorted({window for target in targets for row in target.rows for window, _, _ in row.sources})
         exact, attributions = self._attribute(targets, windows, used)
-        predicted = [{name: torch.from_numpy(array)[None] for name, array in output.items()} for output in outputs]
+        names = self.task.model_outputs
+        predicted = [{name: torch.from_numpy(output[name])[None] for name in names} for output in outputs]
+        layers = max((int(output["layers"]) for output in outputs if "layers" in output), default=None)
         explanations = []
         for target, attribution in zip(targets, attributions, strict=True):
             parts = zip([pieces[k] for k in used], attribution.values, strict=True)
@@ -149,6 +151,7 @@ class Explainer:
                 **target.shown,
                 "score": round(target.share(exact), DIGITS),
                 "predict_score": round(target.share(predicted), DIGITS),
+                **({} if layers is None else {"predict_layers": layers}),
                 "unit": "value" if target.link == "identity" else "log-odds",
                 "value": round(attribution.score, DIGITS),
                 "baseline_value": round(attribution.baseline, DIGITS),

@@ -41,6 +41,7 @@ function showTarget() {
   const unit = own.unit === "value" ? "" : " log-odds", given = record();
   at("sum").textContent = `Sum ${signed(own.sum)}: ${own.value.toFixed(2)}${unit}, ${own.baseline_value.toFixed(2)} with ${given.baseline} for every piece; `
     + `${(100 * own.error).toFixed(1)} % off in ${own.steps} steps${own.complete ? "" : ", more than 1 %: take the attributions as rough"}. Weights: ${given.weights}.`
+    + (own.predict_layers ? ` Predict computed ${own.predict_layers} layers; the sum is of all layers.` : "")
     + (given.windows ? ` The text has ${given.windows} windows.` : "") + (given.truncated ? " The text is truncated." : "");
 }
 

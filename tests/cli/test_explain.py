@@ -11,9 +11,16 @@ import pytest
 import torch
 import transformers
 from click.testing import CliRunner
+from rich.console import Console
 
 from bertcli.cli.main import cli, run
+from bertcli.cli.tables import render_explanation
+from bertcli.data.records import Record
+from bertcli.inference import Request
+from bertcli.inference import stream as streams
+from bertcli.inference.session import open_session
 from bertcli.report import explain_page
+from bertcli.tasks.options import Options
 
 SINGLE = {"id2label": {0: "neg", 1: "neutral", 2: "pos"}, "problem_type": "single_label_classification"}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -325,6 +332,23 @@ def test_the_embedded_model_is_explained_by_its_int8_weights(capfd: pytest.Captu
     assert abs(own["score"] - own["predict_score"]) < 0.005 and own["error"] < 0.01
     assert max(own["words"], key=lambda word: float(word["attribution"]))["text"] == "gripping"
     assert [word["text"] for word in own["words"]] == ["a", "gripping", "film"]  # without the spaces before them
+
+
+def test_a_text_that_leaves_early_has_the_label_and_score_of_predict(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "try as i may , i ca n't think of a single good reason to see this movie"
+    assert run(["explain", text, "--threads", "1"]) == 0
+    explained = json.loads(capfd.readouterr().out)
+    (own,) = explained["explanations"]
+    session = open_session(Request(threads=1), Options(all_scores=True))
+    ((outcome,),) = streams.stream(session.task, session.backend, [Record(0, {"text": text})])
+    predicted = streams.result(session.task, outcome)
+    assert (explained["label"], explained["score"]) == (predicted["label"], predicted["score"])
+    assert (own["target"], own["predict_score"]) == (predicted["label"], predicted["score"])
+    assert own["predict_layers"] == predicted["layers"] < session.model.layers
+    console = Console(width=80)
+    with console.capture() as shown:
+        render_explanation(console, explained)
+    assert f"predict computed {own['predict_layers']} layers; the sum is of all layers" in shown.get()
 
 
 def test_words_of_a_script_without_spaces_are_its_pieces(capfd: pytest.CaptureFixture[str]) -> None:

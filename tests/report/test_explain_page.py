@@ -22,8 +22,8 @@ def result(text: str) -> dict[str, Any]:
         {"text": "good", "start": len(text) + 1, "end": len(text) + 5, "attribution": 0.5},
     ]
     figures = {
-        "score": 0.9, "predict_score": 0.89, "unit": "log-odds", "value": -0.5, "baseline_value": 0.5, "sum": -1.0,
-        "error": 0.001, "complete": True, "steps": 16,
+        "score": 0.9, "predict_score": 0.89, "predict_layers": 6, "unit": "log-odds", "value": -0.5,
+        "baseline_value": 0.5, "sum": -1.0, "error": 0.001, "complete": True, "steps": 16,
     }  # fmt: skip
     rows = np.array([[0.7, 0.1, 0.1, 0.1], [0.0, 1.0, 0.0, 0.0], [0.25] * 4, [0.0, 0.0, 0.5, 0.5]])
     matrices = [{"layer": layer, "head": head, "weights": rows if head == 1 else rows[::-1]} for layer, head in HEADS]
@@ -64,6 +64,7 @@ def test_it_shows_words_attention_and_text_as_text(browser: Any) -> None:
     assert tokens(browser) == ["[CLS] 70 %", "not 10 %", "good 10 %", "[SEP] 10 %"]
     assert browser.find_element("id", "headline").text == "neg 90.00 % (predict: 89.00 %)"
     assert [row.text for row in browser.find_elements("css selector", "#words tr")] == ["not \u22121.50", "good +0.50"]
+    assert "Predict computed 6 layers; the sum is of all layers." in browser.find_element("id", "sum").text
     choose(browser, "head", "2")
     assert tokens(browser)[0] == "[CLS] 0 %" and tokens(browser)[3] == "[SEP] 50 %"
     choose(browser, "head", "mean of all")

@@ -1,7 +1,7 @@
 """Ranked guesses against one right answer each."""
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from bertcli import tokenizer
 from bertcli.data.records import Record
@@ -13,6 +13,7 @@ from bertcli.tasks.options import Options
 def task() -> fill_mask.Task:
     backend = Tokenizer(models.BPE({"<mask>": 0, "Ġ": 1, "a": 2, "b": 3, "Ġb": 4, "Ġa": 5}, [("Ġ", "b"), ("Ġ", "a")]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken("<mask>", lstrip=True)])
     return fill_mask.Task(tokenizer.Tokenizer(backend, 9), {}, Options())
 
@@ -44,3 +45,27 @@ def test_an_answer_after_a_space_has_the_space_in_it(task: fill_mask.Task) -> No
         ("a <mask>", "Ġb", [4]),
     ):
         assert task.label(Record(0, {"text": text, "label": answer})) == expected
+
+
+@pytest.mark.parametrize("space", ["Ġ", "▁"])
+def test_a_piece_without_a_space_goes_on_with_the_word_before(space: str) -> None:
+    names = ["<mask>", "<unk>", "a", ".", "ing", f"{space}play"]
+    if space == "Ġ":
+        backend = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, []))
+        backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    else:
+        backend = Tokenizer(models.Unigram([(name, -1.0) for name in names], 1))
+        backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    for takes_space, text, tokens, expected in (
+        (True, "a <mask>", [4], "aing"),
+        (True, "a\n<mask>.", [4], "aing."),
+        (True, "<mask> a", [4], "ing a"),
+        (True, "a  <mask> <mask>.", [5, 4], "a  playing."),
+        (True, "a<mask>", [5], "a play"),
+        (True, "<mask>", [5], "play"),
+        (False, "a <mask>", [4], "a ing"),  # the model saw the space, as a piece before the mask
+        (False, "a <mask>", [5], "a play"),
+    ):
+        backend.add_special_tokens([AddedToken("<mask>", lstrip=takes_space)])
+        task = fill_mask.Task(tokenizer.Tokenizer(backend, 9), {}, Options())
+        assert task.decode(Record(0, {"text": text}), [[(token, 0.5)] for token in tokens])["filled"] == expected

@@ -68,7 +68,8 @@ def explain(voice: Voice, options: Explain) -> int:
 
     Integrated gradients (arXiv 1703.01365) over the word embeddings, from a text of which every piece is [MASK]. The
     attributions sum to the difference of the two scores, in log-odds; where they are more than 1 % off, this is said.
-    A model that has only an int8 ONNX file is explained by its weights, whose score is given beside predict's.
+    A model that has only an int8 ONNX file is explained by its weights, whose score is given beside predict's. So is a
+    text that leaves early: the gradients pass all layers.
     """
     from bertcli.cli.progress import Counter
     from bertcli.data.writers import open_writer
@@ -83,7 +84,7 @@ def explain(voice: Voice, options: Explain) -> int:
     for name, value in (("context", options.context), ("pair", options.pair)):
         if value is not None and name not in task_class.inputs:
             raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {task_class.name}.")
-    session = open_session(replace(options, exit=False), options)  # gradients pass all layers
+    session = open_session(options, options)
     voice.note(session.reason)
     voice.note("loading torch and the weights, which takes seconds")
     failed = 0

@@ -51,6 +51,8 @@ class Task(BaseTask):
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.mask, self.mask_id = tokenizer.mask
+        added = tokenizer.backend.get_added_tokens_decoder().get(self.mask_id)
+        self.takes_space = added is not None and added.lstrip
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
 
@@ -109,10 +111,24 @@ class Task(BaseTask):
         masks = [[{"token": self._token(i), "score": round(score, DIGITS)} for i, score in guesses[:count]]
                  for guesses in prediction]  # fmt: skip
         filled, *rest = self._text(record).split(self.mask)
-        tokens = [self._token(guesses[0][0]) for guesses in prediction] + [self.mask] * (len(rest) - len(masks))
-        for token, part in zip(tokens, rest, strict=True):  # WordPiece's `##ing` joins the word before it
-            filled = (filled.rstrip() + token[2:] if token.startswith("##") else filled + token) + part
+        best = [guesses[0][0] for guesses in prediction] + [None] * (len(rest) - len(masks))  # masks that were cut
+        for token, part in zip(best, rest, strict=True):
+            filled = (filled + self.mask if token is None else self._followed(filled, token)) + part
         return {"masks": masks, "filled": filled}
+
+    def _followed(self, text: str, token: int) -> str:
+        """A text with one more token, which goes on with its last word or begins another, as the tokenizer decodes it.
+
+        WordPiece's `##ing` goes on. Where pieces have the space before them, those without it do, if the mask has taken
+        the space before it into itself, as RoBERTa's does.
+        """
+        backend = self.tokenizer.backend
+        word = backend.decode([token], skip_special_tokens=False)
+        if prefix := getattr(backend.model, "continuing_subword_prefix", None):
+            return text.rstrip() + word.removeprefix(prefix) if word.startswith(prefix) else text + word
+        if word.startswith(" ") or str(backend.id_to_token(token)).startswith("▁"):
+            return text + ("" if text[-1:].isspace() or not text else " ") + word.removeprefix(" ")
+        return (text.rstrip() if self.takes_space else text) + word
 
     def _token(self, token: Any) -> str:
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
