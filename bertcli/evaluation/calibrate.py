@@ -39,13 +39,15 @@ Both = tuple[Features, Sequence[Arrays]]  # of a record: for each window `logits
 class Calibrated:
     """stored: what goes into config.json. before, after: ece, nll and F1, on the data that it was fitted on.
 
-    kept: the labels whose threshold stays 0.5, for the data has none of them, or the target is out of reach.
+    kept: the labels whose threshold stays 0.5, for the data has none of them, or the target is out of reach. task: as
+    it is then.
     """
 
     stored: dict[str, Any]
     before: dict[str, float]
     after: dict[str, float]
     kept: list[str]
+    task: BaseTask
 
 
 def parse_target(text: str) -> calibration.Target:
@@ -63,16 +65,15 @@ def parse_target(text: str) -> calibration.Target:
 
 
 def fit(
-    plain: BaseTask, predicted: Predicted, target: calibration.Target | None, chosen: Mapping[str, Any] | None = None
+    plain: BaseTask, predicted: Predicted, target: calibration.Target | None, left: "Left | None" = None
 ) -> Calibrated:
-    """Calibrate an uncalibrated task on its predictions. chosen: what is stored of an early exit.
+    """Calibrate an uncalibrated task on its predictions. left: what has left at an early exit.
 
     Raises UsageError for data that no temperature fits.
     """
     gold, predictions = predicted.gold, predicted.predictions
     logits, targets = plain.classified(gold, predictions)
     stored: dict[str, Any] = {"temperature": calibration.fit_temperature(logits, targets), "records": len(gold)}
-    stored |= {"exit": chosen} if chosen else {}
     kept: list[str] = []
     if targets.ndim == 2:
         scores = calibration.probabilities(logits, targets, stored["temperature"])
@@ -93,7 +94,9 @@ def fit(
         return ece | {"nll": calibration.nll(logits, targets, temperature)} | shown
 
     calibrated = type(plain)(plain.tokenizer, {**plain.config, "calibration": stored}, plain.options)
-    return Calibrated(stored, figures(plain, 1.0), figures(calibrated, stored["temperature"]), kept)
+    if left:
+        stored["exit"] = left.said(calibrated, predicted)
+    return Calibrated(stored, figures(plain, 1.0), figures(calibrated, stored["temperature"]), kept, calibrated)
 
 
 def uncalibrated(model: Model) -> Model:
@@ -141,19 +144,51 @@ def keeping(task: BaseTask, backend: BaseBackend) -> BaseTask:
     return task
 
 
-def settle(task: BaseTask, backend: BaseBackend, predicted: Predicted, most: float) -> dict[str, Any] | None:
-    """Choose the threshold on what `keeping` gave, and make predictions of it. Returns what to store; None: no exit.
+@dataclass(frozen=True)
+class Left:
+    """What has left at an exit. has_left: (N,) of the records; full: their predictions where all pass all layers."""
+
+    after: int
+    threshold: float | None
+    has_left: Flags
+    full: Sequence[Any]
+
+    def said(self, task: BaseTask, predicted: Predicted) -> dict[str, Any]:
+        """What is stored and shown: the share that left, and the task's first metric with it and without."""
+        share, metric = round(float(self.has_left.mean()), 4), next(iter(task.directions))
+        both = predicted.predictions, self.full
+        score, full = (float(task.metrics(predicted.gold, one)[metric] or 0) for one in both)
+        stated = {"after": self.after, "threshold": self.threshold, "share": share}
+        return {**stated, metric: score, "at full depth": full, "lost": full - score}
+
+
+def settle(task: BaseTask, backend: BaseBackend, predicted: Predicted, most: float) -> Left | None:
+    """Choose the threshold on what `keeping` gave, and make predictions of it. None: the model has no exit.
 
     most: points of the task's first metric that may be lost.
     """
     if not isinstance(backend, Stages):
         return None
-    stored, predicted.predictions = choose(task, predicted.gold, predicted.predictions, most)
-    return {"after": backend.after, **stored}
+    both = predicted.predictions
+    threshold, has_left, predicted.predictions = choose(task, predicted.gold, both, most)
+    return Left(backend.after, threshold, has_left, [task.combine(*pair) for pair in both])
 
 
-def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Both], most: float) -> tuple[dict[str, Any], list[Any]]:
-    """The threshold, with what share leaves there and what it costs, and the predictions.
+def fit_with_exit(
+    plain: BaseTask, backend: BaseBackend, predicted: Predicted, target: calibration.Target | None, most: float
+) -> Calibrated:
+    """As `fit`, and the threshold of an early exit where the model has one, on what `keeping` gave."""
+    task = plain
+    if isinstance(backend, Stages) and plain.classifies == "several":
+        # Whether it costs a label to leave early is up to the label's threshold, so these come first.
+        full = [plain.combine(*pair) for pair in predicted.predictions]
+        task = fit(plain, replace(predicted, predictions=full), target).task
+    left = settle(task, backend, predicted, most)
+    return fit(plain, predicted, target, left)
+
+
+def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Both], most: float) -> tuple[float, Flags, list[Any]]:
+    """The threshold, which records leave there, and the predictions.
 
     It is lowered from the surest text on for as long as no more than `most` points are lost, and never past a threshold
     that costs more: further down a loss may be made up by luck, which other texts do not have.
@@ -177,13 +212,13 @@ def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Both], most: floa
 
     full, predictions = scored(np.inf)
     # Logits are fp32, in which the next number of fp64 would be that of the surest text again.
-    threshold, score = float(np.nextafter(np.float32(least.max()), np.float32(np.inf))), full
+    threshold = float(np.nextafter(np.float32(least.max()), np.float32(np.inf)))
     for lower in np.unique(np.quantile(least, np.linspace(0, 1, STEPS + 1), method="lower"))[::-1].tolist():
-        tried = scored(lower)
-        if (full - tried[0]) * task.directions[metric] * 100 > most + 1e-9:
+        score, tried = scored(lower)
+        if (full - score) * task.directions[metric] * 100 > most + 1e-9:
             break
-        threshold, (score, predictions) = lower, tried
-    return _said(threshold, least >= threshold, metric, score, full), predictions
+        threshold, predictions = lower, tried
+    return threshold, least >= threshold, predictions
 
 
 def measure(
@@ -194,13 +229,6 @@ def measure(
         return {}
     whole = Stages(backend.first, backend.rest, backend.after, backend.layers)
     again = collect(task, chain.from_iterable(stream(task, whole, predicted.records, settings, stop)))
-    metric = next(iter(task.directions))
-    score, full = (float(task.metrics(one.gold, one.predictions)[metric] or 0) for one in (predicted, again))
     has_left = np.array(predicted.layers) == backend.after
-    return {"after": backend.after, **_said(exit_threshold_of(task.config), has_left, metric, score, full)}
-
-
-def _said(threshold: float | None, has_left: Flags, metric: str, score: float, full: float) -> dict[str, Any]:
-    """What is stored and shown. has_left: (N,) of the records; full: the metric where all pass all layers."""
-    share = round(float(has_left.mean()), 4)
-    return {"threshold": threshold, "share": share, metric: score, "at full depth": full, "lost": full - score}
+    left = Left(backend.after, exit_threshold_of(task.config), has_left, again.predictions)
+    return left.said(task, predicted)

@@ -4,6 +4,7 @@ Each backend and precision is timed in a process of its own, so that its start a
 format and no terminal. Try: bertcli info -m MODEL; bertcli bench -m MODEL
 """
 
+import math
 import multiprocessing
 import platform
 import resource
@@ -11,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -23,7 +24,7 @@ import numpy as np
 from bertcli import __version__, device, registry
 from bertcli.backends import Stages, open_backend
 from bertcli.data.records import Record
-from bertcli.errors import UsageError
+from bertcli.errors import BertcliError, UsageError
 from bertcli.features import Features, Window
 from bertcli.inference import Request, Settings, cache
 from bertcli.inference.batching import collate
@@ -177,7 +178,11 @@ def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]
     for backend, precision, leaves in variants:
         with ProcessPoolExecutor(1, mp_context=context) as process:
             variant = replace(job, request=replace(request, backend=backend, precision=precision, exit=leaves))
-            yield from process.submit(measure, variant, time.time()).result()
+            try:
+                yield from process.submit(measure, variant, time.time()).result()
+            except BrokenExecutor as error:
+                why = "something killed its process, as a system that is out of memory does"
+                raise BertcliError(f"{backend} in {precision}: {why}; a smaller --batch-tokens needs less.") from error
 
 
 def measure(job: Job, began: float) -> list[dict[str, Any]]:
@@ -192,7 +197,7 @@ def measure(job: Job, began: float) -> list[dict[str, Any]]:
     _rate(session, records[:1], job.settings)
     first_result = time.time() - began
     rows = []
-    for limit, pairs in sorted(_by_length(session.task, records).items()):
+    for limit, pairs in sorted(_by_length(session.task, records).items(), key=lambda item: item[0] or math.inf):
         rates = [_rate(session, [record for record, _ in pairs], job.settings) for _ in range(RUNS + 1)][1:]
         tokens = sum(count for _, count in pairs) / len(pairs)
         rows.append(

@@ -123,3 +123,8 @@ def test_records_that_cannot_be_scored_are_named_and_make_it_3(bertcli: Run) -> 
 
 def test_nothing_to_score_is_a_usage_error(bertcli: Run) -> None:
     assert b"nothing to evaluate: the input has no records" in bertcli("evaluate", expect=2).stderr
+
+
+def test_a_threshold_that_no_metric_heeds_is_refused(bertcli: Run, dev: str) -> None:
+    refused = bertcli("evaluate", dev, "--threshold", "0.9", expect=2).stderr.decode()
+    assert refused.startswith("bertcli: --threshold 0.9: one label a text is scored however sure it is; `curve` says")

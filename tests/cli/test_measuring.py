@@ -1,6 +1,8 @@
 """bertcli info and bertcli bench: what they say, and their exit codes."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +65,29 @@ def test_info_needs_a_model(bertcli: Run) -> None:
 def test_bench_has_a_row_for_each_length(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("good\nbad film\n" + "good film " * 15 + "\n" + "bad " * 900)
     rows = [json.loads(line) for line in bertcli("bench", "in.txt", "--backend", "onnx").stdout.splitlines()]
-    lengths = [("more", 1), ("to 16", 2), ("to 32", 1)]
+    lengths = [("to 16", 2), ("to 32", 1), ("more", 1)]
     expected = [(has_exit, *length) for has_exit in (True, False) for length in lengths]
     assert [(row["exit"], row["tokens"], row["texts"]) for row in rows] == expected
     for row in rows:
         assert (row["backend"], row["precision"], row["device"]) == ("onnx", "int8", "cpu")
         assert 0 < row["least"] <= row["texts_per_s"] <= row["most"] and row["tokens_per_s"] > row["texts_per_s"]
         assert 0 < row["first_result_s"] < 100 and 50 < row["peak_mb"] < 5000
+
+
+def killed(*_: object) -> None:
+    """What the system does to a process that has taken its memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_bench_says_that_its_process_was_killed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bertcli.inference import measure
+
+    monkeypatch.setattr(measure, "measure", killed)
+    assert run(["bench", "--backend", "onnx"]) == 1
+    why = "something killed its process, as a system that is out of memory does"
+    assert capsys.readouterr().err == f"bertcli: onnx in int8: {why}; a smaller --batch-tokens needs less.\n"
 
 
 @pytest.mark.parametrize("fields", [{}, {"text_field": "body"}])

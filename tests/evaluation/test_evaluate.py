@@ -39,6 +39,17 @@ def test_a_regression_of_several_numbers_is_refused_for_only_the_first_would_be_
         task_for(TOPICS | {"problem_type": "regression"})
 
 
+def test_what_means_nothing_to_a_number_is_refused():
+    for name, value in (("threshold", 0.5), ("top_k", 2), ("all_scores", True)):
+        with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} means nothing to a model that predicts a"):
+            task_for(STARS, **{name: value})
+
+
+def test_a_label_with_spaces_around_it_is_found_by_its_name_not_by_an_id():
+    task = task_for({"id2label": {"0": "no", "1": "maybe", "2": " 1", "3": " yes "}})
+    assert [task.label(Record(fields={"label": name})) for name in (" 1", "1", 1, "yes", " yes ")] == [2, 2, 2, 3, 3]
+
+
 def outcomes(*rows):
     """From (label, logits); a label of None is left out."""
     for i, (label, logits) in enumerate(rows):

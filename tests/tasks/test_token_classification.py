@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from bertcli import tokenizer, tokenizer_files
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
+from bertcli.evaluation import digest
 from bertcli.features import Features
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Mark
 from bertcli.tasks.token_classification import Gold, Task
-from bertcli.tasks.token_classification.labels import types_in
+from bertcli.tasks.token_classification.labels import spans_of_tags, types_in
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 CONFIG = {"id2label": {str(i): label for i, label in enumerate(LABELS)}, "max_position_embeddings": 64}
@@ -216,6 +217,43 @@ def test_the_metrics_count_every_gold_entity_and_list_the_wrong_sentences(tokens
     decided = own.scored(gold, logits, [wrong, missed])
     assert (decided.items, decided.right.tolist(), decided.support) == ("entities", [True, False], 2)
     assert set(own.directions) <= set(scores)
+
+
+@pytest.mark.parametrize(
+    ("labels", "f1"),
+    [
+        (["O", "B-P", "I-P"], 1.0),
+        (["O", "I-P", "E-P", "B-P", "S-P"], 1.0),
+        (["O", "I-P"], 4 / 7),  # two neighbours are one to it: that is wrong, and both are missed
+        (["P", "O"], 4 / 7),
+        (["I-P", "O", "B-Q"], 4 / 7),
+    ],
+)
+def test_gold_entities_are_the_datas_whatever_the_models_tags_can_spell(
+    tokens: tokenizer.Tokenizer, labels: list[str], f1: float
+) -> None:
+    rows = [["B-P", "B-P", "I-P", "O"], ["B-P"], ["O"], ["B-P", "I-P"]]
+    records = [Record(0, {"tokens": ["x"] * len(row), "tags": row}) for row in rows]
+    own = Task(tokens, {"id2label": dict(enumerate(labels))}, Options())
+    gold = [own.label(record) for record in records]
+    spelt = [own.tag_set.ids(spans_of_tags(record, "tags"), len(record.fields["tags"])) for record in records]
+    logits = [np.eye(len(labels), dtype=np.float32)[ids] * 9 for ids in spelt]
+    scores = own.metrics(gold, logits)
+    assert (scores["support"], scores["f1"]) == (4, pytest.approx(f1))
+    found = own.resampled(gold, own.columns(gold, logits))(np.ones((1, len(gold))))
+    assert float(found["f1"][0]) == pytest.approx(f1)
+
+
+def test_models_of_several_schemes_are_compared_on_the_same_data(tokens: tokenizer.Tokenizer) -> None:
+    record = Record(0, {"tokens": ["Tim", "Cook", "x", "Rome"], "tags": ["B-PER", "I-PER", "O", "B-LOC"]})
+    shown = []
+    bioes = ["O", *(f"{prefix}-{name}" for name in ("LOC", "PER") for prefix in "BIES")]
+    for labels in (LABELS, ["O", "I-LOC", "I-PER"], bioes):
+        own = Task(tokens, {"id2label": dict(enumerate(labels))}, Options())
+        gold = own.label(record)
+        shown += own.examples([record], [gold], [np.eye(len(labels), dtype=np.float32)[gold.tags] * 9])
+    assert [(example.gold, example.right) for example in shown] == [(record.fields["tags"], True)] * 3
+    assert len({digest([example]) for example in shown}) == 1
 
 
 TEXT, WORDS = "Tim Cook", ["Tim", "Cook"]

@@ -57,7 +57,6 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     from bertcli.cli.progress import Counter
     from bertcli.evaluation import calibrate as engine
     from bertcli.evaluation import collect, require_labels
-    from bertcli.evaluation.calibrate import keeping, settle
     from bertcli.inference.session import open_session, open_task
     from bertcli.inference.stream import stream
     from bertcli.tasks.labels import relabelled
@@ -73,10 +72,9 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
-        windows = stream(keeping(plain, session.backend), session.backend, records, options, stop)
+        windows = stream(engine.keeping(plain, session.backend), session.backend, records, options, stop)
         predicted = collect(plain, chain.from_iterable(counter.watched(windows)))
-    chosen = settle(plain, session.backend, predicted, options.exit_loss)
-    fitted = engine.fit(plain, predicted, target, chosen)
+    fitted = engine.fit_with_exit(plain, session.backend, predicted, target, options.exit_loss)
     path = engine.store(session.model, fitted.stored, output)
     names = sorted(fitted.before.keys() | fitted.after.keys())
     both = {name: {"before": fitted.before.get(name), "after": fitted.after.get(name)} for name in names}

@@ -99,6 +99,9 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         system = open_session(options, options)
     task = system.task
     gates = parse_gates(options.fail_under, task.directions)
+    if options.threshold is not None and task.classifies != "several":
+        why = "one label a text is scored however sure it is; `curve` says what is right from each score on"
+        raise UsageError(f"--threshold {options.threshold:g}: {why}. Leave it out.")
     if options.errors and not task.has_mistakes:
         raise UsageError(f"{task.name} has no right and wrong to list; leave out --errors.")
     if options.compare and not Path(options.compare).is_file():

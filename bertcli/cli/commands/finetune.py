@@ -233,9 +233,10 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
     request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
     session = open_session(request, as_in_predict)
     predicted = _on_dev(options, session, keeping(session.task, session.backend))
-    chosen = settle(session.task, session.backend, predicted, options.exit_loss)
-    if chosen is None:
+    left = settle(session.task, session.backend, predicted, options.exit_loss)
+    if left is None:
         return voice.warn("no text leaves early: the layers of this model share weights, so its ONNX files are whole")
+    chosen = left.said(session.task, predicted)
     update(model, {"calibration": {"exit": chosen}})
     said = f"{chosen['share']:.1%} of the dev texts leave after layer {chosen['after']}"
     return voice.note(

@@ -75,6 +75,7 @@ class Task(BaseTask):
         if self.is_regression and len(self.labels) > 1:
             raise ModelError(f"config.json: a regression of {len(self.labels)} numbers; bertcli gives one for a text.")
         if self.is_regression:
+            options.require_heeded({"pair_field"}, "a model that predicts a number")
             self.subject = "this model predicts a number, which"
             self.example = {"score": 0.5}
         else:
@@ -430,8 +431,8 @@ def names_of(value: Any, options: Options, several: bool) -> list[str]:
 
 def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
     """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
-    by_name = {label: i for i, label in enumerate(labels)}
-    if any(label.isdecimal() for label in labels):
+    by_name = {label.strip(): i for i, label in enumerate(labels)}  # as `names_of` reads them
+    if any(name.isdecimal() for name in by_name):
         return by_name
     return {str(i): i for i in range(len(labels))} | by_name
 

@@ -237,15 +237,17 @@ class Task(BaseTask):
         if unknown := [span for span in sorted([*spans, *lost]) if span.type not in types]:
             faults = [(one.start, f"unknown label 'B-{one.type}'; the model's labels are: {known}.") for one in unknown]
             raise UnknownLabel([one.type for one in unknown], faults)
-        tags = entities.tags(spans, len(offsets))
         ids = self.tag_set.ids(spans, len(offsets))
+        spelt = self.tag_set.spans(ids)  # of neighbours of one type, tags without B- make one entity
+        tags = entities.tags(set(spans).intersection(spelt), len(offsets))
+        lost += sorted(set(spans).difference(spelt))
         for i in chain.from_iterable(range(span.start, span.end) for span in lost):
             ids[i] = IGNORED if tags[i] == "O" else ids[i]
         return Gold(ids, tuple(span.type for span in lost))
 
     def label_names(self, gold: Gold) -> list[str]:
         """The types of the entities, of those that cannot be found too."""
-        return [span.type for span in entities.spans(self._tags(gold))] + list(gold.lost)
+        return [span.type for span in entities.spans(self._tags(gold.tags))] + list(gold.lost)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
         """Entities of a text that its words do not make up, each with its reason."""
@@ -263,28 +265,30 @@ class Task(BaseTask):
         """Entity precision, recall and F1, micro and per type, and token accuracy; what cannot be found is missed."""
         lost = [label for target in gold for label in target.lost]
         misplaced = {"misplaced_entities": len(lost)} if lost else {}
-        right = [self._tags(target) for target in gold]
+        right = [self._tags(target.tags) for target in gold]
         return entities.score(right, self._predicted(gold, predictions), lost) | misplaced
 
-    def _tags(self, gold: Gold) -> list[str]:
-        return ["O" if i == IGNORED else self.tag_set.tags[i] for i in gold.tags]
+    def _tags(self, ids: Sequence[int]) -> list[str]:
+        """In IOB2 whatever the model's scheme, so that models of several schemes are scored and compared alike."""
+        tags = ["O" if i == IGNORED else self.tag_set.tags[i] for i in ids]
+        return entities.tags(entities.spans(tags), len(tags))
 
     def _predicted(self, gold: Sequence[Gold], predictions: Sequence[Logits]) -> list[list[str]]:
-        ids = (self.tag(logits, len(target.tags))[0] for logits, target in zip(predictions, gold, strict=True))
-        return [[self.tag_set.tags[i] for i in sentence] for sentence in ids]
+        pairs = zip(predictions, gold, strict=True)
+        return [self._tags(self.tag(logits, len(target.tags))[0]) for logits, target in pairs]
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The tags and the entities that they spell; of a wrong one its surest wrong tag's score, else the least."""
-        examples = []
+        examples, prefix = [], "B-" if self.tag_set.scheme == "words" else ""  # which parts of speech are shown without
         for record, target, prediction in zip(records, gold, predictions, strict=True):
             text, offsets = self.words(record)
             ids, scores = self.tag(prediction, len(target.tags))
-            tags, right = [self.tag_set.tags[i] for i in ids], self._tags(target)
-            names = ["O" if i == IGNORED else self.labels[i] for i in target.tags]
+            tags, right = self._tags(ids), self._tags(target.tags)
+            named, predicted = ([tag.removeprefix(prefix) for tag in side] for side in (right, tags))
             wrong = [i for i, (a, b) in enumerate(zip(right, tags, strict=True)) if a != b]
             sure = float(scores[wrong].max() if wrong else scores.min(initial=1.0))
             examples.append(Example(
-                record, text, names, [self.labels[i] for i in ids], not wrong, round(sure, DIGITS), sure,
+                record, text, named, predicted, not wrong, round(sure, DIGITS), sure,
                 gold_marks=_marks(text, offsets, right), predicted_marks=_marks(text, offsets, tags, scores),
             ))  # fmt: skip
         return examples
@@ -292,7 +296,7 @@ class Task(BaseTask):
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         """The entities, as first word, end and type, and how many words have the right tag."""
         tagged = self._predicted(gold, predictions)
-        pairs = [zip(self._tags(target), tags, strict=True) for target, tags in zip(gold, tagged, strict=True)]
+        pairs = [zip(self._tags(target.tags), tags, strict=True) for target, tags in zip(gold, tagged, strict=True)]
         return {
             "entities": [[list(span) for span in entities.spans(tags)] for tags in tagged],
             "right_words": [sum(a == b for a, b in words) for words in pairs],
@@ -300,7 +304,7 @@ class Task(BaseTask):
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
         """Of counts by type in each sentence."""
-        wanted = [set(entities.spans(self._tags(target))) for target in gold]
+        wanted = [set(entities.spans(self._tags(target.tags))) for target in gold]
         predicted = [{Span(*span) for span in spans} for spans in columns["entities"]]
         right = [one & other for one, other in zip(wanted, predicted, strict=True)]
         types = [[span.type for span in spans] for group in (right, predicted, wanted) for spans in group]
@@ -397,7 +401,8 @@ class Stated(BaseStated, Task):
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:
         """With the stated entities that no words make up, which are wrong."""
         missed, wrong = ([label for one in side for label in one.lost] for side in (gold, predictions))
-        scores = entities.score(list(map(self._tags, gold)), self._predicted(gold, predictions), missed, wrong)
+        right = [self._tags(one.tags) for one in gold]
+        scores = entities.score(right, self._predicted(gold, predictions), missed, wrong)
         return scores | ({"misplaced_entities": len(missed)} if missed else {})
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
