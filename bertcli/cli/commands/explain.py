@@ -88,8 +88,8 @@ def explain(voice: Voice, options: Explain) -> int:
     voice.note("loading torch and the weights, which takes seconds")
     failed = 0
     with ExitStack() as stack:
-        # SIGTERM ends it at once: a long text takes minutes, and what is finished has been written.
-        stack.enter_context(handling(_interrupt, signal.SIGTERM))
+        # SIGTERM and SIGHUP end it at once: a long text takes minutes, and what is finished has been written.
+        stack.enter_context(handling(_interrupt, signal.SIGTERM, signal.SIGHUP))
         add_to_page = writer = None
         if options.html:
             from bertcli.report import explain_page
@@ -132,8 +132,12 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def _completed(options: Explain) -> Explain:
     """The options with those that follow from others. Raises UsageError for what does not go together."""
+    from bertcli.data.readers import Manner
+
     if options.texts and options.files:
         raise UsageError("give TEXT or --input, not both.")
+    if options.texts and options.manner._replace(text_field=Manner().text_field) != Manner():
+        raise UsageError("--columns, --delimiter, --encoding and --input-format are of --input and stdin, not of TEXT.")
     for text in (*options.texts, options.pair, options.context, options.question, options.target):
         if text and not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise UsageError(f"{text!r} is no text in UTF-8; --input with --encoding reads others.")
