@@ -1,6 +1,5 @@
 """bertcli explain: show which tokens made a decision, and where attention looked."""
 
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, beside_results, handling, is_for_people, stdout_console
-from bertcli.errors import Exit, Interrupted, RecordError, UsageError
+from bertcli.cli.terminal import Voice, beside_results, ended_by_signals, is_for_people, stdout_console
+from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.inference import Request
 from bertcli.option import option
 from bertcli.tasks.options import Options
@@ -89,7 +88,7 @@ def explain(voice: Voice, options: Explain) -> int:
     failed = 0
     with ExitStack() as stack:
         # SIGTERM and SIGHUP end it at once: a long text takes minutes, and what is finished has been written.
-        stack.enter_context(handling(_interrupt, signal.SIGTERM, signal.SIGHUP))
+        stack.enter_context(ended_by_signals())
         add_to_page = writer = None
         if options.html:
             from bertcli.report import explain_page
@@ -124,10 +123,6 @@ def explain(voice: Voice, options: Explain) -> int:
 
                 render_explanation(stdout_console(), result)
     return Exit.RECORDS if failed else Exit.OK
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise Interrupted(signum)
 
 
 def _completed(options: Explain) -> Explain:
