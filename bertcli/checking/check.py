@@ -56,6 +56,7 @@ WARNINGS: Mapping[str, str] = {  # what a person should look at
     "rare-label": "a label with too few training records to be learnt; add some, or merge it",
     "imbalance": "labels of very different frequency; --class-weights balanced evens them",
     "label-not-in-dev": "a label of train that dev never has, so no score tells of it; add some",
+    "quoted-text": "text in CSV's quotation marks, taken for its own; --input-format csv --delimiter tab drops them",
     "empty-text": "there is nothing to read; delete the record",
     "long-text": "more tokens than the model takes; --long window reads the rest of it too",
     "unknown-pieces": "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model",
@@ -351,6 +352,8 @@ def _check_repeats(splits: Sequence[Split], task: BaseTask, findings: Findings) 
             if not all(text.strip() for text in example.texts):
                 findings.add("empty-text", example.record.location, _quoted(example))
                 continue
+            if any(map(_is_quoted, example.texts)):
+                findings.add("quoted-text", example.record.location, _quoted(example))
             _compare(example, in_split, task, findings, "duplicate")
             _compare(example, seen, task, findings, "leak")
             _remember(example, in_split, task)
@@ -371,6 +374,12 @@ def _check_repeats(splits: Sequence[Split], task: BaseTask, findings: Findings) 
         if (same := contexts.get(example.texts[1])) and example.texts not in pairs:
             message = f"the context of {_at(same, example)}: '{example.texts[0]:.60}'"
             findings.add("leaked-context", example.record.location, message)
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether a text stands as CSV writes it: in quotation marks, with each one inside doubled, and at least one."""
+    inner = text[1:-1]
+    return text[:1] == text[-1:] == '"' and '""' in inner and '"' not in inner.replace('""', "")
 
 
 def _at(other: Example, example: Example) -> str:

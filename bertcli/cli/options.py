@@ -14,6 +14,7 @@ Knows click and no command. Try: bertcli predict --help
 import dataclasses
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -297,6 +298,10 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     known = {_key(flag): p for p in others for flag in [*p.opts, p.name or ""]}
     negated = {_key(flag): p for p in others for flag in p.secondary_opts}
     ctx.default_map = {}
+    for section in (shared, special):
+        names = Counter(_key(str(key)) for key in section)
+        if twice := next((name for name in names if names[name] > 1), None):
+            raise UsageError(f"{path}: '{twice}' is there twice, with - and with _; leave one.")
     for key, value in {**shared, **special}.items():
         name = _key(str(key))
         option = known.get(name) or negated.get(name)

@@ -9,14 +9,14 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bertcli.data.terminal import visible
-from bertcli.errors import BertcliError
+from bertcli.errors import BertcliError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,6 +142,15 @@ def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None
     finally:
         for signum in heeded:
             signal.signal(signum, before[signum])
+
+
+def ended_by_signals() -> AbstractContextManager[None]:
+    """Within it SIGTERM and SIGHUP end the run as Ctrl-C does: drafts are removed, and a sentence says why."""
+    return handling(_interrupt, signal.SIGTERM, signal.SIGHUP)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise Interrupted(signum)
 
 
 STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from functools import partial
 from glob import glob
 from itertools import dropwhile, islice, takewhile
-from pathlib import Path
+from pathlib import Path, PurePath
+from shlex import quote
 from typing import NamedTuple
 
 from bertcli.data.compression import compression, extension
@@ -39,6 +40,8 @@ FIRST = 100  # records that are looked at for one
 OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:')  # how a line begins that is one of JSON, or was to be
 DOCUMENT = re.compile(r"\s*(?:[\[{]\s*$|\[\s*\{\s*\")")  # how JSON begins that is no lines of it
 WEBANNO_2 = re.compile(r"\s*# [\w.]+ \| ")  # how its versions 1 and 2 begin, which are no table
+TEXTS = re.compile(r'\s*\[\s*"')  # how an array begins whose items are no objects
+UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # what Spark and Dask write beside their files of data
 
 
@@ -143,6 +146,10 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     source = Source(part.path, manner.encoding, requires_text=not manner.input_format)
     stated = manner.input_format or by_extension("input", part.path)
     name = stated or _told_by_first_line(source, manner.text_field, note)
+    if name == stated == LINES and not manner.input_format:
+        told = _told_by_first_line(source, manner.text_field, lambda message: None)
+        if told != LINES:
+            note(f"{source.shown} is read as lines, for its name; --input-format {told} reads what it looks like")
     if not manner.input_format and (tool := _tool_of(source, name)):
         note(f"{source.shown} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
         name = tool
@@ -152,10 +159,13 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
         head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
         name = "squad" if is_squad(head) else "jsonl"
         if name == "jsonl" and (fault := document_fault(source)):
-            items = "." if head.lstrip().startswith("{") else "'.[]'"
+            items = "." if head.lstrip().startswith("{") else "'.[] | {text: .}'" if TEXTS.match(head) else "'.[]'"
+            path, lines = quote(part.path), quote(f"{PurePath(part.path).name.partition('.json')[0]}.jsonl")
+            unpack = UNPACK.get(PurePath(part.path).suffix.lower())
+            make = f"{unpack} {path} | jq -c {items} > {lines}" if unpack else f"jq -c {items} {path} > {lines}"
             raise UsageError(
-                f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with "
-                f"`jq -c {items} {part.path} > {Path(part.path).stem}.jsonl`, or say --input-format jsonl"
+                f"{part.path}:{fault}; bertcli reads one JSON object a line: make it with `{make}`, "
+                "or say --input-format jsonl"
             )
     elif name == LINES and not stated and DOCUMENT.match(source.begin()[0]):
         raise UsageError(

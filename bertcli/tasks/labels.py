@@ -156,4 +156,7 @@ def decide(task_class: type[BaseTask], settings: LabelSettings, base: Model, rec
     """What the training records ask of a model's head. Raises UsageError where there is nothing to learn."""
     if not records:
         raise UsageError("the training data has no records; --train needs at least two, of two classes.")
-    return task_class.decide(settings, base, records)
+    decision = task_class.decide(settings, base, records)
+    if settings.problem != "auto" and not decision.problem.startswith(settings.problem):
+        raise UsageError(f"--problem {settings.problem} means nothing to {task_class.name}; leave it out.")
+    return decision

@@ -108,6 +108,7 @@ def test_tags_that_break_the_scheme_and_entities_that_are_no_words(check: Check)
     code, report = check.report("b.jsonl")
     kinds = {kind["code"]: [own["message"] for own in kind["places"]] for kind in report["findings"]}
     assert (code, report["task"]) == (0, "token-classification")
+    assert check("b.jsonl", "--problem", "multi") == (1, [("nothing-to-learn", "b.jsonl")])
     assert kinds == {
         "misplaced-entity": ["LOC 8-12 'Berl', in 'Berlin'"],
         "overlapping-entity": ["LOC 8-14 'Berlin'", "LOC 15-20 'Mitte'"],
@@ -167,6 +168,19 @@ def test_whole_numbers_are_classes_and_said_to_be(check: Check) -> None:
     check.write("a.jsonl", jsonl([*rows, {"text": "the last", "label": 2.5}]))
     code, report = check.report("a.jsonl")
     assert (code, report["problem"], report["findings"]) == (0, "regression", [])
+
+
+def test_texts_in_the_quotation_marks_of_csv(check: Check) -> None:
+    rows = [
+        '"He said ""go"" and left"\ta',
+        '"Quoted," he said, "twice"\tb',
+        '""\ta',
+        '"Hello."\tb',
+        'a ""b"" c\ta',
+    ]
+    check.write("a.tsv", "text\tlabel\n" + "\n".join(rows) + "\n")
+    assert ("quoted-text", "a.tsv:2") in (faults := check("a.tsv")[1])
+    assert [code for code, _ in faults].count("quoted-text") == 1
 
 
 def test_a_label_that_is_null_everywhere_is_a_sentence(check: Check) -> None:

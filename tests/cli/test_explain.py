@@ -227,6 +227,8 @@ def test_records_come_from_files_as_predict_reads_them(explain: Explain, tmp_pat
         ),
         ("single", ["a", "b", "--pair", "c"], "--pair needs one TEXT to go with"),
         ("single", ["a", "--input", "b"], "give TEXT or --input, not both."),
+        ("single", ["a", "--columns", "x"], "--columns, --delimiter, --encoding and --input-format are of --input"),
+        ("single", ["a", "--encoding", "gbk"], "--columns, --delimiter, --encoding and --input-format are of --input"),
         ("single", ["a", "--html", "/no/such/page.html"], "cannot write to /no/such/page.html: No such file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,19 @@ def test_a_name_that_a_config_file_has_twice_is_refused(tmp_path: Path) -> None:
     file.write_text("epochs: 3\nlr: 1\nepochs: 10\n", encoding="utf-8")
     with pytest.raises(UsageError, match="'epochs' is there twice"):
         read_yaml(str(file))
+
+
+def test_a_name_that_a_config_file_has_in_two_spellings_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("top_k: 2\ntop-k: 3\n", encoding="utf-8")
+    Path("a.txt").write_text("good\n", encoding="utf-8")
+    assert run(["predict", "a.txt", "--config", "c.yaml"]) == 2
+    assert capfd.readouterr().err == "bertcli: c.yaml: 'top-k' is there twice, with - and with _; leave one.\n"
+    Path("c.yaml").write_text("top_k: 2\npredict: {top-k: 3}\n", encoding="utf-8")
+    assert run(["predict", "a.txt", "--config", "c.yaml"]) == 0
+    assert len(json.loads(capfd.readouterr().out)["top"]) == 3
 
 
 def test_class_weights_are_numbers_of_names() -> None:

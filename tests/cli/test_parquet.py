@@ -98,3 +98,7 @@ def test_an_output_in_the_directory_that_is_read_is_not_read(bertcli: Run, tmp_p
     bertcli("predict", "in", "-o", "in/out.jsonl")
     message = bertcli("predict", "in", "-o", "in/out.jsonl", "--force", expect=2).stderr
     assert b"--output in/out.jsonl: it is the input, and is not replaced; name another." in message
+    (tmp_path / "link.txt").symlink_to("in/a.txt")
+    for output in ("in/a.txt", "link.txt"):
+        message = bertcli("predict", "in/a.txt", "-o", output, "-f", "jsonl", "--force", expect=2).stderr
+        assert f"--output {output}: it is the input, and is not replaced".encode() in message

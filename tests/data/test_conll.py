@@ -22,6 +22,14 @@ def both(tokens: str, tags: str) -> dict[str, list[str]]:
     return {"tokens": tokens.split(), "tags": tags.split()}
 
 
+def test_conll_u_plus_names_its_columns(records: Any) -> None:
+    content = b"# global.columns = ID FORM UPOS NE\n1\tAnn\tPROPN\tB-PER\n2-3\tdu\t_\t_\n2\tde\tADP\tO\n3\tle\tDET\tO\n"
+    (record,) = records(content, "a.conllup")
+    assert record.fields == both("Ann de le", "B-PER O O")
+    (record,) = records(content, "a.conllup", columns=["id", "tokens", "tags", "x"])
+    assert record.fields == both("Ann de le", "PROPN ADP DET")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

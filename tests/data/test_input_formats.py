@@ -110,6 +110,9 @@ def test_headers(records: Any, name: str) -> None:
         records(b"a,,b\n".replace(b",", comma), name)
     with pytest.raises(UsageError, match="two columns are called 'a'; rename one"):
         records(b"a,b,a\n".replace(b",", comma), name)
+    for content in (b"x,0,,The sailors rode.\n", b"good,good,1\n"):  # as CoLA and STS-B have it, without a header
+        with pytest.raises(UsageError, match="if it is one, and name all columns with --columns"):
+            records(content.replace(b",", comma), name)
     with pytest.raises(UsageError, match="the header cannot be read: invalid UTF-8 at byte 3"):
         records(b"a,\xff\n".replace(b",", comma), name)
 
@@ -133,7 +136,15 @@ def test_csv_faults_spoil_their_row_only(records: Any) -> None:
         (4, "not CSV (',' expected after '\"')"),
         (5, "not CSV (a carriage return outside quotes)"),
         (6, {"a": "4", "b": "ok"}),
-        (7, "not CSV (a quote is opened and never closed)"),
+        (7, "not CSV (a quote is opened and never closed); lines 7 to 8 are lost with it"),
+    ]
+
+
+def test_a_quote_that_another_row_closes_says_which_lines_are_in_it(records: Any) -> None:
+    found = records(b'a,b\n1,"x\n2,y\n3,"z\n4,ok\n', "a.csv")
+    assert [(r.line, r.fault or r.fields) for r in found] == [
+        (2, "not CSV (',' expected after '\"'); lines 2 to 4 are lost with it"),
+        (5, {"a": "4", "b": "ok"}),
     ]
 
 
@@ -143,7 +154,7 @@ def test_csv_large_fields(records: Any, monkeypatch: pytest.MonkeyPatch) -> None
     found = records(b"a,b\n" + b"x" * 2000 + b",y\n1,2\n" + b'"open' + b"\nrow,z" * 200 + b"\n", "a.csv")
     assert found[0].fault == "a line longer than 0 MiB"
     assert found[1].fields == {"a": "1", "b": "2"}
-    assert found[2].fault == "a row longer than 0 MiB (is a quote never closed?)"
+    assert found[2].fault == "a row longer than 0 MiB (is a quote never closed?); lines 4 to 170 are lost with it"
     assert found[3].fields == {"a": "row", "b": "z"}  # it goes on after the row that was given up
 
 

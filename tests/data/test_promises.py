@@ -1,5 +1,6 @@
 """The same promises for input of any name, and what goes out as it came in."""
 
+import lzma
 import pickle
 import re
 from time import perf_counter
@@ -40,6 +41,29 @@ def test_a_document_in_json_names_the_next_step(records: Any, content: bytes) ->
     items = "'.[]'" if content.startswith(b"[") else "."
     with pytest.raises(UsageError, match=rf"a\.json:1: .*one JSON object a line.*`jq -c {re.escape(items)} "):
         records(content, "a.json")
+
+
+def test_the_next_step_of_a_document_unpacks_it_and_makes_records_of_texts(records: Any) -> None:
+    with pytest.raises(UsageError, match=r"`xz -dc /.*/a\.json\.xz \| jq -c '\.\[\]' > a\.jsonl`"):
+        records(lzma.compress(b'[{"text": "a"}]'), "a.json.xz")
+    with pytest.raises(UsageError, match=r"`jq -c '\.\[\] \| \{text: \.\}' '/.*/a b\.json' > 'a b\.jsonl'`"):
+        records(b'[\n"a",\n"b"\n]\n', "a b.json")
+
+
+def test_text_that_looks_like_records_is_text_and_said_to_be(records: Any) -> None:
+    notes: list[str] = []
+    content = b'{"text": "a"}\n'
+    assert records(content, "a.txt", note=notes.append)[0].fields == {"text": '{"text": "a"}'}
+    assert len(notes) == 1 and notes[0].endswith("; --input-format jsonl reads what it looks like")
+    assert records(b"plain, text\n", "a.txt", note=notes.append) and len(notes) == 1
+    assert records(content, "a.txt", note=notes.append, input_format="lines") and len(notes) == 1
+
+
+def test_rows_of_tsv_with_quotation_marks_or_without_a_header_say_the_way(records: Any) -> None:
+    found = records(b'text\tlabel\n"one\ntwo"\tx\n', "a.tsv")
+    assert found[0].fault == "1 fields in a table of 2 columns; --input-format csv reads what is in quotation marks"
+    found = records(b"# file = a\nAnn\tB-PER\n", "a.tsv")
+    assert found[0].fault == "2 fields in a table of 1 columns; --columns names those of a file without a header"
 
 
 @pytest.mark.parametrize(

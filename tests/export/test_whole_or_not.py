@@ -1,6 +1,9 @@
 """An export is there when it has passed its check, and otherwise the directory is as it was."""
 
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,15 @@ import torch
 import transformers
 
 from bertcli.backends import onnx as runtime
+from bertcli.cli.main import run
 from bertcli.device import Device
-from bertcli.errors import BertcliError, ModelError
+from bertcli.errors import BertcliError, Exit, ModelError
 from bertcli.export import export as exporting
 from bertcli.export import graph
 from bertcli.export.export import export
 from bertcli.export.int8 import dequantized
 from bertcli.inference import Request, session
-from bertcli.model import EXTERNAL, ONNX, fingerprint, read, update
+from bertcli.model import EXTERNAL, ONNX, fingerprint, read, resolve, update
 from bertcli.tasks.base import Options
 
 HEAD = "SequenceClassification"
@@ -185,3 +189,25 @@ def test_outputs_of_another_name_are_refused(model: Path, tiny_model: Path) -> N
     onnx.save(graph, model / ONNX["int8"])
     with pytest.raises(ModelError, match="the model gives scores, not logits"):
         session.open_session(Request(str(model)), Options())
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, Exit.TERMINATED), (signal.SIGHUP, Exit.HUNG_UP)])
+def test_a_signal_ends_an_export_and_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int, code: int
+) -> None:
+    def stopped(path: Path, *rest: object) -> Iterator[str]:
+        try:
+            os.kill(os.getpid(), signum)
+            yield "onnx/model.onnx"
+        finally:
+            (tmp_path / "removed").touch()
+
+    monkeypatch.setattr("bertcli.export.export.export", stopped)
+    (tmp_path / "a.txt").write_text("good\n")
+    command = ["export", str(resolve(None).path), "-t", "classify", "--calibrate", str(tmp_path / "a.txt")]
+    before = signal.signal(signum, signal.SIG_DFL)  # nohup has it ignored
+    try:
+        assert run(command) == code
+    finally:
+        signal.signal(signum, before)
+    assert (tmp_path / "removed").exists()

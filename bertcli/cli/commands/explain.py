@@ -1,6 +1,5 @@
 """bertcli explain: show which tokens made a decision, and where attention looked."""
 
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, beside_results, handling, is_for_people, stdout_console
-from bertcli.errors import Exit, Interrupted, RecordError, UsageError
+from bertcli.cli.terminal import Voice, beside_results, ended_by_signals, is_for_people, stdout_console
+from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.inference import Request
 from bertcli.option import option
 from bertcli.tasks.options import Options
@@ -89,8 +88,8 @@ def explain(voice: Voice, options: Explain) -> int:
     voice.note("loading torch and the weights, which takes seconds")
     failed = 0
     with ExitStack() as stack:
-        # SIGTERM ends it at once: a long text takes minutes, and what is finished has been written.
-        stack.enter_context(handling(_interrupt, signal.SIGTERM))
+        # SIGTERM and SIGHUP end it at once: a long text takes minutes, and what is finished has been written.
+        stack.enter_context(ended_by_signals())
         add_to_page = writer = None
         if options.html:
             from bertcli.report import explain_page
@@ -127,14 +126,14 @@ def explain(voice: Voice, options: Explain) -> int:
     return Exit.RECORDS if failed else Exit.OK
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise Interrupted(signum)
-
-
 def _completed(options: Explain) -> Explain:
     """The options with those that follow from others. Raises UsageError for what does not go together."""
+    from bertcli.data.readers import Manner
+
     if options.texts and options.files:
         raise UsageError("give TEXT or --input, not both.")
+    if options.texts and options.manner._replace(text_field=Manner().text_field) != Manner():
+        raise UsageError("--columns, --delimiter, --encoding and --input-format are of --input and stdin, not of TEXT.")
     for text in (*options.texts, options.pair, options.context, options.question, options.target):
         if text and not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise UsageError(f"{text!r} is no text in UTF-8; --input with --encoding reads others.")

@@ -11,7 +11,7 @@ import click
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Voice, ended_by_signals
 from bertcli.errors import Exit
 from bertcli.inference import SAMPLES, Request
 from bertcli.option import REQUIRED, like, option
@@ -67,5 +67,6 @@ def export_directory(
 
     model = read(path)
     task = open_task(registry.load("tasks", task_name or task_of(model)).Task, model, options)
-    for row in export(path, task.head, feeds_of(task, list(records)), task.tokenizer.max_length):
-        voice.line(str(row))
+    with ended_by_signals():
+        for row in export(path, task.head, feeds_of(task, list(records)), task.tokenizer.max_length):
+            voice.line(str(row))

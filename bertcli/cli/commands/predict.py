@@ -108,8 +108,7 @@ def predict(voice: Voice, options: Predict) -> int:
             # Path.exists raises for a text of more than 255 bytes.
             shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
             raise UsageError(f"cannot read {shown}: no such file. For a text: echo {quote(shown)} | bertcli predict")
-    if len(options.files) > 1:  # a directory may hold what was written into it
-        shared.require_different({"--output": options.output}, options.files)
+    shared.require_different({"--output": options.output}, options.files)
     shared.require_beside(options, {"address": "engine ray"})
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)

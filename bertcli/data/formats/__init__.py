@@ -43,7 +43,8 @@ INPUT = {
     "arrow": Format("table_reader.read_arrow", (".feather", ".arrows", ".ipc"), is_table=True),
     "brat": Format("brat.read", (".ann",), is_whole=True),
     "conll": Format(
-        "conll.read", (".conllu", ".gold_conll", ".v4_gold_conll", ".iob", ".iob2", ".bio", ".bioes", ".bmes")
+        "conll.read",
+        (".conllu", ".conllup", ".gold_conll", ".v4_gold_conll", ".iob", ".iob2", ".bio", ".bioes", ".bmes"),
     ),
     "csv": Format("csv.read_csv"),
     "doccano": Format("labelling.read_doccano"),

@@ -27,6 +27,7 @@ TAG = re.compile(r"O|[BIESLU]-\S+")
 ID = re.compile(r"\d+|\d+[-.]\d+")
 BRACKET = re.compile(r"\(([^*()]+)")  # how a name begins, with its type
 CONLL_U = 10  # columns
+PLUS = re.compile(r"# *global\.columns *=(.*)")
 NAMES = 10  # the column of names in CoNLL-2012
 Lines = list[tuple[int, list[str]]]  # a sentence: the number of each line, and its columns
 
@@ -35,9 +36,13 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
     """Records {"tokens": [...], "tags": [...]}, without tags where lines have one column.
 
     columns: names of the columns, of which `tokens` and `tags` are taken; else the first and the last, or, where the
-    first counts the tokens of the file's first sentence, the second and the third, of CoNLL-U's ten the fourth, UPOS. A
-    sentence with broken lines is one fault, at the first of them.
+    first counts the tokens of the file's first sentence, the second and the third, of CoNLL-U's ten the fourth, UPOS,
+    and of CoNLL-U Plus, whose first line names the columns, FORM and the last. A sentence with broken lines is one
+    fault, at the first of them.
     """
+    plus = PLUS.match(source.begin()[0])
+    if plus and columns is None and len(names := plus[1].split()) != CONLL_U:
+        columns = [{"FORM": "tokens", names[-1]: "tags"}.get(name, name) for name in names]
     counts = None  # whether the first column counts; the first good sentence tells
     usual = 0  # columns
     for sentence in _sentences(source):

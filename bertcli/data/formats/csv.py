@@ -20,7 +20,7 @@ from bertcli.errors import BertcliError, RecordError, UsageError
 
 MAX_HELD = 10_000  # errors before the first row of results
 CARRIAGE_RETURN = "a carriage return outside quotes"
-NAMELESS = "give it one, or drop the header (`tail -n +2`) and name all columns with --columns"
+HEADLESS = "or drop the header (`tail -n +2`), if it is one, and name all columns with --columns"
 SEP = re.compile(r'"?sep=(.)"?')
 _SPECIAL = re.compile(r'[",\r\n]')  # what a cell is quoted for
 _ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
@@ -51,13 +51,21 @@ def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[
         (number, text if isinstance(text, RecordError) else text.split("\t") if text else [])
         for number, text in source.texts()
     )
-    return _records(rows, source.shown, columns)
+    quoted = "--input-format csv reads what is in quotation marks"
+    return _records(rows, source.shown, columns, "--columns names those of a file without a header", quoted)
 
 
-def _records(rows: Iterator[Row], shown: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _records(
+    rows: Iterator[Row],
+    shown: str,
+    columns: Sequence[str] | None,
+    alone: str = "--delimiter says what parts the columns of CSV",
+    quoted: str = "",
+) -> Iterator[Record]:
     """A record per row, named by the first row or, where that is data too, by `columns`.
 
-    A row of another length is a fault. A blank line is skipped, except in a table of one column, where it is an empty
+    A row of another length is a fault; it says `alone` in a table of one column, `quoted` where a cell begins with a
+    quotation mark. A blank line is skipped, except in a table of one column, where it is an empty
     value. Raises UsageError for a header that cannot be read, or that has an empty or a doubled name.
     """
     names = list(columns) if columns is not None else _header(rows, shown)
@@ -67,8 +75,9 @@ def _records(rows: Iterator[Row], shown: str, columns: Sequence[str] | None) -> 
         elif not cells and len(names) != 1:
             continue
         elif len(cells or [""]) != len(names):
-            hint = "; --delimiter says what parts the columns of CSV" if len(names) == 1 else ""
-            yield Record(line=line, fault=f"{len(cells)} fields in a table of {len(names)} columns{hint}")
+            hint = alone if len(names) == 1 else quoted if any(cell.startswith('"') for cell in cells) else ""
+            fault = f"{len(cells)} fields in a table of {len(names)} columns"
+            yield Record(line=line, fault=f"{fault}; {hint}" if hint else fault)
         else:
             yield Record(fields=dict(zip(names, cells or [""], strict=True)), line=line)
 
@@ -84,7 +93,10 @@ def _header(rows: Iterator[Row], shown: str) -> list[str]:
             if any("\r" in cell for cell in cells):
                 raise UsageError(f"{where} cannot be read: {streams.LONE_RETURN}")
             # the first may be without a name, as the index that pandas writes
-            check_names([cells[0] or "index", *cells[1:]] if "index" not in cells else cells, where)
+            try:
+                check_names([cells[0] or "index", *cells[1:]] if "index" not in cells else cells, where)
+            except UsageError as error:
+                raise UsageError(f"{error}, {HEADLESS}") from None
             return cells
     return []
 
@@ -94,7 +106,7 @@ def check_names(names: Sequence[str], where: str) -> None:
     seen = set()
     for number, name in enumerate(names, 1):
         if not name:
-            raise UsageError(f"{where}: column {number} has no name; {NAMELESS}")
+            raise UsageError(f"{where}: column {number} has no name; give it one")
         if name in seen:
             raise UsageError(f"{where}: two columns are called '{name}'; rename one")
         seen.add(name)
@@ -116,14 +128,19 @@ def _rows(source: streams.Source, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except RecordError as error:
-            yield line, error
+            yield line, RecordError(f"{error}{_lost(line, feed.number)}")
         except csv.Error as error:
             # for a lone carriage return the csv module has advice for Python programmers
             reason = CARRIAGE_RETURN if "new-line" in str(error) else str(error)
             reason = "a quote is opened and never closed" if feed.ended else reason
-            yield line, RecordError(f"not CSV ({reason})")
+            yield line, RecordError(f"not CSV ({reason}){_lost(line, feed.number)}")
         else:
             yield line, feed.fault or cells
+
+
+def _lost(first: int, last: int) -> str:
+    """What a row that cannot be read has taken with it, since a quotation mark joins lines."""
+    return f"; lines {first} to {last} are lost with it" if last > first else ""
 
 
 class _Feed(Iterator[str]):

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bertcli.arrays import Array, Flags, Logits
-from bertcli.data.records import Record, lookup
+from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import BIOES, OUTSIDE, Scheme, Span, split
@@ -129,10 +129,10 @@ def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -
 def entities_of(record: Record) -> list[Entity]:
     """The `entities` of a record. Raises RecordError."""
     if "entities" not in record.fields:
-        there = ", ".join(record.fields) or "nothing"
-        raise RecordError(
-            f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); --input-format conll reads columns."
-        )
+        is_line = list(record.fields) == ["text"]
+        hint = "--input-format conll reads columns" if is_line else 'as in "entities": [[0, 8, "PER"]]'
+        there = names_in(record.fields) or "nothing"
+        raise RecordError(f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); {hint}.")
     items = record.fields["entities"]
     if not isinstance(items, list):
         raise RecordError("field 'entities' is not a list.")
