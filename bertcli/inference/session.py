@@ -5,7 +5,7 @@ Try: bertcli info
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bertcli import device, registry, tokenizer_files
 from bertcli.backends import BaseBackend, Stages, open_backend
@@ -144,7 +144,9 @@ def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
-    """A task bound to a model's tokenizer and config."""
+    """A task bound to a model's tokenizer and config; a pair's second text is where training had it, or is named."""
+    if options.pair_field is None:
+        options = replace(options, pair_field=model.config.get("pair_field"))
     return task_class(tokenizer_files.load(model.path, model.config, model.onnx), task_class.config_of(model), options)
 
 

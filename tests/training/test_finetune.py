@@ -19,10 +19,12 @@ from bertcli import exits, tokenizer, tokenizer_files
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.device import Device
-from bertcli.errors import Interrupted, ModelError, UsageError
+from bertcli.errors import Interrupted, ModelError, RecordError, UsageError
 from bertcli.export.int8 import dequantized
+from bertcli.inference.session import open_task
 from bertcli.model import read, resolve
 from bertcli.tasks.labels import Decision
+from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering.training import Training as Answering
 from bertcli.tasks.text_classification import Task
 from bertcli.tasks.text_classification.training import Training
@@ -130,6 +132,21 @@ def test_pairs(fit: Fit) -> None:
     done = saved(fit(data, data, pair_field="other", epochs=20, lr=6e-3))
     assert done.metrics is not None and done.metrics["accuracy"] == 1.0
     assert [*json.loads((done.path / "config.json").read_text())["label2id"]] == ["false", "true"]
+
+
+def test_a_model_of_pairs_knows_where_the_second_text_was(fit: Fit, tmp_path: Path) -> None:
+    data = records([("good", "same"), ("bad", "other")] * 4)
+    for record in data:
+        record.fields["hint"] = "good bad"
+    path = saved(fit(data, pair_field="hint", epochs=1)).path
+    task = open_task(Task, read(path), Options())
+    assert task.texts(data[0]) == {"text": "good", "text_pair": "good bad"}
+    with pytest.raises(RecordError, match="no field 'hint'"):
+        task.texts(sentiment(1)[0])
+    named = open_task(Task, read(path), Options(pair_field="text"))
+    assert named.texts(data[0]) == {"text": "good", "text_pair": "good"}
+    again = saved(fit(sentiment(8), model=str(path), output=str(tmp_path / "again"), epochs=1)).path
+    assert [*open_task(Task, read(again), Options()).texts(data[0])] == ["text"]
 
 
 def test_the_average_of_the_weights_is_what_is_scored_and_saved(fit: Fit) -> None:

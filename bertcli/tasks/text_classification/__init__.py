@@ -293,6 +293,11 @@ class Task(BaseTask):
             return classification.multi_label(gold, scores, self.labels, self.threshold)
         return classification.single_label(gold, scores, self.labels)
 
+    def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """The field of a pair's second text: a model of pairs answers the first alone, too, and wrongly."""
+        name = self.options.pair_field
+        return {"pair_field": name} if name or "pair_field" in self.config else {}
+
     @property
     def directions(self) -> Mapping[str, int]:
         """The metrics of the problem's family that gates and early stopping may name."""
