@@ -16,7 +16,7 @@ from bertcli.export.int8 import dequantized
 from bertcli.model import Model
 from bertcli.pretrained import new_module, open_config, open_module
 
-OF_HEAD = ("calibration", "exit_after")  # what config.json says of the head that is to be trained anew
+OF_HEAD = ("calibration", "exit_after", "pair_field")  # what config.json says of the head that is to be trained anew
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
     "dropout", "attention_dropout", "seq_classif_dropout",
@@ -42,6 +42,9 @@ def open_base(
     config = open_config(base.path, **changes)
     for name in OF_HEAD:
         config.__dict__.pop(name, None)
+    for name, value in changes.items():
+        if not hasattr(config, name):  # It is bertcli's own, which transformers leaves out.
+            setattr(config, name, value)
     if getattr(config, "is_decoder", False):  # It was pre-trained on the next word; a task's head reads both sides.
         config.is_decoder = False
     for name in DROPOUTS:

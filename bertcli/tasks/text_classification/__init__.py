@@ -117,10 +117,14 @@ class Task(BaseTask):
                 )
         if settings.label_smoothing and problem != "single_label_classification":
             raise UsageError(f"--label-smoothing is for one label a text, which this is not ({reason}); leave it out.")
+        # A model of pairs answers the first text alone, too, and wrongly: its config says where the second was.
+        second = settings.options.pair_field
+        pairs = {"pair_field": second} if second else {}
         if problem == "regression":
             if settings.labels:
                 raise UsageError(f"--labels names classes, and the labels are numbers ({reason}); leave one out.")
-            return Decision(problem, ["score"], reason, is_number=True, config=label_config(["score"], problem))
+            config = label_config(["score"], problem) | pairs
+            return Decision(problem, ["score"], reason, is_number=True, config=config)
         names = names_in(records, problem, settings)
         if not names:
             shown = f"no training record has a label that can be a class, the first has {values[0]!r:.60}"
@@ -133,7 +137,7 @@ class Task(BaseTask):
             labels, why = list(settings.labels), "as given by --labels"
         elif is_same_problem and set(names) <= set(base.labels):
             labels, why = base.labels, f"those of the model {base.path.name}"
-        return Decision(problem, labels, reason, why, config=label_config(labels, problem))
+        return Decision(problem, labels, reason, why, config=label_config(labels, problem) | pairs)
 
     @classmethod
     def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
@@ -292,11 +296,6 @@ class Task(BaseTask):
         if self.is_multi:
             return classification.multi_label(gold, scores, self.labels, self.threshold)
         return classification.single_label(gold, scores, self.labels)
-
-    def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """The field of a pair's second text: a model of pairs answers the first alone, too, and wrongly."""
-        name = self.options.pair_field
-        return {"pair_field": name} if name or "pair_field" in self.config else {}
 
     @property
     def directions(self) -> Mapping[str, int]:
