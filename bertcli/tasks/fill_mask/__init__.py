@@ -51,8 +51,6 @@ class Task(BaseTask):
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
         self.mask, self.mask_id = tokenizer.mask
-        added = tokenizer.backend.get_added_tokens_decoder().get(self.mask_id)
-        self.takes_space = added is not None and added.lstrip
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
 
@@ -128,7 +126,8 @@ class Task(BaseTask):
             return text.rstrip() + word.removeprefix(prefix) if word.startswith(prefix) else text + word
         if word.startswith(" ") or str(backend.id_to_token(token)).startswith("▁"):
             return text + ("" if text[-1:].isspace() or not text else " ") + word.removeprefix(" ")
-        return (text.rstrip() if self.takes_space else text) + word
+        added = backend.get_added_tokens_decoder().get(self.mask_id)
+        return (text.rstrip() if added is not None and added.lstrip else text) + word
 
     def _token(self, token: Any) -> str:
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
