@@ -210,7 +210,8 @@ class Source:
 def _wide(head: bytes) -> str | None:
     """The encoding of text that begins so, where its units have two or four bytes, by a mark or by letters.
 
-    The upper bytes of letters are control characters as bytes of UTF-8, in all scripts but those of East Asia.
+    The upper bytes of letters are control characters as bytes of UTF-8, in all scripts but those of East Asia; those of
+    spaces and line ends are NUL, one of 200 at least: lines of one letter have line ends there, too.
     """
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
@@ -218,7 +219,8 @@ def _wide(head: bytes) -> str | None:
         return "utf-16"
     for name, nul in (("utf-16-le", 1), ("utf-16-be", 0)) if len(head) >= 8 else ():  # fewer may be anything
         upper = head[nul::2]
-        if 0 not in head[1 - nul :: 2] and sum(byte < 32 for byte in upper) > 0.8 * len(upper):
+        has_spaces = 0 not in head[1 - nul :: 2] and upper.count(0) * 200 >= len(upper)
+        if has_spaces and sum(byte < 32 for byte in upper) > 0.8 * len(upper):
             return name
         if sum(char in FREQUENT for char in head.decode(name, "ignore")) > 0.15 * len(upper):
             return name
