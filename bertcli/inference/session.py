@@ -145,7 +145,7 @@ def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
     """A task bound to a model's tokenizer and config; a pair's second text is where training had it, or is named."""
-    if options.pair_field is None:
+    if options.pair_field is None and model.head == task_class.head:  # its vectors, say, are of single texts
         options = replace(options, pair_field=model.config.get("pair_field"))
     return task_class(tokenizer_files.load(model.path, model.config, model.onnx), task_class.config_of(model), options)
 

@@ -114,6 +114,9 @@ def test_a_text_is_in_small_letters_where_sentence_transformers_is_told_so(tiny_
     sentence = layout(tmp_path, pooling_mode="mean").sentence
     np.testing.assert_array_equal(vectors(task(tmp_path, sentence), large), vectors(task(tmp_path), small))
     assert vectors(task(tmp_path), large)[0, 0] != vectors(task(tmp_path), small)[0, 0]
+    opened = task(tmp_path, sentence)
+    once = opened.tokenizer.backend.to_str()
+    assert Task(opened.tokenizer, opened.config, opened.options).tokenizer.backend.to_str() == once
 
 
 def test_the_sentence_transformers_layout(tmp_path: Path) -> None:

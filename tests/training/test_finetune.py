@@ -23,6 +23,7 @@ from bertcli.errors import Interrupted, ModelError, RecordError, UsageError
 from bertcli.export.int8 import dequantized
 from bertcli.inference.session import open_task
 from bertcli.model import read, resolve
+from bertcli.tasks.feature_extraction import Task as Embedding
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering.training import Training as Answering
@@ -143,6 +144,7 @@ def test_a_model_of_pairs_knows_where_the_second_text_was(fit: Fit, tmp_path: Pa
     assert task.texts(data[0]) == {"text": "good", "text_pair": "good bad"}
     with pytest.raises(RecordError, match="no field 'hint'"):
         task.texts(sentiment(1)[0])
+    assert open_task(Embedding, read(path), Options()).options.pair_field is None  # vectors are of single texts
     named = open_task(Task, read(path), Options(pair_field="text"))
     assert named.texts(data[0]) == {"text": "good", "text_pair": "good"}
     again = saved(fit(sentiment(8), model=str(path), output=str(tmp_path / "again"), epochs=1)).path

@@ -59,7 +59,9 @@ class Task(BaseTask):
             from tokenizers import normalizers
 
             rest = tokenizer.backend.normalizer
-            tokenizer.backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([rest] if rest else [])])
+            if rest is None or "A" in rest.normalize_str("A"):  # A training opens the task three times.
+                both = [normalizers.Lowercase(), *([rest] if rest else [])]
+                tokenizer.backend.normalizer = normalizers.Sequence(both)
         tokenizer.max_length = min(tokenizer.max_length, stated.get("max_length") or tokenizer.max_length)
 
     @classmethod
