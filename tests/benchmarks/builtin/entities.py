@@ -6,8 +6,9 @@ DATA, PACKED, WORK and MPNET as in sentiment.py; the result is `WORK/token-class
 `WORK/entities/results.json`. Steps that are done are skipped, and a training that was stopped goes on. Made for a GPU.
 MPNET learns the English part first, and then teaches it. The sets differ in what they call an organisation or a place:
 a short stage learns Universal NER's own, and those of tweets and emerging names, which agree with it. People write
-names in small letters and whole texts in capitals, and no set has many of them: a last stage has some of its texts so,
-and the model is the mean of its weights and of those before, which know Chinese a little better.
+names in small letters and whole texts in capitals, and no set has many of them: a stage has some of its texts so. Then
+MPNET, which reads capitals as small letters, learns Universal NER's own, too, and teaches 160,000 texts without labels,
+a quarter of them in other letters. The model is the mean of the weights before that, after it, and after a last stage.
 
 A Chinese character is a piece by itself here, for entities begin and end at any of them; a text that comes word by word
 (Universal NER) then has the same pieces as one that comes as it is written. Signs have no space before them, so that
@@ -19,12 +20,15 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import data
 import embeddings
+import entity_texts
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, pre_tokenizers
+from torch import Tensor
 
 LAYERS = "0,1,2,3,4,5,6,7,8,9,10,11"
 HAN = r"[\x{2e80}-\x{2fff}\x{3005}-\x{3007}\x{3040}-\x{30ff}\x{3400}-\x{9fff}\x{f900}-\x{faff}]"
@@ -51,12 +55,16 @@ LAST = ("web", "web", "gsd", "tweets", "emerging")  # of the short stage; the fi
 FORMS = {  # sentences of the last stage
     "english": 6_500, "chinese": 1_500, "other english": 1_500, "other chinese": 800, "small": 3_000, "capitals": 3_500,
 }  # fmt: skip
-SHARE = 0.75  # of the weights after the stage with these forms, in the mean of both
 FINISH = {
     "--epochs": 3, "--lr": 1e-4, "--batch-tokens": 1024, "--ema": 0.99, "--max-length": 160, "--eval-steps": 400,
     "--seed": 1,
 }  # fmt: skip
 LETTERS = {**FINISH, "--epochs": 2, "--lr": 6e-5, "--eval-steps": 300}
+TEXTS = 160_000  # without labels
+SMALL, CAPITALS = 0.15, 0.13  # shares of these texts
+TEACHER_FINISH = {**TEACHER, "--epochs": 3, "--batch-tokens": 2048}
+MANY = {**SETTINGS, "--batch-tokens": 8192, "--eval-steps": 400}
+LAST_STAGE = {**MANY, "--epochs": 3, "--lr": 1e-4, "--batch-tokens": 2048, "--ema": 0.99, "--eval-steps": 300}
 
 
 def known(tags: Iterable[str]) -> list[str]:
@@ -177,20 +185,24 @@ def collect(source: Path, out: Path) -> None:
         data.write_rows(out / "tests" / f"{name}.jsonl", rows)
 
 
-def forms(parts: Path, out: Path) -> None:
-    """Write the sentences of the last stage: as they are, in small letters, and in capitals, as many as FORMS says."""
+def same_length(text: str, form: Callable[[str], str]) -> str:
+    """The text in another form, or as it is where that has another length: the places of entities must hold."""
+    return changed if len(changed := form(text)) == len(text) else text
 
-    def is_english(row: data.Row) -> bool:
-        text = text_of(row)
-        return sum(map(str.isascii, text)) > 0.8 * len(text)
+
+def is_english(row: data.Row) -> bool:
+    """Whether most characters of the row's text are ASCII."""
+    text = text_of(row)
+    return sum(map(str.isascii, text)) > 0.8 * len(text)
+
+
+def forms(parts: Path, out: Path) -> None:
+    """Write the sentences of a stage: as they are, in small letters, and in capitals, as many as FORMS says."""
 
     def written(row: data.Row, form: Callable[[str], str]) -> data.Row:
-        def same_length(text: str) -> str:  # for the places of entities
-            return changed if len(changed := form(text)) == len(text) else text
-
         if "tokens" in row:
-            return {**row, "tokens": [same_length(token) for token in row["tokens"]]}
-        return {**row, "text": same_length(row["text"])}
+            return {**row, "tokens": [same_length(token, form) for token in row["tokens"]]}
+        return {**row, "text": same_length(row["text"], form)}
 
     chance = random.Random(2)
     last, train = (data.read_rows(parts / f"{name}.jsonl") for name in ("last", "train"))
@@ -211,11 +223,45 @@ def forms(parts: Path, out: Path) -> None:
     data.write_rows(out, chosen)
 
 
-def mean(before: Path, after: Path, out: Path) -> None:
-    """Write the model whose weights are a mean of two models', SHARE of the second."""
-    shutil.copytree(after, out, dirs_exist_ok=True)
-    first, second = (load_file(model / "model.safetensors") for model in (before, after))
-    weights = {name: first[name] * (1 - SHARE) + weight * SHARE for name, weight in second.items()}
+def many(source: Path, parts: Path, written: Path, out: Path) -> None:
+    """Write labelled.jsonl, what has labels that agree with Universal NER's or are Chinese, and unlabelled.jsonl."""
+    last, train, dev, forms = (
+        data.read_rows(file) for file in (*(parts / f"{name}.jsonl" for name in ("last", "train", "dev")), written)
+    )
+    tests = chain.from_iterable(map(data.read_rows, (parts / "tests").iterdir()))
+    agreeing = set(map(text_of, last))
+    other = [row for row in forms if text_of(row).islower() or text_of(row).isupper()]
+    chance = random.Random(3)
+    labelled = last + [row for row in train if data.is_chinese(text_of(row))]
+    labelled += [row for row in other if not data.is_chinese(text_of(row))]
+    chance.shuffle(labelled)
+    data.write_rows(out / "labelled.jsonl", labelled)
+
+    texts = [text_of(row) for row in train if not data.is_chinese(text_of(row)) and text_of(row) not in agreeing]
+    seen = {data.key_of(text_of(row)) for row in chain(train, last, dev, tests)}
+    gmb = "gmb", map(text_of, newswire(source / "research/gmb_kaggle/ner_dataset.csv"))
+    for name, found in chain(entity_texts.sets(source), [gmb]):
+        usual = filter(entity_texts.is_usual, (" ".join(text.split()) for text in found))
+        own = {key: text for text in usual if (key := data.key_of(text)) not in seen}
+        seen |= own.keys()
+        texts += chance.sample([*own.values()], min(len(own), entity_texts.CAPS.get(name, len(own))))
+        print(name, len(own))
+    chance.shuffle(texts)
+    rows = []
+    for text in texts[:TEXTS]:
+        at = chance.random()
+        form = str.lower if at < SMALL else str.upper if at < SMALL + CAPITALS else str
+        rows.append({"text": same_length(text, form)})
+    data.write_rows(out / "unlabelled.jsonl", rows)
+
+
+def mean(models: Mapping[Path, float], out: Path) -> None:
+    """Write the model whose weights are a mean of those of several models, with these shares."""
+    weights: dict[str, Tensor] = {}
+    for model, share in models.items():
+        shutil.copytree(model, out, dirs_exist_ok=True)
+        for name, weight in load_file(model / "model.safetensors").items():
+            weights[name] = weights.get(name, 0) + share * weight
     save_file(weights, out / "model.safetensors", {"format": "pt"})
 
 
@@ -249,12 +295,24 @@ def main() -> None:
     start = data.step(work / "base", lambda out: base(given.data, given.packed, given.work, out))
     parts = data.step(work / "parts", lambda out: collect(given.data, out))
     model = data.taught("ner", TEACHER, SETTINGS, parts, start, given.teacher, work)
-    files = "-t", "ner", "--train", parts / "last.jsonl", "--dev", parts / "dev.jsonl", "-m", model
-    before = data.step(work / "finished", lambda out: data.train(out, FINISH, *files))
+    dev = "--dev", parts / "dev.jsonl"
+
+    def stage(name: str, settings: data.Row, *arguments: object) -> Path:
+        return data.step(work / name, lambda out: data.train(out, settings, "-t", "ner", *arguments))
+
+    before = stage("finished", FINISH, "--train", parts / "last.jsonl", *dev, "-m", model)
     written = data.step(work / "forms.jsonl", lambda out: forms(parts, out))
-    files = "-t", "ner", "--train", written, "--dev", parts / "dev.jsonl", "-m", before
-    after = data.step(work / "letters", lambda out: data.train(out, LETTERS, *files))
-    model = data.step(work / "mean", lambda out: mean(before, after, out))
+    after = stage("letters", LETTERS, "--train", written, *dev, "-m", before)
+    first = data.step(work / "first", lambda out: mean({before: 0.25, after: 0.75}, out))
+
+    english = data.step(work / "english-last.jsonl", lambda out: data.english(parts / "last.jsonl", out))
+    english_dev = work / "english-dev.jsonl"
+    teacher = stage("teacher-2", TEACHER_FINISH, "--train", english, "--dev", english_dev, "-m", work / "teacher")
+    texts = data.step(work / "many", lambda out: many(given.data, parts, written, out))
+    files = "--train", texts / "labelled.jsonl", "--unlabelled", texts / "unlabelled.jsonl", *dev
+    second = stage("second", MANY, *files, "-m", first, "--teacher", teacher)
+    third = stage("third", LAST_STAGE, "--train", written, *dev, "-m", second, "--teacher", teacher)
+    model = data.step(work / "mean", lambda out: mean(dict.fromkeys((first, second, third), 1 / 3), out))
     whole = data.step(work / "exported", lambda out: data.export(model, parts / "train.jsonl", out))
     final = data.step(given.work / "token-classification", lambda out: data.publish(whole, out))
     data.step(work / "results.json", lambda out: data.measure(final, parts / "tests", out))
