@@ -276,6 +276,7 @@ SIGNATURES = (
     Signature(b"\x1f\x8b", "gzip", "`zcat {file}` unpacks it, and a name that ends in .gz is read as it is"),
     Signature(b"\x28\xb5\x2f\xfd", "Zstandard", "`zstd -dc {file}` unpacks it"),
     Signature(b"\xfd7zXZ\x00", "xz", "`xz -dc {file}` unpacks it, and a name that ends in .xz is read as it is"),
+    Signature(b"\x5d\x00\x00", "LZMA", "`xz -dc {file}` unpacks it"),
     Signature(b"1AY&SY", "bzip2", "`bzip2 -dc {file}` unpacks it, and a name that ends in .bz2 is read as it is", 4),
     Signature(b"\x04\x22\x4d\x18", "LZ4", "`lz4 -dc {file}` unpacks it"),
     Signature(b"LZIP\x01", "lzip", "`lzip -dc {file}` unpacks it"),

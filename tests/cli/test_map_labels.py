@@ -102,3 +102,12 @@ def test_classes_that_are_floats_in_json_are_renamed(bertcli: Run, tmp_path: Pat
     (tmp_path / "dev.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
     done = json.loads(bertcli("evaluate", "dev.jsonl", "--map-labels", names).stdout)
     assert (done["records"], done["accuracy"]) == (2, 1.0)
+
+
+def test_classes_that_are_floats_in_json_are_whole_numbers(bertcli: Run, tmp_path: Path) -> None:
+    rows = [{"text": "a gripping film", "label": 2.0}, {"text": "a dull mess", "label": 0.0}]
+    (tmp_path / "dev.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
+    done = json.loads(bertcli("evaluate", "dev.jsonl").stdout)
+    assert (done["records"], done["accuracy"]) == (2, 1.0)
+    found = json.loads(bertcli("check", "dev.jsonl", "--problem", "single", "-f", "json").stdout)
+    assert found["labels"] == {"2": {"train": 1}, "0": {"train": 1}}

@@ -99,6 +99,8 @@ class Task(BaseTask):
             problem, reason = "multi_label_classification", "every label is a list"
         elif sorts == {"decimal number"}:
             problem, reason = "regression", "every label is a number with a decimal point"
+            if all(float(value).is_integer() for value in values):  # as pandas writes classes beside nulls
+                reason += "; --problem single makes classes of them"
         elif sorts == NUMBERS:
             problem, reason = "regression", "every label is a number, and some have a decimal point"
         elif counts["decimal number"] and numbers >= NEARLY_ALL * len(values):  # what is none is a fault, by its place
@@ -416,7 +418,7 @@ def sort_of(value: Any) -> str:
 def names_of(value: Any, options: Options, several: bool) -> list[str]:
     """The label in a value, or where there may be several those of a list or of text with a separator, if any.
 
-    As config.json stores them: 1, "1" and ["1"] are the same label, true is "true". Raises RecordError.
+    As config.json stores them: 1, 1.0, "1" and ["1"] are the same label, true is "true". Raises RecordError.
     """
     if several and isinstance(value, str):
         value = [part for part in value.split(options.label_separator) if part.strip()]
@@ -425,6 +427,7 @@ def names_of(value: Any, options: Options, several: bool) -> list[str]:
     names = []
     for item in value if several else [value]:
         label = item[0] if isinstance(item, list) and len(item) == 1 else item
+        label = int(label) if isinstance(label, float) and label.is_integer() else label
         if not isinstance(label, str | int) or not str(label).strip():
             raise RecordError(f"the label {label!r} is neither text nor an integer.")
         names.append(str(label).lower() if isinstance(label, bool) else str(label).strip())

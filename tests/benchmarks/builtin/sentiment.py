@@ -84,12 +84,6 @@ def capped(name: str, rows: list[data.Row], held: set[str], chance: random.Rando
     return [row for label, own in by_label.items() for row in chance.sample(own, min(len(own), caps[label]))]
 
 
-def exported(parts: Path, model: Path, out: Path) -> None:
-    """Write the ONNX files, then fit the temperature and choose who may leave early, on dev texts."""
-    data.export(model, parts / "train.jsonl", out)
-    data.bertcli("calibrate", parts / "calibrate.jsonl", "-m", out, "--precision", "int8")
-
-
 def predicted(model: Path, file: Path) -> list[tuple[str, dict[str, float]]]:
     """The right label of each text, and the scores of all labels."""
     command = [sys.executable, "-m", "bertcli", "predict", str(file), "-m", str(model), "--precision", "int8"]
@@ -127,12 +121,12 @@ def top(scores: dict[str, float]) -> str:
     return max(scores, key=scores.__getitem__)
 
 
-def publish(exported: Path, out: Path) -> None:
-    """Copy the model, whose tokenizer then reads a capital beside another one as a small letter.
+def publish(exported: Path, parts: Path, out: Path) -> None:
+    """Copy the model, fit the temperature and choose who may leave early, on dev texts.
 
-    Few pieces are of capitals, so that a text in capitals was spelt, and read right in 45 of 100 cases. Wide letters
-    stand for the small ones in between, for the capitals beside them to know them by; NFKC, which is next, makes them
-    small.
+    Its tokenizer reads a capital beside another one as a small letter. Few pieces are of capitals, so that a text in
+    capitals was spelt, and read right in 45 of 100 cases. Wide letters stand for the small ones in between, for the
+    capitals beside them to know them by; NFKC, which is next, makes them small.
     """
     data.publish(exported, out)
     file = out / "tokenizer.json"
@@ -144,6 +138,7 @@ def publish(exported: Path, out: Path) -> None:
     ]
     tokenizer.normalizer = normalizers.Sequence([*rules, tokenizer.normalizer])
     tokenizer.save(str(file))
+    data.bertcli("calibrate", parts / "calibrate.jsonl", "-m", out, "--precision", "int8")
 
 
 def measure(model: Path, tests: Path, out: Path) -> None:
@@ -161,8 +156,8 @@ def main() -> None:
     parts = data.step(work / "parts", lambda out: collect(given.data, out))
     more = "--unlabelled", parts / "unlabelled.jsonl"
     model = data.taught("classify", TEACHER, SETTINGS, parts, base, given.teacher, work, *more)
-    whole = data.step(work / "exported", lambda out: exported(parts, model, out))
-    final = data.step(given.work / "text-classification", lambda out: publish(whole, out))
+    whole = data.step(work / "exported", lambda out: data.export(model, parts / "train.jsonl", out))
+    final = data.step(given.work / "text-classification", lambda out: publish(whole, parts, out))
     data.step(work / "results.json", lambda out: measure(final, parts / "tests", out))
 
 
