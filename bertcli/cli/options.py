@@ -289,11 +289,10 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     if not isinstance(values, dict):
         raise UsageError(f"{path}: the file must hold `option: value` lines.")
     commands = registry.names("cli/commands")
-    name = ctx.command_path.split()[1]  # of `bertcli tokenizer train` its group
-    special = values.get(name) or {}
-    if not isinstance(special, Mapping):
-        raise UsageError(f"{path}: '{name}' holds no options.")
-    shared = {key: value for key, value in values.items() if key not in commands and key not in NOT_OPTIONS}
+    # `cache`, `export` and `tokenizer` are options of other commands, too, which have no mapping as their value.
+    sections = {key: values[key] or {} for key in commands if isinstance(values.get(key, 0), Mapping | None)}
+    special = sections.get(ctx.command_path.split()[1], {})  # of `bertcli tokenizer train` its group
+    shared = {key: value for key, value in values.items() if key not in sections and key not in NOT_OPTIONS}
     others = [other for other in ctx.command.params if other is not param]
     known = {_key(flag): p for p in others for flag in [*p.opts, p.name or ""]}
     negated = {_key(flag): p for p in others for flag in p.secondary_opts}
@@ -305,6 +304,8 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     for key, value in {**shared, **special}.items():
         name = _key(str(key))
         option = known.get(name) or negated.get(name)
+        if option is None and key in commands:
+            raise UsageError(f"{path}: '{key}' holds no options.")
         if option is None:
             close = get_close_matches(name, known | negated, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else f". The options are: {', '.join(sorted(known))}."

@@ -182,6 +182,31 @@ def test_what_is_wrong_in_a_config_file_is_named_by_it(
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "line", "said"),
+    [
+        (["finetune", "--train", "t", "-m", "m", "-o", "o"], "export: perhaps", "'perhaps' is not a valid boolean."),
+        (["finetune", "--train", "t", "-m", "m", "-o", "o"], "cache: [a, b]", "'cache' cannot be ['a', 'b']"),
+        (["pretrain", "t", "-o", "o"], "tokenizer: {a: b}\nsteps: x", "'--steps': 'x' is not"),
+        (["pretrain", "t", "-o", "o"], "tokenizer: nowhere", "'nowhere' is neither a directory nor a model"),
+        (["predict"], "info: x", "c.yaml: 'info' holds no options."),
+    ],
+)
+def test_options_in_a_config_file_may_be_called_as_commands_are(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    command: list[str],
+    line: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(line)
+    Path("t").write_text("a plot\n")
+    assert run([*command, "--config", "c.yaml"]) == 2
+    assert said in capfd.readouterr().err
+
+
 def test_what_is_wrong_in_the_environment_is_named_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
