@@ -18,11 +18,11 @@ GROUPS = ("", "what", "data", "model", "training", "output")  # of --help, in it
 class Option:
     """What the command line needs to know of a field, besides its name, type and default.
 
-    text: what --help says. group: where in it, one of GROUPS; "" is for what nine of ten users need.
-    flags: short ones, and long ones in place of `--field-name`. choices: what may be said, where the type is no
-    Literal; room: or the package whose names may be. least, most: bounds that a value may reach; above, below: bounds
-    that it may not. is_argument: it has no flag. type: how its text is read, as click has it, where the field's own
-    type does not say. more: other attributes of click's.
+    text: the sentence in --help. group: the section of --help, one of GROUPS; "" is for what nine of ten users need.
+    flags: a short flag, or a long one in place of `--field-name`. choices: the allowed values, if the type is no
+    Literal; package: the folder ("tasks") whose modules are the choices. least, most: bounds that a value may reach;
+    above, below: bounds that it may not reach. is_argument: it has no flag. type: the click type, if the field's own
+    type does not say how text is read. more: further arguments of click.Option.
     """
 
     text: str = ""
@@ -30,7 +30,7 @@ class Option:
     flags: str = ""
     group: str = ""
     choices: Sequence[str] = ()
-    room: str = ""
+    package: str = ""
     least: float | None = None
     most: float | None = None
     above: float | None = None
@@ -41,12 +41,12 @@ class Option:
 
 
 def option(default: T, text: str = "", metavar: str | None = None, **how: Any) -> T:
-    """A dataclass field that may be an option; `how` are fields of Option."""
+    """A dataclass field that a command may offer as an option. how: fields of Option."""
     made: T = field(default=default, metadata={"option": Option(text, metavar, **how)})
     return made
 
 
 def like(settings: type, name: str, default: Any = None) -> Any:
-    """A field that is the same option as one of another class; with its default too, unless there is another one."""
+    """The same option as a field of another class, with the same default unless another one is named."""
     other = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
     return field(default=other.default if default is None else default, metadata=other.metadata)

@@ -17,24 +17,23 @@ from bertcli.model import REST, Model
 
 BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
-Reduce = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]  # of a batch's and its outputs' tensors
+Reduce = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]  # tensors of batch and outputs -> fewer
 
 
 class BaseBackend(ABC):
     """An opened model. streams: how many threads may call `run` at once to keep the device busy.
 
-    window: how many records it wants sorted together. batch_tokens: in a batch, with padding, that suit the device
-    where the user names no number. multiple: of tokens, to which it wants windows padded. reduce: of the tensors of a
-    batch and its outputs, what leaves the GPU; all outputs without. precision: what it computes in (int8, bf16, fp32).
-    sizes: of the last axis of each output, None where its file leaves that open; empty where only running it shows the
-    outputs.
+    chunk_records: how many records are best sorted by length together. batch_tokens: how many tokens, with padding, a
+    batch best has. multiple: windows are padded to a multiple of so many tokens. reduce: makes large outputs small
+    before they leave the GPU; None where all leave. precision: what it computes in (int8, bf16, fp32). sizes: of the
+    last axis of each output, None where the file leaves it open; empty where only a run shows the outputs.
     """
 
     name: str
     streams: int = 1
     batch_tokens: int = BATCH_TOKENS
     multiple: int = 1
-    window: int = 4096
+    chunk_records: int = 4096
     reduce: Reduce | None = None
     precision: str
     sizes: Mapping[str, int | None] = MappingProxyType({})
@@ -50,27 +49,27 @@ class BaseBackend(ABC):
     def run(self, batch: Batch) -> Batch:
         """input_ids, attention_mask, token_type_ids, each (B, T) int64 -> outputs by name, first axis B, float32.
 
-        What is returned is the caller's: no later batch writes into it.
+        The caller may keep the arrays: no later batch writes into them.
         """
 
 
 class Stages(BaseBackend):
-    """A model with an early exit, whose files are two: layers 1 to `after`, and the others up to `layers`.
+    """A model with an early exit, in two files: layers 1 to `after`, and those from there to `layers`.
 
-    is_sure: of the logits of the exit (B, L), which rows (B,) leave there; the outputs are then `logits`, and `layers`,
-    how many computed each. None: all rows pass all layers, and `exit_logits` are an output too.
+    is_sure: tells from the exit's logits (B, L) which rows (B,) leave there. The outputs are then `logits`, and
+    `layers`: how many computed each row. None: all rows pass all layers, and `exit_logits` are an output too.
     """
 
     def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
         self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
-        self.streams, self.window = first.streams, first.window
+        self.streams, self.chunk_records = first.streams, first.chunk_records
         self.batch_tokens, self.multiple = first.batch_tokens, first.multiple
         self.first, self.rest = first, rest
         self.after, self.layers = after, layers
         self.is_sure: Callable[[Logits], Flags] | None = None
 
     def run(self, batch: Batch) -> Batch:
-        """Run the first stage, and the rest for the rows that are not sure: a batch again, for all have one length."""
+        """Run the first stage, then the second one on a batch of the rows that are not sure."""
         states = {**batch, **self.first.run(batch)}
         logits = states["exit_logits"]
         if self.is_sure is None:
@@ -83,7 +82,7 @@ class Stages(BaseBackend):
 
 
 def open_backend(backend: type[BaseBackend], model: Model, device: Device, head: str, precision: str) -> BaseBackend:
-    """Open a model: both stages of it where its files have two. Raises as a backend does."""
+    """Open a model, and both stages of it where its early exit parts it in two. Raises as a backend does."""
     first = backend(model, device, head, precision)
     if "exit_logits" not in first.sizes:
         return first
@@ -92,7 +91,7 @@ def open_backend(backend: type[BaseBackend], model: Model, device: Device, head:
 
 
 def require_inputs(model: Model, file: Path, names: Iterable[str]) -> None:
-    """Raise ModelError for a file that wants more of a batch than there is, such as positions; or states, of a rest."""
+    """Raise ModelError for a file that needs an input which no batch has, such as positions."""
     if (others := sorted(set(names) - INPUTS)) and model.names is not REST:
         raise ModelError(
             f"{file}: it wants {', '.join(others)}, which bertcli does not give; write it anew with bertcli export."

@@ -18,8 +18,8 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.pretrained import open_module
 
-GPU_TOKENS = 65_536  # MiniLM on an H200 reads 19,200 sentences a second so, 9,500 with 16,384 in windows of 4,096
-GPU_WINDOW = 16_384  # records, so that each length fills a batch
+GPU_TOKENS = 65_536  # MiniLM on an H200 reads 19,200 sentences a second so, 9,500 with 16,384 in chunks of 4,096
+GPU_CHUNK = 16_384  # records, so that each length fills a batch
 GPU_MULTIPLE = 16  # tokens; 8,000 sentences are 50 batches then, and 385 of 7 ms each where no length is rounded up
 
 
@@ -41,7 +41,7 @@ class Backend(BaseBackend):
         self.module = load(model, head, dtype=dtype).to(device=device.type, dtype=dtype).eval()
         if device.type == "cuda":
             keep_attention_off_cudnn()
-            self.multiple, self.window = GPU_MULTIPLE, GPU_WINDOW
+            self.multiple, self.chunk_records = GPU_MULTIPLE, GPU_CHUNK
             # So many tokens have 2 to 16 GB of fp32 logits over a vocabulary, on the GPU and then in memory.
             if self.module.get_output_embeddings() is None:
                 self.batch_tokens = GPU_TOKENS

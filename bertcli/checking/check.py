@@ -203,7 +203,7 @@ def _read(name: str, records: Iterable[Record], task: BaseTask, findings: Findin
                 raise encoded
             texts = tuple(task.texts(record).values())
             code = "bad-label"
-            kept = Record(record.index, task.kept(record), record.line, record.source, lines=record.lines)
+            kept = Record(record.index, task.label_fields(record), record.line, record.source, lines=record.lines)
             doubts = list(task.token_doubts(record, encoded))
         except RecordError as error:
             findings.add_all(code, record, error)

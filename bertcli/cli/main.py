@@ -150,7 +150,7 @@ def run(arguments: list[str]) -> int:
         elif isinstance(error, OSError) and error.strerror:
             message = f"{error.filename or 'input or output'}: {error.strerror}."
         elif isinstance(error, MemoryError):
-            message = "out of memory; smaller --batch-tokens or --window need less."
+            message = "out of memory; a smaller --batch-tokens needs less."
         else:
             message = f"internal error: {type(error).__name__}: {error}. bertcli --debug … shows where."
         say(f"bertcli: {message}")

@@ -155,7 +155,7 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     elif is_flag or field.default not in (None, ()):
         attributes |= {"default": field.default, "show_default": not is_flag}
     text = option.text
-    if option.room == "tasks":
+    if option.package == "tasks":
         *names, last = sorted((registry.aliases("tasks", task) or [task])[0] for task in registry.names("tasks"))
         text = text.format(choices=f"{', '.join(names)} or {last}")
         attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
@@ -176,9 +176,9 @@ def _type(type_: Any, option: Option) -> Any:
     """How the text of an option is read, as its field's type and bounds say; None for text as it is."""
     if option.choices or get_origin(type_) is Literal:
         return click.Choice(option.choices or get_args(type_))
-    if option.room and option.room != "tasks":
-        auto = ["auto"] if option.room == "backends" else []
-        return click.Choice([*auto, *registry.names(option.room)])
+    if option.package and option.package != "tasks":
+        auto = ["auto"] if option.package == "backends" else []
+        return click.Choice([*auto, *registry.names(option.package)])
     lowest = option.least if option.above is None else option.above
     highest = option.most if option.below is None else option.below
     if lowest is None:

@@ -67,13 +67,13 @@ class Counter(AbstractContextManager["Counter"]):
         self.line = self.before.get(record.source, 0) + record.line
         self.first_line = self.first_line or self.line
 
-    def watched(self, windows: "Iterable[list[Outcome]]") -> "Iterator[list[Outcome]]":
-        """The windows, counted and shown as they come."""
-        for window in windows:
-            for outcome in window:
+    def watched(self, chunks: "Iterable[list[Outcome]]") -> "Iterator[list[Outcome]]":
+        """The chunks of outcomes, counted and shown as they come."""
+        for chunk in chunks:
+            for outcome in chunk:
                 self.count(outcome.record)
             self.show()
-            yield window
+            yield chunk
 
     def passed(self, records: "Iterable[Record]") -> "Iterator[Record]":
         """The records, counted and shown as they come."""

@@ -1,4 +1,4 @@
-"""Options that several commands have: how they open their input, the page of --report, and where a training is done.
+"""Classes of options that several commands share: reading input, running a model, --report, and training.
 
 Imports nothing heavy, for --help. Try: bertcli predict --help
 """
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 def expanded(_ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
-    """A click callback: the files that the names given to an option stand for, directories and patterns too."""
+    """A click callback: the files that an option's paths, directories and patterns name."""
     from bertcli.data.readers import expand
 
     files = expand(paths)
-    texts = {f"{file.removesuffix('.ann')}.txt" for file in files if file.endswith(".ann")}  # brat's, read with these
+    texts = {f"{file.removesuffix('.ann')}.txt" for file in files if file.endswith(".ann")}  # brat's reader opens both
     return tuple(file for file in files if file not in texts)
 
 
@@ -47,21 +47,21 @@ PATH = click.Path()
 MANY = {"callback": expanded}
 TABLES = ("csv", "tsv", "parquet", "arrow")  # formats whose records all have the same fields
 STOPPING = "stopping after this step, with a checkpoint for --resume"
-NOT_KEPT = ("output", "resume", "overwrite", "cache", "track", "report")  # where and how, not what, is trained
+NOT_SAVED = ("output", "resume", "overwrite", "cache", "track", "report")  # They say where and how it is trained.
 HEADLESS = " --columns names the columns of a file without a header; --input-format conll reads tokens and tags."
-NAME = re.compile(r"[\w .-]*")  # of a column; one with other marks may be a whole header, or data
+NAME = re.compile(r"[\w .-]*")  # A column's name with other characters may be a whole header, or data.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Formatted:
-    """What a command prints once, at its end."""
+    """The format of what a command prints once, at its end."""
 
     output_format: Literal["rich", "json"] | None = option(
         None, "[default: rich on a terminal, else json]", flags="-f --format", group="output"
     )
 
     def show(self, rows: Iterable[Mapping[str, Any]], tables: Mapping[str, Any], title: str) -> None:
-        """Print the tables for people, else a line of JSON for each row."""
+        """Print the tables on a terminal or for --format rich, else each row as a line of JSON."""
         if not is_for_people(self.output_format):
             return print_json(rows)
         from bertcli.cli.tables import render
@@ -91,7 +91,7 @@ class Reading:
 
     @property
     def manner(self) -> "Manner":
-        """How `read` and `count_before` are to read. Raises UsageError for a delimiter that is none."""
+        """These options as `read` and `count_before` take them. Raises UsageError for an unusable delimiter."""
         from bertcli.data.readers import Manner
 
         delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter or "", self.delimiter)
@@ -101,7 +101,7 @@ class Reading:
         return Manner(self.input_format, self.encoding, columns, delimiter, self.text_field)
 
     def labelled(self, files: Sequence[str]) -> Iterator["Record"]:
-        """As `open`, without the records that a labelling tool says have no label; warns how many these are."""
+        """As `open`, but without records that their labelling tool calls unlabelled; a warning says how many."""
         records, voice = self.open(files), _voice()
 
         def kept() -> Iterator["Record"]:
@@ -117,9 +117,9 @@ class Reading:
         return kept()
 
     def open(self, files: Sequence[str], shard: "Shard | None" = None) -> Iterator["Record"]:
-        """The records of files or stdin. Raises UsageError at once for what cannot be read, or later for a table.
+        """The records of files or stdin. Raises UsageError at once where they cannot be read.
 
-        A table without the field that an option names is one mistake, not one for each of its rows.
+        A table without the field that an option names raises it too, at its first row: that is one mistake, not many.
         """
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
@@ -152,7 +152,7 @@ class Reading:
 
 
 def _require_not_stdout(files: Sequence[str]) -> None:
-    """Raise UsageError where stdout is redirected into what is read: the shell has emptied it, or it never ends."""
+    """Raise UsageError where stdout goes into an input file: `> FILE` has emptied it, `>> FILE` would never end."""
     written = os.fstat(1)
     for name in files or ["-"]:
         with suppress(OSError, ValueError):  # what cannot be read is said later
@@ -167,22 +167,22 @@ def _voice() -> Voice:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Running(Reading, Options, Request, Settings):
-    """What is asked of a run of a model on records."""
+    """The options of a command that runs a model on records."""
 
     files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
 
-    def complete(self, voice: Voice, records: Iterator["Record"]) -> Iterator["Record"]:
-        """Write the ONNX file that --backend asks for and the model lacks into the cache; returns all the records.
+    def write_missing_onnx(self, voice: Voice, records: Iterator["Record"]) -> Iterator["Record"]:
+        """Write the ONNX file that --backend needs and the model lacks into the cache; returns all the records.
 
-        The scales of int8 are measured on the first of them, or on the files of --calibrate.
+        The scales of int8 are measured on the first records, or on the files of --calibrate.
         """
         if self.calibrate and self.precision != "int8":
             raise UsageError("--calibrate measures the scales of int8, so it needs --precision int8.")
         if self.backend not in OF_ONNX:
             return records
-        from bertcli.export.cached import complete
+        from bertcli.export.cached import write_missing
 
-        return complete(self, self, records, self.open(self.calibrate) if self.calibrate else None, voice.note)
+        return write_missing(self, self, records, self.open(self.calibrate) if self.calibrate else None, voice.note)
 
 
 def label_map(value: Any) -> dict[str, str]:
@@ -212,7 +212,7 @@ class Labelled(Reading):
 
 
 def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:
-    """Raise UsageError where two outputs, by their options, are one file, or one is an input; before the run."""
+    """Raise UsageError where two outputs are one file, or an output is an input. outputs: paths by option."""
     seen: dict[str, str] = {}
     for option_name, path in outputs.items():
         if not path or path.startswith("/dev/"):
@@ -226,9 +226,9 @@ def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] =
 
 
 def require_beside(options: Any, others: Mapping[str, str]) -> None:
-    """Raise UsageError where an option is set without the other one beside which alone it means something.
+    """Raise UsageError where an option is set, but not the option without which it does nothing.
 
-    others: by field, that other one as a user writes it, and what it has to say if that is one value.
+    others: {"address": "engine ray"}: --address does nothing without --engine ray.
     """
     defaults = {field.name: field.default for field in fields(options)}
     for name, other in others.items():
@@ -247,7 +247,7 @@ class Reported:
     report: str | None = option(None, "HTML page of curves, tables and examples to search.", "FILE", type=PATH)
 
     def require_page(self, output: str | None = None) -> None:
-        """Raise UsageError where the page cannot be written; before the run, not after it.
+        """Raise UsageError where the page cannot be written. Called before the run, which may take hours.
 
         output: the directory that the run will make.
         """
@@ -261,7 +261,7 @@ class Reported:
                 require_writable(self.report)
 
     def write_page(self, voice: Voice, page: "Report") -> None:
-        """Write it, if it is asked for."""
+        """Write the page, if --report asks for it."""
         if self.report:
             from bertcli.report import render, write
 
@@ -291,19 +291,19 @@ class Training(Reported):
 
     @property
     def cache_folder(self) -> Path:
-        """What --cache names, or the usual one."""
+        """The folder of --cache, or the usual one."""
         from bertcli.inference.cache import root
 
         return Path(self.cache) if self.cache else root()
 
-    def kept(self) -> Mapping[str, object]:
-        """What bertcli.yaml keeps: the options by name, without those that say where and how it is trained."""
-        return {name: value for name, value in spelt(self).items() if name not in NOT_KEPT}
+    def saved(self) -> Mapping[str, object]:
+        """The options that bertcli.yaml keeps, by name: all but NOT_SAVED."""
+        return {name: value for name, value in spelt(self).items() if name not in NOT_SAVED}
 
     def write_training_page(
         self, voice: Voice, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None
     ) -> None:
-        """The curves of a run, facts of it that are known, and its dev data where they were scored."""
+        """Write the page of a training. facts: {name: value}, None where not known. evaluation: on the dev data."""
         if not self.report:
             return
         from bertcli.report import Report
@@ -315,7 +315,7 @@ class Training(Reported):
 
 
 def until(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:
-    """The records; Interrupted once a signal came, for a reader that does not look for it by itself."""
+    """Pass the records on. Raises Interrupted after a signal, for readers that do not ask `stop` themselves."""
     for record in records:
         if stop.signum is not None:
             raise Interrupted(stop.signum)

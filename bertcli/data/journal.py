@@ -3,7 +3,7 @@
 FILE.resume holds one line of JSON that says what the run is, then a line for each write to FILE.part. After a kill the
 last line whose bytes are there tells where to go on: records before it are read again, compared by their digest and
 dropped. Output is on the disk before its line is written; lines themselves are not waited for, as a lost one costs only
-its window. Knows no task; `run` is whatever must be the same for the result to be the same.
+its chunk. Knows no task; `run` is whatever must be the same for the result to be the same.
 
 Try: bertcli predict corpus.txt -o out.jsonl & sleep 3; kill $!; bertcli predict corpus.txt -o out.jsonl --resume
 """

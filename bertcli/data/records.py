@@ -18,7 +18,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _MARK = "\udcf0"  # around a number that is written as it came; half of a pair, which no text of a record can hold
 _MARKED = re.compile(f'"{_MARK}(.*?){_MARK}"')
 OBJECT = 32  # characters that a value weighs besides its text
-FEW = 16  # values of a record that weigh nothing, so that usual records fill a window as their texts do
+FEW = 16  # values of a record that weigh nothing, so that usual records fill a chunk as their texts do
 SOMETIMES = frozenset({"windows", "truncated", "unknown", "error"})  # names that only some results have
 SHOWN = 20  # fields that a message lists
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
-from bertcli.data.formats import BaseFormatter, load, of_output
+from bertcli.data.formats import BaseFormatter, load, output_format_of
 from bertcli.data.journal import Journal, open_journal
 from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
@@ -57,7 +57,7 @@ def open_writer(
     terminal = sys.stdout if path is None else None
     is_terminal = terminal is not None and terminal.isatty()
     if output_format is None:
-        output_format = "rich" if is_terminal else of_output(path or "")
+        output_format = "rich" if is_terminal else output_format_of(path or "")
     formatter: BaseFormatter = load("output", output_format)(terminal, optional)
     if example is not None and formatter.NEEDS and not any(needed <= example.keys() for needed in formatter.NEEDS):
         needed = " or ".join(" and ".join(sorted(names)) for names in formatter.NEEDS)

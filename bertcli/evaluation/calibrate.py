@@ -32,7 +32,7 @@ from bertcli.tasks.labels import exit_threshold_of, labels_of
 SHOWN = "macro_f1", "micro_f1", "f1", "accuracy"  # what thresholds may change, beside ece and nll
 FEW = 100  # records: of 200 draws from SST-2, none of 100 made the NLL of the rest worse, 2 % of 50 and 9 % of 10 did
 STEPS = 200  # thresholds that are tried
-Both = tuple[Features, Sequence[Arrays]]  # of a record: for each window `logits` and `exit_logits`, (L,) each
+Heads = tuple[Features, Sequence[Arrays]]  # a record, and for each window what both heads give: (L,) logits each
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def parse_target(text: str) -> calibration.Target:
 
 
 def fit(
-    plain: BaseTask, predicted: Predicted, target: calibration.Target | None, left: "Left | None" = None
+    plain: BaseTask, predicted: Predicted, target: calibration.Target | None, left: "ExitChoice | None" = None
 ) -> Calibrated:
     """Calibrate an uncalibrated task on its predictions. left: what has left at an early exit.
 
@@ -95,7 +95,7 @@ def fit(
 
     calibrated = type(plain)(plain.tokenizer, {**plain.config, "calibration": stored}, plain.options)
     if left:
-        stored["exit"] = left.said(calibrated, predicted)
+        stored["exit"] = left.summary(calibrated, predicted)
     return Calibrated(stored, figures(plain, 1.0), figures(calibrated, stored["temperature"]), kept, calibrated)
 
 
@@ -136,8 +136,8 @@ def store(model: Model, stored: Mapping[str, Any], output: Path | None) -> Path:
 # -- an early exit: the least sureness that costs no more than is allowed
 
 
-def keeping(task: BaseTask, backend: BaseBackend) -> BaseTask:
-    """The task, whose predictions are all outputs (Both) where the model has an exit."""
+def with_both_heads(task: BaseTask, backend: BaseBackend) -> BaseTask:
+    """The task, whose raw predictions are the outputs of both heads (Heads) where the model has an exit."""
     if isinstance(backend, Stages):
         task = copy(task)
         task.combine = lambda features, outputs: (features, outputs)  # type: ignore[method-assign]
@@ -145,16 +145,16 @@ def keeping(task: BaseTask, backend: BaseBackend) -> BaseTask:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What has left at an exit. has_left: (N,) of the records; full: their predictions where all pass all layers."""
+class ExitChoice:
+    """A threshold for leaving at an exit. has_left: (N,) records that do; full: predictions where none leaves."""
 
     after: int
     threshold: float | None
     has_left: Flags
     full: Sequence[Any]
 
-    def said(self, task: BaseTask, predicted: Predicted) -> dict[str, Any]:
-        """What is stored and shown: the share that left, and the task's first metric with it and without."""
+    def summary(self, task: BaseTask, predicted: Predicted) -> dict[str, Any]:
+        """The share of records that leave, and the task's first metric with the exit and without it."""
         share, metric = round(float(self.has_left.mean()), 4), next(iter(task.directions))
         both = predicted.predictions, self.full
         score, full = (float(task.metrics(predicted.gold, one)[metric] or 0) for one in both)
@@ -162,39 +162,39 @@ class Left:
         return {**stated, metric: score, "at full depth": full, "lost": full - score}
 
 
-def settle(task: BaseTask, backend: BaseBackend, predicted: Predicted, most: float) -> Left | None:
-    """Choose the threshold on what `keeping` gave, and make predictions of it. None: the model has no exit.
+def choose_exit(task: BaseTask, backend: BaseBackend, predicted: Predicted, most: float) -> ExitChoice | None:
+    """Choose the threshold of an exit, and put its predictions in the place of `predicted`'s; None without an exit.
 
-    most: points of the task's first metric that may be lost.
+    predicted: made by the task of `with_both_heads`. most: points of the task's first metric that may be lost.
     """
     if not isinstance(backend, Stages):
         return None
     both = predicted.predictions
     threshold, has_left, predicted.predictions = choose(task, predicted.gold, both, most)
-    return Left(backend.after, threshold, has_left, [task.combine(*pair) for pair in both])
+    return ExitChoice(backend.after, threshold, has_left, [task.combine(*pair) for pair in both])
 
 
 def fit_with_exit(
     plain: BaseTask, backend: BaseBackend, predicted: Predicted, target: calibration.Target | None, most: float
 ) -> Calibrated:
-    """As `fit`, and the threshold of an early exit where the model has one, on what `keeping` gave."""
+    """As `fit`, and the threshold of an early exit, if there is one. predicted: of the task of `with_both_heads`."""
     task = plain
     if isinstance(backend, Stages) and plain.classifies == "several":
-        # Whether it costs a label to leave early is up to the label's threshold, so these come first.
+        # The thresholds of labels come first, for they decide whether a text that leaves early loses a label.
         full = [plain.combine(*pair) for pair in predicted.predictions]
         task = fit(plain, replace(predicted, predictions=full), target).task
-    left = settle(task, backend, predicted, most)
+    left = choose_exit(task, backend, predicted, most)
     return fit(plain, predicted, target, left)
 
 
-def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Both], most: float) -> tuple[float, Flags, list[Any]]:
-    """The threshold, which records leave there, and the predictions.
+def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Heads], most: float) -> tuple[float, Flags, list[Any]]:
+    """The threshold, the records that leave there, and the predictions.
 
-    It is lowered from the surest text on for as long as no more than `most` points are lost, and never past a threshold
-    that costs more: further down a loss may be made up by luck, which other texts do not have.
+    The search begins at the surest text and stops at the first threshold that loses more than `most` points. A lower
+    one may make up for the loss, but by luck, which other texts do not have.
     """
     sure = [task.certainty(np.stack([output["exit_logits"] for output in outputs])) for _, outputs in both]
-    least = np.array([float(values.min()) for values in sure])  # of a record, whose windows leave one by one
+    least = np.array([float(values.min()) for values in sure])  # A record has left when all its windows have.
     metric = next(iter(task.directions))
 
     def scored(threshold: float) -> tuple[float, list[Any]]:
@@ -230,5 +230,5 @@ def measure(
     whole = Stages(backend.first, backend.rest, backend.after, backend.layers)
     again = collect(task, chain.from_iterable(stream(task, whole, predicted.records, settings, stop)))
     has_left = np.array(predicted.layers) == backend.after
-    left = Left(backend.after, exit_threshold_of(task.config), has_left, again.predictions)
-    return left.said(task, predicted)
+    left = ExitChoice(backend.after, exit_threshold_of(task.config), has_left, again.predictions)
+    return left.summary(task, predicted)

@@ -25,7 +25,7 @@ LEAST = 64  # texts for int8: 1 - cosine of MiniLM is 0.002 on average and 0.015
 TEXT = "the quick brown fox jumps over the lazy dog"  # what an fp32 file is compared on, which no text decides
 
 
-def complete(
+def write_missing(
     request: Request,
     options: Options,
     records: Iterator[Record],
@@ -38,7 +38,7 @@ def complete(
     Raises UsageError where those are too few, and ModelError for a model that export refuses.
     """
     model, task_class = open_task_class(request)
-    precision = cache.lacking(model, task_class.head, request.precision)
+    precision = cache.missing_precision(model, task_class.head, request.precision)
     can_run = request.device in ("auto", "cpu") and (request.backend, request.precision) != ("onnx", "bf16")
     if precision is None or not can_run:
         return records
@@ -50,7 +50,7 @@ def complete(
     if precision == "int8":
         note(f"measuring the scales of int8 on the first {SAMPLES} texts")
         sample, source = [], records if texts is None else texts
-        free = CHARACTERS * BaseBackend.window  # no more text than the memory of a run is for
+        free = CHARACTERS * BaseBackend.chunk_records  # no more text than the memory of a run is for
         while len(sample) < SAMPLES and free > 0 and (record := next(source, None)):
             sample.append(record)
             free -= weight(record.fields)

@@ -1,7 +1,7 @@
 """A model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it.
 
-Here is what may be asked of a run, not how it is done: which model on which machine (session.py opens a Request), and
-how records are batched (stream.py obeys Settings). Imports nothing heavy.
+Here are the options of a run. A Request says which model runs on which machine, and session.py opens it. Settings say
+how records are batched, and stream.py obeys them. Imports nothing heavy.
 Try: python -c "from bertcli.inference import Request, Settings; print(Request(), Settings())"
 """
 
@@ -12,7 +12,7 @@ from bertcli.option import option
 
 OF_ONNX = ("onnx", "openvino")  # backends that open ONNX files
 SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no scale by as much as a percent
-CHARACTERS = 250  # of a record, in the mean, that a window has room for
+CHARACTERS = 250  # A chunk has room for this many for each of its records, so that long texts do not fill the memory.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -20,12 +20,12 @@ class Request:
     """What is asked of model and machine; None and "auto" leave the choice to `open_session`."""
 
     model: str | None = option(None, "Directory or Hub name.  [default: the embedded one]", "MODEL", flags="-m")
-    task: str | None = option(None, "{choices}; else the model's.", "TASK", flags="-t", room="tasks")
+    task: str | None = option(None, "{choices}; else the model's.", "TASK", flags="-t", package="tasks")
     backend: str = option(
         "auto",
         "Inference engine; auto takes onnx on a CPU when the model has ONNX files. onnx writes one into a cache, once, "
         "where it has none.",
-        room="backends",
+        package="backends",
         group="model",
     )
     device: str = option("auto", "Where to compute.", choices=KINDS, group="model")
@@ -52,12 +52,13 @@ class Request:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Settings:
-    """How records are batched. window: most records sorted together, None for as many as suit the device.
+    """How records are batched: a chunk of them is sorted by length, and cut into batches of equal length.
 
-    characters: most text held in one, None for CHARACTERS a record.
+    chunk_records: most records in a chunk, None for as many as suit the device. characters: most text in a chunk, None
+    for CHARACTERS a record.
     """
 
-    window: int | None = None
+    chunk_records: int | None = None
     characters: int | None = None
     batch_tokens: int | None = option(
         None, "Most tokens in a batch.  [default: 768; 65536 with CUDA]", least=1, group="model"

@@ -1,8 +1,8 @@
 """From encoded records to the arrays a backend runs: batches of windows of one length, cut by tokens.
 
-Windows in a batch have exactly the same length. So nothing is padded, no work is done on padding, and no record's
-result can depend on how long its neighbours in the batch are. A GPU, which computes padding in less time than it takes
-to start a batch, has lengths of a multiple instead: by how much a record is padded, its own length says alone.
+Windows in a batch have exactly the same length. So no work is done on padding, and no record's result depends on how
+long its neighbours in the batch are. A GPU starts a batch more slowly than it computes some padding. Lengths are
+rounded up to a multiple for it, so that still a record's own length alone decides how it is padded.
 Knows no task and no thread.
 Try: python -c "from bertcli.inference.batching import Window, collate; print(collate([Window([1, 2])]))"
 """
@@ -15,15 +15,15 @@ from typing import Any, Generic, TypeVar
 from bertcli.arrays import Batch
 from bertcli.features import Features, Window
 
-Slot = tuple[int, int]  # position of a record in its list, position of a window in the record
-Key = TypeVar("Key")  # what a window belongs to
+Slot = tuple[int, int]  # position of a record in its chunk, position of a window in the record
+Key = TypeVar("Key")  # what the caller knows a window by, such as its slot
 Row = tuple[Key, Window]
 
 
 def distinct(encoded: Iterable[tuple[int, Features]]) -> tuple[list[tuple[Slot, Window]], dict[Slot, Slot]]:
-    """Every different window once, and for each slot the one that stands for it: what a window gives is in its ids.
+    """Every different window once, and for each slot the slot that is run for it: equal ids have equal outputs.
 
-    500 texts drawn 10,000 times take 3.8 times less time so; where all texts differ it costs nothing measurable.
+    10,000 texts of which 500 differ take 3.8 times less time so; where all differ it costs nothing measurable.
     """
     first: dict[tuple[Any, ...], Slot] = {}
     windows: list[tuple[Slot, Window]] = []
@@ -69,9 +69,9 @@ def cut(windows: Iterable[Row[Key]], tokens: int, padding: Padding = NONE) -> It
 
 
 class Cutter(Generic[Key]):
-    """Cuts as `cut` does; windows that do not fill a batch are held, once, for others of their length.
+    """Cuts as `cut` does, but holds windows that do not fill a batch until the next call, for others of their length.
 
-    So batches are of few shapes, for each of which some engines generate code (OpenVINO takes 12 ms for a new one).
+    So batches have few shapes. Some engines generate code for each shape: OpenVINO takes 12 ms for a new one.
     held: the windows, in no order.
     """
 
@@ -80,7 +80,7 @@ class Cutter(Generic[Key]):
         self.held: list[Row[Key]] = []
 
     def add(self, windows: Iterable[Row[Key]]) -> list[list[Row[Key]]]:
-        """The batches that are full, after those that have windows which were held."""
+        """The batches that can run now: first those with windows held before, then those that are full."""
         before = {key for key, _ in self.held}
         late, full, held = [], [], []
         # Of one length, those that were held come first.
@@ -95,7 +95,7 @@ class Cutter(Generic[Key]):
         return [*late, *full]
 
     def rest(self) -> list[list[Row[Key]]]:
-        """What is held, in batches."""
+        """The held windows, in batches."""
         groups, self.held = list(cut(self.held, self.tokens, self.padding)), []
         return groups
 

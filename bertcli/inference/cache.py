@@ -1,7 +1,8 @@
 """The cache of ONNX files for checkpoints that have none: where they lie, and which one a run needs.
 
-A file is named by all that decides its numbers, so it never changes. export/cached.py writes them, training/teacher.py
-the answers of teachers. Hashes of weights are kept too, for those of 500 MB would take as long as all else of a run.
+A folder's name is a hash of all that decides the numbers in it, so a file never changes. export/cached.py writes the
+files, training/teacher.py the answers of teachers. Hashes of weights are kept too: to hash 500 MB takes as long as all
+else of a run.
 Imports nothing heavy. Try: bertcli cache
 """
 
@@ -20,9 +21,9 @@ from bertcli.errors import UsageError
 from bertcli.model import DECISIVE, ONNX, Model
 
 ABOUT = "about.json"
-DRAFT = "draft-"  # what the name of a folder begins with that is not complete, as data/sinks.py has it
-LEARNED = ("calibration", "null_threshold")  # what bertcli itself stores in a config.json; it decides no graph
-STEADY = 2 * 10**9  # nanoseconds: a file that changed since may change again within one tick of its clock
+DRAFT = "draft-"  # The name of an unfinished folder begins with it, as in data/sinks.py.
+LEARNED = ("calibration", "null_threshold")  # entries of config.json that do not change the ONNX graph
+STEADY = 2 * 10**9  # nanoseconds. A file may change twice within one tick of its clock, so a younger hash is not kept.
 
 
 def root() -> Path:
@@ -31,10 +32,10 @@ def root() -> Path:
     return Path(os.environ.get("BERTCLI_CACHE") or Path(caches, "bertcli"))
 
 
-def lacking(model: Model, head: str, precision: str) -> str | None:
-    """The precision of the ONNX file that a run needs and the model lacks; None where the cache has no part in it.
+def missing_precision(model: Model, head: str, precision: str) -> str | None:
+    """The precision of the ONNX file that a run needs and the model lacks; None where it lacks none.
 
-    precision: as a Request has it; auto is content with any that the model has. bf16 is computed from the fp32 file.
+    precision: of a Request. auto takes any file that the model has; bf16 is computed from the fp32 file.
     """
     stored = "int8" if precision == "int8" else "fp32"
     wanted = set(ONNX) if precision == "auto" else {stored}
@@ -42,7 +43,7 @@ def lacking(model: Model, head: str, precision: str) -> str | None:
 
 
 def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> Path:
-    """Where the ONNX file of a checkpoint lies, written or not. texts: the files on which scales of int8 are measured.
+    """The folder of a checkpoint's ONNX file, written or not. texts: the files on which scales of int8 are measured.
 
     Raises ModelError for weights that are not whole, UsageError for texts that are no file.
     """
@@ -59,9 +60,9 @@ def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
     return root() / "onnx" / sha256(decisive.encode()).hexdigest()[:20]
 
 
-def completed(model: Model, head: str, precision: str, texts: Sequence[str]) -> Model:
-    """The model with the ONNX file that a run lacks, where the cache has it; else as it is. Arguments as above."""
-    stored = lacking(model, head, precision)
+def with_cached_onnx(model: Model, head: str, precision: str, texts: Sequence[str]) -> Model:
+    """The model with the ONNX file that it lacks, if the cache has it; else as it is. Arguments are folder_of's."""
+    stored = missing_precision(model, head, precision)
     if stored is None or not root().is_dir():
         return model
     folder = folder_of(model, head, stored, texts)
@@ -69,18 +70,18 @@ def completed(model: Model, head: str, precision: str, texts: Sequence[str]) -> 
 
 
 def named(model: str) -> str:
-    """A model as `entries` names it: a directory by its whole path."""
+    """How `entries` calls a model: a directory by its absolute path, a Hub name as it is."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def describe(folder: Path, **about: Any) -> None:
-    """Write down what a folder of the cache holds, so that it is listed."""
+    """Write into a folder of the cache what it holds, so that `bertcli cache` can list it."""
     about |= {"version": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds")}
     (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", "utf-8")
 
 
 def entries() -> list[dict[str, Any]]:
-    """What was written down of each ONNX file and each teacher, with its folder and size, by the names of models."""
+    """What `describe` wrote of each ONNX file and each teacher, with folder and size, sorted by the names of models."""
     rows = []
     for file in root().glob(f"*/*/{ABOUT}"):
         if file.parent.name.startswith(DRAFT):
@@ -94,7 +95,7 @@ def entries() -> list[dict[str, Any]]:
 
 
 def clear(folders: Iterable[Path]) -> None:
-    """Remove these; what a killed process has left and all hashes go too. Raises OSError where one stays.
+    """Remove these folders, all hashes and what killed processes left. Raises OSError where a folder stays.
 
     A run that has an ONNX file open goes on; one whose teacher is answering ends, and the same command begins anew.
     """
@@ -107,7 +108,7 @@ def clear(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def locked(note: Callable[[str], None]) -> Iterator[None]:
-    """Hold the cache, made if need be: one process writes to it or clears it, others wait. Readers need not."""
+    """Lock the cache: one process at a time writes to it or clears it. Readers need no lock."""
     from filelock import FileLock, Timeout
 
     root().mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def locked(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def _sha256(file: Path) -> str:
-    """Of a file's content; remembered for as long as its path, size, times and inode stay the same."""
+    """The hash of a file. It is kept for as long as the file's path, size, times and inode stay the same."""
     from hashlib import file_digest, sha256
 
     status = file.stat()

@@ -157,7 +157,7 @@ def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]
     UsageError where nothing can be measured.
     """
     request = job.request
-    lookups = {name: cache.completed(model, head, name, request.calibrate) for name in ONNX}
+    lookups = {name: cache.with_cached_onnx(model, head, name, request.calibrate) for name in ONNX}
     files = [name for name, completed in lookups.items() if name in completed.precisions(head)]
     has_exit = request.exit and exit_threshold_of(model.config) is not None
     precisions = {

@@ -18,7 +18,7 @@ from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.inference import Request, Settings
 from bertcli.inference.session import open_session
-from bertcli.inference.stream import Answer, Stop, answer, stream
+from bertcli.inference.stream import Finished, Stop, finish, stream
 from bertcli.tasks.options import Options
 
 Read = Callable[[int], Iterable[Record]]
@@ -35,8 +35,8 @@ class Worker:
         """Answer one piece; an error that is the user's travels as a value, for Ray would wrap it."""
         task = self.session.task
         try:
-            windows = stream(task, self.session.backend, self.read(int(batch["id"][0])), self.settings)
-            answers: list[Answer] | BertcliError = [answer(task, outcome) for outcome in chain.from_iterable(windows)]
+            chunks = stream(task, self.session.backend, self.read(int(batch["id"][0])), self.settings)
+            answers: list[Finished] | BertcliError = [finish(task, outcome) for outcome in chain.from_iterable(chunks)]
         except BertcliError as error:
             answers = error
         return {"answers": [pickle.dumps(answers)]}
@@ -50,7 +50,7 @@ def answers(
     pieces: int,
     address: str | None,
     stop: Stop,
-) -> Iterator[list[Answer]]:
+) -> Iterator[list[Finished]]:
     """The answers of each piece, in order. address: of a cluster, else a Ray of this machine alone is started.
 
     Raises UsageError where Ray is not installed or not reached, Interrupted after a stop request.
@@ -72,7 +72,7 @@ def answers(
         for row in dataset.iter_rows():
             if stop.signum is not None:
                 raise Interrupted(stop.signum)
-            piece: list[Answer] | BertcliError = pickle.loads(row["answers"])
+            piece: list[Finished] | BertcliError = pickle.loads(row["answers"])
             if isinstance(piece, BertcliError):
                 raise piece
             yield piece

@@ -1,6 +1,6 @@
 """From what the user asked for to an opened task and backend, with the reason for each choice.
 
-Knows how to choose; what a task, a backend or a device is, the registry and their files say.
+Knows the rules of choice, and no task or backend by itself: the registry finds them.
 Try: bertcli info
 """
 
@@ -23,7 +23,7 @@ from bertcli.tasks.options import Options
 
 @dataclass(frozen=True)
 class Session:
-    """An opened model. reason: one line that names task, backend, precision and device, and says why."""
+    """An opened model. reason: a line that names task, backend, precision and device, and says why they were chosen."""
 
     model: Model
     task: BaseTask
@@ -33,7 +33,7 @@ class Session:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """The name of the model's directory."""
         return self.model.path.name
 
 
@@ -41,7 +41,7 @@ def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
     model, task_class = open_task_class(request)
     if request.backend == "auto" or request.backend in OF_ONNX:
-        model = cache.completed(model, task_class.head, request.precision, request.calibrate)
+        model = cache.with_cached_onnx(model, task_class.head, request.precision, request.calibrate)
     name, why, chosen = choose_backend(model, request, task_class.head)
     backend_class = registry.load("backends", name).Backend
     is_cached = model.onnx is not None and name in OF_ONNX
@@ -70,7 +70,7 @@ def open_session(request: Request, options: Options) -> Session:
 
 
 def _open_exit(request: Request, model: Model, task: BaseTask, backend: BaseBackend) -> str:
-    """Let texts leave at the model's early exit, if it has one; returns what is said of it."""
+    """Let texts leave at the model's early exit, if it has one; returns what `reason` says of it."""
     if not model.config.get("exit_after"):
         return ""
     threshold = exit_threshold_of(model.config)
@@ -90,12 +90,12 @@ def _open_exit(request: Request, model: Model, task: BaseTask, backend: BaseBack
 def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None:
     """Raise ModelError where the model's outputs are not those that the task reads, or not one for each label.
 
-    The head comes first, for outputs of two heads may have one name: a text classifier's are a tagger's `logits`.
+    The head is compared first, because two heads may call their outputs alike: classifiers and taggers give `logits`.
     """
     if task.head and model.head not in ("", task.head, *task.more_heads):
         raise ModelError(f"{model.path}: it is a model for {model.head}, not for {task.name}; finetune it for that.")
     names, sizes = task.model_outputs, backend.sizes
-    if task.labels and any(sizes.get(name) is None for name in names):  # only running it shows them
+    if task.labels and any(sizes.get(name) is None for name in names):  # Only a run shows the sizes.
         ran = backend.run(collate([Window([task.tokenizer.pad] * 4)]))
         sizes = {name: value.shape[-1] for name, value in ran.items()}
     if sizes and (lacking := [name for name in names if name not in sizes]):
@@ -110,10 +110,10 @@ def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None
 
 
 def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str, Device]:
-    """The backend, why, and the device; by the first of these rules that applies.
+    """The name of the backend, the reason, and the device. The first rule that applies decides.
 
-    To choose a device may mean to import torch, which takes seconds, and look for a GPU. So a run that ONNX Runtime or
-    OpenVINO will do on the CPU anyhow chooses none.
+    To look for a GPU may mean to import torch, which takes seconds. So no device is looked for where ONNX Runtime or
+    OpenVINO will run on the CPU anyhow.
     """
     has_onnx = bool(model.precisions(head))
     is_any_device = request.device == "auto"
@@ -137,15 +137,15 @@ def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str,
 
 
 def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
-    """The model and its task, neither opened yet."""
+    """The model's directory and the class of its task; neither is opened yet."""
     wanted = registry.load("tasks", request.task).Task.name if request.task else None
     model = resolve(request.model, wanted or DEFAULT)
     return model, registry.load("tasks", wanted or task_of(model)).Task
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
-    """A task bound to a model's tokenizer and config; a pair's second text is where training had it, or is named."""
-    if options.pair_field is None and model.head == task_class.head:  # its vectors, say, are of single texts
+    """A task with a model's tokenizer and config. --pair-field, else the model's training, names the second text."""
+    if options.pair_field is None and model.head == task_class.head:  # Another task may read single texts.
         options = replace(options, pair_field=model.config.get("pair_field"))
     return task_class(tokenizer_files.load(model.path, model.config, model.onnx), task_class.config_of(model), options)
 

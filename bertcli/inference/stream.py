@@ -1,10 +1,10 @@
 """The stream: records in, one outcome out for each, in order, before the input ends, in constant memory.
 
-The methods of `_Stream` tell what happens to a record in the order in which it happens: it is read, taken into a window
-of records, tokenised, cut into batches, run, and finished; `run` is the loop that calls them. Three kinds of threads
-meet there. A reader feeds records; the caller's thread tokenises and finishes; a backend's streams run the batches. So
-while one window computes, the next is read and tokenised. What fills no batch goes with the next window, or as soon as
-a stream is idle. Knows no task, format or command.
+A record is read, joins a chunk of records, is tokenised, cut into batches, run, and finished. The methods of `_Stream`
+stand in this order, and its `run` is the loop that calls them. There are three kinds of threads: a reader feeds
+records, the caller's thread tokenises and finishes, and the backend's streams run batches. So while one chunk computes,
+the next is read and tokenised. Windows that fill no batch wait for the next chunk, or go as soon as a stream is idle.
+A window is what the model reads at once; a long text has several. Knows no task, format or command.
 Try: (echo good; sleep 3; echo bad) | bertcli predict
 """
 
@@ -30,24 +30,23 @@ from bertcli.inference import CHARACTERS, Settings
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
 
-FIRST_WINDOW = 64  # records: the first results come soon
-QUICK = 10.0  # seconds that a later window may take, by what the last one took; at most `window` records
-IN_FLIGHT = 2  # windows: one computes while the next is tokenised and waits
+FIRST_CHUNK = 64  # records. It is small, so that the first results come soon.
+QUICK = 10.0  # seconds that a later chunk may take: the next one has as many records as the last would have had then
+IN_FLIGHT = 2  # chunks: one computes while the next is tokenised and waits
 ENOUGH = 200  # characters of a text that tell its script
 NAMED = 3  # scripts in the sentence
 LANGUAGES = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
 SIGNS = "signs"  # the script of a text without letters: emoji, numbers
 
-
-Answer = tuple[Record, dict[str, Any] | None, str | None]  # the record, its result, or the error in its place
+Finished = tuple[Record, dict[str, Any] | None, str | None]  # a record with its result, or with the error in its place
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
 
-    tokens: in all its windows. unknown: as Tokenizer.unknown_share says. layers: that computed it, None where the model
-    has no early exit in use.
+    tokens: how many all its windows have. unknown: the share of pieces that the model does not know. layers: how many
+    layers computed it, None where no early exit is in use.
     """
 
     record: Record
@@ -80,7 +79,7 @@ def stream(
     settings: Settings | None = None,
     stop: Stop | None = None,
 ) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of each window of records as soon as it and those before it are done.
+    """Yield the outcomes of each chunk of records as soon as it and all chunks before it are done.
 
     Raises Interrupted after a stop request, once what was finished has been yielded, and whatever `records` raises.
     """
@@ -97,22 +96,23 @@ def stream(
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """A window of records in flight. Each of its `different` texts is in `outputs` or in `faults` once it was run.
+class _Chunk:
+    """Records in flight. A slot is a window of a record; equal windows are run once, so one slot stands for several.
 
-    features: by position of the record, of those that could be encoded. same: which slot computes for which.
+    features: of the records that could be encoded, by their position. representative: the slot that is run for a slot.
+    to_run: how many slots are run; each of them is in `outputs` or `faults` afterwards.
     """
 
     outcomes: list[Outcome]
     features: dict[int, Features]
-    same: dict[Slot, Slot]
-    different: int
+    representative: dict[Slot, Slot]
+    to_run: int
     began: float
     outputs: dict[Slot, Any] = field(default_factory=dict)
     faults: dict[Slot, str] = field(default_factory=dict)
 
 
-_Group = list[Row[tuple[_Job, Slot]]]
+_Group = list[Row[tuple[_Chunk, Slot]]]  # the windows of a batch, each with where its outputs go
 
 
 class _Stream:
@@ -121,42 +121,42 @@ class _Stream:
     def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
         self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
         self.events = stop.events
-        # Between the reader and the caller's thread: the records that wait, each with its characters, and under `room`
+        # The reader and the caller's thread share these. A record waits with its number of characters. `room` guards
         # how many more of both the reader may take, so that memory stays constant.
         self.waiting: deque[tuple[Record, int]] = deque()
         self.room = threading.Condition()
-        self.window = settings.window or backend.window
-        self.characters = settings.characters or CHARACTERS * self.window
-        self.free_records, self.free_characters = 2 * self.window, 2 * self.characters
+        self.most_records = settings.chunk_records or backend.chunk_records
+        self.most_characters = settings.characters or CHARACTERS * self.most_records
+        self.free_records, self.free_characters = 2 * self.most_records, 2 * self.most_characters
         self.closed = False
-        self.ended = False  # the input, by itself or by `failure`
+        self.ended = False  # whether the input has ended, by itself or by `failure`
         self.failure: BaseException | None = None
-        # Of the caller's thread alone.
-        self.size = min(FIRST_WINDOW, self.window)  # records of the next window
-        self.since: float | None = None  # when the wait for the next window to fill began
-        self.finished = 0.0  # when the last window was
-        self.jobs: deque[_Job] = deque()
+        # The caller's thread alone uses these.
+        self.next_size = min(FIRST_CHUNK, self.most_records)  # records of the next chunk
+        self.since: float | None = None  # when the wait for the next chunk to fill began
+        self.finished = 0.0  # when the last chunk was finished
+        self.chunks: deque[_Chunk] = deque()  # those in flight
         self.padding = Padding(backend.multiple, task.tokenizer.max_length, task.tokenizer.pad)
         tokens = settings.batch_tokens or backend.batch_tokens
-        self.cutter: Cutter[tuple[_Job, Slot]] = Cutter(tokens, self.padding)
+        self.cutter: Cutter[tuple[_Chunk, Slot]] = Cutter(tokens, self.padding)
         self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
-        self.running = 0  # batches that the pool has
+        self.running = 0  # batches that the pool has and has not finished
 
     def run(self) -> Iterator[list[Outcome]]:
-        """The event loop: in each turn the first of these things that there is to do."""
+        """The event loop: each turn does the first of these things that can be done."""
         while True:
-            while self.jobs and len(self.jobs[0].outputs) + len(self.jobs[0].faults) == self.jobs[0].different:
-                yield self._finish(self.jobs.popleft())
+            while self.chunks and len(self.chunks[0].outputs) + len(self.chunks[0].faults) == self.chunks[0].to_run:
+                yield self._finish(self.chunks.popleft())
             if self.stop.signum is not None:
                 raise Interrupted(self.stop.signum)
             if self.cutter.held and self.running < self.backend.streams:
                 self._start(self.cutter.rest())
-            elif self.waiting and len(self.jobs) < IN_FLIGHT and self._time_left() <= 0:
+            elif self.waiting and len(self.chunks) < IN_FLIGHT and self._time_left() <= 0:
                 self._submit()
-            elif self.ended and not self.waiting and not self.jobs:
+            elif self.ended and not self.waiting and not self.chunks:
                 break
-            else:  # wait for the next event, but not past the moment at which the waiting records become a window
-                timeout = max(0.0, self._time_left()) if self.waiting and len(self.jobs) < IN_FLIGHT else None
+            else:  # wait for the next event, but not past the moment at which the waiting records become a chunk
+                timeout = max(0.0, self._time_left()) if self.waiting and len(self.chunks) < IN_FLIGHT else None
                 with suppress(Empty):
                     if (event := self.events.get(timeout=timeout)) is not None:
                         self.running -= 1
@@ -176,7 +176,7 @@ class _Stream:
                 if self.closed:
                     return
                 self.waiting.append((record, characters))
-                if len(self.waiting) in (1, self.size) or self.free_characters <= self.characters:
+                if len(self.waiting) in (1, self.next_size) or self.free_characters <= self.most_characters:
                     self.events.put(None)
         except BaseException as error:  # raised by the caller's thread, after the results of what was read
             self.failure = error
@@ -184,8 +184,8 @@ class _Stream:
         self.events.put(None)
 
     def _time_left(self) -> float:
-        """Seconds until the waiting records become a window; 0 where they fill one or the input has ended."""
-        is_full = len(self.waiting) >= self.size or self.free_characters <= self.characters
+        """Seconds until the waiting records become a chunk; 0 where they fill one or the input has ended."""
+        is_full = len(self.waiting) >= self.next_size or self.free_characters <= self.most_characters
         if is_full or self.ended:
             return 0.0
         if self.since is None:
@@ -193,10 +193,10 @@ class _Stream:
         return self.since + self.settings.max_wait_ms / 1000 - monotonic()
 
     def _submit(self) -> None:
-        """Take a window of the waiting records, tokenise it, and hand its batches to the streams."""
+        """Take a chunk of the waiting records, tokenise it, and hand its batches to the streams."""
         records: list[Record] = []
         taken = 0
-        while self.waiting and len(records) < self.size and taken < self.characters:
+        while self.waiting and len(records) < self.next_size and taken < self.most_characters:
             record, characters = self.waiting.popleft()
             records.append(record)
             taken += characters
@@ -221,10 +221,10 @@ class _Stream:
             outcome.tokens = sum(len(window.ids) for window in encoded.windows)
             outcome.unknown = self.task.tokenizer.unknown_share(encoded.windows)
 
-        windows, same = distinct(features.items())
-        job = _Job(outcomes, features, same, len(windows), began)
-        self.jobs.append(job)
-        self._start(self.cutter.add(((job, slot), window) for slot, window in windows))
+        windows, representative = distinct(features.items())
+        chunk = _Chunk(outcomes, features, representative, len(windows), began)
+        self.chunks.append(chunk)
+        self._start(self.cutter.add(((chunk, slot), window) for slot, window in windows))
 
     def _start(self, groups: list[_Group]) -> None:
         for group in groups:
@@ -240,39 +240,39 @@ class _Stream:
             are_numbers = [np.all((array < np.inf).reshape(len(group), -1), axis=1) for array in outputs.values()]
         except Exception as error:
             if len(group) == 1:
-                job, slot = group[0][0]
-                job.faults[slot] = f"the model failed on this record ({error})."
+                chunk, slot = group[0][0]
+                chunk.faults[slot] = f"the model failed on this record ({error})."
                 return
             half = len(group) // 2
             self._run(group[:half])
             self._run(group[half:])
             return
-        for row, ((job, slot), _) in enumerate(group):
+        for row, ((chunk, slot), _) in enumerate(group):
             if all(bool(rows[row]) for rows in are_numbers):
-                job.outputs[slot] = {name: array[row] for name, array in outputs.items()}
+                chunk.outputs[slot] = {name: array[row] for name, array in outputs.items()}
             else:
-                job.faults[slot] = "the model's scores are not finite; its weights or its precision are at fault."
+                chunk.faults[slot] = "the model's scores are not finite; its weights or its precision are at fault."
 
-    def _finish(self, job: _Job) -> list[Outcome]:
-        """Combine what the windows of each record gave, and let the time that it took decide on the next size."""
-        began, self.finished = max(job.began, self.finished), monotonic()  # it may have waited for the window before
-        fits = int(len(job.outcomes) * QUICK / max(self.finished - began, 1e-3))
-        self.size = min(max(fits, FIRST_WINDOW), self.window)
-        for i, features in job.features.items():
-            outcome = job.outcomes[i]
-            slots = [job.same[i, k] for k in range(len(features.windows))]
-            outcome.error = next((job.faults[slot] for slot in slots if slot in job.faults), None)
+    def _finish(self, chunk: _Chunk) -> list[Outcome]:
+        """Combine the outputs of each record's windows. Choose the size of the next chunk by the time of this one."""
+        began, self.finished = max(chunk.began, self.finished), monotonic()  # It may have waited for the one before.
+        fits = int(len(chunk.outcomes) * QUICK / max(self.finished - began, 1e-3))
+        self.next_size = min(max(fits, FIRST_CHUNK), self.most_records)
+        for i, features in chunk.features.items():
+            outcome = chunk.outcomes[i]
+            slots = [chunk.representative[i, k] for k in range(len(features.windows))]
+            outcome.error = next((chunk.faults[slot] for slot in slots if slot in chunk.faults), None)
             if outcome.error is None:
-                outputs = [job.outputs[slot] for slot in slots]
+                outputs = [chunk.outputs[slot] for slot in slots]
                 outcome.prediction = self.task.combine(features, outputs)
                 outcome.layers = max((int(output["layers"]) for output in outputs if "layers" in output), default=None)
-        return job.outcomes
+        return chunk.outcomes
 
 
 def result(task: BaseTask, outcome: Outcome, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """What the user gets for a good outcome: fields of the input, what the task found, how a long text was treated.
 
-    more: results besides. See `merged` for input fields that have the name of a result.
+    more: further results. An input field that has the name of a result is renamed as `merged` says.
     """
     fields, results = task.answer(outcome.record, outcome.prediction)
     if outcome.windows > 1:
@@ -286,12 +286,12 @@ def result(task: BaseTask, outcome: Outcome, more: Mapping[str, Any] = MappingPr
     return merged(fields, {**results, **more})
 
 
-def answer(task: BaseTask, outcome: Outcome) -> Answer:
-    """What becomes of any record, good or not."""
+def finish(task: BaseTask, outcome: Outcome) -> Finished:
+    """The record of an outcome with its result, or with the error that takes its place."""
     return outcome.record, None if outcome.error else result(task, outcome), outcome.error
 
 
-# -- texts that are mostly unknown to the model: each has its result, which says so, but an answer to it says nothing
+# -- texts that are mostly unknown to the model: their results are worth little, so the run warns at its end
 
 
 def scripts(text: str) -> Counter[str]:

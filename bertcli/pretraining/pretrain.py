@@ -66,7 +66,7 @@ def pretrain(
     precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
-        if saved := run.finished(accelerator, output, "pretrain", settings.kept(), source.identity, resume, overwrite):
+        if saved := run.finished(accelerator, output, "pretrain", settings.saved(), source.identity, resume, overwrite):
             yield saved
             return
         yield note
@@ -112,7 +112,7 @@ def pretrain(
             tokenizer_files.save(words, vocabulary, draft, opened.positions)
             digest = _write_card(draft, settings, hardware, counts | source.identity, metrics)
             provenance = {"device": hardware, "corpus": recipe.identity, "card": digest}
-            artifacts.write_settings(draft, "pretrain", settings.kept(), provenance)
+            artifacts.write_settings(draft, "pretrain", settings.saved(), provenance)
             artifacts.write_metrics(draft, metrics, step, trainer.history)
             update(read(draft), opened.dropout)
 

@@ -114,6 +114,6 @@ class PretrainSettings:
         values = {field.name: getattr(self, field.name) for field in fields(PretrainSettings)}
         return values | {"lengths": ",".join(f"{length}:{share:g}" for length, share in self.lengths)}
 
-    def kept(self) -> Mapping[str, object]:
+    def saved(self) -> Mapping[str, object]:
         """What bertcli.yaml keeps of a run, by option name. A command, which has more options, keeps these too."""
         return self.as_dict()

@@ -1,9 +1,8 @@
 """What a task is: records to token ids, a model's outputs to results, labels to scores. No torch, no backend.
 
-A new task is one folder beside this file, whose __init__.py has ALIASES and two classes: `Task`, which extends
-BaseTask, and `Stated`, if it can score what other systems predicted. What is learnt stands in its training.py (class
-`Training`), what `explain` attributes in its explain.py (class `Explaining`); the rest of the package calls these and
-never asks which task it is.
+A task is a folder beside this file. Its __init__.py has ALIASES, a class `Task(BaseTask)`, and a class `ExternalTask`
+if it scores what other systems predicted. Its training.py has a class `Training`, its explain.py a class `Explaining`.
+The rest of the package calls these classes and never asks which task it is.
 Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from bertcli.metrics.calibration import Scored
     from bertcli.tasks.explaining import BaseExplaining
     from bertcli.tasks.labels import Decision, Doubt, LabelSettings
-    from bertcli.tasks.training import BaseTeaching, BaseTraining
+    from bertcli.tasks.training import BaseDistillation, BaseTraining
 
 
 CHUNK = 4096  # records encoded at once
@@ -44,19 +43,18 @@ Encoded = Features | RecordError
 
 
 class BaseTask(ABC):
-    """A task bound to a model's tokenizer and config.
+    """A task with the tokenizer and config of one model.
 
-    name: as -t takes it, told by the folder. head: the transformers class suffix (`AutoModelFor…`), "" for a bare
-    encoder; more_heads: others that it can use. decision: where whatever data there is asks the same of a head.
-    has_mistakes: whether a prediction is right or wrong. inputs: what a record may have besides its text, as options of
-    `explain` name it. labelled_by: sets of fields; a record with all of one looks as if it were labelled for this task.
-    shared_text: which of `texts` many records share. model_outputs: those that it reads. labels: their names, where
-    they have names. has_named_labels: whether it has classes or types, which --map-labels renames. heeds: those of
-    OF_SOME, the options of some tasks, that it reads; another one is refused. classifies: how many classes apply to
-    each item that has probabilities of them; None: none has any. example: what `decode` may give, nothing in it empty
-    or null: a table tells the types of its columns by it. subject: the task in a sentence about what it does not have.
-    memory: what later results need to know of earlier ones, None where each stands for itself; only added to.
-    identity: what a result depends on besides record, model and options, by its name.
+    name: the folder's, as -t takes it. head: the suffix of the transformers class (`AutoModelFor…`), "" for the encoder
+    alone. more_heads: other heads that it can use. decision: the head's outputs, if they are the same for all data.
+    has_mistakes: whether a prediction is right or wrong. inputs: fields besides the text that `explain` has options
+    for. labelled_by: sets of fields; a record that has all fields of a set looks labelled for this task. shared_text:
+    which of `texts` many records share. model_outputs: the outputs that it reads. labels: the names of its classes, if
+    it has classes. has_named_labels: whether --map-labels can rename them. accepts: the TASK_OPTIONS that it reads.
+    classifies: whether one class or several are right for an item; None if it has no probabilities of classes. example:
+    a result with all fields of `decode`, none empty, from which tables take the types of columns. subject: how messages
+    call it. memory: what later results need from earlier ones, None where each stands alone; it only grows. identity:
+    what else than record, model and options decides a result, by name.
     """
 
     name: ClassVar[str]
@@ -70,7 +68,7 @@ class BaseTask(ABC):
     model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
     labels: list[str] = []  # noqa: RUF012
     has_named_labels: ClassVar[bool] = False
-    heeds: ClassVar[Set[str]] = frozenset()
+    accepts: ClassVar[Set[str]] = frozenset()
     classifies: Literal["one", "several"] | None = None
     example: dict[str, Any] = {}  # noqa: RUF012
     memory: dict[str, int] | None = None
@@ -85,9 +83,9 @@ class BaseTask(ABC):
         self.config = config
         self.options = options
         self.subject = self.name
-        options.require_heeded(self.heeds, self.name)
+        options.require_accepted(self.accepts, self.name)
 
-    # Before there is a task: which records and labels it is for. `check` and `finetune` ask.
+    # Before there is a task: which records and labels it is for. `check` and `finetune` call these.
 
     @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
@@ -96,7 +94,7 @@ class BaseTask(ABC):
 
     @classmethod
     def decide(cls, settings: "LabelSettings", base: Model, records: Sequence[Record]) -> "Decision":
-        """What labelled records ask of a model's head. Raises UsageError where there is nothing to learn."""
+        """The outputs that a head needs for these records. Raises UsageError where there is nothing to learn."""
         if cls.decision is None:
             raise UsageError(f"{cls.name} cannot be trained.")
         return cls.decision
@@ -126,7 +124,7 @@ class BaseTask(ABC):
     # From records to predictions and results.
 
     def encode(self, records: Sequence[Record]) -> list[Encoded]:
-        """Token ids of each record, or the RecordError that takes its place; as many as records, in their order."""
+        """For each record, in order, its token ids or the RecordError that takes its place."""
         inputs: list[Any] = []
         for record in records:
             try:
@@ -137,13 +135,13 @@ class BaseTask(ABC):
         return [item if isinstance(item, RecordError) else next(encoded) for item in inputs]
 
     def encoded(self, records: Iterable[Record]) -> Iterator[tuple[Record, Encoded]]:
-        """Each record with what `encode` gives for it; so many as a chunk are in memory at once."""
+        """Each record with what `encode` gives for it, CHUNK records at a time."""
         iterator = iter(records)
         while chunk := list(islice(iterator, CHUNK)):
             yield from zip(chunk, self.encode(chunk), strict=True)
 
     def read(self, record: Record) -> Any:
-        """What `tokenize` takes of a record; by default its text, or two as a pair. Raises RecordError."""
+        """The input of `tokenize` for a record: by default its text, or its two texts as a pair. Raises RecordError."""
         first, *second = self.texts(record).values()
         return (first, *second) if second else first
 
@@ -153,29 +151,29 @@ class BaseTask(ABC):
         return dict.fromkeys(names, text)
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
-        """Token ids of what was read, or the RecordError that takes its place."""
+        """Token ids for each input that `read` gave, or the RecordError that takes its place."""
         return self.tokenizer.encode(inputs, self.options.long)
 
     def texts(self, record: Record) -> dict[str, str]:
-        """What is read of a record, by name: its text, or both of a pair, in this order. Raises RecordError."""
+        """The texts of a record by name: its text, then the second text of a pair. Raises RecordError."""
         texts = {"text": text_of(record, self.options.text_field, "--text-field")}
         if self.options.pair_field is not None:
             texts["text_pair"] = text_of(record, self.options.pair_field, "--pair-field")
         return texts
 
     def word_offsets(self, record: Record) -> Sequence[tuple[int, int]] | None:
-        """Where its words are in the text, for a task that encodes word by word; else None."""
+        """Start and end of each word in the text, for a task that encodes word by word; else None."""
         return None
 
     def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
-        """What `combine` needs of a batch's outputs, first axis B; runs on a stream's thread. By default all of them.
+        """Make large outputs of a batch (a vector per token, a score per word of the vocabulary) small for `combine`.
 
-        A task whose outputs are large (a vector per token, a score per word of the vocabulary) makes them small here.
+        Outputs have the first axis B. This runs on a thread of the backend's streams. By default nothing changes.
         """
         return outputs
 
     def reduce_tensors(self, batch: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As `reduce`, which then has the result, but of tensors on a GPU: what is large is not copied from there."""
+        """The same on the GPU, so that large tensors are not copied from there; `reduce` then gets the result."""
         return outputs
 
     @abstractmethod
@@ -187,109 +185,109 @@ class BaseTask(ABC):
         """The result of one record as the user sees it, from what `combine` returned."""
 
     def answer(self, record: Record, prediction: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        """The fields of a record that are written before its result, by default all as they are, and the result."""
+        """What is written for a record: its fields, by default all of them, and after them its result."""
         return record.fields, self.decode(record, prediction)
 
     def certainty(self, logits: Logits) -> Floats:
-        """(B,): how sure an early exit is of each row of its logits (B, L), the more the surer. Raises UsageError."""
+        """(B,): how sure an early exit is of each row of logits (B, L); higher is surer. Raises UsageError."""
         raise UsageError(f"{self.subject} has no early exit: text classification has.")
 
     # Labelled records.
 
     @abstractmethod
     def label(self, record: Record) -> Any:
-        """The target of a labelled record, as `metrics` and the task's Training take it. Raises RecordError."""
+        """The gold label of a record, in the form that `metrics` and the task's Training take. Raises RecordError."""
 
-    def kept(self, record: Record) -> dict[str, Any]:
+    def label_fields(self, record: Record) -> dict[str, Any]:
         """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
         name = self.options.label_field
         return {name: lookup(record.fields, name, "--label-field")}
 
     def label_names(self, gold: Any) -> Sequence[str]:
-        """The labels of a target by name, as often as it has them, to be counted."""
+        """The names of the labels in a gold label, to be counted."""
         return []
 
     def agree(self, gold: Any, other: Any) -> bool:
-        """Whether two targets of one text go together."""
+        """Whether two gold labels of one text may both be right."""
         return bool(gold == other)
 
     def doubts(self, record: Record, gold: Any) -> "Iterator[Doubt]":
-        """What is odd about the label of a record, gold its target."""
+        """What is odd about the gold label of a record."""
         yield from ()
 
     def token_doubts(self, record: Record, features: Features) -> "Iterator[Doubt]":
-        """What tokens cannot make up of a label. features: all of the text in one window. Raises RecordError."""
+        """Labels that begin or end inside a token. features: the whole text in one window. Raises RecordError."""
         yield from ()
 
     def reading(self, records: Sequence[Record]) -> str:
-        """How the labels of these records were read, where they may mean others; else ""."""
+        """A sentence on how the labels were read, if they can be read in several ways; else ""."""
         return ""
 
     def warnings(self, gold: Sequence[Any]) -> list[str]:
-        """What about these targets the user should know."""
+        """Warnings about these gold labels."""
         return []
 
     # Scores.
 
     def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
-        """This task with what the labelled data says is best, such as a threshold; itself where nothing is tuned."""
+        """This task with what is best on labelled data, such as a threshold; itself where nothing is tuned."""
         return self
 
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """Score predictions (of `combine`) against targets (of `label`): name -> number, table or matrix."""
+        """Score predictions (from `combine`) against gold (from `label`): name -> number, table or matrix."""
 
     def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """What an evaluation on dev data found that belongs into the model's config.json."""
+        """Entries for the model's config.json that an evaluation on dev data has found."""
         return {}
 
     @property
     def directions(self) -> Mapping[str, int]:
-        """The metrics a quality gate or an early stop may name, known before the run; by default the first decides.
+        """The metrics that --fail-under and --metric may name; the first one is the default of --metric.
 
         1: higher is better and 1 is perfect; -1: lower is better and 0 is perfect.
         """
         return {}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """Each record with its label and its prediction, for people."""
+        """Each record with label and prediction in a form that people can read."""
         return [Example(record, "", None, None) for record in records]
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """What `resampled` needs to know of each prediction, in lists that JSON can hold, labels by their names."""
+        """The input of `resampled`: lists with a value for each prediction, which JSON can hold; labels are names."""
         return {}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
-        """The metrics of weighted examples, of these columns; those that lack one are left out."""
+        """A function from weights of examples to metrics, for bootstrap intervals; see metrics/bootstrap.py."""
         return lambda weights: {}
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
-        """The decisions that have a probability, and whether each was right; None where there are none."""
+        """The decisions with their probabilities and whether each was right; None where none has a probability."""
         return None
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
         """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool; if it classifies."""
         raise UsageError(f"{self.subject} has no probabilities of classes to calibrate.")
 
-    # The other parts of a task, in its folder: imported when asked for, since they need torch.
+    # The other parts of a task. They need torch, so they are imported only here.
 
     def training(self, decision: "Decision", settings: "LabelSettings") -> "BaseTraining":
-        """How this task, which knows the labels of the decision, is learnt."""
+        """Targets and loss of this task."""
         training: BaseTraining = import_module(f"{type(self).__module__}.training").Training(self, decision, settings)
         return training
 
-    def teaching(
+    def distillation(
         self, decision: "Decision", settings: "LabelSettings", teacher: "BaseTask", temperature: float
-    ) -> "BaseTeaching":
-        """How this task is learnt from a teacher (see BaseTeaching). Raises UsageError for a task that is not."""
+    ) -> "BaseDistillation":
+        """Targets and loss of a teacher's predictions. Raises UsageError for a task that has no `Distillation`."""
         module = import_module(f"{type(self).__module__}.training")
-        if not hasattr(module, "Teaching"):
+        if not hasattr(module, "Distillation"):
             raise UsageError(f"--teacher: {self.name} is learnt from labels alone.")
-        teaching: BaseTeaching = module.Teaching(self, decision, settings, teacher, temperature)
-        return teaching
+        distillation: BaseDistillation = module.Distillation(self, decision, settings, teacher, temperature)
+        return distillation
 
     def explaining(self) -> "BaseExplaining":
-        """What `explain` attributes. Raises UsageError for a task without."""
+        """The decisions that `explain` explains. Raises UsageError for a task that has no `Explaining`."""
         module = f"{type(self).__module__}.explain"
         if find_spec(module) is None:
             raise UsageError(f"explain shows what decided a class, an entity or an answer; {self.name} has none.")
@@ -297,35 +295,35 @@ class BaseTask(ABC):
         return explaining
 
     @classmethod
-    def stated_class(cls) -> "type[BaseStated]":
-        """The task where predictions are what another system states. Raises UsageError for a task without."""
-        stated: type[BaseStated] | None = getattr(import_module(cls.__module__), "Stated", None)
+    def external_class(cls) -> "type[BaseExternalTask]":
+        """The task for predictions of another system. Raises UsageError for a task that has no `ExternalTask`."""
+        stated: type[BaseExternalTask] | None = getattr(import_module(cls.__module__), "ExternalTask", None)
         if stated is None:
             raise UsageError(f"--predictions: {cls.name} does not read what others predicted.")
         return stated
 
     def model_files(self, base: Model) -> Sequence[Path]:
-        """Files of a base model, relative to it, that a model trained from it needs too."""
+        """Further files of a base model, relative to it, that are copied to a model trained from it."""
         return ()
 
 
-class BaseStated(BaseTask):
-    """A task whose predictions are what results of another system, as they stand in a file, say: no outputs of a model.
+class BaseExternalTask(BaseTask):
+    """A task whose predictions come from another system's file, not from a model.
 
-    A task's `Stated` extends this one and its Task. Labels are those of the data; there is neither model nor tokenizer.
-    names: the fields in which `predict` states predictions, the first that is there.
+    A task's `ExternalTask` extends this class and its Task. It has no model or tokenizer; its labels are the data's.
+    names: fields of a result that may hold the prediction; the first that is there is read.
     """
 
     names: ClassVar[tuple[str, ...]]
 
     @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
-        """What config.json would say of a model that gives such results. Raises UsageError where that is unclear."""
+        """The config.json of a model that would give these results. Raises UsageError where that is unclear."""
         return {}
 
     @classmethod
     def value(cls, options: Options, result: Record, names: Sequence[str] = ()) -> Any:
-        """The field of a result that holds its prediction: as --prediction-field says, the only one, or of `names`.
+        """The prediction in a result: the field of --prediction-field, the only field, or the first of `names`.
 
         Raises RecordError where there is none.
         """
@@ -336,11 +334,11 @@ class BaseStated(BaseTask):
         return lookup(fields, name, "--prediction-field")
 
     @abstractmethod
-    def stated(self, record: Record, result: Record) -> Any:
-        """The prediction that a result states of a labelled record. Raises RecordError where it states none."""
+    def external_prediction(self, record: Record, result: Record) -> Any:
+        """The prediction that a result holds for a labelled record. Raises RecordError where it holds none."""
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """Without scores, which nobody states."""
+        """The same without scores, for a file of predictions has none."""
         return [
             replace(
                 shown, score=None, predicted_marks=tuple(replace(mark, score=None) for mark in shown.predicted_marks)
@@ -353,7 +351,7 @@ class BaseStated(BaseTask):
 
 
 def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What is read of the items, of those that have it."""
+    """What `read` gives for each item, without empty values and items that raise RecordError."""
     values = []
     for item in items:
         with suppress(RecordError):
@@ -362,7 +360,7 @@ def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def from_cell(value: Any) -> Any:
-    """A value as it was before it was written into the cell of a table, where lists and objects are JSON."""
+    """A value from a cell of a table, where lists and objects are written as JSON."""
     if isinstance(value, str) and value.startswith(("[", "{")):
         with suppress(ValueError, RecursionError):
             return json.loads(value)

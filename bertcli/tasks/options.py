@@ -1,4 +1,4 @@
-"""What the user may set of a task. Imports nothing that `--help` would have to wait for, and knows no task.
+"""The options of tasks. Imports nothing heavy, so that `--help` is quick, and knows no task.
 
 Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2))"
 """
@@ -15,7 +15,7 @@ Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
 OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
 Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None  # in the loss; None: all equal
-OF_SOME = {  # options that some tasks heed and others know nothing of, which each states as its `heeds`
+TASK_OPTIONS = {  # fields that only some tasks read: each lists its own in `accepts`, and refuses the others
     "all_scores", "language", "mask", "normalize", "null_threshold", "offset_unit", "pair_field", "prompt", "question",
     "redact", "scheme", "threshold", "top_k",
 }  # fmt: skip
@@ -23,7 +23,7 @@ OF_SOME = {  # options that some tasks heed and others know nothing of, which ea
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may set of a task, for all tasks together; each reads what it needs.
+    """The options of all tasks together. Each task reads those that it needs.
 
     tags: show each word's tag beside the entities. text_first: whether the text's field was named, and so is read even
     where a record has tokens. map_labels: the new name of a label, "" where it is left out. normalize, null_threshold:
@@ -113,16 +113,16 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what says how to redact without --redact: the text would be written as it is; and no separator."""
+        """Refuse --redact-… without --redact, which would write the text as it is, and an empty --label-separator."""
         if not self.label_separator:
             raise UsageError("--label-separator '': write what stands between labels.")
         for field in fields(Options):
             if field.name.startswith("redact_") and not self.redact and getattr(self, field.name) != field.default:
                 raise UsageError(f"--{field.name.replace('_', '-')} does nothing without --redact.")
 
-    def require_heeded(self, names: Set[str], task: str) -> None:
-        """Raise UsageError where an option is set that is of some tasks, and not among those of this one."""
+    def require_accepted(self, names: Set[str], task: str) -> None:
+        """Raise UsageError where one of TASK_OPTIONS is set that a task does not accept. names: those it accepts."""
         for field in fields(Options):
             # `auto` is what finetune says of --null-threshold where nobody says anything.
-            if field.name in OF_SOME - names and getattr(self, field.name) not in (field.default, "auto"):
+            if field.name in TASK_OPTIONS - names and getattr(self, field.name) not in (field.default, "auto"):
                 raise UsageError(f"--{field.name.replace('_', '-')} means nothing to {task}; leave it out.")

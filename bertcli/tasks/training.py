@@ -1,7 +1,7 @@
-"""How a task is learnt: labelled records, encoded once into flat arrays; their targets; how far outputs are from them.
+"""How a task is learnt: labelled records, encoded once into flat arrays, their targets, and the loss.
 
-The training loop and finetune know no more of a task than this. Imports torch, so predict never comes here; each task
-has a class `Training` in its folder's training.py, and a class `Teaching` if it can be learnt from another model.
+The training loop and finetune know no more of a task than this. Each task has a class `Training` in its folder's
+training.py, and a class `Distillation` if it can be learnt from a teacher. Imports torch; predict never imports this.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ SAME = 3  # of those that say the same
 
 @dataclass
 class Faults:
-    """What is wrong with the training data, collected so that a user can mend all of it at once."""
+    """The faults of the training data, collected so that a user can mend all of them at once."""
 
     first: list[str] = field(default_factory=list)
     count: int = 0
@@ -46,9 +46,9 @@ class Faults:
                 self.first.append(f"{location}: {message}")
 
     def require_none(self, good: int) -> None:
-        """Raise UsageError with the first faults, if there are any. good: how many records have none.
+        """Raise UsageError with the first faults, if there are any. good: how many records have no fault.
 
-        What is said of every record is one mistake, most likely of an option such as --label-field, and shown thrice.
+        A fault that every record has is one mistake, most likely in an option such as --label-field, and shown thrice.
         """
         if self.count:
             is_one = good == 0 and len(self.messages) == 1
@@ -62,12 +62,12 @@ class Faults:
 class Examples:
     """N records as W windows (W = N unless long texts are windowed). 1M short texts take 100 MB, as lists 2 GB.
 
-    ids: (tokens,) int32, window after window. type_ids: (tokens,) int8, or None for single texts.
-    words: (tokens,) int32, the word that a token begins or -1; None where labels are not of words.
-    spans: (tokens, 2) int32, where a token begins and ends in its context; None where labels are not of a context.
-    offsets: (W+1,) where each window begins in them. owner: (W,) index of a window's record.
-    records: N, each with its label only; those after the first `labelled` ones have none. truncated: records that lost
-    tokens. sources, unlabelled: the files that records with and without a label came from, and how many.
+    ids: (tokens,) int32, window after window. type_ids: (tokens,) int8, or None for single texts. words: (tokens,)
+    int32, the word that a token begins or -1; None where labels are not of words. spans: (tokens, 2) int32, where a
+    token begins and ends in its context; None where labels are not of a context. offsets: (W+1,) where each window
+    begins in these arrays. owner: (W,) index of a window's record. records: N, each with its label fields only; the
+    first `labelled` ones have a label. truncated: how many records lost tokens. sources, unlabelled: how many records
+    with and without a label each file has.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Examples:
         self.truncated = 0
         self.sources, self.unlabelled = Counter[str](), Counter[str]()
         for record, encoded in task.encoded(records):
-            self._add(record, encoded, task.kept, self.sources, faults)
+            self._add(record, encoded, task.label_fields, self.sources, faults)
         self.labelled = len(self.records)
         for record, encoded in task.encoded(unlabelled):
             self._add(record, encoded, lambda record: {}, self.unlabelled, faults)
@@ -117,14 +117,14 @@ class Examples:
         if encoded.second is not None:
             self._second.append(encoded.second)
         self.truncated += encoded.truncated
-        # What is left is what the label is read from, and the place for messages.
+        # Only the fields of the label, and the location for messages, stay in memory.
         return self.records.append(Record(record.index, fields, record.line, record.source, lines=record.lines))
 
     def __len__(self) -> int:
         return len(self.records)
 
     def targets(self, task: BaseTask, faults: Faults) -> list[Any]:
-        """The task's target of each labelled record; faults are collected, and their targets are None."""
+        """The gold label of each labelled record; None for a record at fault, whose fault is collected."""
         targets = []
         for record in self.records[: self.labelled]:
             try:
@@ -151,7 +151,7 @@ class Examples:
         return np.where(mask, self.offsets[windows][:, None] + columns, 0), mask
 
     def features(self) -> Iterator[tuple[Features, range]]:
-        """Each record as its task's `combine` wants it, and which windows are its own."""
+        """Each record as the task's `combine` takes it, with the indices of its windows."""
         ends = np.searchsorted(self.owner, np.arange(len(self)), side="right")
         start = 0
         for row, end in enumerate(ends.tolist()):
@@ -197,7 +197,7 @@ Targets = torch.Tensor
 
 @dataclass(frozen=True)
 class Labelled:
-    """Encoded examples with the target of each record: gold as the task gives it, targets as the loss takes them.
+    """Encoded examples with their labels: gold as Task.label gives them, targets as tensors for the loss.
 
     Records that only a teacher labels have no gold, and come last.
     """
@@ -208,9 +208,9 @@ class Labelled:
 
 
 class BaseTraining(ABC):
-    """What is learnt of labelled examples. task: bound to the labels of `decision`.
+    """The targets and loss of a task. task: with the labels of `decision`.
 
-    Units are what is shuffled and batched: the windows, unless a task's examples belong together otherwise.
+    A unit is what is shuffled and batched: a window, or what else a task keeps together, such as both texts of a pair.
     """
 
     has_window_loss: ClassVar[bool] = True  # whether the outputs of a window alone have a loss
@@ -222,21 +222,21 @@ class BaseTraining(ABC):
         self.weights: torch.Tensor | None = None  # (L,) of the classes
 
     def start(self, train: Labelled) -> None:
-        """Look at the training data as a whole. Raises UsageError where it cannot be learnt with these settings."""
+        """Called once with all training data. Raises UsageError where it cannot be learnt with these settings."""
         labels = self.decision.labels if self.decision.has_classes else []
         self.weights = class_weights(self.settings.class_weights, train.targets, labels)
 
     def weights_for(self, logits: torch.Tensor) -> torch.Tensor | None:
-        """The class weights where the logits are."""
+        """The class weights on the device of the logits."""
         return None if self.weights is None else self.weights.to(logits.device)
 
     @abstractmethod
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """The targets of N records as tensors; those of the last ones, if they have no gold, the loss leaves out."""
+        """The targets of N records as a tensor. The last ones may have no gold; the loss leaves them out."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The SUM over the terms of a batch, in fp32: a scalar. mask: (B, T) of the tokens, None for all."""
+        """The SUM over the terms of a batch, a scalar in fp32. mask: (B, T), 1 where there is a token; None: all 1."""
 
     def lengths(self, examples: Examples) -> Indices:
         """(units,): the tokens that each unit takes in a batch."""
@@ -258,11 +258,11 @@ class BaseTraining(ABC):
         return targets.masked_fill(beside, self.padding)
 
     def terms(self, targets: Targets) -> int:
-        """How many terms the loss of a batch sums: all records, or the targets of their parts that are known."""
+        """How many terms the loss of a batch sums: its records, or the units or tokens that have a target."""
         return len(targets) if self.targets_of == "records" else int((targets != IGNORED).sum())
 
     def records_loss(self, predictions: Sequence[Any], labelled: Labelled) -> float:
-        """The mean loss of whole records, where windows alone have none (has_window_loss)."""
+        """The mean loss of whole records, for a task whose windows alone have no loss (has_window_loss)."""
         return 0.0
 
 
@@ -291,8 +291,8 @@ class WordTraining(BaseTraining):
         )  # fmt: skip
 
 
-class BaseTeaching(BaseTraining):
-    """What is learnt of a teacher's answers in place of labels: gold is what `answer` makes of its predictions.
+class BaseDistillation(BaseTraining):
+    """The targets and loss of a teacher's answers, in place of labels; gold is what `answer` gives.
 
     Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. teacher: this task, bound to the tokenizer and config
     of the model that answers. temperature: what the logits of both are divided by, so that a student learns from
@@ -307,15 +307,15 @@ class BaseTeaching(BaseTraining):
         self.columns = self.match()
 
     def answer(self, prediction: Any) -> Array:
-        """What is kept of the teacher's raw prediction for a record, whatever its tokens were."""
+        """The part of the teacher's raw prediction for a record that is kept; it does not depend on the tokenizer."""
         return np.asarray(prediction, np.float32)
 
     def certain(self, gold: Any) -> Array | None:
-        """The answer of a teacher who is sure of a label, in the form of `answer`; None where nobody can be."""
+        """The answer of a teacher that is sure of this label; None where a label can be no answer."""
         return None
 
     def match(self) -> list[int]:
-        """The columns. Raises UsageError for a teacher whose outputs mean something else."""
+        """The teacher's column for each output. Raises UsageError for a teacher with other labels."""
         if not self.decision.has_classes:
             return list(range(len(self.decision.labels)))
         labels, names = list(self.decision.labels), self.teacher.labels

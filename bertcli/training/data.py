@@ -1,4 +1,4 @@
-"""Labelled records to encoded examples: what the task learns, what is said of it, and what is wrong with the data.
+"""Labelled records to encoded examples: targets for the task, notes for the user, and the faults of the data.
 
 Knows no task and no model weights. Try: python -c "from bertcli.training.data import read_data; help(read_data)"
 """
@@ -29,9 +29,9 @@ FEW = 12  # labels that a note names
 
 @dataclass(frozen=True)
 class Data:
-    """All splits, encoded. task: bound to the labels of `decision`, which `training` learns.
+    """All splits, encoded. task: with the labels of `decision`. training: its targets and loss.
 
-    sources: how many records came from which file, by what they are for.
+    sources: for "train", "dev", "unlabelled" and "vocabulary", the number of records from each file.
     """
 
     task: BaseTask
@@ -41,7 +41,7 @@ class Data:
     sources: Mapping[str, Counter[str]]
 
     def notes(self) -> Iterator[Note]:
-        """What was chosen for the user, and why; and what was lost."""
+        """Notes for the user: what was chosen and why, and what was cut off."""
         if kept := self.task.tokenizer.pieces:
             yield Note(f"vocabulary: {len(kept):,} pieces of {self.task.config['vocab_size']:,}")
         yield Note(f"problem: {self.decision.problem.replace('_', ' ')} ({self.decision.reason})")
@@ -65,9 +65,10 @@ def read_data(
     unlabelled: Iterable[Record] = (),
     vocabulary: Iterable[Record] | None = None,
 ) -> Data:
-    """Read and encode all records; see `finetune`. Raises UsageError with the faults of all, or for unknown dev labels.
+    """Read and encode all records; the arguments are those of `finetune`.
 
-    Raises ModelError for a tokenizer whose vocabulary cannot be cut.
+    Raises UsageError with the faults of all records, or for dev labels that train lacks, and ModelError for a tokenizer
+    whose vocabulary cannot be cut.
     """
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
     tokens = tokenizer_files.load(base.path, base.config)
@@ -75,7 +76,7 @@ def read_data(
         if settings.max_length > tokens.max_length:
             raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
         tokens.max_length = settings.max_length
-    # The calibration is that of the base model's head, which is trained anew.
+    # A calibration belongs to the base model's head, which is replaced by a new one.
     config = {name: value for name, value in task_class.config_of(base).items() if name != "calibration"}
     sources = {"vocabulary": Counter[str]()}
     if vocabulary is not None:

@@ -1,7 +1,7 @@
 """Fine-tuning: labelled records and a base model in, a model directory out, and events on the way.
 
-`finetune` is the whole story, from top to bottom; what it calls stands below it. Knows no task: labels, targets and
-loss are the task's own (tasks/training.py), the loop is loop.py's, what surrounds every training is run.py's.
+`finetune` is the whole story, from top to bottom; what it calls stands below it. The task gives labels, targets and
+loss (tasks/training.py), loop.py is the loop, and run.py is what surrounds every training. Knows no task.
 Try: python -c "from bertcli.training.finetune import finetune; help(finetune)"
 """
 
@@ -36,10 +36,10 @@ from bertcli.training.data import Data, read_data
 from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer, adamw, learning_rate, moving_average
 from bertcli.training.run import Note, Saved
 from bertcli.training.settings import Settings
-from bertcli.training.teacher import Answering, Lesson
+from bertcli.training.teacher import Answering, Answers
 
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
-# what the card's table of settings leaves out: what it says elsewhere, and the names of fields
+# The card's table of settings leaves these out: names of fields, and what the card says elsewhere.
 SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 Event = Note | Answering | Step | Eval | Saved
 
@@ -61,9 +61,9 @@ def finetune(
 ) -> Iterator[Event]:
     """Train and publish a model in settings.output. In a distributed run only the first process yields events.
 
-    unlabelled: what only the teacher labels. vocabulary: whose pieces are kept, None for all. cache: where a teacher's
-    answers are kept, None for the usual place. track: where accelerate sends the numbers besides the log
-    ("tensorboard"), None for nowhere.
+    unlabelled: records that only the teacher labels. vocabulary: records whose pieces (subwords) are kept, None for
+    all. cache: the folder for a teacher's answers, None for the usual one. track: "tensorboard" also gets the numbers
+    of the log. stop: asked after each step; it returns a signal number to stop, else None.
 
     Raises UsageError for data, settings or an output directory that cannot be used, ModelError for such a base model,
     Interrupted after a checkpoint when `stop` returns a signal number.
@@ -77,22 +77,22 @@ def finetune(
     precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
-        if saved := run.finished(accelerator, output, "finetune", settings.kept(), {}, resume, overwrite):
+        if saved := run.finished(accelerator, output, "finetune", settings.saved(), {}, resume, overwrite):
             yield saved
             return
         yield note
-        if settings.teacher:  # It reads the texts of the records, of which the examples keep the tokens alone.
+        if settings.teacher:  # The teacher reads the texts later; the encoded examples have only their tokens.
             train, unlabelled = list(train), list(unlabelled)
         data = read_data(settings, base, train, dev, unlabelled, vocabulary)
         yield from data.notes()
 
-        lesson = None
+        answers = None
         if settings.teacher:
             records = [*train, *unlabelled]
-            lesson = yield from teacher.lesson(settings, data, records, device, cache or root(), accelerator, stop)
+            answers = yield from teacher.ask(settings, data, records, device, cache or root(), accelerator, stop)
             del records, train, unlabelled  # so that only their tokens stay in memory
         torch.manual_seed(settings.seed)
-        job = Job(settings, data, lesson, accelerator)
+        job = FinetuneJob(settings, data, answers, accelerator)
         plan = _plan(settings, data, job, output, hardware)
         # torch's fused attention is slow backwards in bf16 on CPUs. Training 6 layers of 384 in batches of 1,024 tokens
         # is 0.9, 1.1, 1.3, 1.8 times as fast without it for texts of 16, 32, 128, 512 tokens, and 1.7, 2.1, 1.5, 1.4
@@ -124,7 +124,7 @@ def finetune(
             sources = {name: provenance(counts) for name, counts in data.sources.items() if counts}
             digest = _write_card(draft, settings, base, data, sources, hardware, metrics)
             facts = {"device": hardware, "data": sources, "card": digest}
-            artifacts.write_settings(draft, "finetune", settings.kept(), facts)
+            artifacts.write_settings(draft, "finetune", settings.saved(), facts)
             artifacts.write_metrics(draft, metrics, step, trainer.history)
             update(read(draft), data.task.learned(metrics or {}))
 
@@ -132,11 +132,11 @@ def finetune(
         yield Saved(output, step, metrics)
 
 
-class Job:
-    """Batches, loss and scores, as the loop asks for them. rank of processes: whose part of a batch this is."""
+class FinetuneJob:
+    """Batches of units (see BaseTraining), their loss and the scores, as the training loop asks for them (loop.Job)."""
 
-    def __init__(self, settings: Settings, data: Data, lesson: Lesson | None, accelerator: Accelerator) -> None:
-        self.settings, self.accelerator, self.lesson = settings, accelerator, lesson
+    def __init__(self, settings: Settings, data: Data, answers: Answers | None, accelerator: Accelerator) -> None:
+        self.settings, self.accelerator, self.answers = settings, accelerator, answers
         self.task, self.training = data.task, data.training
         self.train, self.dev = data.splits["train"], data.splits.get("dev")
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
@@ -144,31 +144,31 @@ class Job:
         self.training.start(self.train)
 
     def steps(self, epoch: int) -> list[list[Indices]]:
-        """The units of each batch of each step of an epoch."""
+        """The steps of an epoch; a step is a list of batches, and a batch an array of indices of units."""
         settings = self.settings
         lengths = self.training.lengths(self.train.examples)
         batches = sampler.epoch_batches(lengths, settings.batch_tokens, settings.seed, epoch)
         return sampler.steps(batches, settings.accumulate)
 
     def schedule(self, step: int) -> Iterator[list[Indices]]:
-        """The units of each batch of each step, epoch after epoch."""
+        """The steps after this one, epoch after epoch without end."""
         epoch, done = divmod(step, len(self.steps(0)))
         for number in count(epoch):
             yield from self.steps(number)[done if number == epoch else 0 :]
 
     def split(self, units: Indices, parts: int) -> list[Indices]:
-        """The units of at most so many parts of a batch."""
+        """A batch cut into at most so many smaller ones, for a memory that is too small."""
         return np.array_split(units, min(parts, len(units)))
 
     def batch(self, units: Indices) -> Batch:
-        """This process' units; where there are fewer units than processes, some other unit that counts nothing."""
+        """This process' share of a batch. Where its share is empty, it computes one unit that counts nothing."""
         shard = sampler.shard(units, self.rank, self.processes)
         shown = shard if len(shard) else units[:1]
         targets = [self.training.batch_targets(self.train, shown)]
         terms = self.training.terms(targets[0])
-        if self.lesson:  # which has something to say where there is no label, too
-            targets.append(self.lesson.teaching.batch_targets(self.lesson.answered, shown))
-            terms = self.lesson.teaching.terms(targets[1])
+        if self.answers:  # A teacher answers texts without a label too.
+            targets.append(self.answers.distillation.batch_targets(self.answers.labelled, shown))
+            terms = self.answers.distillation.terms(targets[1])
         tokens = int(self.train.examples.lengths[self.training.windows(shard)].sum())
         inputs = self._inputs(self.train, self.training.windows(shown))
         on_device = [target.to(self.accelerator.device) for target in targets]
@@ -179,10 +179,10 @@ class Job:
         return {name: torch.from_numpy(array).to(self.accelerator.device) for name, array in arrays.items()}
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The sum over the batch's terms; 0 for a batch that is not this process' own."""
+        """The sum of the loss over the batch's terms; 0 if this process' share is empty."""
         outputs = self._outputs(model, batch.inputs)
         loss = self._difference(outputs, batch)
-        if "exit_logits" in outputs:  # both heads learn, so that the layers before the exit serve both
+        if "exit_logits" in outputs:  # Both heads are trained, so that the layers before the exit serve both.
             loss = loss + self._difference({"logits": outputs["exit_logits"]}, batch)
         return loss * (1.0 if batch.count else 0.0)
 
@@ -190,9 +190,9 @@ class Job:
         """The loss of one head, against the labels and the teacher's answers."""
         mask = batch.inputs.get("attention_mask")
         loss = self.training.loss(outputs, batch.targets[0], mask)
-        if self.lesson:
+        if self.answers:
             weight = self.settings.teacher_weight
-            loss = (1 - weight) * loss + weight * self.lesson.teaching.loss(outputs, batch.targets[1], mask)
+            loss = (1 - weight) * loss + weight * self.answers.distillation.loss(outputs, batch.targets[1], mask)
         return loss
 
     def _outputs(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
@@ -201,9 +201,9 @@ class Job:
 
     @torch.no_grad()
     def evaluate(self, model: Any, with_intervals: bool = False) -> Metrics | None:
-        """The task's metrics on the dev set, and the mean loss; `intervals`: of 95 % by metric, [low, high].
+        """The task's metrics on the dev set, and the mean loss; `intervals`: 95 % intervals by metric, [low, high].
 
-        The processes compute the raw predictions in shares.
+        Each process predicts a share of the windows, and all get all predictions.
         """
         if self.dev is None:
             return None
@@ -243,7 +243,7 @@ class Job:
         return metrics
 
 
-def _plan(settings: Settings, data: Data, job: Job, output: Path, hardware: str) -> Plan:
+def _plan(settings: Settings, data: Data, job: FinetuneJob, output: Path, hardware: str) -> Plan:
     """How long to train, and what decides about the best weights.
 
     Raises UsageError for a metric that the evaluation does not report.
@@ -256,8 +256,8 @@ def _plan(settings: Settings, data: Data, job: Job, output: Path, hardware: str)
         raise UsageError(f"--metric {metric}: the evaluation reports {', '.join(directions)}.")
     facts: dict[str, Any] = {"the model's labels": list(data.decision.labels)}
     facts["--vocabulary-from"] = data.task.tokenizer.pieces
-    if job.lesson:
-        facts["the teacher's answers"] = job.lesson.sha256
+    if job.answers:
+        facts["the teacher's answers"] = job.answers.sha256
     facts |= {f"{name} data": split.examples.sha256(split.gold) for name, split in data.splits.items()}
     steps = len(job.steps(0))
     total = settings.epochs * steps
@@ -285,9 +285,9 @@ def _write_card(
     hardware: str,
     metrics: Metrics | None,
 ) -> str:
-    """Write the model card; returns its digest. It says what is known of the training data, and what was not looked at.
+    """Write the model card, with what is known of its training data and what was not tested; returns its digest.
 
-    sources: the files of each split with their facts. metrics: on dev, None without.
+    sources: the files of each split with their facts. metrics: on dev, None without dev data.
     """
     train, tokens, decision = data.splits["train"], data.task.tokenizer, data.decision
     lengths, unlabelled = train.examples.lengths, train.examples.unlabelled.total()

@@ -1,8 +1,8 @@
-"""The training loop: a generator of Step and Eval events. Others print them, log them and time them.
+"""The training loop: a generator of Step and Eval events, which the callers print and log.
 
-Knows no task and no file format: a Job says what is in a batch, what its loss is and how the model is scored, a Plan
-how long to train. Devices, processes and mixed precision are accelerate's. The loss of a step is the mean over its
-terms, whatever the number of batches accumulated and of processes (the fault in transformers#34191).
+A Job makes batches, computes their loss and scores the model; a Plan says how long to train. accelerate handles
+devices, processes and mixed precision. The loss of a step is the mean over its terms, however many batches are
+accumulated and processes run; transformers#34191 shows what goes wrong otherwise. Knows no task and no file format.
 """
 
 import math
@@ -30,7 +30,7 @@ Stop = Callable[[], int | None]
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step is done. step: how many are, of `total`; epoch: how many are, with a fraction.
+    """An optimiser step is done. step: how many are done, of `total`. epoch: how many are done, with a fraction.
 
     loss: mean over the step. examples, tokens: in this step, over all processes; tokens without padding.
     utilisation: of the GPUs' peak, counting the model's own operations (Chowdhery et al. 2022, arXiv 2204.02311,
@@ -64,9 +64,9 @@ class Eval:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a process feeds its model at once. count: terms of the loss (examples, masked tokens) it holds.
+    """What a process feeds its model at once. count: how many terms (examples, masked tokens) its loss sums.
 
-    operations: floating-point ones of a forward and a backward pass, where the job counts them.
+    operations: floating-point operations of a forward and a backward pass, where the job counts them.
     """
 
     inputs: Mapping[str, torch.Tensor]
@@ -78,7 +78,7 @@ class Batch:
 
 
 class Job(Protocol):
-    """What is trained on what."""
+    """The data, the loss and the scores of a training. A key stands for a batch, such as the indices in it."""
 
     def schedule(self, step: int) -> Iterator[Sequence[Any]]:
         """The keys of the batches of each optimiser step, from the one after `step` on, at least to the plan's end."""
@@ -98,7 +98,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and when to look. total: steps of the whole run; metric: what decides about best and patience.
+    """How long to train and when to evaluate. total: steps of the whole run. metric: decides which weights are best.
 
     direction: 1 where more of the metric is better, -1 where less is. peak: operations a second of the devices.
     identity: settings and data, as plain values; a run can be resumed only under the same ones. average_from: the step
@@ -187,8 +187,8 @@ class Trainer:
     def _gradients(self, job: Job, keys: Sequence[Any]) -> tuple[float, int, int, int] | None:
         """Add up the gradients of a step's mean loss; that loss, and the step's examples, tokens and operations.
 
-        None where they are to be computed anew: memory was too small, and batches have half the size from then on, and
-        no step another sum; or the GPU cannot add up in the same order each time, and need not from then on. Raises
+        None where they must be computed again. Either memory was too small: batches then have half the size, with the
+        same sum. Or the GPU has no operation that adds up in the same order each time: it then need not. Raises
         BertcliError where batches cannot be halved.
         """
         accelerator = self.accelerator

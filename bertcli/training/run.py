@@ -47,7 +47,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Saved:
-    """The model is in `path`. step: which step's weights it has; metrics: theirs on dev, in fp32; None without dev."""
+    """The model is in `path`. step: its weights are of this step. metrics: on dev, in fp32; None without dev."""
 
     path: Path
     step: int
@@ -73,10 +73,10 @@ def finished(
     accelerator: Accelerator, output: Path, command: str, options: Mapping[str, object], corpus: Mapping[str, str],
     resume: bool, overwrite: bool,
 ) -> Saved | None:  # fmt: skip
-    """What --resume finds where the training is done: the model, moved into place where a crash left it on the way.
+    """The finished model of an earlier run, for --resume; None where there still is a training to do.
 
-    corpus: the identity of the raw text, if there is any. None where there is a training to do. Raises UsageError for
-    the model of another run, unless it is overwritten.
+    Files that a crash left on their way are moved into place. corpus: the identity of the raw text, if there is any.
+    Raises UsageError for the model of another run, unless it is overwritten.
     """
     if not resume:
         return None
@@ -121,7 +121,7 @@ def _finished(
 
 
 def choose_precision(wanted: str, device: Device) -> tuple[str, Note]:
-    """bf16 or fp32; and what a run computes on, and why."""
+    """bf16 or fp32, and a note that names the device, the precision and the reasons."""
     if wanted != "auto":
         precision, reason = wanted, "asked for"
     elif device.type == "cuda" and torch.cuda.is_bf16_supported():

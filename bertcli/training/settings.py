@@ -141,6 +141,6 @@ class Settings:
         values = {field.name: getattr(self, field.name) for field in fields(Settings) if field.name != "text_first"}
         return values | {"labels": list(self.labels) if self.labels else None}
 
-    def kept(self) -> Mapping[str, object]:
+    def saved(self) -> Mapping[str, object]:
         """What bertcli.yaml keeps of a run, by option name. A command, which has more options, keeps these too."""
         return self.as_dict()

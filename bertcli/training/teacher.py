@@ -1,9 +1,9 @@
 """A teacher's answers to texts: each is computed once and kept, by what the teacher reads, so a stopped run goes on.
 
-The answers of one teacher, on one kind of processor, are a table in a file of SQLite. They are raw predictions of the
-task's `combine`, of words, characters or whole texts, so its tokens need not be the student's. A text is learnt
-from its label alone where more than a fifth of its pieces are unknown to the teacher and the label can be such an
-answer. Knows no task.
+An answer is the raw prediction of the task's `combine`. It is about words, characters or whole texts, so teacher and
+student may have different tokens. The answers of one teacher on one type of processor are a table in a SQLite file.
+Where more than a fifth of a text's pieces are unknown to the teacher, the label takes the place of its answer, if a
+label can do that. Knows no task.
 Try: bertcli finetune --train train.tsv --unlabelled texts.txt --teacher MODEL -o DIR -v
 """
 
@@ -30,19 +30,19 @@ from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import stream
 from bertcli.model import fingerprint, resolve
-from bertcli.tasks.training import BaseTeaching, Faults, Labelled
+from bertcli.tasks.training import BaseDistillation, Faults, Labelled
 from bertcli.tokenizer import FOREIGN
 from bertcli.training.data import Data
 from bertcli.training.loop import Stop
 from bertcli.training.run import Note
 from bertcli.training.settings import Settings
 
-VERSION = 3  # of the file's format and of what the answers are
+VERSION = 3  # of the file's format; another version computes all answers anew
 
 
 @dataclass(frozen=True)
 class Answering:
-    """How far a teacher is: texts of `total`, and how many a second."""
+    """Progress of a teacher: how many texts of `total` are answered, and how many texts a second."""
 
     done: int
     total: int
@@ -50,7 +50,7 @@ class Answering:
 
 
 def open_teacher(settings: Settings, device: Device, is_bf16: bool) -> Session:
-    """The teacher, from its ONNX file in fp32 on a CPU or where it has nothing else, else from its own weights.
+    """Open the teacher: from an ONNX file in fp32 on a CPU, or where there is nothing else; else from its weights.
 
     is_bf16: whether the student computes in bf16; the weights then do too. That is 1.7 times as fast as fp32 for
     all-mpnet-base-v2 on a CPU with AMX, 1.2 times for 12 layers of 384, which ONNX's fp32 beats by 1.1.
@@ -70,15 +70,15 @@ def open_teacher(settings: Settings, device: Device, is_bf16: bool) -> Session:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a teacher answered to the training records, and how it is learnt. sha256: of the answers."""
+class Answers:
+    """A teacher's answers to the training records (`labelled`) and the loss against them. sha256: of the answers."""
 
-    teaching: BaseTeaching
-    answered: Labelled
+    distillation: BaseDistillation
+    labelled: Labelled
     sha256: str
 
 
-def lesson(
+def ask(
     settings: Settings,
     data: Data,
     records: Sequence[Record],
@@ -86,23 +86,23 @@ def lesson(
     cache: Path,
     accelerator: Accelerator,
     stop: Stop,
-) -> Generator[Note | Answering, None, Lesson]:
-    """Ask the teacher about the training records, those without a label too, and say how far it is.
+) -> Generator[Note | Answering, None, Answers]:
+    """Compute the teacher's answers to all training records, with and without a label; yields its progress.
 
-    The processes of a run share the work, and the file. Raises UsageError for a teacher of another task or of other
-    labels and for records that it cannot read, Interrupted when `stop` returns a signal number.
+    The processes of a distributed run share the work and the file. Raises UsageError for a teacher of another task or
+    other labels and for records that it cannot read, Interrupted when `stop` returns a signal number.
     """
     session = open_teacher(settings, device, accelerator.mixed_precision == "bf16")
     backend, where = session.backend, session.device
     yield Note(f"teacher: {session.model.path.name}, {backend.name} {backend.precision} on {where.type}")
-    teaching = data.task.teaching(data.decision, settings, session.task, settings.teacher_temperature)
+    distillation = data.task.distillation(data.decision, settings, session.task, settings.teacher_temperature)
     read = (repr(session.task.read(record)).encode("utf-8", "surrogatepass") for record in records)
     keys = [blake2b(content, digest_size=16).digest() for content in read]
     with _table(session, cache, named(str(settings.teacher))) as table:
         for share in slice(accelerator.process_index, None, accelerator.num_processes), slice(None):
             kept = {key for (key,) in table.execute("SELECT key FROM answers")}
             missing = {key: record for key, record in zip(keys, records, strict=True) if key not in kept}
-            yield from _compute(session, dict([*missing.items()][share]), teaching.answer, table, stop)
+            yield from _compute(session, dict([*missing.items()][share]), distillation.answer, table, stop)
             accelerator.wait_for_everyone()  # What they have computed by now is missing no more.
         query = "SELECT answer, is_unknown FROM answers WHERE key = ?"
         rows = [table.execute(query, [key]).fetchone() for key in keys]
@@ -110,13 +110,13 @@ def lesson(
     gold, examples = data.splits["train"].gold, data.splits["train"].examples
     taught = 0
     for i in unknown:  # The labelled records come first.
-        if i < len(gold) and (certain := teaching.certain(gold[i])) is not None:
+        if i < len(gold) and (certain := distillation.certain(gold[i])) is not None:
             answers[i], taught = certain, taught + 1
     if unknown:
         count = f"{len(unknown):,} of {len(rows):,} texts are partly unknown to the teacher"
         yield Note(f"{count}; labels alone teach {taught:,} of them, its guesses the others")
     digest = sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest()
-    return Lesson(teaching, Labelled(examples, answers, teaching.targets(examples, answers)), digest)
+    return Answers(distillation, Labelled(examples, answers, distillation.targets(examples, answers)), digest)
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _table(session: Session, cache: Path, model: str) -> Iterator[sqlite3.Connec
 def _compute(
     session: Session, missing: dict[bytes, Record], keep: Callable[[Any], Array], table: sqlite3.Connection, stop: Stop
 ) -> Iterator[Answering]:
-    """Add the answers to these records to the table, as the windows of the stream are done."""
+    """Add the answers to these records to the table, as the chunks of the stream are done."""
     faults, began, done = Faults(), time.perf_counter(), 0
     keys = iter(missing)
     for outcomes in stream(session.task, session.backend, missing.values()):

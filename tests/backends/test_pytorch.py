@@ -68,7 +68,10 @@ def test_a_gpu_gets_large_batches_and_no_plan_of_cudnn_for_each_shape(
     try:
         gpu = Backend(read(tmp_path), Device("cuda", 1, "a test"), "SequenceClassification", "fp32")
         assert (gpu.batch_tokens, torch.backends.cuda.cudnn_sdp_enabled()) == (65_536, False)
-        assert (gpu.multiple, gpu.window) == (16, 16_384) and (backend.multiple, backend.window) == (1, 4096)
+        assert (gpu.multiple, gpu.chunk_records) == (16, 16_384) and (backend.multiple, backend.chunk_records) == (
+            1,
+            4096,
+        )
         monkeypatch.setattr(type(gpu.module), "get_output_embeddings", lambda module: module)  # logits of all pieces
         gpu = Backend(read(tmp_path), Device("cuda", 1, "a test"), "SequenceClassification", "fp32")
         assert gpu.batch_tokens == 768

@@ -54,7 +54,7 @@ class FakeBackend:
     streams = 2
     batch_tokens = 768
     multiple = 1
-    window = 4096
+    chunk_records = 4096
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -79,7 +79,7 @@ def run(texts: list[str], **settings: Any) -> list[Outcome]:
 
 @given(st.lists(st.text(max_size=40), max_size=200), st.integers(1, 64), st.integers(1, 100))
 def test_one_outcome_for_each_record_in_order_whatever_the_batches(texts: list[str], window: int, tokens: int) -> None:
-    outcomes = run(texts, window=window, batch_tokens=tokens)
+    outcomes = run(texts, chunk_records=window, batch_tokens=tokens)
     assert [outcome.record.index for outcome in outcomes] == list(range(len(texts)))
     for text, outcome in zip(texts, outcomes, strict=True):
         if "!" in text:
@@ -162,7 +162,7 @@ def test_equal_windows_stand_for_one_another_unless_their_segments_differ() -> N
 def test_equal_texts_are_computed_once_and_each_has_its_result_or_its_error() -> None:
     backend = FakeBackend()
     texts = ["same", "other", "same", "why?", "why?", "!"] * 20
-    outcomes = list(chain.from_iterable(stream(FakeTask(), backend, records(texts), Settings(window=120))))  # type: ignore[arg-type]
+    outcomes = list(chain.from_iterable(stream(FakeTask(), backend, records(texts), Settings(chunk_records=120))))  # type: ignore[arg-type]
     assert [outcome.prediction for outcome in outcomes[:3]] == [sum(map(ord, text)) for text in texts[:3]]
     assert [outcome.error for outcome in outcomes[3:6]] == ["the model failed on this record (question)."] * 2 + [
         "no exclamation."
@@ -218,7 +218,9 @@ def test_what_was_read_has_its_results_before_the_fault_that_ended_the_input_is_
 
 def test_windows_grow_while_results_come_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     def sizes() -> list[int]:
-        windows = stream(FakeTask(), FakeBackend(), records(["x"] * 3000), Settings(window=1024, max_wait_ms=1e9))  # type: ignore[arg-type]
+        windows = stream(
+            FakeTask(), FakeBackend(), records(["x"] * 3000), Settings(chunk_records=1024, max_wait_ms=1e9)
+        )  # type: ignore[arg-type]
         return [len(window) for window in windows]
 
     quick = sizes()
@@ -234,7 +236,7 @@ def test_reading_runs_ahead_only_a_bounded_number_of_records() -> None:
         for i in read:
             yield Record(i, {"text": "x"})
 
-    pipeline = stream(FakeTask(), FakeBackend(), endless(), Settings(window=64))  # type: ignore[arg-type]
+    pipeline = stream(FakeTask(), FakeBackend(), endless(), Settings(chunk_records=64))  # type: ignore[arg-type]
     next(pipeline)
     time.sleep(0.1)
     pipeline.close()

@@ -49,7 +49,7 @@ class Task(BaseTask):
     def decode(self, record: Record, prediction: Any) -> dict[str, Any]:
         return {"parity": NAMES[int(prediction.argmax())]}
 
-    def kept(self, record: Record) -> dict[str, Any]:
+    def label_fields(self, record: Record) -> dict[str, Any]:
         return {"text": record.fields["text"], "parity": lookup(record.fields, "parity", "the field")}
 
     def label(self, record: Record) -> int:

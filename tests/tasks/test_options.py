@@ -10,7 +10,7 @@ import pytest
 from bertcli import registry
 from bertcli.errors import UsageError
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.options import OF_SOME, Options
+from bertcli.tasks.options import TASK_OPTIONS, Options
 from bertcli.tokenizer import NoTokenizer
 
 TASKS = registry.names("tasks")
@@ -24,17 +24,19 @@ SET: dict[str, Any] = {
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_heeds_the_options_that_it_reads(name: str) -> None:
     files = (FOLDER / name.replace("-", "_")).glob("*.py")
-    read = OF_SOME.intersection(*[re.findall(r"options\.(\w+)", "".join(file.read_text() for file in files))])
-    assert registry.load("tasks", name).Task.heeds - {"pair_field"} == read - {"pair_field"}  # the base reads that one
+    read = TASK_OPTIONS.intersection(*[re.findall(r"options\.(\w+)", "".join(file.read_text() for file in files))])
+    assert registry.load("tasks", name).Task.accepts - {"pair_field"} == read - {
+        "pair_field"
+    }  # the base reads that one
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("option", sorted(OF_SOME))
+@pytest.mark.parametrize("option", sorted(TASK_OPTIONS))
 def test_an_option_of_other_tasks_is_refused(name: str, option: str) -> None:
     task: type[BaseTask] = registry.load("tasks", name).Task
     options = replace(Options(), **{option: SET[option]})
-    if option in task.heeds:
-        options.require_heeded(task.heeds, name)
+    if option in task.accepts:
+        options.require_accepted(task.accepts, name)
     else:
         flag = option.replace("_", "-")
         with pytest.raises(UsageError, match=f"^--{flag} means nothing to {name}; leave it out.$"):
@@ -42,4 +44,4 @@ def test_an_option_of_other_tasks_is_refused(name: str, option: str) -> None:
 
 
 def test_each_of_them_is_heeded_by_some_task() -> None:
-    assert set().union(*(registry.load("tasks", name).Task.heeds for name in TASKS)) == OF_SOME
+    assert set().union(*(registry.load("tasks", name).Task.accepts for name in TASKS)) == TASK_OPTIONS

@@ -319,7 +319,7 @@ def test_what_is_no_entity_is_refused(tokens: tokenizer.Tokenizer, item: Any) ->
     with pytest.raises(RecordError, match="is no entity"):
         task(tokens).label(Record(fields={"text": "a", "entities": [item]}))
     with pytest.raises(RecordError, match="is no entity"):  # before anybody asks which types there are
-        task(tokens).kept(Record(fields={"text": "a", "entities": [item]}))
+        task(tokens).label_fields(Record(fields={"text": "a", "entities": [item]}))
 
 
 def test_blanks_around_the_type_of_an_entity_are_none_of_it() -> None:

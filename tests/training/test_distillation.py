@@ -131,20 +131,20 @@ def lesson(task: str, base: Path, records: list[Record], unlabelled: list[Record
     return read_data(Settings(model=str(base), output="o", task=task, **options), read(base), records, None, unlabelled)
 
 
-def teaching(data: Data, labels: list[str], **more: Any) -> Any:
-    """The teaching of a task by a teacher with these labels."""
+def distillation(data: Data, labels: list[str], **more: Any) -> Any:
+    """How a task learns from a teacher with these labels."""
     model = SimpleNamespace(labels=labels, is_regression=False, is_multi=False, problem=data.decision.problem)
     model.__dict__.update(more)
     module = registry.load("tasks", data.task.name)
     decision, settings = data.decision, Settings(model="m", output="o")
-    taught = data.task.teaching(decision, settings, model, T)  # type: ignore[arg-type]
+    taught = data.task.distillation(decision, settings, model, T)  # type: ignore[arg-type]
     assert type(taught).__module__.startswith(module.__name__)
     return taught
 
 
 def soft(data: Data, labels: list[str], answers: list[Any], **more: Any) -> tuple[Any, Labelled]:
-    """That teaching, and its targets for these answers."""
-    taught = teaching(data, labels, **more)
+    """The same, and its targets for these answers."""
+    taught = distillation(data, labels, **more)
     examples = data.splits["train"].examples
     kept = [taught.answer(answer) for answer in answers]
     return taught, Labelled(examples, kept, taught.targets(examples, kept))
@@ -270,7 +270,7 @@ def test_a_sure_answer_teaches_what_the_label_does(
     data = lesson(task, tiny_model, rows, [])
     split, units = data.splits["train"], np.arange(2)
     data.training.start(split)
-    taught = teaching(data, names, **more)
+    taught = distillation(data, names, **more)
     sure = Labelled(split.examples, [], taught.targets(split.examples, [taught.certain(gold) for gold in split.gold]))
     torch.manual_seed(0)
     length, width = int(split.examples.lengths[0]), len(data.decision.labels)

@@ -40,7 +40,7 @@ def bench(voice: Voice, options: Bench) -> int:
     records = list(islice(options.open(options.files), MOST)) if options.files else None
     if records == []:
         raise UsageError("nothing to measure: the input has no records; without FILES texts are made up.")
-    options.complete(voice, iter(records or ()))
+    options.write_missing_onnx(voice, iter(records or ()))
     model, task_class = open_task_class(options)
     rows = time_variants(Job(options, options, options, records), model, task_class.head)
     if not is_for_people(options.output_format):

@@ -63,7 +63,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
 
     target = engine.parse_target(options.target) if options.target else None
     output = Path(options.output) if options.output else None
-    records = options.complete(voice, options.labelled(options.files))
+    records = options.write_missing_onnx(voice, options.labelled(options.files))
     session = open_session(replace(options, exit=False), options)  # the texts pass all layers, whatever is chosen
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)
@@ -72,8 +72,8 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
-        windows = stream(engine.keeping(plain, session.backend), session.backend, records, options, stop)
-        predicted = collect(plain, chain.from_iterable(counter.watched(windows)))
+        chunks = stream(engine.with_both_heads(plain, session.backend), session.backend, records, options, stop)
+        predicted = collect(plain, chain.from_iterable(counter.watched(chunks)))
     fitted = engine.fit_with_exit(plain, session.backend, predicted, target, options.exit_loss)
     path = engine.store(session.model, fitted.stored, output)
     names = sorted(fitted.before.keys() | fitted.after.keys())

@@ -16,7 +16,7 @@ from bertcli.option import option
 if TYPE_CHECKING:
     from bertcli.data.records import Record
     from bertcli.evaluation import Evaluation, Outcomes, Predicted
-    from bertcli.evaluation.stated import System
+    from bertcli.evaluation.external import System
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
 
@@ -95,7 +95,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
         gold = list(records)
         system, records = _open_system(voice, options, options.predictions, gold), iter(gold)
     else:
-        records = options.complete(voice, records)
+        records = options.write_missing_onnx(voice, records)
         system = open_session(options, options)
     task = system.task
     gates = parse_gates(options.fail_under, task.directions)
@@ -105,15 +105,15 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     if options.errors and not task.has_mistakes:
         raise UsageError(f"{task.name} has no right and wrong to list; leave out --errors.")
     if options.compare and not Path(options.compare).is_file():
-        records = replace(options, model=options.compare).complete(voice, records)
+        records = replace(options, model=options.compare).write_missing_onnx(voice, records)
     other = _open_other(task.name, options, options.compare) if options.compare else None
     voice.note(system.reason)
     if isinstance(system, Session):
         records = require_labels(task, relabelled(type(task), records, options, task.classifies == "several"))
     with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         if isinstance(system, Session):
-            windows = stream(task, system.backend, records, options, stop)
-            predicted = collect(task, chain.from_iterable(counter.watched(windows)))
+            chunks = stream(task, system.backend, records, options, stop)
+            predicted = collect(task, chain.from_iterable(counter.watched(chunks)))
             evaluation = scores(task, predicted, system.name)
             evaluation = replace(evaluation, exit=measure(task, system.backend, predicted, options, stop))
         else:
@@ -167,7 +167,7 @@ def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
 
 def _require_errors_writable(options: Evaluate) -> None:
     """Raise UsageError where --errors cannot be written, or would replace what is read or written; before the run."""
-    from bertcli.data.formats import of_output
+    from bertcli.data.formats import output_format_of
     from bertcli.data.sinks import require_writable
 
     shared.require_different(
@@ -175,7 +175,7 @@ def _require_errors_writable(options: Evaluate) -> None:
         [*options.files, *filter(None, [options.compare, options.predictions])],
     )
     if options.errors:
-        if of_output(options.errors) not in LISTS:
+        if output_format_of(options.errors) not in LISTS:
             raise UsageError(f"--errors {options.errors}: the list is JSONL, TSV or CSV; name the file so.")
         require_writable(options.errors)
 
@@ -183,7 +183,7 @@ def _require_errors_writable(options: Evaluate) -> None:
 def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"]) -> "System":
     """What --predictions names. Raises UsageError where that cannot be scored."""
     from bertcli.checking.check import guess_task
-    from bertcli.evaluation.stated import open_system, read_results
+    from bertcli.evaluation.external import open_system, read_results
 
     of_models = ["threshold", "mask", "question", "prompt", "calibrate"]  # --compare may open one
     is_opened = options.compare and not Path(options.compare).is_file()
@@ -230,8 +230,8 @@ def _outcomes(
     if isinstance(other, Outcomes):
         return other
     voice.note(other.reason)
-    windows = stream(other.task, other.backend, predicted.records, options, stop)
-    theirs = collect(other.task, chain.from_iterable(windows))
+    chunks = stream(other.task, other.backend, predicted.records, options, stop)
+    theirs = collect(other.task, chain.from_iterable(chunks))
     if theirs.faults:
         first = theirs.faults[0]
         raise UsageError(f"--compare {options.compare}: it cannot be scored on all records; the first: {first}")

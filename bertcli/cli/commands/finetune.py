@@ -224,7 +224,7 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
 
 def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
     """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
-    from bertcli.evaluation.calibrate import keeping, settle
+    from bertcli.evaluation.calibrate import choose_exit, with_both_heads
     from bertcli.inference import Request
     from bertcli.inference.session import open_session
 
@@ -232,11 +232,11 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
         return voice.warn("no text leaves early: `bertcli calibrate` chooses on labelled data how sure it must be")
     request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
     session = open_session(request, as_in_predict)
-    predicted = _on_dev(options, session, keeping(session.task, session.backend))
-    left = settle(session.task, session.backend, predicted, options.exit_loss)
+    predicted = _on_dev(options, session, with_both_heads(session.task, session.backend))
+    left = choose_exit(session.task, session.backend, predicted, options.exit_loss)
     if left is None:
         return voice.warn("no text leaves early: the layers of this model share weights, so its ONNX files are whole")
-    chosen = left.said(session.task, predicted)
+    chosen = left.summary(session.task, predicted)
     update(model, {"calibration": {"exit": chosen}})
     said = f"{chosen['share']:.1%} of the dev texts leave after layer {chosen['after']}"
     return voice.note(
@@ -250,5 +250,5 @@ def _on_dev(options: Finetune, session: "Session", task: "BaseTask") -> "Predict
     from bertcli.inference.stream import stream
 
     with heed_signals() as stop:
-        windows = stream(task, session.backend, _labelled(options, options.dev), stop=stop)
-        return collect(task, chain.from_iterable(windows))
+        chunks = stream(task, session.backend, _labelled(options, options.dev), stop=stop)
+        return collect(task, chain.from_iterable(chunks))

@@ -20,20 +20,20 @@ from bertcli.option import option
 if TYPE_CHECKING:
     from bertcli.data.records import Record
     from bertcli.inference.session import Session
-    from bertcli.inference.stream import Answer, Stop
+    from bertcli.inference.stream import Finished, Stop
 
-OPTIONAL = {"windows": 2, "truncated": True, "unknown": 0.92}  # results that only some texts have, as an example
-NEUTRAL = (  # options that change no result, or that the fingerprint names as what they chose
+OPTIONAL = {"windows": 2, "truncated": True, "unknown": 0.92}  # fields that only some results have, with examples
+NEUTRAL = (  # options that --resume need not compare: they change no result, or _identity names what they chose
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
     "calibrate", "output", "resume", "force", "engine", "address",
 )  # fmt: skip
 Format = Literal[
     "rich", "jsonl", "tsv", "csv", "conll", "npy", "parquet", "arrow", "doccano", "label-studio", "prodigy", "brat"
 ]  # fmt: skip
-PLAIN = ("rich", "jsonl", "tsv", "csv")  # write what they are given, and of a failed record nothing
-PIECE = 1 << 22  # bytes that an actor of Ray answers at once: what a dead worker costs
+PLAIN = ("rich", "jsonl", "tsv", "csv")  # formats that write nothing but the result, so no text that was redacted
+PIECE = 1 << 22  # bytes of input that a Ray actor works on at once, and begins again when a worker dies
 MOST_PIECES = 1000
-LONGEST_SHOWN = 60  # characters of a text that stands where a file should
+LONGEST_SHOWN = 60  # characters that the message shows of a text which stands where a file should
 STOPPING = "stopping with the results that are finished; --resume goes on with those of -o FILE"
 EXAMPLES = """
 echo "a gripping film" | bertcli predict
@@ -92,16 +92,16 @@ def predict(voice: Voice, options: Predict) -> int:
     pattern all files, sorted. Every input field is passed through. A bad record becomes {"index", "line", "error"} in
     its place, and the exit code is 3.
     """
-    # What comes now are modules and records, and no cycles: to look for those less often saves 7 % of the time besides
-    # the model, and 5 ms of the start.
+    # Modules and records form no cycles, so the garbage collector may look for cycles less often. This saves 7 % of the
+    # time that is not the model's, and 5 ms of the start.
     gc.set_threshold(100_000)
 
     from bertcli.cli.progress import Counter
-    from bertcli.data.formats import of_output
+    from bertcli.data.formats import output_format_of
     from bertcli.data.readers import count_before, parse_shard
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session
-    from bertcli.inference.stream import answer, script_of, stream, unknown_sentence
+    from bertcli.inference.stream import finish, script_of, stream, unknown_sentence
 
     for name in options.files:
         if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110
@@ -112,18 +112,18 @@ def predict(voice: Voice, options: Predict) -> int:
     shared.require_beside(options, {"address": "engine ray"})
     shard = parse_shard(options.shard) if options.shard else None
     records = options.open(options.files, shard)
-    output_format = options.output_format or of_output(options.output or "-")
+    output_format = options.output_format or output_format_of(options.output or "-")
     if options.redact and output_format not in PLAIN:
         raise UsageError(f"{output_format} holds more of a record than its results; --redact takes {', '.join(PLAIN)}.")
     options = replace(options, tags=output_format == "conll")
-    records = options.complete(voice, records)
+    records = options.write_missing_onnx(voice, records)
     session = open_session(options, options)
     voice.note(session.reason)
     memory = session.task.memory
     if memory is not None and (options.shard or options.engine == "ray"):
         raise UsageError("pseudonyms are numbered through the whole input, not in parts of it; take --redact-as hash.")
     first_index = None
-    if shard and shard.number > 1:  # how many records the shards before have: counted once, if an error record needs it
+    if shard and shard.number > 1:  # An error record needs the number of records in earlier shards; it is counted once.
         first_index = cache(partial(count_before, options.files, shard, options.manner))
     opened = open_writer(
         options.output,
@@ -143,15 +143,15 @@ def predict(voice: Voice, options: Predict) -> int:
     with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
         if memory is not None:
             writer.journal.share(memory)
-        windows: Iterable[Iterable[Answer]]
+        chunks: Iterable[Iterable[Finished]]
         if options.engine == "ray":
-            windows = _answers_of_ray(options, stop)
+            chunks = _finished_by_ray(options, stop)
         else:
             rest = writer.journal.rest(records)
             outcomes = stream(session.task, session.backend, rest, options, stop)
-            windows = (map(partial(answer, session.task), window) for window in outcomes)
-        for window in windows:
-            for record, result, error in window:
+            chunks = (map(partial(finish, session.task), chunk) for chunk in outcomes)
+        for chunk in chunks:
+            for record, result, error in chunk:
                 writer.journal.add(record, error)
                 if result is not None:
                     writer.write(result, record)
@@ -171,13 +171,13 @@ def predict(voice: Voice, options: Predict) -> int:
 
 
 def _first_result(options: Predict, session: "Session") -> Mapping[str, object] | None:
-    """That of the first record of all shards that has one, for its fields; {} where there are errors alone."""
-    from bertcli.inference.stream import answer, stream
+    """The first result of the whole input: its fields are the columns of each shard's table. {} if all are errors."""
+    from bertcli.inference.stream import finish, stream
 
     result: dict[str, object] | None = None
     for record in options.open(options.files):
         for (outcome,) in stream(session.task, session.backend, [record], options):
-            _, result, _ = answer(session.task, outcome)
+            _, result, _ = finish(session.task, outcome)
             if result is not None:
                 return result
         result = {} if options.on_error == "record" else None
@@ -185,15 +185,15 @@ def _first_result(options: Predict, session: "Session") -> Mapping[str, object] 
 
 
 def _identity(options: Predict, session: "Session") -> dict[str, object]:
-    """What must be the same for a run to be the same, by the names that a user knows."""
+    """What must be the same for --resume to go on with a run, by the names that a user knows."""
     from bertcli import __version__
     from bertcli.model import fingerprint
 
-    def described(path: str) -> str:  # what is in a file, the journal checks record by record
+    def described(path: str) -> str:  # The journal compares the content of a file, record by record.
         is_file = path != "-" and Path(path).is_file()
         return f"{path} of {Path(path).stat().st_size:,} bytes" if is_file else path
 
-    weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx*"  # and the tensors beside them
+    weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx*"  # .onnx_data is matched too
     chosen = {name.removeprefix("output_"): value for name, value in spelt(options).items() if name not in NEUTRAL}
     return {
         "the input": [described(path) for path in options.files or ["-"]],
@@ -206,8 +206,8 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
     }
 
 
-def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Answer"]]:
-    """The answers of each piece of the input, in order, their records named and counted as one process would."""
+def _finished_by_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Finished"]]:
+    """The records of each piece of the input with their results, in order, and numbered as one process would do it."""
     from bertcli.inference.ray import answers
 
     by_itself = "Ray cuts the input and replaces dead workers by itself"
@@ -221,7 +221,7 @@ def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Answer
     if not options.files or not all(Path(path).is_file() for path in options.files):
         raise UsageError("--engine ray reads files that every node can open; stdin and pipes have to be files first.")
     paths = {str(Path(path).resolve()): path for path in options.files}
-    model = options.model  # a worker's directory is another one; a Hub name stays
+    model = options.model  # A worker runs in another directory, so paths become absolute; a Hub name stays.
     here = replace(
         options,
         files=tuple(paths),
@@ -229,13 +229,13 @@ def _answers_of_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Answer
         model=str(Path(model).resolve()) if model is not None and Path(model).is_dir() else model,
     )
     pieces = max(1, min(MOST_PIECES, sum(Path(path).stat().st_size for path in paths) // PIECE))
-    with redirect_stdout(sys.stderr):  # what Ray prints is no result; the writer has stdout already
+    with redirect_stdout(sys.stderr):  # What Ray prints is no result. The writer has opened stdout before.
         count = 0
-        for window in answers(here, here, here, partial(_piece, here, pieces), pieces, options.address, stop):
-            for record, _, _ in window:
+        for chunk in answers(here, here, here, partial(_piece, here, pieces), pieces, options.address, stop):
+            for record, _, _ in chunk:
                 record.index, record.source = count, paths[record.source]
                 count += 1
-            yield window
+            yield chunk
 
 
 def _piece(options: Predict, pieces: int, number: int) -> Iterator["Record"]:

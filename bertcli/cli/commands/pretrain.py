@@ -55,9 +55,9 @@ class Pretrain(Training, RawText, PretrainSettings):
         group="training",
     )
 
-    def kept(self) -> Mapping[str, object]:
+    def saved(self) -> Mapping[str, object]:
         """See Training; lengths as they are spelt."""
-        return {**super().kept(), "lengths": self.as_dict()["lengths"]}
+        return {**super().saved(), "lengths": self.as_dict()["lengths"]}
 
 
 @command(

@@ -91,7 +91,7 @@ def by_extension(direction: Direction, path: str) -> str | None:
     return next(names, None)
 
 
-def of_output(path: str) -> str:
+def output_format_of(path: str) -> str:
     """The output format of a file that is written: by its extension, jsonl without one. Raises UsageError.
 
     A number is no extension: `part.7` is a piece of JSON lines.

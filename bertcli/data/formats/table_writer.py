@@ -5,8 +5,8 @@ column's type is that of its first values: integers and floats of 64 bits; {} is
 float, a struct one with more fields) where a later value needs it and nothing is lost; a value that its column cannot
 hold is an error in its place.
 
-Such a file says at its end what is in it, so it cannot grow. While a run lasts, FILE.part has a stream for each window;
-in the end they are written anew, in groups of rows on which no window and no kill has an influence.
+Such a file says at its end what is in it, so it cannot grow. While a run lasts, FILE.part has a stream for each chunk
+of records; in the end they are written anew, in groups of rows on which no chunk and no kill has an influence.
 
 Try: echo "a gripping film" | bertcli predict -o labelled.parquet
 """

@@ -16,7 +16,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
-from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, LabelSettings, number_of
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import DIGITS, Example
@@ -34,7 +34,7 @@ class Task(BaseTask):
     """Embeddings from any encoder; no head."""
 
     head = ""
-    heeds = frozenset({"normalize", "pair_field", "prompt"})
+    accepts = frozenset({"normalize", "pair_field", "prompt"})
     decision = Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
     model_outputs = ()  # of one name or another: see HIDDEN
     has_mistakes = False
@@ -194,12 +194,12 @@ def _unit(vectors: Vectors) -> Vectors:
     return np.divide(vectors, np.maximum(lengths, 1e-12))  # type: ignore[no-any-return]
 
 
-class Stated(BaseStated, Task):
+class ExternalTask(BaseExternalTask, Task):
     """A prediction is a number."""
 
     names = ("similarity", "score")
 
-    def stated(self, record: Record, result: Record) -> float:
+    def external_prediction(self, record: Record, result: Record) -> float:
         """How similar the two texts are said to be. Raises RecordError."""
         return number_of(self.value(self.options, result))
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from bertcli.arrays import Array, Indices, Vectors
 from bertcli.errors import UsageError
 from bertcli.tasks.feature_extraction import Task
-from bertcli.tasks.training import BaseTeaching, BaseTraining, Examples, Labelled, Outputs, Targets, is_known
+from bertcli.tasks.training import BaseDistillation, BaseTraining, Examples, Labelled, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):
@@ -80,7 +80,7 @@ def pooled(pooling: str, hidden: torch.Tensor, mask: torch.Tensor | None) -> tor
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
-class Teaching(BaseTeaching, Training):
+class Distillation(BaseDistillation, Training):
     """The teacher's cosine of each pair: its vectors may have another size than the student's."""
 
     def answer(self, prediction: Vectors) -> Array:

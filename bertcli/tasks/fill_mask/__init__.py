@@ -15,7 +15,7 @@ from bertcli.arrays import Batch
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.features import Features
-from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs, from_cell
+from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import DIGITS, Example, text_of
@@ -43,7 +43,7 @@ class Task(BaseTask):
     """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
 
     head = "MaskedLM"
-    heeds = frozenset({"mask", "top_k"})
+    accepts = frozenset({"mask", "top_k"})
     decision = Decision("fill_mask", [], "the token of each mask")
     directions = MappingProxyType(dict.fromkeys(GAINS, 1))
     more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs
@@ -132,9 +132,9 @@ class Task(BaseTask):
     def _token(self, token: Any) -> str:
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
 
-    def kept(self, record: Record) -> dict[str, Any]:
+    def label_fields(self, record: Record) -> dict[str, Any]:
         """The text too: its masks are counted."""
-        return {self.options.text_field: self._text(record)} | super().kept(record)
+        return {self.options.text_field: self._text(record)} | super().label_fields(record)
 
     def label(self, record: Record) -> list[int]:
         """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
@@ -218,7 +218,7 @@ class Task(BaseTask):
         return Scored("masks", np.array(scores), np.array(right), len(pairs))
 
 
-class Stated(BaseStated, Task):
+class ExternalTask(BaseExternalTask, Task):
     """A prediction is the guesses for each mask, as a model's, but by their text, in lower case: no token has an id.
 
     A guess that is not listed is none, so --top-k 10 of `predict` lists as many as `evaluate` looks at.
@@ -230,7 +230,7 @@ class Stated(BaseStated, Task):
         """The text of the answer at each mask. Raises RecordError."""
         return list(map(_text, self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))))
 
-    def stated(self, record: Record, result: Record) -> list[Any]:
+    def external_prediction(self, record: Record, result: Record) -> list[Any]:
         """The guesses: of `masks` as `predict` writes it, or the one text for each mask. Raises RecordError."""
         masks = self.one_each(record, from_cell(self.value(self.options, result)))
         listed = [mask if isinstance(mask, list) and mask else [mask] for mask in masks]

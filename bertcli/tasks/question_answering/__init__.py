@@ -18,7 +18,7 @@ from bertcli.arrays import Arrays
 from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.features import Features, Window
-from bertcli.tasks.base import BaseStated, BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import DIGITS, Example, Mark, in_unit, text_of, whole
@@ -61,7 +61,7 @@ class Task(BaseTask):
     """Question answering with any encoder that has a `…ForQuestionAnswering` head."""
 
     head = "QuestionAnswering"
-    heeds = frozenset({"language", "null_threshold", "offset_unit", "question", "top_k"})
+    accepts = frozenset({"language", "null_threshold", "offset_unit", "question", "top_k"})
     decision = Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
     model_outputs = ("start_logits", "end_logits")
     inputs = ("context",)
@@ -152,7 +152,7 @@ class Task(BaseTask):
     def _is_answered(self, spans: list[Span]) -> bool:
         return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
 
-    def kept(self, record: Record) -> dict[str, Any]:
+    def label_fields(self, record: Record) -> dict[str, Any]:
         """What `label` reads, without the question."""
         names = ("context", self.options.text_field, "answers", "is_impossible", "id")
         return {name: record.fields[name] for name in names if name in record.fields}
@@ -356,12 +356,12 @@ def position_of(context: str, text: str, start: int | None) -> tuple[int, int] |
     return nearest, nearest + len(text)
 
 
-class Stated(BaseStated, Task):
+class ExternalTask(BaseExternalTask, Task):
     """A prediction is a text, "" where there is no answer. It need not be in the context."""
 
     names = ("answer", "prediction_text")
 
-    def stated(self, record: Record, result: Record) -> str:
+    def external_prediction(self, record: Record, result: Record) -> str:
         """The text of an answer. Raises RecordError."""
         value = self.value(self.options, result)
         if not isinstance(value, str):

@@ -13,7 +13,7 @@ from torch.nn import functional
 from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.question_answering import NO_ANSWER, Gold, Span
-from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Outputs, Targets
+from bertcli.tasks.training import SURE, BaseDistillation, BaseTraining, Examples, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 
@@ -46,7 +46,7 @@ class Training(BaseTraining):
         return (1 - smoothing) * loss + smoothing * evenly[targets != IGNORED].sum()
 
 
-class Teaching(BaseTeaching):
+class Distillation(BaseDistillation):
     """The teacher's best spans, each with its share, in the student's tokens: they are characters of the context."""
 
     targets_of = "tokens"

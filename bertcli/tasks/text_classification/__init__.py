@@ -19,7 +19,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
-from bertcli.tasks.base import BaseStated, BaseTask, Outputs, from_cell, usable
+from bertcli.tasks.base import BaseExternalTask, BaseTask, Outputs, from_cell, usable
 from bertcli.tasks.labels import (
     Decision,
     LabelSettings,
@@ -59,7 +59,7 @@ class Task(BaseTask):
     """Sequence classification with any encoder that has a `…ForSequenceClassification` head."""
 
     head = "SequenceClassification"
-    heeds = frozenset({"all_scores", "pair_field", "threshold", "top_k"})
+    accepts = frozenset({"all_scores", "pair_field", "threshold", "top_k"})
     inputs = ("pair",)
     has_named_labels = True
 
@@ -75,7 +75,7 @@ class Task(BaseTask):
         if self.is_regression and len(self.labels) > 1:
             raise ModelError(f"config.json: a regression of {len(self.labels)} numbers; bertcli gives one for a text.")
         if self.is_regression:
-            options.require_heeded({"pair_field"}, "a model that predicts a number")
+            options.require_accepted({"pair_field"}, "a model that predicts a number")
             self.subject = "this model predicts a number, which"
             self.example = {"score": 0.5}
         else:
@@ -462,7 +462,7 @@ def sorted_names(names: set[str]) -> list[str]:
 UNKNOWN = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
 
 
-class Stated(BaseStated, Task):
+class ExternalTask(BaseExternalTask, Task):
     """A prediction is a row (L,), 1 at each label that is stated and 0 elsewhere; or (1,), a number."""
 
     names = ("label", "labels", "score")
@@ -501,7 +501,7 @@ class Stated(BaseStated, Task):
             )
         return from_cell(cls.value(options, result))
 
-    def stated(self, record: Record, result: Record) -> Array:
+    def external_prediction(self, record: Record, result: Record) -> Array:
         """The row of a label, of labels, or of a number. Raises RecordError."""
         value = self._read(self.options, result, self.is_regression)
         if self.is_regression:

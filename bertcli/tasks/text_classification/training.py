@@ -11,7 +11,7 @@ from bertcli.arrays import Array
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.text_classification import Task
-from bertcli.tasks.training import SURE, BaseTeaching, BaseTraining, Examples, Outputs, Targets, is_known
+from bertcli.tasks.training import SURE, BaseDistillation, BaseTraining, Examples, Outputs, Targets, is_known
 
 
 class Training(BaseTraining):
@@ -55,7 +55,7 @@ class Training(BaseTraining):
         return losses / logits.shape[-1]
 
 
-class Teaching(BaseTeaching):
+class Distillation(BaseDistillation):
     """The teacher's logits of a text, over all its windows, for each window of the student's."""
 
     teacher: Task

@@ -23,7 +23,7 @@ from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Span
 from bertcli.model import Model
-from bertcli.tasks.base import IGNORED, BaseStated, BaseTask, Encoded, Outputs, from_cell, usable
+from bertcli.tasks.base import IGNORED, BaseExternalTask, BaseTask, Encoded, Outputs, from_cell, usable
 from bertcli.tasks.labels import (
     Decision,
     Doubt,
@@ -67,7 +67,7 @@ class Task(BaseTask):
     head = "TokenClassification"
     labelled_by = ({"entities"}, {"tokens"})  # which may have tags
     has_named_labels = True
-    heeds = frozenset({"offset_unit", "redact", "scheme"})
+    accepts = frozenset({"offset_unit", "redact", "scheme"})
     classifies = "one"  # tag for each word
     directions = MappingProxyType({"f1": 1, "precision": 1, "recall": 1, "macro_f1": 1, "token_accuracy": 1})
 
@@ -216,7 +216,7 @@ class Task(BaseTask):
         """The likeliest labels of the words that the model's scheme allows, and the probability of each."""
         return self.tag_set.best(logits, count, self.temperature)
 
-    def kept(self, record: Record) -> dict[str, Any]:
+    def label_fields(self, record: Record) -> dict[str, Any]:
         """All: the tags are those of the record's own words. Raises RecordError for tags or entities that are none."""
         if entity_labels.has_words(record, self.options):
             entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
@@ -356,7 +356,7 @@ def with_new_names(spans: Iterable[Span], options: Options) -> list[Span]:
     return [span._replace(type=name) for span in spans if (name := renamed(span.type, options))]
 
 
-class Stated(BaseStated, Task):
+class ExternalTask(BaseExternalTask, Task):
     """A prediction is as a label: a tag for each word, and the types of the entities that the words do not make up.
 
     The latter count as wrong, as gold ones of that sort count as missed.
@@ -379,7 +379,7 @@ class Stated(BaseStated, Task):
         are_tags = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
         return replace(result, fields={"tokens": value, "tags": value} if are_tags else {"entities": value})
 
-    def stated(self, record: Record, result: Record) -> Gold:
+    def external_prediction(self, record: Record, result: Record) -> Gold:
         """The tags of the record's words. Raises RecordError."""
         text, offsets = self.words(record)
         bare, lost = self._bare(self.options, result), list[Lost]()

@@ -8,7 +8,7 @@ import torch
 from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.token_classification.labels import Gold
-from bertcli.tasks.training import SURE, BaseTeaching, Examples, Outputs, Targets, WordTraining
+from bertcli.tasks.training import SURE, BaseDistillation, Examples, Outputs, Targets, WordTraining
 
 
 class Training(WordTraining):
@@ -19,7 +19,7 @@ class Training(WordTraining):
         return super().targets(examples, [sentence.tags for sentence in gold])
 
 
-class Teaching(BaseTeaching):
+class Distillation(BaseDistillation):
     """The teacher's logits of each word: words are those of the record, so the two may tokenise them differently."""
 
     targets_of = "tokens"

@@ -1,6 +1,6 @@
 r"""What another system said of labelled records, beside these: pairs by their order or by an id.
 
-Opens no model: the task's `Stated` (tasks/base.py) reads labels and predictions off the data. What comes out are
+Opens no model: the task's `ExternalTask` (tasks/base.py) reads labels and predictions off the data. What comes out are
 outcomes, as inference/stream.py gives them of a model, so that evaluate.py scores both alike. Knows no command.
 Try: bertcli evaluate dev-v1.1.json --predictions predictions.json
 """
@@ -17,7 +17,7 @@ from bertcli.data.records import Record, is_error, lookup, names_in
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
 from bertcli.inference.stream import Outcome
-from bertcli.tasks.base import BaseStated, BaseTask
+from bertcli.tasks.base import BaseExternalTask, BaseTask
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tokenizer import NoTokenizer
@@ -85,7 +85,7 @@ def open_system(
             "they cannot be joined by their order; --id-field names a field by which they can."
         )
     readable = [pair for pair in pairs if not any(record.fault for record in pair)]
-    stated = task_class.stated_class()
+    stated = task_class.external_class()
     config = stated.config_for(options, [record for record, _ in readable], [result for _, result in readable])
     task = stated(NoTokenizer(), config, options)
     outcomes = [
@@ -135,14 +135,14 @@ def _named(records: Sequence[Record], id_field: str, faults: list[str]) -> Itera
             faults.extend(record.listed(error))
 
 
-def _outcome(task: BaseStated, record: Record, result: Record, is_by_order: bool) -> Outcome:
+def _outcome(task: BaseExternalTask, record: Record, result: Record, is_by_order: bool) -> Outcome:
     if record.fault is not None:
         return Outcome(record, error=record.fault)
     try:
         _require_readable(result)
         if is_by_order:
             _require_same_text(task, record, result)
-        return Outcome(record, task.stated(record, result))
+        return Outcome(record, task.external_prediction(record, result))
     except RecordError as error:
         return Outcome(record, error=f"{result.location}: {error}")
 
