@@ -165,6 +165,15 @@ def test_every_path_that_the_texts_name_is_there() -> None:
             assert name.startswith(("NAME", "texts/")) or any((folder / name).exists() for folder in folders), name
 
 
+def test_every_function_and_class_that_the_guide_names_is_there() -> None:
+    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    files = (file for folder in ("bertcli", "tests") for file in (ROOT / folder).rglob("*.py"))
+    code = "\n".join(file.read_text("utf-8") for file in files)
+    defined = re.findall(r"^ *(?:def|class) (\w+)|^ *(\w+)(?:: [^=\n]+)? = ", code, re.MULTILINE)
+    names = set(re.findall(r"`(?:\w+\.)*([A-Za-z_]\w+)(?:\(\w+(?:, \w+)*\))?`", guide)) - {"py", "md", "sh"}
+    assert names <= {name for pair in defined for name in pair} | {"NAME", "pytest"}
+
+
 def test_help_lists_each_command_with_what_it_does() -> None:
     listed = " ".join(CliRunner().invoke(cli, ["--help"]).output.split("Commands:")[1].split())
     for name in registry.names("cli/commands"):
