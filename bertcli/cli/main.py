@@ -25,15 +25,15 @@ EXIT_CODES = """
 Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
 4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
 """
-# Threads that wait for each other sleep, they do not spin: two trainings of two threads on two busy cores took 535 and
-# 466 tokens/s instead of 6 and 6, one alone 776 instead of 15, for libgomp spins through the whole turn of the thread
-# that it waits for. See tests/benchmarks/neighbours.py. libgomp reads it when torch is imported.
+# Threads sleep while they wait for each other. libgomp would spin for as long as the other thread has to wait for a
+# busy core: two trainings with two threads each on two busy cores make 535 and 466 tokens/s instead of 6 and 6, one
+# alone 776 instead of 15 (tests/benchmarks/neighbours.py). libgomp reads this variable when torch is imported.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
 
 
 class ReaderGone(Exception):
-    """Nobody reads the results any more. Not an OSError, for which click would choose the exit code itself."""
+    """The reader of stdout has closed it. This is no OSError, for which click would choose the exit code itself."""
 
 
 class Commands(click.Group):
@@ -99,7 +99,7 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """Make the process one that nobody needs to be careful with, run the command line, and leave with its exit code."""
+    """Prepare the process, run the command line, and exit with its code."""
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
     # A stream that the parent has closed would give its number to the next file that is opened, into which a C library
@@ -129,7 +129,7 @@ def run(arguments: list[str]) -> int:
         say(shown.getvalue().rstrip("\n"))
         return Exit.USAGE
     except ReaderGone:
-        # End as any filter whose reader has gone: silently, by the signal.
+        # A filter whose reader has gone ends silently, by SIGPIPE.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
         return 128 + signal.SIGPIPE  # where the signal is blocked

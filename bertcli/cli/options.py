@@ -30,10 +30,10 @@ from bertcli.cli.terminal import Voice
 from bertcli.errors import UsageError
 from bertcli.option import GROUPS, Option, option
 
-PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # what the value of an option is called that may be a path
-NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # a model's own bertcli.yaml names every option
+PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # metavars of options whose value may be a path
+NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # not config files: a model's names every option
 OF_NO_OPTION = {"BERTCLI_DEBUG", "BERTCLI_CACHE"}  # variables that main.py and inference/cache.py read
-WIDEST = 22  # characters of an option in --help beside its text; a wider one has a line of its own
+WIDEST = 22  # characters of an option in --help; the text of a wider one begins on the next line
 NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -41,7 +41,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 class Command(click.Command):
     """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION.
 
-    group: the command this is a part of, which gives it its name there and in a config file.
+    group: the group that it belongs to (`tokenizer` of `tokenizer train`), which is then the COMMAND in that name.
     """
 
     def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
@@ -53,9 +53,9 @@ class Command(click.Command):
                 parameter.envvar = [f"BERTCLI_{group or self.name}_".upper() + name, f"BERTCLI_{name}"]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line and the environment; what is wrong in the latter is named by its variable.
+        """Read the command line and the environment. An error in the environment names its variable.
 
-        A file that is left over where one with an option is lacking gets its next step.
+        A bare file name, where --train is missing, gets a hint to write --train before it.
         """
         pairs = list(zip(["", *args], args, strict=False))
         try:
@@ -83,7 +83,7 @@ class Command(click.Command):
                     formatter.write_dl([p.get_help_record(ctx) or ("", "") for p in options], col_max=WIDEST)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the examples as they stand, not re-wrapped."""
+        """Show the examples without wrapping their lines."""
         if self.epilog:
             with formatter.section("Examples"):
                 for line in self.epilog.strip().splitlines():
@@ -91,7 +91,7 @@ class Command(click.Command):
 
 
 class GroupedOption(click.Option):
-    """An option that knows its group in --help, and whether an empty value means something, as no text does."""
+    """An option that knows its group in --help, and whether it may be empty."""
 
     def __init__(self, *args: Any, group: str, may_be_empty: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,7 +99,7 @@ class GroupedOption(click.Option):
         self.may_be_empty = may_be_empty or self.metavar == "TEXT"
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """Refuse an empty value, as `--shard "$SHARD"` has where the variable is not set: it would be as left out."""
+        """Refuse an empty value: `--shard "$SHARD"` with an unset variable would be read as no --shard at all."""
         if not self.may_be_empty and "" in (value if isinstance(value, list | tuple) else [value]):
             raise click.BadParameter("it is empty: give a value, or leave it out (is a variable not set?).", ctx, self)
         return super().type_cast_value(ctx, value)
@@ -108,9 +108,9 @@ class GroupedOption(click.Option):
 def command(
     names: str, examples: str, extra: Sequence[click.Option] = (), **attributes: Any
 ) -> Callable[[Callable[[Voice, Any], int]], click.Command]:
-    """Make a command of a function, of its name, with its docstring for --help.
+    """Make a click command from a function: its name, and its docstring as the text of --help.
 
-    names: the fields of its options class that are offered, in the order of --help. extra: more options, after them.
+    names: the fields of its options class that the command offers, in the order of --help. extra: options after them.
     """
 
     def decorate(body: Callable[[Voice, Any], int]) -> click.Command:
@@ -132,13 +132,13 @@ def command(
 
 
 def parameters(options: type, names: str) -> list[click.Parameter]:
-    """Click's view of the named fields of a dataclass."""
+    """The named fields of a dataclass as click parameters."""
     fields = {field.name: field for field in dataclasses.fields(options)}
     return [_parameter(fields[name]) for name in names.split()]
 
 
 def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
-    """A bool is a flag, a Literal a choice, and a `tuple[str, ...]` may be repeated."""
+    """A click parameter of a field: a bool is a flag, a Literal a choice, a `tuple[str, ...]` may be repeated."""
     option: Option = field.metadata["option"]
     union = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
     (type_, *_) = [part for part in union if part is not NoneType]
@@ -173,7 +173,7 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
 
 
 def _type(type_: Any, option: Option) -> Any:
-    """How the text of an option is read, as its field's type and bounds say; None for text as it is."""
+    """The click type of an option, from its field's type, choices and bounds."""
     if option.choices or get_origin(type_) is Literal:
         return click.Choice(option.choices or get_args(type_))
     if option.package and option.package != "tasks":
@@ -188,9 +188,9 @@ def _type(type_: Any, option: Option) -> Any:
 
 
 class Parsed(click.ParamType[Any]):
-    """What a function makes of the text of an option, or of what a config file has; its ValueError says what is wrong.
+    """A click type that calls a function on the value. The message of its ValueError is shown to the user.
 
-    name: for --help, where the option has no other.
+    name: the metavar in --help, if the option has no other.
     """
 
     def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
@@ -206,7 +206,7 @@ class Parsed(click.ParamType[Any]):
 
 
 def number(value: Any) -> float:
-    """A number. NaN is none: it is within all bounds, and less and more than nothing."""
+    """A number. NaN is refused, because no bound would refuse it."""
     try:
         parsed = float(value)
     except ValueError:
@@ -225,7 +225,7 @@ class Bounded(click.FloatRange):
 
 
 def _text(value: Any) -> str:
-    """Text that UTF-8 can hold, or the name of a file, which may be any bytes. A list in a config file is joined."""
+    """Text in UTF-8, or the name of a file, which may be any bytes. A list from a config file is joined by commas."""
     if isinstance(value, Mapping):
         raise ValueError(f"{value} is no text.")
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -239,12 +239,12 @@ def _text(value: Any) -> str:
 
 
 def _warn_of_variables(ctx: click.Context, voice: Voice) -> None:
-    """Name what stands in the environment as BERTCLI_… and is no option's of any command, as where it is misspelt."""
+    """Warn of BERTCLI_… variables that no option of any command reads, such as misspelt ones."""
     known = {name for parameter in ctx.command.params for name in parameter.envvar or ()} | OF_NO_OPTION
     others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
     if not others:
         return
-    # They may be those of other commands, which are only now imported.
+    # They may belong to other commands, which are only imported now.
     root = ctx.find_root()
     group = root.command
     assert isinstance(group, click.Group)
@@ -272,7 +272,7 @@ def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def spelt(options: Any) -> dict[str, object]:
-    """The options of the running command by name; those of the command line first, as click has them."""
+    """The options of the running command by name."""
     names = click.get_current_context().params
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
 

@@ -44,10 +44,10 @@ ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
 
 class Counter(AbstractContextManager["Counter"]):
-    """How far records have come, on one line of a terminal's stderr; nothing anywhere else. Use it in a `with`.
+    """The number of records done, on one line of a terminal's stderr; nothing elsewhere. Use it in a `with`.
 
-    files: the input. How much of it is left is told by the lines that it has, which are counted if it is files of no
-    more than COUNTED bytes; a pipe and an archive have a count and a speed only.
+    files: the input. If it is files of no more than COUNTED bytes, their lines are counted, to tell how much is left; a
+    pipe and an archive have a count and a speed only.
     """
 
     def __init__(self, voice: Voice, files: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ class Counter(AbstractContextManager["Counter"]):
             yield record
 
     def show(self) -> None:
-        """Bring the line up to date, if the last is a while ago."""
+        """Draw the line anew, if DRAW_EVERY seconds have passed."""
         now = time.monotonic()
         if not self.voice.draws or now - self.last < DRAW_EVERY:
             return
@@ -182,9 +182,9 @@ def _mean(values: list[float]) -> float:
 
 @dataclass
 class Board:
-    """What stands at the foot of a terminal while a run goes on; rich draws it anew several times a second.
+    """The bar, figures and curves at the foot of a terminal; rich draws them several times a second.
 
-    total: of `unit`, None where how much is to be done is not known. left: the time, for people.
+    total: how many of `unit` there are to do, None where not known. left: the remaining time, as text.
     """
 
     done: int = 0

@@ -1,4 +1,4 @@
-"""Between a run and the people at the terminal: what is said on stderr, when stdout shows tables, text, and signals.
+"""Everything about the terminal: messages on stderr, whether stdout is for people, printed results, and signals.
 
 Knows no command. Notes are shown on a terminal or with -v, warnings unless -q. rich is imported only when a terminal
 shows something. Try: bertcli predict -v < texts.txt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Voice:
-    """How talkative a run is on stderr. Results never pass here."""
+    """Messages of a run on stderr, as -v and -q allow them. Results never pass here."""
 
     verbose: bool = False
     quiet: bool = False
@@ -57,7 +57,7 @@ class Voice:
             say(f"bertcli: {message}")
 
     def tell(self, message: str) -> None:
-        """Say something at once to a person who watches: in a signal handler, which may have interrupted `print`."""
+        """Show a message at once on a terminal. Safe in a signal handler, which may have interrupted `print`."""
         if self.terminal:
             with suppress(OSError):
                 os.write(sys.stderr.fileno(), f"\r{visible(message, lines=True)}\n".encode())
@@ -98,7 +98,7 @@ def stdout_console() -> "Console":
 
 
 def beside_results(voice: Voice) -> Voice:
-    """The voice, silent where results may come to the same terminal: on stdout, or from a program behind a pipe.
+    """The voice, but silent where results may come to the same terminal: on stdout, or through a pipe.
 
     With -v it speaks beside a pipe, whose other end may well write to a file.
     """
@@ -122,7 +122,7 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_line(text: str) -> None:
-    """A line of text on stdout; a text of others that has line ends stays one line."""
+    """Print a line of text on stdout; line ends inside it become escapes."""
     from bertcli.data.sinks import open_sink
 
     sink = open_sink(None)
@@ -132,7 +132,7 @@ def print_line(text: str) -> None:
 
 @contextmanager
 def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
-    """Within it `handle` takes these signals; after it whoever took them before. `nohup` keeps SIGHUP ignored."""
+    """In the `with`, `handle` takes these signals; then the earlier handlers return. `nohup` keeps SIGHUP ignored."""
     before = {signum: signal.getsignal(signum) for signum in signums}
     heeded = [signum for signum in signums if signum != signal.SIGHUP or before[signum] != signal.SIG_IGN]
     for signum in heeded:
@@ -158,9 +158,9 @@ STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 @contextmanager
 def heed_signals(say: Callable[[str], None] = lambda message: None, what: str = "") -> Iterator["Stop"]:
-    """Within it SIGINT, SIGTERM and SIGHUP ask for an orderly stop; a second one ends the process at once.
+    """In the `with`, SIGINT, SIGTERM and SIGHUP ask for an orderly stop; a second one ends the process at once.
 
-    what: a person is told by `say` that the first Ctrl-C brings it.
+    say: gets a message at the first Ctrl-C. what: what is then done, for this message.
     """
     from bertcli.inference.stream import Stop
 

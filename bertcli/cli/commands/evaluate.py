@@ -144,7 +144,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
 
 
 def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
-    """Print it, and write the files that are asked for."""
+    """Print the evaluation, and write the files that options ask for."""
     from bertcli.data.writers import open_writer
     from bertcli.evaluation import listed
 
@@ -181,7 +181,7 @@ def _require_errors_writable(options: Evaluate) -> None:
 
 
 def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"]) -> "System":
-    """What --predictions names. Raises UsageError where that cannot be scored."""
+    """The system whose predictions --predictions names. Raises UsageError where they cannot be scored."""
     from bertcli.checking.check import guess_task
     from bertcli.evaluation.external import open_system, read_results
 
@@ -208,7 +208,7 @@ def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"
 
 
 def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session":
-    """What --compare names, before the run. Raises UsageError where it is of another task."""
+    """The model or evaluation that --compare names, opened before the run. Raises UsageError for another task."""
     from bertcli.evaluation import read_outcomes
     from bertcli.inference.session import open_session
 

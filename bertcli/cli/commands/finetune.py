@@ -207,7 +207,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
 
 
 def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
-    """Of a split, its labels as --map-labels says."""
+    """The labelled records of a split, with their labels renamed by --map-labels."""
     from bertcli.tasks.labels import relabelled
 
     task_class = registry.load("tasks", options.task).Task
@@ -215,7 +215,7 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
-    """Whether the last evaluation is the best, and better than that before by more than STILL_RISING of its value."""
+    """Whether the last evaluation is the best, and better than the one before by more than STILL_RISING of it."""
     if len(evaluations) < 2 or not evaluations[-1].best:
         return False
     before, last = (float(evaluation.metrics.get(evaluation.metric) or 0) for evaluation in evaluations[-2:])
@@ -223,7 +223,7 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
 
 
 def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
-    """Let the dev data say how sure a text must be to leave at the exit; without them all texts pass all layers."""
+    """Choose on the dev data how sure a text must be to leave at the exit; without dev data no text leaves there."""
     from bertcli.evaluation.calibrate import choose_exit, with_both_heads
     from bertcli.inference import Request
     from bertcli.inference.session import open_session
@@ -245,7 +245,7 @@ def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: O
 
 
 def _on_dev(options: Finetune, session: "Session", task: "BaseTask") -> "Predicted":
-    """The dev data with predictions, as predict will see it. task: the session's, or one that keeps more of outputs."""
+    """The dev data with predictions of the exported model. task: the session's, or that of `with_both_heads`."""
     from bertcli.evaluation import collect
     from bertcli.inference.stream import stream
 
