@@ -1,7 +1,7 @@
-"""All checks of labelled data, in the order of fine-tuning: read, accept, decide, label; then what it would not see.
+"""All checks of labelled data, in the order of fine-tuning: read, accept, decide, label; then what training cannot see.
 
-Imports neither torch nor transformers, and knows no task and no format: every verdict on a record is the task's own, so
-that what passes here is what fine-tuning takes.
+The task judges each record, so that data which passes here passes in fine-tuning. Imports neither torch nor
+transformers, and knows no task and no format.
 Try: bertcli check train.jsonl --dev dev.jsonl
 """
 
@@ -28,14 +28,14 @@ from bertcli.tasks.labels import Decision, decide
 from bertcli.tokenizer import ENDLESS, FOREIGN, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
 
-FEW = 5  # training records under which a label can hardly be learnt
-UNEVEN = 10  # times as many records as the rarest label: from here on the rare ones are seldom predicted
-FREQUENT = 20  # times as many records as a label that may be a typo of it
-# What labels that mean the same differ in; not the marks of +1 and -1, of C, C++ and C#, of 1.10 and 11.0.
+FEW = 5  # A label with fewer training records can hardly be learnt.
+UNEVEN = 10  # If a label is so many times as frequent as the rarest one, rare ones are seldom predicted.
+FREQUENT = 20  # A label is so many times as frequent as a typo of it.
+# Labels that differ in these alone mean the same, but not +1 and -1; C, C++ and C#; 1.10 and 11.0.
 MARKS = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W\d_])|(?<=[^\W\d_])[\W_]+(?=[^\W_])")
 SURROUNDING = " \t_.,;:!?\"'()[]<>{}"
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
-# What each code says: what is wrong, and what to do about it, in the order in which they are shown.
+# Codes of findings with their sentences (what is wrong, what to do), in the order in which they are shown.
 ERRORS: Mapping[str, str] = {  # what no model can be trained on
     "unreadable": "no record of the file's format; mend or delete it, or name the format",
     "bad-text": "the text is missing or is no text; mend it, or name its field with --text-field",
@@ -73,7 +73,7 @@ WARNINGS: Mapping[str, str] = {  # what a person should look at
 
 @dataclass
 class Findings:
-    """All faults found so far, by kind, each kind in the order of the data: where, and what is wrong there."""
+    """All faults, by code, each in the order of the data: where it is, and what is wrong there."""
 
     places: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
@@ -82,12 +82,12 @@ class Findings:
         self.places.setdefault(code, []).append((where, message))
 
     def add_all(self, code: str, record: Record, error: RecordError) -> None:
-        """Note every fault of a record in its place."""
+        """Note every fault of a record with its `file:line`."""
         for where, message in record.located(error):
             self.add(code, where, message)
 
     def listed(self) -> list[dict[str, Any]]:
-        """Code, severity, message, count and places of each kind that was found."""
+        """Code, severity, message, count and places for each code that was found."""
         return [
             {
                 "code": code,
@@ -103,10 +103,10 @@ class Findings:
 
 @dataclass(slots=True)
 class Example:
-    """A record that the task accepts. texts: what is read of it. gold: its target; None until the labels are known.
+    """A record that the task accepts. texts: the texts that it reads. gold: its label, None until labels are known.
 
-    record: with the fields of its label only. pieces: of the longer where there are two texts to be encoded apart,
-    special ones included; unknown: those that the tokenizer does not know. Both 0 where no model is named.
+    record: with the fields of its label only. pieces: how many tokens it has, special ones included; of two texts that
+    are encoded separately, the longer one's. unknown: how many of them are unknown. Both are 0 without a model.
     """
 
     record: Record
@@ -118,7 +118,7 @@ class Example:
 
 @dataclass
 class Split:
-    """One split. read: how many records, good or not. sources: their files, each with its number of records."""
+    """A split. read: how many records it has, good or not. sources: its files with their numbers of records."""
 
     name: str
     examples: list[Example] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Split:
 
     @property
     def files(self) -> str:
-        """Its files, for what concerns all of it."""
+        """The names of its files, as the place of a fault of the whole split."""
         return ", ".join("stdin" if source == "-" else source for source in self.sources) or self.name
 
     @property
@@ -137,7 +137,7 @@ class Split:
 
 
 def guess_task(record: Record | None) -> str:
-    """The task that a first record is made for, from its fields alone."""
+    """The task that the fields of a first record suggest."""
     tasks = (registry.load("tasks", name).Task for name in registry.names("tasks"))
     names = set(record.fields) if record else set()
     return next((task.name for task in tasks if any(fields <= names for fields in task.labelled_by)), DEFAULT)
@@ -146,9 +146,9 @@ def guess_task(record: Record | None) -> str:
 def check(
     settings: Settings, model: Model | None, train: Iterable[Record], dev: Iterable[Record] | None
 ) -> tuple[dict[str, Any], Findings]:
-    """Check a training split, and a dev split if there is one. model: whose tokenizer counts; None: none does.
+    """Check a training split, and a dev split if there is one. model: its tokenizer counts tokens; None: none does.
 
-    Returns task, problem, records, labels and lengths, for people and scripts; and what is wrong.
+    Returns facts (task, problem, records, labels, lengths), and the findings.
     """
     findings = Findings()
     tokens = tokenizer_files.load(model.path, model.config) if model else NoTokenizer()
@@ -217,7 +217,7 @@ def _read(name: str, records: Iterable[Record], task: BaseTask, findings: Findin
 
 
 def _readable(name: str, records: Iterable[Record], findings: Findings) -> Iterator[Record]:
-    """The records up to what makes the rest of a file unusable, such as a header without names."""
+    """The records up to an error that makes the rest of a file unusable, such as a header without names."""
     try:
         yield from records
     except UsageError as error:
@@ -226,7 +226,7 @@ def _readable(name: str, records: Iterable[Record], findings: Findings) -> Itera
 
 
 def _label(split: Split, task: BaseTask, settings: Settings, decision: Decision, findings: Findings) -> None:
-    """Give the examples their targets, and leave out those that have none."""
+    """Give the examples their gold labels, and leave out those that have none."""
     examples, split.examples = split.examples, []
     for example in examples:
         record = example.record
@@ -278,7 +278,7 @@ def _count(split: Split, task: BaseTask) -> Counter[str]:
 
 
 def _table(splits: Sequence[Split], task: BaseTask, decision: Decision) -> dict[str, dict[str, Any]]:
-    """How often each split has each label, the most frequent first; of numbers the least, mean and greatest."""
+    """How often each split has each label, most frequent first; for numbers the least, mean and greatest."""
     if decision.is_number:
         numbers = {s.name: [float(example.gold) for example in s.examples] for s in splits if s.examples}
         functions: dict[str, Callable[[list[float]], float]] = {"least": min, "mean": fmean, "greatest": max}
@@ -316,7 +316,7 @@ def _check_labels(splits: Sequence[Split], task: BaseTask, findings: Findings) -
 
 
 def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Labels, each with a more frequent one that it may be meant for."""
+    """Labels that may be typos, each with the more frequent label that it resembles."""
     ranked = counts.most_common()
     usual: dict[str, str] = {}  # of the labels that differ in case, spaces and marks only, the most frequent
     for name, number in ranked:
@@ -383,7 +383,7 @@ def _is_quoted(text: str) -> bool:
 
 
 def _at(other: Example, example: Example) -> str:
-    """Where a record is, as seen from another."""
+    """The place of a record: its line, and its file if that is another one than the other record's."""
     return f"line {other.record.line}" if other.record.source == example.record.source else other.record.location
 
 
@@ -398,7 +398,7 @@ def _remember(example: Example, seen: Seen, task: BaseTask) -> None:
 
 
 def _compare(example: Example, seen: Seen, task: BaseTask, findings: Findings, code: str) -> None:
-    """Note that a text came before, and never with its label; of two in one split that says enough."""
+    """Note that a text came before (`code`: as a repeat or a leak), or that it never had this label there."""
     if not (others := seen.get(example.texts)):
         return
     same = next((other for other in others if task.agree(example.gold, other.gold)), None)

@@ -1,9 +1,9 @@
 """How good predictions are: scores with intervals, what differs between two models, calibration.
 
-First what an evaluation found, for every task, in plain data: what tables, JSON and pages are made from. Then how it is
-found: `collect` labels the outcomes of inference/stream.py and keeps them in memory, `scores` says all that is known of
-them, `compare` what another system has right or wrong instead, `check_gates` holds metrics to bounds. The other system
-is an evaluation in memory, or the JSON that an earlier `bertcli evaluate` printed. Knows no backend, format or command.
+First come the results of an evaluation as plain data, from which tables, JSON and pages are made. Then come the steps:
+`collect` puts labels beside the outcomes of inference/stream.py, `scores` computes the metrics, `compare` finds what
+another system has right or wrong instead, `check_gates` holds metrics to bounds. The other system is an evaluation in
+memory, or the JSON that an earlier `bertcli evaluate` printed. Knows no backend, format or command.
 Try: bertcli evaluate dev.jsonl --errors wrong.jsonl --fail-under accuracy=0.9
 """
 
@@ -31,11 +31,11 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import UnknownLabel, map_hint
 from bertcli.tasks.texts import Example
 
-FIRST = 16  # records that a mistake in the options shows in, as one mistake
+FIRST = 16  # records: if none of them can be scored, an option is wrong
 SHORTEST = 16  # tokens of the first bucket of lengths
-SAME = 3  # records with a label that the model lacks, before they are only counted
-NAMED = 10  # of the labels that it lacks, the most frequent
-SCORES = "scores"  # the column that is too large to keep: a number for each label of each example
+SAME = 3  # records shown for a label that the model lacks; the others are only counted
+NAMED = 10  # labels that the model lacks, the most frequent first, in a message
+SCORES = "scores"  # this column has a number for each label of each example, and is too large to keep
 SAID = ("given", "predicted", "entities")  # the columns of outcomes that hold a prediction
 
 
@@ -57,10 +57,10 @@ class LengthBucket:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a later paired test needs of these predictions.
+    """These predictions as a later paired test needs them.
 
-    data: a digest of texts and labels. right: 1 or 0 for each, None where the task knows no right and wrong. columns:
-    of the task, a value for each.
+    data: a digest of texts and labels. right: 1 or 0 for each, None where a task knows no right and wrong. columns: of
+    Task.columns, a value for each prediction.
     """
 
     task: str
@@ -71,7 +71,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Change:
-    """An example that one system has right and the other wrong. before: of the other system, None where not kept."""
+    """An example that one system has right and the other wrong. before: the other system's prediction, if known."""
 
     example: Example
     before: Any
@@ -79,10 +79,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """This system less another on the same examples.
+    """How this system differs from another one on the same examples.
 
-    differences: by metric, from the paired bootstrap. fixed: examples that the other had wrong and this has right;
-    broken: the reverse. mcnemar_p: of as many of each being chance; None where the task knows no right and wrong.
+    differences: by metric, from the paired bootstrap. fixed: examples that the other has wrong and this one right;
+    broken: the reverse. mcnemar_p: McNemar's p-value of both; None where a task knows no right and wrong.
     """
 
     other: str
@@ -158,7 +158,7 @@ class Evaluation:
 
 
 def listed(example: Example) -> dict[str, Any]:
-    """An example as --errors writes it: the input's fields, what shows it, and its place."""
+    """An example as --errors writes it: the input's fields, gold and prediction, and `file:line`."""
     position = {"source": example.record.source, "line": example.record.line}
     return merged(example.record.fields, {**example.shown, **position})
 
@@ -168,10 +168,10 @@ def listed(example: Example) -> dict[str, Any]:
 
 @dataclass
 class Predicted:
-    """Records whose labels are known, with their raw predictions; and `file:line: message` of those that are left out.
+    """Labelled records with their raw predictions, and faults (`file:line: message`) for those left out.
 
-    tokens: the length of each record; layers: how many computed it, None where none leaves early. lost: how many
-    records the faults are of. unknown: how many texts the model mostly does not know, by script.
+    tokens: the length of each record. layers: how many layers computed it, None without an early exit. lost: how many
+    records are left out. unknown: how many texts the model mostly does not know, by script.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -185,7 +185,7 @@ class Predicted:
 
 
 def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
-    """Label all outcomes. A record without a prediction or a usable label is a fault, and left out.
+    """Add the gold label to each outcome. A record without a prediction or a usable label is left out as a fault.
 
     Raises UsageError where no record is left.
     """
@@ -219,9 +219,9 @@ def collect(task: BaseTask, outcomes: Iterable[Outcome]) -> Predicted:
 
 
 def require_labels(task: BaseTask, records: Iterator[Record]) -> Iterator[Record]:
-    """The records. Raises UsageError where none of the first 16 can be scored: that is one mistake, of the options.
+    """Pass the records on. Raises UsageError where none of the first 16 can be scored, for then an option is wrong.
 
-    The whole input need not pass through the model to show it.
+    This shows before the whole input has passed through the model.
     """
     first, faults, lacking = list(islice(records, FIRST)), list[str](), list[UnknownLabel]()
     for record in first:
@@ -239,7 +239,7 @@ def require_labels(task: BaseTask, records: Iterator[Record]) -> Iterator[Record
 
 
 def summary(lacking: Sequence[UnknownLabel], total: int) -> list[str]:
-    """A sentence about all the records whose labels a model lacks; none where there are none."""
+    """A sentence about the records whose labels a model lacks, in a list; an empty list without such records."""
     if not lacking:
         return []
     counts = dict(Counter(name for error in lacking for name in error.names).most_common(NAMED))
@@ -248,7 +248,7 @@ def summary(lacking: Sequence[UnknownLabel], total: int) -> list[str]:
 
 
 def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:
-    """All that is known of predictions whose labels are known, of the task as they tune it. model: its name."""
+    """Score predictions, with a task that is tuned on them. model: its name."""
     gold, predictions = predicted.gold, predicted.predictions
     task = task.tuned(gold, predictions)
     metrics = task.metrics(gold, predictions)
@@ -277,7 +277,7 @@ def scores(task: BaseTask, predicted: Predicted, model: str = "") -> Evaluation:
 
 
 def disjoint(evaluation: Evaluation) -> str:
-    """That another system has no label in common with the data, which scores 0 however good it is; else ""."""
+    """A warning where another system has no label in common with the data, and so scores 0; else ""."""
     rows = evaluation.metrics.get("per_class", {})
     wanted = [name for name, row in rows.items() if row["support"]]
     said = [name for name, row in rows.items() if row["precision"] is not None]
@@ -290,7 +290,7 @@ def disjoint(evaluation: Evaluation) -> str:
 
 
 def by_length(resampled: Metrics, metric: str, tokens: Indices) -> tuple[LengthBucket, ...]:
-    """The metric in buckets of twice the length of the last, without empty ones. tokens: (N,), of each example."""
+    """The metric by length, in buckets that double; empty ones are left out. tokens: (N,), of each example."""
     if not tokens.any() or not metric:
         return ()
     buckets = np.ceil(np.log2(np.maximum(tokens, SHORTEST) / SHORTEST)).astype(int)  # 0 up to SHORTEST tokens
@@ -303,7 +303,7 @@ def by_length(resampled: Metrics, metric: str, tokens: Indices) -> tuple[LengthB
 
 
 def digest(examples: Sequence[Example]) -> str:
-    """Of texts and labels: the same for the same data, whatever the model says."""
+    """A digest of texts and labels, to tell whether two evaluations are of the same data."""
     state = blake2b(digest_size=16)
     for example in examples:
         state.update(json.dumps([example.text, example.pair, example.gold]).encode())
@@ -311,7 +311,7 @@ def digest(examples: Sequence[Example]) -> str:
 
 
 def read_outcomes(file: Path, task: str) -> Outcomes:
-    """The outcomes in the JSON of an earlier evaluation. Raises UsageError where there are none of this task."""
+    """Outcomes from the JSON of an earlier evaluation. Raises UsageError where it has none of this task."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -387,7 +387,7 @@ def parse_gates(texts: Iterable[str], directions: Mapping[str, int]) -> list[Gat
 
 
 def check_gates(gates: Iterable[Gate], metrics: Mapping[str, Any]) -> None:
-    """Raise GateError with a sentence for each gate that the metrics do not meet; one that is not defined does not."""
+    """Raise GateError with a sentence for each gate that is not met. A metric that is not defined meets none."""
     failures = []
     for metric, bound, direction in gates:
         value = metrics[metric]

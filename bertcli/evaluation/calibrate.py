@@ -1,9 +1,9 @@
 """Calibration on labelled data: a temperature, a threshold for each of several labels, and how sure leaves early.
 
-All is kept in the model's config.json as `calibration`, which transformers carries along unread. Predictions stay raw
-logits, so a model can be calibrated again. For an early exit labelled texts pass all layers once, with the logits of
-both heads kept, so that each threshold can be tried without running the model again. Knows no task; a task says how
-sure logits are. Try: bertcli calibrate dev.jsonl -m DIR --exit-loss 0.2
+All is stored in the model's config.json as `calibration`, which transformers keeps but does not read. Predictions stay
+raw logits, so a model can be calibrated again. For an early exit, labelled texts pass all layers once, and the logits
+of both heads are kept: each threshold is then tried without the model. Task.certainty says how sure logits are. Knows
+no task. Try: bertcli calibrate dev.jsonl -m DIR --exit-loss 0.2
 """
 
 import shutil
@@ -37,10 +37,10 @@ Heads = tuple[Features, Sequence[Arrays]]  # a record, and for each window what 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """stored: what goes into config.json. before, after: ece, nll and F1, on the data that it was fitted on.
+    """stored: the entry of config.json. before, after: ece, nll and F1, on the data that it was fitted on.
 
-    kept: the labels whose threshold stays 0.5, for the data has none of them, or the target is out of reach. task: as
-    it is then.
+    kept: labels whose threshold stays 0.5, because the data has none of them or the target is out of reach. task: the
+    calibrated one.
     """
 
     stored: dict[str, Any]
@@ -67,7 +67,7 @@ def parse_target(text: str) -> calibration.Target:
 def fit(
     plain: BaseTask, predicted: Predicted, target: calibration.Target | None, left: "ExitChoice | None" = None
 ) -> Calibrated:
-    """Calibrate an uncalibrated task on its predictions. left: what has left at an early exit.
+    """Calibrate an uncalibrated task on its predictions. left: the choice of an early exit.
 
     Raises UsageError for data that no temperature fits.
     """
@@ -86,7 +86,7 @@ def fit(
         stored["target"] = f"{target.metric}>={target.value}" if target else "best F1"
 
     def figures(task: BaseTask, temperature: float) -> dict[str, float]:
-        """ece, nll and those of the task's metrics that thresholds change."""
+        """ece, nll and the metrics of SHOWN that the task has."""
         scored = task.scored(gold, predictions, task.examples(predicted.records, gold, predictions))
         ece = {"ece": calibration.reliability(scored).ece} if scored else {}
         metrics = task.metrics(gold, predictions)
@@ -224,7 +224,7 @@ def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Heads], most: flo
 def measure(
     task: BaseTask, backend: BaseBackend, predicted: Predicted, settings: Settings, stop: Stop
 ) -> dict[str, Any]:
-    """What share of these left early, and what it cost: they pass all layers again. {} where none may leave."""
+    """Which share left early and what that cost, found by a run through all layers; {} where none may leave."""
     if not isinstance(backend, Stages) or backend.is_sure is None:
         return {}
     whole = Stages(backend.first, backend.rest, backend.after, backend.layers)

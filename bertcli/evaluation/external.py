@@ -1,7 +1,7 @@
-r"""What another system said of labelled records, beside these: pairs by their order or by an id.
+r"""Predictions of another system, from a file, joined to labelled records by their order or by an id.
 
-Opens no model: the task's `ExternalTask` (tasks/base.py) reads labels and predictions off the data. What comes out are
-outcomes, as inference/stream.py gives them of a model, so that evaluate.py scores both alike. Knows no command.
+Opens no model: the task's `ExternalTask` (tasks/base.py) reads labels and predictions from the data. The result is
+outcomes, such as inference/stream.py gives for a model, so that both are scored alike. Knows no command.
 Try: bertcli evaluate dev-v1.1.json --predictions predictions.json
 """
 
@@ -22,15 +22,15 @@ from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tokenizer import NoTokenizer
 
-ID = "id"  # what SQuAD calls it
-ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})  # of TSV, where a text is still the same text
+ID = "id"  # the name of the field in SQuAD
+ESCAPES = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})  # as TSV has them: a text with these is the same
 
 
 @dataclass(frozen=True)
 class System:
-    """Another system, of which only results are known. reason: what they are, and how they were joined.
+    """Another system, known by its results alone. reason: names the file, and how results and records were joined.
 
-    outcomes: of the records that have a result. faults: sentences about what has no partner, which `counts` counts.
+    outcomes: of the records that have a result. faults: sentences about those without a partner. counts: their number.
     """
 
     name: str
@@ -44,7 +44,7 @@ class System:
 def read_results(
     file: str, encoding: str, id_field: str | None, input_format: str | None = None
 ) -> tuple[list[Record], str | None]:
-    """The results in a file: `{id: prediction}` in one JSON document, else records; and the field of their ids.
+    """The results in a file, and the name of their id field. The file is one JSON object {id: prediction}, or records.
 
     Raises UsageError for what cannot be read.
     """
@@ -70,11 +70,11 @@ def open_system(
     task_class: type[BaseTask], options: Options, gold: Sequence[Record], results: Sequence[Record], file: str,
     id_field: str | None,
 ) -> System:  # fmt: skip
-    """The system whose results, in a file, these are. Raises UsageError where they are not those of these records."""
+    """Join the results of a file to the gold records. Raises UsageError where they are of other records."""
     if id_field:
         pairs, faults, counts = _by_id(gold, results, file, id_field)
     elif len(gold) == len(results):
-        # Nothing else would say that results of another order, which have no texts beside them, are of other records.
+        # Results without texts may be in another order, and nothing but the ids would tell.
         ids, other = ([str(record.fields.get(ID)) for record in side] for side in (gold, results))
         if ids != other and sorted(ids) == sorted(other):
             raise UsageError(f"{file} has the records' ids in another order; --id-field {ID} joins them by these.")
@@ -85,9 +85,9 @@ def open_system(
             "they cannot be joined by their order; --id-field names a field by which they can."
         )
     readable = [pair for pair in pairs if not any(record.fault for record in pair)]
-    stated = task_class.external_class()
-    config = stated.config_for(options, [record for record, _ in readable], [result for _, result in readable])
-    task = stated(NoTokenizer(), config, options)
+    external = task_class.external_class()
+    config = external.config_for(options, [record for record, _ in readable], [result for _, result in readable])
+    task = external(NoTokenizer(), config, options)
     outcomes = [
         _outcome(task, record, result, is_by_order=not id_field)
         for labelled, result in pairs
@@ -100,7 +100,7 @@ def open_system(
 def _by_id(
     gold: Sequence[Record], results: Sequence[Record], file: str, id_field: str
 ) -> tuple[list[tuple[Record, Record]], list[str], dict[str, int]]:
-    """Records with their results, sentences about those without a partner, and how many of both kinds these are."""
+    """Pairs of record and result, sentences about those without a partner, and the number of both."""
     faults: list[str] = []
     by_id: dict[str, Record] = {}
     for name, result in _named(results, id_field, faults):
@@ -126,7 +126,7 @@ def _by_id(
 
 
 def _named(records: Sequence[Record], id_field: str, faults: list[str]) -> Iterator[tuple[str, Record]]:
-    """Records with their ids, 7 and "7" the same. faults: takes what is wrong with those that have none."""
+    """Records with their ids; 7 and "7" are the same. Errors of records without an id are added to `faults`."""
     for record in records:
         try:
             _require_readable(record)
@@ -148,7 +148,7 @@ def _outcome(task: BaseExternalTask, record: Record, result: Record, is_by_order
 
 
 def _require_readable(record: Record) -> None:
-    """Raise RecordError for a fault, or an error that `predict` wrote in the place of a result, in a table too."""
+    """Raise RecordError for a fault, or for an error that `predict` wrote in the place of a result."""
     if record.fault is not None:
         raise RecordError(record.fault)
     error = record.fields.get("error")
@@ -159,7 +159,7 @@ def _require_readable(record: Record) -> None:
 
 
 def _require_same_text(task: BaseTask, record: Record, result: Record) -> None:
-    """Raise RecordError where a result, joined by order, has another text, of other words too."""
+    """Raise RecordError where a result, joined by order, has another text with other words."""
     try:
         read = [(" ".join(task.texts(one).values()).translate(ESCAPES), task.read(one)) for one in (record, result)]
     except RecordError:

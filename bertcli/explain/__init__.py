@@ -1,8 +1,8 @@
 """Which words made a decision, and what attention looked at.
 
-One record at a time: runs what `predict` would run, and explains its decision with the same weights in torch, where
-gradients are to be had. The baseline has the mask token (or padding) in place of each piece; special tokens and
-positions stay. What decisions a task makes, the task says.
+For each record it runs what `predict` would run, and explains the decision with the same weights in torch, which has
+gradients. The baseline has the mask token (or padding) in place of each piece, with the same special tokens and
+positions. The task's `Explaining` says which decisions there are.
 Try: bertcli explain "a gripping film"
 """
 
@@ -34,13 +34,13 @@ from bertcli.tokenizer import Tokenizer
 from bertcli.words import IDEOGRAPHS
 
 DIGITS = 6  # of a printed number: what fp32 carries
-SHORT = 8  # tokens of a text on which the model shows what its attention is
-TOLERANCE = 1e-3  # of the sum of a token's weights of attention
+SHORT = 8  # tokens of a text on which it is tested whether the model gives attention as BERT does
+TOLERANCE = 1e-3  # by which the sum of a token's attention may differ from 1
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A token of a window. field: the text it is of, "" for special tokens; word: its number there.
+    """A token of a window. field: the text that it belongs to, "" for special tokens. word: its word's number there.
 
     start, end: where it is in its text, in code points; None for special tokens.
     """
@@ -58,10 +58,10 @@ Row = list[tuple[Piece, float]]  # of a window: each token with its attribution
 class Explainer:
     """A session with its model in torch, opened once for many records.
 
-    target: a label, an entity type or an answer to explain in place of what was predicted. attention: whether it is
-    given too, of one layer or head where these are named, counted from 1. Raises UsageError for a target that no record
-    could have and for a layer or head that the model has not, and ModelError where the model has no weights that torch
-    can open, or no attention as BERT's where that is asked for.
+    target: a label, an entity type or an answer to explain in place of the prediction. attention: whether to give it
+    too; layer, head: of these alone, counted from 1. Raises UsageError for a target that no record could have and for a
+    layer or head that the model does not have, ModelError for a model without weights that torch can open, or without
+    attention as BERT's where attention is asked for.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Explainer:
             self.matrices = list(product(numbers[0], numbers[1]))
 
     def explain(self, record: Record) -> dict[str, Any]:
-        """What predict gives, with `explanations` and, where asked for, `attention`. Raises RecordError."""
+        """The result of `predict`, with `explanations` and, where asked for, `attention`. Raises RecordError."""
         if record.fault:
             raise RecordError(record.fault)
         (features,) = self.task.encode([record])
@@ -200,7 +200,7 @@ class Explainer:
         return exact, attribute(score, inputs, baselines)
 
     def _tensors(self, window: Window) -> dict[str, torch.Tensor]:
-        """What the module takes of a window, (1, T) each."""
+        """The inputs of the model for a window, (1, T) each."""
         batch = collate([window])
         names = pytorch.inputs_of(self.module, batch)
         return {name: torch.from_numpy(batch[name]).to(self.device) for name in names}
@@ -254,7 +254,7 @@ def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
 
 
 def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:
-    """As the model sees them, with their window, from 1, and the text they are of, where there are several."""
+    """The tokens as the model reads them; with window (from 1) and text, where there are several."""
     return [
         {
             "token": piece.token,
@@ -288,11 +288,11 @@ def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]
 
 
 def _attention_of(module: Any, tensors: Mapping[str, torch.Tensor]) -> tuple[Sequence[torch.Tensor], str | None]:
-    """What the model gives as attention, by layer, and what is wrong with it.
+    """The attention of each layer, and a sentence on what is wrong with it; None if nothing is.
 
-    It should be (1, heads, T, T): how much each token looks at each other; then nothing is wrong, which is None. Some
-    families have none (FNet), give raw scores (SqueezeBERT), only a window of tokens (Longformer), or fewer heads than
-    they are configured for (ConvBERT), so what a model gives is looked at and not what its config says.
+    It should be (1, heads, T, T): how much each token looks at each other token. The output tells, not the config:
+    some families have none (FNet), give raw scores (SqueezeBERT), only neighbouring tokens (Longformer), or fewer heads
+    than the config says (ConvBERT).
     """
     layers, length = [], tensors["input_ids"].shape[1]
     if not {"output_attentions", "kwargs"}.isdisjoint(inspect.signature(module.forward).parameters):

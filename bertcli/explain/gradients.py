@@ -36,12 +36,12 @@ class Attribution:
 
     @property
     def total(self) -> float:
-        """What the attributions sum to."""
+        """The sum of the attributions."""
         return float(sum(value.sum(dtype=np.float64) for value in self.values))
 
     @property
     def error(self) -> float:
-        """By how much of the scores' difference the sum is off; 0 where both are nothing but rounding."""
+        """How far the sum is off, as a share of the scores' difference; 0 where both are mere rounding."""
         difference, off = self.score - self.baseline, abs(self.total - (self.score - self.baseline))
         return off / max(abs(difference), NOISE / 10)
 
@@ -54,8 +54,8 @@ class Attribution:
 def attribute(score: Score, inputs: Tensors, baselines: Tensors) -> list[Attribution]:
     """An attribution for each of the K numbers that `score` gives of vectors.
 
-    inputs, baselines: (T, C) each, as many as windows; score: (S, T, C) of each window -> (S, K). The last attempt is
-    returned where no number of points is enough; `is_complete` then says so.
+    inputs, baselines: (T, C) for each window. score: a list with (S, T, C) for each window -> (S, K). Where no number
+    of points is enough the last attempt is returned, and `is_complete` is false.
     """
     with torch.no_grad():
         ends = score([torch.stack(pair) for pair in zip(baselines, inputs, strict=True)])  # (2, K)

@@ -21,8 +21,8 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
 from bertcli.tokenizer_files import TOKENIZER
 
-LEAST = 64  # texts for int8: 1 - cosine of MiniLM is 0.002 on average and 0.015 at most, with 1 text 0.14 and 0.54
-TEXT = "the quick brown fox jumps over the lazy dog"  # what an fp32 file is compared on, which no text decides
+LEAST = 64  # texts for int8: MiniLM's 1 - cosine is then 0.002 on average and 0.015 at most, with 1 text 0.14 and 0.54
+TEXT = "the quick brown fox jumps over the lazy dog"  # An fp32 file is compared on it; any text would do.
 
 
 def write_missing(
@@ -32,9 +32,9 @@ def write_missing(
     texts: Iterator[Record] | None,
     note: Callable[[str], None],
 ) -> Iterator[Record]:
-    """Write the ONNX file that a run lacks into the cache, unless it is there. Returns the records again, all of them.
+    """Write the ONNX file that a run lacks into the cache, unless it is there. Returns all records, read ones too.
 
-    texts: of the files in request.calibrate; None: the scales of int8 are measured on the first records.
+    texts: records of the files of --calibrate; None: the scales of int8 are measured on the first records.
     Raises UsageError where those are too few, and ModelError for a model that export refuses.
     """
     model, task_class = open_task_class(request)
@@ -50,7 +50,7 @@ def write_missing(
     if precision == "int8":
         note(f"measuring the scales of int8 on the first {SAMPLES} texts")
         sample, source = [], records if texts is None else texts
-        free = CHARACTERS * BaseBackend.chunk_records  # no more text than the memory of a run is for
+        free = CHARACTERS * BaseBackend.chunk_records  # no more text than a run holds in memory
         while len(sample) < SAMPLES and free > 0 and (record := next(source, None)):
             sample.append(record)
             free -= weight(record.fields)
@@ -70,7 +70,7 @@ def write_missing(
 
 
 def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Sequence[Batch], folder: Path) -> None:
-    """Write the ONNX file, checked against torch, what is known of it, and a tokenizer that only transformers reads.
+    """Write the ONNX file, checked against torch, its about.json, and a tokenizer.json where the model has none.
 
     name: of the model, as the user knows it.
     """
@@ -78,7 +78,7 @@ def _write(name: str, model: Model, task: BaseTask, precision: str, feeds: Seque
 
     with new_directory(folder) as draft:
         write(model, draft, task.head, feeds, task.tokenizer.max_length, int8=precision == "int8")
-        if precision != "fp32":  # that was only needed to make the other
+        if precision != "fp32":  # The fp32 file was only needed to make the int8 file.
             for file, ending in product((ONNX["fp32"], REST["fp32"]), ("", EXTERNAL)):
                 (draft / (file + ending)).unlink(missing_ok=True)
         if not (model.path / TOKENIZER).is_file():

@@ -80,10 +80,10 @@ def export(directory: Path, head: str, feeds: Sequence[Batch], longest: int = 1)
 def write(model: Model, folder: Path, head: str, feeds: Sequence[Batch], longest: int, int8: bool = True) -> list[Row]:
     """Write onnx/model.onnx, and onnx/model_quantized.onnx where int8 is wanted, of a model into a folder.
 
-    feeds: input name -> (B, T) int64, texts like those to come: they calibrate the int8 scales. longest: the most
-    tokens in a text, for a graph that is traced from a short one may be wrong for a long one. Raises ModelError for a
-    checkpoint without that head, for a kind of model that ONNX or its tools cannot express, and for a model of which
-    the fp32 file differs by over 1e-3 of what torch gives.
+    feeds: input name -> (B, T) int64, of typical texts, on which the int8 scales are measured. longest: most tokens of
+    a text. The file is compared on one of that length, because a graph traced from a short text may be wrong for a long
+    one. Raises ModelError for a checkpoint without that head, for a model that ONNX cannot express, and where the fp32
+    file differs from torch by over 1e-3.
     """
     module = pytorch.load(model, head, attn_implementation="eager").eval()
     if model.config.get("exit_after") and head == model.head:
@@ -136,7 +136,7 @@ def _move(draft: Path, file: Path) -> None:
 
 
 class _ByPosition(torch.nn.Module):
-    """Takes and gives a model's tensors by position, as the exporter wants them."""
+    """A model that takes and gives tensors by position, as the exporter needs it."""
 
     def __init__(self, module: Any, inputs: list[str]) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _ByPosition(torch.nn.Module):
         self.eval()  # a new module is in training mode, and the exporter would leave `module` in it too
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The tensors of the model's output, whose names `outputs` has afterwards."""
+        """The tensors of the model's output; `outputs` then has their names."""
         output = self.module(**dict(zip(self.inputs, tensors, strict=True)))
         self.outputs = list(output)
         return tuple(output.values())

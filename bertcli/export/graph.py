@@ -1,5 +1,5 @@
-"""An ONNX graph to change and to save, and two changes that keep all numbers: what a head does not read is not
-computed, and a model with an early exit is cut in two.
+"""Two changes of an ONNX graph that keep all numbers: positions that the head does not read are not computed, and a
+model with an early exit is cut in two.
 
 A head that takes the first position of the encoder's output (BERT's pooler, RoBERTa's and ELECTRA's heads) gets it from
 a graph in which the position is taken before the last layer's feed-forward network, not after it. All operators moved
@@ -54,7 +54,7 @@ class Graph:
         self.nodes = [node for node in self.nodes if not any(node is other for other in removed)]
 
     def finish(self) -> onnx.ModelProto:
-        """The model again, with the constants that are still used."""
+        """The changed model, with the constants that it still uses."""
         used = {name for node in self.nodes for name in node.input}
         graph = self.model.graph
         del graph.node[:], graph.initializer[:], graph.value_info[:]

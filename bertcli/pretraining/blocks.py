@@ -1,8 +1,8 @@
-"""What the encoder sees of a corpus: blocks of one length without padding, single or in pairs, masked; step by step.
+"""From a corpus to training inputs: blocks of one length without padding, single or in pairs, masked, for each step.
 
-A Table holds one epoch's blocks as positions in the corpus, and makes batches of equal lengths from them. Nothing is
-read before it is needed, so the corpus may be larger than memory. CorpusData says which blocks each step of a run
-takes: its dev split, its phases of lengths, its epochs, its masks. Knows no model. Try:
+A Table holds the blocks of an epoch as positions in the corpus, and makes batches of equal length. It reads nothing
+before it is needed, so the corpus may be larger than memory. CorpusData plans a run: its dev split, the lengths of its
+phases, its epochs and masks, and so the blocks of each step. Knows no model. Try:
 python -c "import numpy as np; from bertcli.pretraining.blocks import cut; print(cut(np.array([0]), np.array([9]), 4))"
 """
 
@@ -72,7 +72,7 @@ class Masking:
 
 
 def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
-    """Words or runs in random order, until the row's share is reached; the last with the chance that makes it exact."""
+    """Words or runs in random order up to the row's share; a chance decides on the last, so that the mean is exact."""
     rows, columns = np.nonzero(groups >= 0)
     count = int(groups.max(initial=-1)) + 1
     sizes = np.zeros((len(groups), count), np.int64)
@@ -94,12 +94,12 @@ Relation = Literal["nsp", "sop"]
 Span = tuple[int, int]  # of positions in the corpus: from, and up to
 MOST_DEV = 50  # at most one token in so many is dev
 SHORT = 0.1  # of the pairs are shorter than they could be, as in google-research/bert's create_pretraining_data.py
-TRIES = 10  # to find another document's text that is not, by chance, the true next text, and whole sentences
+TRIES = 10  # draws of a text from another document, which must not be the true next text, and be whole sentences
 
 
 @dataclass(frozen=True)
 class Special:
-    """The ids that stand around text: before it, and behind it or between two texts."""
+    """The ids of special tokens: before a text, and behind it or between two texts."""
 
     cls: int
     sep: int
@@ -119,7 +119,7 @@ class Inputs:
 
 
 def split(corpus: Corpus, dev_tokens: int, least: int = 1, sentences: int = 1) -> tuple[Indices, Indices]:
-    """The documents to train on and those to score on: the same ones whatever the seed of a run, both ascending.
+    """The indices of the train and the dev documents, ascending; the seed of a run does not change them.
 
     About dev_tokens tokens are dev, and at most a fiftieth of the corpus, in documents none of which is larger or has
     fewer `sentences`; none where either would have fewer than `least`.
@@ -136,7 +136,7 @@ def split(corpus: Corpus, dev_tokens: int, least: int = 1, sentences: int = 1) -
 
 
 def cut(begins: Indices, ends: Indices, size: int) -> tuple[Indices, Indices]:
-    """Cut ranges into pieces of `size`, the last of each range shorter: where they begin, and their sizes."""
+    """Cut ranges into parts of `size`, the last of each range shorter: their starts and sizes."""
     counts = -(-(ends - begins) // size)
     first = np.cumsum(counts) - counts
     starts = np.repeat(begins - first * size, counts) + np.arange(counts.sum()) * size
@@ -165,7 +165,7 @@ class Blocks:
         self.closes = np.isin(self.starts + sizes, ends) if not self.is_across else np.zeros(len(sizes), bool)
 
     def batch(self, rows: Indices, random: np.random.Generator) -> Inputs:
-        """[CLS], text, [SEP]; to be guessed is what is masked, or what comes next."""
+        """[CLS] text [SEP], with masked tokens to guess, or each next token (causal)."""
         positions = self.starts[rows, None] + np.arange(self.lengths[rows[0]] - 2)
         is_text = np.ones(positions.shape, bool)
         if self.is_across:  # from positions in that text to those in the corpus
@@ -271,7 +271,7 @@ class Pairs:
         return wrong
 
     def batch(self, rows: Indices, random: np.random.Generator) -> Inputs:
-        """Pairs of one length in all, with their segments and relations."""
+        """Pairs of one total length, with their segments and relations."""
         first, second = self.first[rows], self.second[rows]
         columns = np.arange(self.lengths[rows[0]])[None]
         middle = np.diff(first) + 1  # (B, 1): where the first [SEP] is
@@ -330,7 +330,7 @@ class CorpusData:
         self.train, self.dev = split(corpus, settings.dev_tokens, least, sentences)
 
     def table(self, documents: Indices, length: int, random: np.random.Generator) -> Table:
-        """An epoch's blocks of some documents, at least one."""
+        """The blocks of some documents in one epoch; at least one block."""
         settings = self.settings
         if settings.objective in RELATIONS and self.masking:
             relation = RELATIONS[settings.objective]

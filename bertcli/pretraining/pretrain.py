@@ -1,7 +1,7 @@
 """Pre-training: raw text in, a Hugging Face checkpoint out, and events on the way.
 
-`pretrain` is the whole story, in order; its helpers stand below it, and then what is trained (a `Job` of the training
-loop). Knows neither how text becomes batches (source.py to blocks.py) nor how a step is taken (training/). Try:
+`pretrain` is the whole story, from top to bottom. Below it stand its helpers, then the `Job` of the training loop.
+Knows neither how text becomes batches (source.py to blocks.py) nor how a step is taken (training/). Try:
 python -c "from bertcli.pretraining.pretrain import pretrain; help(pretrain)"
 """
 
@@ -123,7 +123,7 @@ def pretrain(
 def _trainer(
     settings: PretrainSettings, phases: list[Phase], module: Any, accelerator: Accelerator, identity: dict[str, Any]
 ) -> Trainer:
-    """The loop of this run. identity: what must be the same where a run is resumed."""
+    """The training loop of this run. identity: settings and data, which must be the same for --resume."""
     total = phases[-1].stop
     speed = peak(torch.cuda.get_device_name()) if accelerator.device.type == "cuda" else None
     optimizer = adamw(module, settings.lr, settings.weight_decay)
@@ -180,9 +180,9 @@ Tensors = Mapping[str, torch.Tensor]  # what a model takes, by name: (B, T) each
 
 @dataclass(frozen=True)
 class Targets:
-    """positions: (M,) where something is guessed in the flattened batch; tokens: (M,) the right ones.
+    """positions: (M,) of the guessed tokens in the flattened batch. tokens: (M,) the right ones.
 
-    relation: (B,) classes of the pairs, whose loss counts `weight` times, or None.
+    relation: (B,) classes of the pairs, or None; their loss counts `weight` times.
     """
 
     positions: torch.Tensor
@@ -213,7 +213,7 @@ class PretrainJob:
         return [key]
 
     def batch(self, key: Key) -> Batch:
-        """This process' rows of a batch; where there are fewer rows than processes, some other that counts nothing.
+        """This process' rows of a batch. Where it has none, it computes one row that counts nothing.
 
         Every process draws the masks of the whole batch, so that they do not depend on how many processes there are.
         """

@@ -297,10 +297,10 @@ class BaseTask(ABC):
     @classmethod
     def external_class(cls) -> "type[BaseExternalTask]":
         """The task for predictions of another system. Raises UsageError for a task that has no `ExternalTask`."""
-        stated: type[BaseExternalTask] | None = getattr(import_module(cls.__module__), "ExternalTask", None)
-        if stated is None:
+        external: type[BaseExternalTask] | None = getattr(import_module(cls.__module__), "ExternalTask", None)
+        if external is None:
             raise UsageError(f"--predictions: {cls.name} does not read what others predicted.")
-        return stated
+        return external
 
     def model_files(self, base: Model) -> Sequence[Path]:
         """Further files of a base model, relative to it, that are copied to a model trained from it."""
