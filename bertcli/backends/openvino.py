@@ -19,8 +19,8 @@ from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 
-# Preparing for a new number of tokens in a batch takes as long as computing so many tokens of the embedded models, and
-# for a new number of texts as so many: products have a row for each token; in the last layer and the head, each text.
+# OpenVINO prepares for each new shape: products have a row for each token, and in the last layer and the head for each
+# text. To prepare for a new number of tokens, or of texts, takes as long as computing this many of the embedded models.
 NEW_TOKENS, NEW_ROWS = 250, 70
 
 
@@ -46,7 +46,7 @@ class Backend(BaseBackend):
         except RuntimeError as error:
             raise ModelError(f"{file}: OpenVINO cannot open it ({error}).") from error
         self.inputs = [port.get_any_name() for port in self.compiled.inputs]
-        # All the names of each: a value that is only passed on, as by a cast to its own type, has that name too.
+        # An output may have several names, such as that of a value which is only cast to its own type.
         self.outputs = [(name, i) for i, port in enumerate(self.compiled.outputs) for name in port.get_names()]
         shapes = {name: self.compiled.outputs[i].get_partial_shape() for name, i in self.outputs}
         self.sizes = {

@@ -18,7 +18,7 @@ from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.pretrained import open_module
 
-GPU_TOKENS = 65_536  # MiniLM on an H200 reads 19,200 sentences a second so, 9,500 with 16,384 in chunks of 4,096
+GPU_TOKENS = 65_536  # MiniLM on an H200: 19,200 sentences a second; 9,500 with 16,384 tokens and chunks of 4,096
 GPU_CHUNK = 16_384  # records, so that each length fills a batch
 GPU_MULTIPLE = 16  # tokens; 8,000 sentences are 50 batches then, and 385 of 7 ms each where no length is rounded up
 
@@ -37,7 +37,7 @@ class Backend(BaseBackend):
         self.precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.device = device.type
-        self.tokens = sys.maxsize  # that memory is known to be too small for more of
+        self.tokens = sys.maxsize  # most tokens in a batch for which memory is not known to be too small
         self.module = load(model, head, dtype=dtype).to(device=device.type, dtype=dtype).eval()
         if device.type == "cuda":
             keep_attention_off_cudnn()
@@ -78,7 +78,7 @@ class Backend(BaseBackend):
 
 
 def inputs_of(module: Any, names: Iterable[str]) -> list[str]:
-    """Those input names that the model's forward takes (RoBERTa has no segments, DistilBERT no argument for them)."""
+    """The names of `inputs` that the model's forward takes (DistilBERT, say, has no token_type_ids)."""
     import inspect
 
     accepted = inspect.signature(module.forward).parameters

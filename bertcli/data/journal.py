@@ -1,9 +1,9 @@
-"""What a run has done so far: counts and, for an output that is a file, a side file from which another run goes on.
+"""What a run has done so far: counts and, for an output that is a file, a side file from which --resume goes on.
 
-FILE.resume holds one line of JSON that says what the run is, then a line for each write to FILE.part. After a kill the
-last line whose bytes are there tells where to go on: records before it are read again, compared by their digest and
-dropped. Output is on the disk before its line is written; lines themselves are not waited for, as a lost one costs only
-its chunk. Knows no task; `run` is whatever must be the same for the result to be the same.
+FILE.resume holds one line of JSON that says what the run is, then a line for each write to FILE.part. After a kill, the
+last line whose bytes are in FILE.part tells where to go on: earlier records are read again, compared by their digest,
+and dropped. Output is on the disk before its line is written. Nobody waits for the line to reach the disk, since a lost
+one costs only its chunk. Knows no task; `run` is whatever must be the same for the result to be the same.
 
 Try: bertcli predict corpus.txt -o out.jsonl & sleep 3; kill $!; bertcli predict corpus.txt -o out.jsonl --resume
 """
@@ -74,7 +74,7 @@ class Journal:
             self._file = side.open("ab", buffering=0)
 
     def rest(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records after the mark; those before must be those that the earlier run read."""
+        """The records after the mark. Raises UsageError where earlier ones are not those of the earlier run."""
         left = iter(records)
         for _ in range(self.begin.records):
             record = next(left, None)
@@ -88,7 +88,7 @@ class Journal:
         yield from left
 
     def share(self, memory: dict[str, Any]) -> None:
-        """Give a task's memory back what it knew at the mark; each mark from now on notes what has come into it."""
+        """Restore a task's memory as it was at the mark; later marks note what is added to it."""
         memory |= self._memory
         self._memory = memory
 
@@ -109,7 +109,7 @@ class Journal:
         self._digest.update(repr((record.line, record.fault, record.fields)).encode("utf-8", "backslashreplace"))
 
     def mark(self, position: int, state: Any, complete: bool = False) -> bool:
-        """Note that the results of all records added are in the output; whether a run can go on from here."""
+        """Note that the results of all added records are in the output; returns whether a run can go on from here."""
         if not self._side:
             return False
         news = [*islice(reversed(self._memory.items()), len(self._memory) - self._noted)]

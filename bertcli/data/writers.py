@@ -1,8 +1,8 @@
 r"""Results out: to stdout or a file, in any format of formats/.
 
-Each result goes to the formatter, its bytes are kept here until a flush sends them to the sink in one write, and then
-the journal notes how far the output is. They are not in a buffer of Python's: what a full disk refused is not tried
-again when the interpreter exits. Knows no format.
+Each result goes to the formatter, which makes bytes. A flush sends them to the sink in one write, and then the journal
+notes how far the output is. The bytes are in no buffer of Python's, which after a full disk would try to write again
+when the interpreter exits. Knows no format.
 
     python -c 'from bertcli.data.writers import open_writer as o
     with o(None, "csv") as w: w.write({"text": "a, b", "label": "positive"})'
@@ -85,8 +85,8 @@ def open_writer(
 class Writer(AbstractContextManager["Writer"]):
     """Writes results in order; nothing leaves before flush(), unless an archive has a whole block.
 
-    is_watched: whether a terminal shows the bytes, and would obey some of them. failures: how many results the format
-    could not hold, each replaced by an error result in its place.
+    is_watched: whether the bytes go to a terminal, which would obey escape sequences. failures: how many results the
+    format could not hold; an error result is in the place of each.
     """
 
     formatter: BaseFormatter

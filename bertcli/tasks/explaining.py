@@ -1,4 +1,4 @@
-"""What there is to explain of a record: the numbers in a model's outputs that made a decision.
+"""The decisions about a record that can be explained: the numbers in a model's outputs that made them.
 
 A target says where its numbers are, so that the same target scores the outputs of ONNX Runtime and, with gradients,
 those of torch. A number is the log-odds of a class: its logit less the log of the others' exponentials; for multi-label
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Target:
-    """A decision: its name, and the rows that made it. shown: what else the user should see of it.
+    """A decision: its name, and the rows that made it. shown: further fields for the user.
 
     link: softmax where one of the logits is chosen, sigmoid where each stands alone, identity for a quantity.
     temperature: what predict divides the logits by.
@@ -68,7 +68,7 @@ class Target:
 
 
 class BaseExplaining(ABC):
-    """The decisions of a task that can be explained."""
+    """The explainable decisions of a task."""
 
     def __init__(self, task: BaseTask) -> None:
         self.task = task

@@ -1,6 +1,6 @@
-"""What labels a task learns: which problem they make, their names in their order, and why it was decided so.
+"""The labels of a task: the problem that they make, their names in order, and the reasons for both.
 
-Imports no torch: `check` decides as `finetune` does. Each task's own `decide` makes a Decision of its records.
+Each task's `decide` makes a Decision of its records, for `check` as for `finetune`. Imports no torch.
 """
 
 import math
@@ -16,12 +16,12 @@ from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
 
-LARGEST = 1e18  # of labels that are numbers: fp32 holds their squares, and the sum of those of a batch
-Doubt = tuple[str, str]  # the code of checking/check.py, and what is doubtful in one record
+LARGEST = 1e18  # for a label that is a number: fp32 holds its square, and the sum of the squares of a batch
+Doubt = tuple[str, str]  # a code of checking/check.py, and a sentence on what is doubtful in a record
 
 
 class LabelSettings(Protocol):
-    """What a user may choose of labels and loss; training/settings.py says what each means."""
+    """The settings of labels and loss; training/settings.py says what each means."""
 
     @property
     def problem(self) -> Literal["auto", "single", "multi", "regression"]: ...  # noqa: D102
@@ -37,10 +37,10 @@ class LabelSettings(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """The problem, its outputs by id, and the reasons, for people.
+    """What the outputs of a head mean: the problem, a label for each output, and the reasons, for people.
 
-    labels_reason: why these labels in this order; "" where the outputs are no classes. is_number: whether the target
-    of a record is a number. config: the part of config.json that says all this, as transformers writes it.
+    labels_reason: why these labels in this order; "" where the outputs are no classes. is_number: whether a record's
+    label is a number. config: the entries of config.json that say all this, as transformers writes them.
     """
 
     problem: str
@@ -52,17 +52,17 @@ class Decision:
 
     @property
     def has_classes(self) -> bool:
-        """Whether the outputs are classes, which data may lack or have unevenly."""
+        """Whether the outputs are classes."""
         return bool(self.labels_reason)
 
 
 def labels_of(config: Mapping[str, Any]) -> list[str]:
-    """The names of a model's labels by id; transformers does not write its default, which is two that have numbers."""
+    """The names of a model's labels by id; else LABEL_0 and LABEL_1, the default that transformers does not write."""
     return names_of(config) or ["LABEL_0", "LABEL_1"]
 
 
 def number_of(value: Any) -> float:
-    """A label that is a number, in JSON or as text. Raises RecordError."""
+    """A label as a number, from a number or text. Raises RecordError."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -75,7 +75,7 @@ def number_of(value: Any) -> float:
 
 
 class UnknownLabel(RecordError):
-    """Labels that a model lacks. names: as --map-labels takes them, so without the prefix of a tag."""
+    """Labels that a model lacks. names: as --map-labels takes them, without the prefix (B-) of a tag."""
 
     def __init__(self, names: Iterable[str], faults: Sequence[tuple[int, str]]) -> None:
         super().__init__(faults[0][1], faults)
@@ -83,17 +83,17 @@ class UnknownLabel(RecordError):
 
 
 def renamed(name: str, options: Options) -> str:
-    """What --map-labels makes of a label; "" where it is left out."""
+    """The name that --map-labels gives a label; "" where it leaves the label out."""
     return (options.map_labels or {}).get(name, name)
 
 
 def relabelled(
     task_class: type[BaseTask], records: Iterable[Record], options: Options, several: bool
 ) -> Iterator[Record]:
-    """The records with their labels as --map-labels says, but for those whose one label is left out.
+    """The records with their labels renamed by --map-labels, without those whose only label it leaves out.
 
-    several: whether a text may have several labels. A record whose label cannot be read stays as it is, for Task.label
-    says why. Raises UsageError at once for a task without labels.
+    several: whether a text may have several labels. A record whose label cannot be read stays as it is; Task.label will
+    say why. Raises UsageError at once for a task without labels.
     """
     if not options.map_labels:
         return iter(records)
@@ -109,13 +109,13 @@ def relabelled(
 
 
 def map_hint(names: Sequence[str]) -> str:
-    """How data with these labels, which a model lacks, can be scored on those that it has."""
+    """A hint on how to score data with labels that a model lacks. names: these labels."""
     leaving = shlex.quote(",".join(f"{name}=" for name in names))
     return f"--map-labels {leaving} leaves them out, {shlex.quote(f'{names[0]}=LABEL')} renames one"
 
 
 def temperature_of(config: Mapping[str, Any]) -> float:
-    """What logits are divided by before they become probabilities: as `bertcli calibrate` stored it, else 1."""
+    """What logits are divided by to become probabilities: as `bertcli calibrate` stored it, else 1."""
     stated = (config.get("calibration") or {}).get("temperature", 1.0)
     if isinstance(stated, int | float) and 0 < stated < float("inf"):
         return float(stated)
@@ -153,7 +153,7 @@ def label_config(labels: Sequence[str], problem_type: str | None = None) -> dict
 
 
 def decide(task_class: type[BaseTask], settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-    """What the training records ask of a model's head. Raises UsageError where there is nothing to learn."""
+    """The Decision for training records. Raises UsageError where there is nothing to learn."""
     if not records:
         raise UsageError("the training data has no records; --train needs at least two, of two classes.")
     decision = task_class.decide(settings, base, records)

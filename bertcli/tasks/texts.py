@@ -1,4 +1,4 @@
-"""The texts of records: read, with marks in them, and beside label and prediction, as people look at them."""
+"""The texts of records: how they are read, marks in them, and examples with label and prediction, for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.tasks.options import OffsetUnit
 
-MOST_MARKS = 30  # that follow a letter, as Unicode's annex 15 has it for texts in streams
+MOST_MARKS = 30  # accents that may follow a letter, as in Unicode's annex 15 (stream-safe text)
 DIGITS = 6  # of a printed number: what fp32 carries
 
 
@@ -24,12 +24,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A record that was scored, as people read it.
+    """A scored record, for people.
 
-    text: what was read; pair: its second text, or the question. gold, predicted: what JSON can hold. right: None where
-    a task knows no right and wrong. score: of the prediction, as predict prints it, if it has one. sure: by how much
-    the model preferred it, or how far a number is off; mistakes are sorted by it. more: what else shows the mistake.
-    marks: of `text`.
+    text: what was read. pair: its second text, or the question. gold, predicted: as JSON can hold them. right: None
+    where a task knows no right and wrong. score: of the prediction, as predict prints it. sure: by how much the model
+    preferred its prediction, or how far a number is off; mistakes are sorted by it. more: further fields that show the
+    mistake. gold_marks, predicted_marks: parts of `text`.
     """
 
     record: Record
@@ -51,7 +51,7 @@ class Example:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """gold, predicted and what else shows how it went."""
+        """gold, predicted, score and the further fields."""
         score = {} if self.score is None else {"score": self.score}
         return {"gold": self.gold, "predicted": self.predicted, **score, **self.more}
 
