@@ -271,7 +271,7 @@ def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [name for name in names if name.startswith(incomplete)]
 
 
-def spelt(options: Any) -> dict[str, object]:
+def by_name(options: Any) -> dict[str, object]:
     """The options of the running command by name."""
     names = click.get_current_context().params
     return {name: getattr(options, name) for name in names if hasattr(options, name)}

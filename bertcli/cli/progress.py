@@ -43,7 +43,7 @@ TABLES = {b"PAR1": "parquet", b"ARRO": "arrow", b"\xff\xff\xff\xff": "arrow"}  #
 ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
 
-class Counter(AbstractContextManager["Counter"]):
+class RecordCount(AbstractContextManager["RecordCount"]):
     """The number of records done, on one line of a terminal's stderr; nothing elsewhere. Use it in a `with`.
 
     files: the input. If it is files of no more than COUNTED bytes, their lines are counted, to tell how much is left; a
@@ -225,7 +225,7 @@ def wrapped(parts: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-class Show(AbstractContextManager["Show"]):
+class TrainingProgress(AbstractContextManager["TrainingProgress"]):
     """Shows step and evaluation events as they come. Use it in a `with`. device: where the run is.
 
     The board appears with the first step: the notes on the data and the model come before it, on lines of their own.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bertcli.cli.options import Parsed, read_yaml, spelt
+from bertcli.cli.options import Parsed, by_name, read_yaml
 from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
@@ -298,7 +298,7 @@ class Training(Reported):
 
     def saved(self) -> Mapping[str, object]:
         """The options that bertcli.yaml keeps, by name: all but NOT_SAVED."""
-        return {name: value for name, value in spelt(self).items() if name not in NOT_SAVED}
+        return {name: value for name, value in by_name(self).items() if name not in NOT_SAVED}
 
     def write_training_page(
         self, voice: Voice, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None
@@ -314,7 +314,7 @@ class Training(Reported):
         self.write_page(voice, Report(title, evaluation, saved.path / LOG, saved.metrics or {}, known))
 
 
-def until(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:
+def until_stopped(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:
     """Pass the records on. Raises Interrupted after a signal, for readers that do not ask `stop` themselves."""
     for record in records:
         if stop.signum is not None:

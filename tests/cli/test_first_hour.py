@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bertcli.cli.main import run
-from bertcli.cli.progress import Counter
+from bertcli.cli.progress import RecordCount
 from bertcli.cli.terminal import Voice
 from bertcli.data.records import Record
 from tests.cli.conftest import COMMAND, Run
@@ -114,7 +114,7 @@ def test_progress_has_a_count_a_speed_and_what_is_left(
     monkeypatch.setattr(Voice, "draws", True)
     clock = iter([0.0, 10.0])
     monkeypatch.setattr("bertcli.cli.progress.time.monotonic", lambda: next(clock))
-    with Counter(Voice(), [str(file)]) as counter:
+    with RecordCount(Voice(), [str(file)]) as counter:
         for line in range(1, 52):
             counter.count(Record(line - 1, {"text": "a"}, line, str(file)))
         counter.show()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bertcli.cli.progress import MOST, Series, Show, wrapped
+from bertcli.cli.progress import MOST, Series, TrainingProgress, wrapped
 from bertcli.cli.terminal import Voice
 from bertcli.device import Device
 from bertcli.training.loop import Eval, Step
@@ -15,7 +15,7 @@ CPU = Device("cpu", 2, "no GPU on this machine")
 STEP = Step(1, 1200, 0.01, 0.6931, 2e-5, 1.0, 8, 100, 231.4, 4912.3, None, 3725.0)
 
 
-def draw(show: Show, width: int, encoding: str = "utf-8") -> list[str]:
+def draw(show: TrainingProgress, width: int, encoding: str = "utf-8") -> list[str]:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     Console(file=file, width=width, force_terminal=True, color_system=None, legacy_windows=False).print(show.board)
@@ -24,9 +24,9 @@ def draw(show: Show, width: int, encoding: str = "utf-8") -> list[str]:
 
 
 @pytest.fixture
-def show() -> Show:
+def show() -> TrainingProgress:
     """After 40 steps and three evaluations, the second of which is the best."""
-    show = Show(Voice(quiet=True), CPU)
+    show = TrainingProgress(Voice(quiet=True), CPU)
     for step in range(1, 41):
         show.event(replace(STEP, step=step, loss=1 / step))
     for step, accuracy, best in ((10, 0.5, True), (20, 0.875, True), (30, 0.75, False)):
@@ -34,7 +34,7 @@ def show() -> Show:
     return show
 
 
-def test_the_board_at_80_columns(show: Show) -> None:
+def test_the_board_at_80_columns(show: TrainingProgress) -> None:
     bar, *lines = draw(show, 80)
     assert bar == "━╸".ljust(52) + "40/1,200 steps  1:02:05 left"
     assert [line.rstrip() for line in lines] == [
@@ -44,7 +44,7 @@ def test_the_board_at_80_columns(show: Show) -> None:
     ]  # fmt: skip
 
 
-def test_the_board_at_50_columns_breaks_between_figures_and_keeps_the_curves(show: Show) -> None:
+def test_the_board_at_50_columns_breaks_between_figures_and_keeps_the_curves(show: TrainingProgress) -> None:
     lines = draw(show, 50)
     assert all(len(line.rstrip()) <= 50 for line in lines)
     assert "40/1,200 steps  1:02:05 left" in lines[0]
@@ -55,12 +55,12 @@ def test_the_board_at_50_columns_breaks_between_figures_and_keeps_the_curves(sho
     assert lines[4].rstrip() == "dev accuracy  0.7500  ▁█▆"
 
 
-def test_a_terminal_without_blocks_has_ascii(show: Show) -> None:
+def test_a_terminal_without_blocks_has_ascii(show: TrainingProgress) -> None:
     assert draw(show, 80, "ascii")[3].rstrip() == "dev accuracy  0.7500  _#*  best 0.8750 at step 20"
 
 
 def test_an_undefined_metric_is_not_drawn() -> None:
-    show = Show(Voice(quiet=True), CPU)
+    show = TrainingProgress(Voice(quiet=True), CPU)
     show.event(Eval(1, 0.1, {"pearson": None}, True, "pearson"))
     assert show.board.curves == {}
 
@@ -68,7 +68,7 @@ def test_an_undefined_metric_is_not_drawn() -> None:
 def test_a_log_has_a_line_for_each_evaluation_and_for_a_step_when_the_last_is_a_while_ago(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with Show(Voice(), CPU) as show:
+    with TrainingProgress(Voice(), CPU) as show:
         show.event(STEP)
         show.event(Eval(1, 0.1, {"loss": 0.5, "accuracy": 0.75}, True, "accuracy"))
         show.last -= 31

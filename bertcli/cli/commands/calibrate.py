@@ -54,7 +54,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     config.json; predict and evaluate use it from then on. Take data that the model was not trained on. Prints
     calibration error and loss before and after: tables on a terminal, else JSON.
     """
-    from bertcli.cli.progress import Counter
+    from bertcli.cli.progress import RecordCount
     from bertcli.evaluation import calibrate as engine
     from bertcli.evaluation import collect, require_labels
     from bertcli.inference.session import open_session, open_task
@@ -71,7 +71,7 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     records = relabelled(type(session.task), records, options, session.task.classifies == "several")
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
-    with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
+    with RecordCount(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         chunks = stream(engine.with_both_heads(plain, session.backend), session.backend, records, options, stop)
         predicted = collect(plain, chain.from_iterable(counter.watched(chunks)))
     fitted = engine.fit_with_exit(plain, session.backend, predicted, target, options.exit_loss)

@@ -73,7 +73,7 @@ def check(voice: Voice, options: Check) -> int:
     misspelt, are rare or uneven; empty or overlong texts; entities and answers that no tokens make up.
     """
     from bertcli.checking.check import check, guess_task
-    from bertcli.cli.progress import Counter
+    from bertcli.cli.progress import RecordCount
     from bertcli.model import resolve
     from bertcli.tasks.labels import relabelled
 
@@ -97,7 +97,7 @@ def check(voice: Voice, options: Check) -> int:
         map_labels=options.map_labels,
     )
     rename = partial(relabelled, registry.load("tasks", task).Task, options=settings.options, several=settings.is_multi)
-    with Counter(voice, (*options.train, *options.dev)) as counter:
+    with RecordCount(voice, (*options.train, *options.dev)) as counter:
         facts, findings = check(settings, model, rename(counter.passed(train)), dev and rename(counter.passed(dev)))
     listed = findings.listed()
     counts = {name: sum(finding["count"] for finding in listed if finding["severity"] == name) for name in COLOURS}

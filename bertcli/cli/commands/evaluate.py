@@ -78,7 +78,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     confusion, how reliable the scores are, metrics by length. Records that cannot be scored, and records and
     predictions without a partner, are listed on stderr, left out of the metrics, and make the exit code 3.
     """
-    from bertcli.cli.progress import Counter
+    from bertcli.cli.progress import RecordCount
     from bertcli.evaluation import check_gates, collect, compare, disjoint, parse_gates, require_labels, scores
     from bertcli.evaluation.calibrate import measure
     from bertcli.inference.session import Session, open_session
@@ -110,7 +110,7 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     voice.note(system.reason)
     if isinstance(system, Session):
         records = require_labels(task, relabelled(type(task), records, options, task.classifies == "several"))
-    with Counter(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
+    with RecordCount(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
         if isinstance(system, Session):
             chunks = stream(task, system.backend, records, options, stop)
             predicted = collect(task, chain.from_iterable(counter.watched(chunks)))

@@ -70,7 +70,7 @@ def explain(voice: Voice, options: Explain) -> int:
     A model that has only an int8 ONNX file is explained by its weights, whose score is given beside predict's. So is a
     text that leaves early: the gradients pass all layers.
     """
-    from bertcli.cli.progress import Counter
+    from bertcli.cli.progress import RecordCount
     from bertcli.data.writers import open_writer
     from bertcli.inference.session import open_session, open_task_class
 
@@ -101,7 +101,7 @@ def explain(voice: Voice, options: Explain) -> int:
 
         with_attention = options.attention or bool(options.html)
         explainer = Explainer(session, options.target, with_attention, options.layer, options.head)
-        counter = stack.enter_context(Counter(beside_results(voice), options.files))
+        counter = stack.enter_context(RecordCount(beside_results(voice), options.files))
         for record in counter.passed(records):
             try:
                 result = explainer.explain(record)

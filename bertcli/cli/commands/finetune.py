@@ -11,7 +11,7 @@ from bertcli import device, registry
 from bertcli.cli import shared
 from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import Parsed, command
-from bertcli.cli.shared import STOPPING, Training, until
+from bertcli.cli.shared import STOPPING, Training, until_stopped
 from bertcli.cli.terminal import Voice, heed_signals
 from bertcli.errors import Exit, Interrupted, ModelError
 from bertcli.inference import SAMPLES
@@ -137,7 +137,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
 
     # What is wrong with options and files has been said; now comes torch, which takes seconds.
     from bertcli.cli.commands.export import export_directory
-    from bertcli.cli.progress import Show
+    from bertcli.cli.progress import TrainingProgress
     from bertcli.training.finetune import finetune
     from bertcli.training.loop import Eval
     from bertcli.training.run import Saved
@@ -145,14 +145,14 @@ def finetune(voice: Voice, options: Finetune) -> int:
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
     evaluations: list[Eval] = []
-    with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
+    with TrainingProgress(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in finetune(
             options,
-            until(stop, train or ()),
-            until(stop, dev) if dev else None,
+            until_stopped(stop, train or ()),
+            until_stopped(stop, dev) if dev else None,
             processor,
-            unlabelled=until(stop, unlabelled or ()),
-            vocabulary=until(stop, vocabulary) if vocabulary else None,
+            unlabelled=until_stopped(stop, unlabelled or ()),
+            vocabulary=until_stopped(stop, vocabulary) if vocabulary else None,
             cache=options.cache_folder,
             resume=options.resume,
             overwrite=options.overwrite,

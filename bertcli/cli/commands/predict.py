@@ -12,7 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from bertcli.cli import shared
-from bertcli.cli.options import command, spelt
+from bertcli.cli.options import by_name, command
 from bertcli.cli.terminal import Voice, beside_results, heed_signals
 from bertcli.errors import Exit, UsageError
 from bertcli.option import option
@@ -96,7 +96,7 @@ def predict(voice: Voice, options: Predict) -> int:
     # time that is not the model's, and 5 ms of the start.
     gc.set_threshold(100_000)
 
-    from bertcli.cli.progress import Counter
+    from bertcli.cli.progress import RecordCount
     from bertcli.data.formats import output_format_of
     from bertcli.data.readers import count_before, parse_shard
     from bertcli.data.writers import open_writer
@@ -139,7 +139,7 @@ def predict(voice: Voice, options: Predict) -> int:
         on_error=options.on_error,
         has_files=len(options.files) > 1,
     )
-    counter = Counter(voice if options.output else beside_results(voice), options.files)
+    counter = RecordCount(voice if options.output else beside_results(voice), options.files)
     with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
         if memory is not None:
             writer.journal.share(memory)
@@ -194,7 +194,7 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
         return f"{path} of {Path(path).stat().st_size:,} bytes" if is_file else path
 
     weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx*"  # .onnx_data is matched too
-    chosen = {name.removeprefix("output_"): value for name, value in spelt(options).items() if name not in NEUTRAL}
+    chosen = {name.removeprefix("output_"): value for name, value in by_name(options).items() if name not in NEUTRAL}
     return {
         "the input": [described(path) for path in options.files or ["-"]],
         "the model": fingerprint(session.model, weights),

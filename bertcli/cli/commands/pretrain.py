@@ -75,14 +75,14 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     The result is a Hugging Face checkpoint for `finetune` and `predict -t fill-mask`. Text is tokenised once, in
     parallel, and kept; documents are parted by blank lines. Ctrl-C leaves a checkpoint for --resume.
     """
-    from bertcli.cli.progress import Show
+    from bertcli.cli.progress import TrainingProgress
     from bertcli.pretraining.pretrain import pretrain
     from bertcli.training.run import Saved
 
     require_different({"--output": options.output, "--report": options.report}, options.corpus)
     options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
-    with Show(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
+    with TrainingProgress(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in pretrain(
             options,
             options.source(),
