@@ -67,7 +67,7 @@ class FileSink(Sink):
     """A file written as FILE.part and renamed when complete; an existing one is replaced only then.
 
     position: bytes of FILE.part that an earlier run has left. keep: whether what was written stays in FILE.part when
-    the run fails. block: an archive gets a member for so many bytes, wherever windows end, so that the same results
+    the run fails. block: an archive gets a member for so many bytes, wherever chunks end, so that the same results
     give the same bytes. rewrite: makes what the file is to be of FILE.part, where that is not the same.
     """
 
@@ -101,7 +101,7 @@ class FileSink(Sink):
         self.position += len(data)
 
     def sync(self) -> None:
-        """Wait for the disk: 10 to 20 ms, in which the next window computes."""
+        """Wait for the disk: 10 to 20 ms, in which the next chunk of records computes."""
         getattr(os, "fdatasync", os.fsync)(self._raw.fileno())  # macOS has only fsync
 
     def commit(self) -> None:
