@@ -50,7 +50,7 @@ def test_answers_are_those_of_the_same_rows_as_jsonl(bertcli: Run, tmp_path: Pat
 def test_tokens_and_tags_need_no_text(bertcli: Run, tmp_path: Path) -> None:
     rows = {"tokens": [["Tim", "Cook"], ["Rome"]], "tags": [["B-PER", "I-PER"], ["B-LOC"]]}
     parquet.write_table(pa.table(rows), tmp_path / "in.parquet")
-    assert json.loads(bertcli("evaluate", "in.parquet").stdout)["f1"] == 1
+    assert json.loads(bertcli("evaluate", "in.parquet", "-t", "ner").stdout)["f1"] == 1
     assert json.loads(bertcli("check", "in.parquet", "--json").stdout)["records"] == {"train": 2}
 
 
