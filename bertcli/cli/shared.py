@@ -146,6 +146,8 @@ class Reading:
                             hint = HEADLESS if is_odd or name == "tsv" else ""
                             if is_odd and len(record.fields) == 1:
                                 hint = " --delimiter says what parts the columns of CSV."
+                            elif name == "tsv" and any(column.startswith('"') for column in record.fields):
+                                hint = " --input-format csv reads what is in quotation marks."
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 

@@ -220,7 +220,7 @@ def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], N
         from bertcli.data.formats.jsonl import is_squad
 
         name = "squad" if is_squad(line) else "jsonl"
-    for separator, table in (("\t", "tsv"), (",", "csv"), (";", "csv")):
+    for separator, table in (("\t", "csv" if line.startswith('"') else "tsv"), (",", "csv"), (";", "csv")):
         cells = [cell.strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):
             row = source.begin(2)[1].strip()

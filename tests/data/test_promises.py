@@ -74,6 +74,7 @@ def test_rows_of_tsv_with_quotation_marks_or_without_a_header_say_the_way(record
         (b'{"text": "a", "id": 1}\n', {}, {"text": "a", "id": 1}),
         (b"text,label\na,x\n", {}, {"text": "a", "label": "x"}),
         (b"id\ttext\n1\ta, b\n", {}, {"id": "1", "text": "a, b"}),
+        (b'"id"\t"text"\n"1"\t"a, b"\n', {}, {"id": "1", "text": "a, b"}),  # as R's write.table
         (b"text;label\na, b;x\n", {}, {"text": "a, b", "label": "x"}),
         (b'"question","context"\nq,c\n', {}, {"question": "q", "context": "c"}),
         (b"id,body\n1,a\n", {"text_field": "body"}, {"id": "1", "body": "a"}),
