@@ -60,7 +60,7 @@ WARNINGS: Mapping[str, str] = {  # what a person should look at
     "empty-text": "there is nothing to read; delete the record",
     "long-text": "more tokens than the model takes; --long window reads the rest of it too",
     "unknown-pieces": "a fifth of the text or more is unknown to the tokenizer; replace it, or take another model",
-    "misplaced-entity": "an entity that begins or ends inside a word and teaches nothing; mend it",
+    "misplaced-entity": "an entity that begins or ends inside a word, or elsewhere, and teaches nothing; mend it",
     "overlapping-entity": "an entity that overlaps another and teaches nothing; keep one of them",
     "discontinuous-entity":
         "an entity of several parts, which no tags can show and which teaches nothing; label one of them",

@@ -46,6 +46,7 @@ def expanded(_ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...
 PATH = click.Path()
 MANY = {"callback": expanded}
 TABLES = ("csv", "tsv", "parquet", "arrow")  # formats whose records all have the same fields
+WITHOUT_TEXT = ("context", "tokens")  # fields that some tasks read in place of a text
 STOPPING = "stopping after this step, with a checkpoint for --resume"
 NOT_SAVED = ("output", "resume", "overwrite", "cache", "track", "report")  # They say where and how it is trained.
 HEADLESS = " --columns names the columns of a file without a header; --input-format conll reads tokens and tags."
@@ -135,7 +136,7 @@ class Reading:
                 if record.source not in seen and not record.fault:
                     seen.add(record.source)
                     name = self.input_format or by_extension("input", record.source)
-                    if name in TABLES and "context" not in record.fields:
+                    if name in TABLES and record.fields.keys().isdisjoint(WITHOUT_TEXT):
                         try:
                             lookup(record.fields, self.text_field, "--text-field")
                             if self.pair_field:
@@ -145,6 +146,8 @@ class Reading:
                             hint = HEADLESS if is_odd or name == "tsv" else ""
                             if is_odd and len(record.fields) == 1:
                                 hint = " --delimiter says what parts the columns of CSV."
+                            elif name == "tsv" and any(column.startswith('"') for column in record.fields):
+                                hint = " --input-format csv reads what is in quotation marks."
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 

@@ -34,15 +34,26 @@ from bertcli.errors import UsageError
 
 CHUNK = 1 << 20  # bytes read at once to count line ends: 3 GB/s from the page cache
 LINES = "lines"  # the format of a file whose name says none
+COLUMNS = {"arrow", "csv", "jsonl", "parquet", "tsv"}  # formats whose records have fields of any name
 TABLES = {"csv", "tsv", "conll"}  # formats whose columns may be named
 HEAD = 1 << 20  # bytes of a file that tell a labelling tool; of what can be read only once it is the first line
 FIRST = 100  # records that are looked at for one
 OBJECT = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:')  # how a line begins that is one of JSON, or was to be
-DOCUMENT = re.compile(r"\s*(?:[\[{]\s*$|\[\s*\{\s*\")")  # how JSON begins that is no lines of it
+DOCUMENT = re.compile(  # how JSON begins that is no lines of objects
+    r'\s*(?:[\[{]\s*$|\[\s*[\[{]\s*"|\[\s*"(?:[^"\\]|\\.)*"\s*(?:,\s*["\[{]|\]\s*$))'
+)
 WEBANNO_2 = re.compile(r"\s*# [\w.]+ \| ")  # how its versions 1 and 2 begin, which are no table
-TEXTS = re.compile(r'\s*\[\s*"')  # how an array begins whose items are no objects
+LINES_OF = {  # how a document begins, and what jq needs to make lines of it: an object, items as spaCy's, rows, texts
+    re.compile(r"\s*\{"): ".",
+    re.compile(r'\s*\[\s*\[\s*"(?:[^"\\]|\\.)*"\s*,\s*\{'): "'.[] | {text: .[0]} + .[1]'",
+    re.compile(r'\s*\[\s*"(?:[^"\\]|\\.)*"\s*,\s*\{'): "'{text: .[0]} + .[1]'",
+    re.compile(r'\s*\[\s*\[\s*"'): "'.[] | {text: .[0], label: .[1]}'",
+    re.compile(r'\s*\[\s*"'): "'.[] | {text: .}'",
+    re.compile(""): "'.[]'",
+}
 UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
-MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}  # what Spark and Dask write beside their files of data
+# What Spark, Dask, datasets and brat write beside their files of data.
+MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", "dataset_dict.json", "annotation.conf", "visual.conf"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
         head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
         name = "squad" if is_squad(head) else "jsonl"
         if name == "jsonl" and (fault := document_fault(source)):
-            items = "." if head.lstrip().startswith("{") else "'.[] | {text: .}'" if TEXTS.match(head) else "'.[]'"
+            items = _lines_of(head)
             path, lines = quote(part.path), quote(f"{PurePath(part.path).name.partition('.json')[0]}.jsonl")
             unpack = UNPACK.get(PurePath(part.path).suffix.lower())
             make = f"{unpack} {path} | jq -c {items} > {lines}" if unpack else f"jq -c {items} {path} > {lines}"
@@ -169,8 +180,8 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
             )
     elif name == LINES and not stated and DOCUMENT.match(source.begin()[0]):
         raise UsageError(
-            f"{source.shown}:1: JSON that is no lines of it; `jq -c .` makes a line of an object, `jq -c '.[]'` lines "
-            f"of an array, and --input-format says what else it is: lines, squad or a labelling tool's"
+            f"{source.shown}:1: JSON that is no lines of objects; `jq -c {_lines_of(source.begin()[0])}` makes them, "
+            "and --input-format says what else it is: lines, squad or a labelling tool's"
         )
     format_, read_format = INPUT[name], load("input", name)
     if format_.is_table and part.end is not None:
@@ -194,6 +205,10 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
     return takewhile(lambda record: record.line < after, records)
 
 
+def _lines_of(head: str) -> str:
+    return next(items for begin, items in LINES_OF.items() if begin.match(head))
+
+
 def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], None]) -> str:
     """The format of input whose name says none: jsonl, csv or tsv where the first line is clearly theirs, else lines.
 
@@ -205,7 +220,7 @@ def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], N
         from bertcli.data.formats.jsonl import is_squad
 
         name = "squad" if is_squad(line) else "jsonl"
-    for separator, table in (("\t", "tsv"), (",", "csv"), (";", "csv")):
+    for separator, table in (("\t", "csv" if line.startswith('"') else "tsv"), (",", "csv"), (";", "csv")):
         cells = [cell.strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):
             row = source.begin(2)[1].strip()
@@ -248,7 +263,7 @@ def check_path(path: str) -> None:
     if path == "-":
         return
     try:
-        Path(path).stat()
+        os.stat(path)  # noqa: PTH116 - Path() drops a slash at the end, which asks for a directory
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if Path(path).is_dir():
@@ -286,6 +301,7 @@ def below(directory: str) -> list[str]:
     """All files in a directory and those in it, sorted. Raises UsageError where there is none.
 
     Hidden ones are left out, and those beside an output that bertcli has not finished, which may lie in its own input.
+    Raises it, too, where the name of a directory in it holds a column that its tables lack, as Spark parts them.
     """
 
     def fail(error: OSError) -> None:
@@ -295,9 +311,19 @@ def below(directory: str) -> list[str]:
     for folder, folders, names in os.walk(directory, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
         others = {name for name in names if name in MARKERS or name.startswith(".") or _is_unfinished(name, names)}
+        if {"dataset_info.json", "state.json"} <= {*names}:  # as datasets saves one, with what it has computed of it
+            others |= {"dataset_info.json", "state.json", *(name for name in names if name.startswith("cache-"))}
         files += [str(Path(folder, name)) for name in names if name not in others]
     if not files:
         raise UsageError(f"there is no file in {directory}; name files, directories or quoted patterns.")
+    for file in files:
+        parts = PurePath(file).relative_to(directory).parts[:-1]
+        if by_extension("input", file) in COLUMNS and (column := next((part for part in parts if "=" in part), None)):
+            pattern = quote(str(PurePath(directory, "**", f"*{PurePath(file).suffix}")))
+            raise UsageError(
+                f"{directory}: the name '{column}' holds a column that the files in it lack, and it would be lost; "
+                f"write it into them, or name {pattern} to read them without it."
+            )
     return sorted(files)
 
 

@@ -208,6 +208,7 @@ def test_delimiters(bertcli: Run, tmp_path: Path) -> None:
     [
         ("a.tsv", "Rome\tB-LOC\n\nParis\tB-LOC\n", b"--input-format conll reads tokens and tags."),
         ("a.tsv", "0\tdull\n1\tgood\n", b"--columns names the columns of a file without a header;"),
+        ("a.tsv", '"text"\t"label"\n"good"\t"x"\n', b"--input-format csv reads what is in quotation marks."),
         ("a.csv", "0,It's dull.\n1,good\n", b"--columns names the columns of a file without a header;"),
         ("a.csv", "label,body\n1,good\n", b"(the record has: label, body); --text-field names another.\n"),
     ],

@@ -47,6 +47,13 @@ def test_answers_are_those_of_the_same_rows_as_jsonl(bertcli: Run, tmp_path: Pat
     assert out["error"].to_pylist()[7] == "line 8: field 'review.text' is null, not text."
 
 
+def test_tokens_and_tags_need_no_text(bertcli: Run, tmp_path: Path) -> None:
+    rows = {"tokens": [["Tim", "Cook"], ["Rome"]], "tags": [["B-PER", "I-PER"], ["B-LOC"]]}
+    parquet.write_table(pa.table(rows), tmp_path / "in.parquet")
+    assert json.loads(bertcli("evaluate", "in.parquet", "-t", "ner").stdout)["f1"] == 1
+    assert json.loads(bertcli("check", "in.parquet", "--json").stdout)["records"] == {"train": 2}
+
+
 def test_the_shards_of_a_directory_are_the_whole_and_have_its_schema(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "in" / "more").mkdir(parents=True)
     write(tmp_path / "in" / "b.parquet", 12, 12)

@@ -406,6 +406,12 @@ def test_a_column_without_a_name_is_read_as_it_was_written(tmp_path: Path, name:
     assert again.fields == {"": "0", "text": "good", "error": None}
 
 
+def test_a_decimal_without_a_scale_is_an_integer(tmp_path: Path) -> None:
+    columns = {"n": pa.array([Decimal(7)], pa.decimal128(38, 0)), "x": pa.array([Decimal(7)], pa.decimal128(9, 1))}
+    (record,) = read([write(tmp_path / "a.parquet", pa.table(columns))])
+    assert json_text(record.fields) == '{"n": 7, "x": 7.0}' and type(record.fields["n"]) is int
+
+
 def test_a_decimal_that_parquet_has_not_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.arrow", pa.table({"x": pa.array([Decimal("1E+3")], pa.decimal128(10, -2))}))
     (record,) = read([path])

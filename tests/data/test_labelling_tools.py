@@ -172,6 +172,13 @@ def task(*annotations: Any, **more: Any) -> dict[str, Any]:
     }
 
 
+def test_a_label_studio_span_of_another_text_of_the_task_says_so(records: Any) -> None:
+    item = task([region(0, 4, "LOC", "Rome"), region(2, 5, "PER", "Tim")])
+    item["data"]["title"] = "Rome"
+    (record,) = records(json.dumps([item]).encode(), "a.json")
+    assert [entity["text"] for entity in record.fields["entities"]] == ["Rome", "Tim"]
+
+
 def test_label_studio_tasks(records: Any) -> None:
     cancelled = {"annotations": [{"was_cancelled": True, "result": [choice("a", "b")]}]}
     rectangle = {"type": "rectanglelabels", "value": {"x": 1, "rectanglelabels": ["Car"]}}

@@ -43,3 +43,23 @@ def test_a_directory_without_a_file_is_a_usage_error() -> None:
     Path("empty").mkdir()
     with pytest.raises(UsageError, match=r"^there is no file in empty; name files, directories or quoted patterns"):
         expand(["empty"])
+
+
+def test_what_datasets_keeps_beside_its_rows_is_no_data() -> None:
+    names = "data-00000-of-00001.arrow", "cache-0ab.arrow", "dataset_info.json", "state.json"
+    for name in names:
+        Path("saved/train").mkdir(parents=True, exist_ok=True)
+        Path("saved/train", name).touch()
+    for name in ("saved/dataset_dict.json", "sub/state.json", "sub/annotation.conf"):
+        Path(name).touch()
+    assert expand(["saved", "sub"]) == ["saved/train/data-00000-of-00001.arrow", "sub/c.txt", "sub/state.json"]
+
+
+def test_a_column_in_the_name_of_a_directory_is_not_lost_silently() -> None:
+    for name in ("spark/lang=en/day=1/part.csv.gz", "texts/source=wiki/a.txt"):
+        Path(name).parent.mkdir(parents=True)
+        Path(name).touch()
+    with pytest.raises(UsageError, match=r"^spark/: the name 'lang=en' holds a column .* 'spark/\*\*/\*\.gz'"):
+        expand(["spark/"])
+    assert expand(["spark/**/*.gz"]) == ["spark/lang=en/day=1/part.csv.gz"]
+    assert expand(["texts"]) == ["texts/source=wiki/a.txt"]

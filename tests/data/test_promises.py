@@ -48,6 +48,8 @@ def test_the_next_step_of_a_document_unpacks_it_and_makes_records_of_texts(recor
         records(lzma.compress(b'[{"text": "a"}]'), "a.json.xz")
     with pytest.raises(UsageError, match=r"`jq -c '\.\[\] \| \{text: \.\}' '/.*/a b\.json' > 'a b\.jsonl'`"):
         records(b'[\n"a",\n"b"\n]\n', "a b.json")
+    with pytest.raises(UsageError, match=r"`jq -c '\.\[\] \| \{text: \.\[0\]\} \+ \.\[1\]' "):
+        records(b'[\n [\n  "Ann",\n  {\n "entities": [[0, 3, "PER"]]\n  }\n ]\n]\n', "spacy.json")
 
 
 def test_text_that_looks_like_records_is_text_and_said_to_be(records: Any) -> None:
@@ -72,6 +74,7 @@ def test_rows_of_tsv_with_quotation_marks_or_without_a_header_say_the_way(record
         (b'{"text": "a", "id": 1}\n', {}, {"text": "a", "id": 1}),
         (b"text,label\na,x\n", {}, {"text": "a", "label": "x"}),
         (b"id\ttext\n1\ta, b\n", {}, {"id": "1", "text": "a, b"}),
+        (b'"id"\t"text"\n"1"\t"a, b"\n', {}, {"id": "1", "text": "a, b"}),  # as R's write.table
         (b"text;label\na, b;x\n", {}, {"text": "a, b", "label": "x"}),
         (b'"question","context"\nq,c\n', {}, {"question": "q", "context": "c"}),
         (b"id,body\n1,a\n", {"text_field": "body"}, {"id": "1", "body": "a"}),
@@ -81,6 +84,7 @@ def test_rows_of_tsv_with_quotation_marks_or_without_a_header_say_the_way(record
         (b"{not JSON}\n", {}, {"text": "{not JSON}"}),
         (b'{"never closed", he said\n', {}, {"text": '{"never closed", he said'}),
         (b"[1]\n", {}, {"text": "[1]"}),
+        (b'["a", he said\n', {}, {"text": '["a", he said'}),
         (b"caf\xe9\n", {}, None),
     ],
 )
@@ -100,9 +104,20 @@ def test_a_first_line_that_is_broken_json_makes_no_texts_of_the_others(records: 
     assert first.fault and first.fault.startswith("not JSON") and second.fields == {"text": "b"}
 
 
-@pytest.mark.parametrize("content", [b'[\n{"text": "a"}\n]\n', b'[{"text": "a"}]\n', b'{\n"text": "a"\n}\n'])
-def test_a_document_without_an_ending_is_no_lines_of_text(records: Any, content: bytes) -> None:
-    with pytest.raises(UsageError, match=r"data:1: JSON that is no lines of it; `jq -c .* --input-format"):
+@pytest.mark.parametrize(
+    ("content", "items"),
+    [
+        (b'[\n{"text": "a"}\n]\n', "'.[]'"),
+        (b'[{"text": "a"}]\n', "'.[]'"),
+        (b'{\n"text": "a"\n}\n', "."),
+        (b'[["a", {"entities": [[0, 1, "X"]]}]]\n', "'.[] | {text: .[0]} + .[1]'"),
+        (b'["a", {"entities": [[0, 1, "X"]]}]\n', "'{text: .[0]} + .[1]'"),
+        (b'[["a", "pos"], ["b", "neg"]]\n', "'.[] | {text: .[0], label: .[1]}'"),
+        (b'["a", "b"]\n', "'.[] | {text: .}'"),
+    ],
+)
+def test_a_document_without_an_ending_is_no_lines_of_text(records: Any, content: bytes, items: str) -> None:
+    with pytest.raises(UsageError, match=rf"data:1: JSON .* no lines of objects; `jq -c {re.escape(items)}` .*"):
         records(content, "data")
     assert len(records(content, "data", input_format="lines")) == content.count(b"\n")
 

@@ -113,6 +113,8 @@ def test_every_path_is_checked_before_the_first_is_read(tmp_path: Path) -> None:
         read([str(tmp_path)])
     with pytest.raises(UsageError, match="cannot read"):
         read(["a\0b"])
+    with pytest.raises(UsageError, match=r"^cannot read .*/a.txt/: Not a directory$"):
+        read([f"{tmp_path}/a.txt/"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -140,6 +140,9 @@ def test_spans_of_a_text_become_tags(tokens: tokenizer.Tokenizer) -> None:
     fields = {"text": "good film by a", "entities": [{"start": 5, "end": 9, "type": "PER"}]}
     assert task(tokens).label(Record(0, fields)) == Gold([0, 3, 0, 0])
     assert task(tokens).label(Record(0, {**fields, "entities": [[0, 9, "LOC"]]})) == Gold([1, 2, 0, 0])
+    stated = [{"start": 0, "end": 9, "type": "LOC", "text": text} for text in ("Good  Film", "good\\nfilm")]
+    for entity in stated:  # case and white space are other in some tools
+        assert task(tokens).label(Record(0, {**fields, "entities": [entity]})) == Gold([1, 2, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,7 @@ def test_spans_of_a_text_become_tags(tokens: tokenizer.Tokenizer) -> None:
         ("a b", [[2, 3, "LOC"], [0, 3, "PER"], [0, 3, "LOC"]], [3, 4], ("LOC", "LOC")),
         ("a  b", [[1, 3, "LOC"]], [0, 0], ("LOC",)),
         ("a ", [[0, 2, "LOC"]], [IGNORED], ("LOC",)),
+        ("a b", [{"start": 0, "end": 1, "type": "LOC", "text": "b"}, [2, 3, "PER"]], [IGNORED, 3], ("LOC",)),
     ],
 )
 def test_an_entity_that_no_words_make_up_is_counted_and_missed(

@@ -294,6 +294,9 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         (["0.25", "nan"], "regression"),
         (["1e5", "e5"], "single_label_classification"),
         ([4.5, 3, "good"], "single_label_classification"),
+        ([4.5, None, 3], "regression"),
+        ([["a", "b"], None], "multi_label_classification"),
+        (["1.5", ""], "regression"),
         ([True, 1.5, False], "single_label_classification"),
         ([0, 1], "single_label_classification"),
         (["a,b", "c"], "single_label_classification"),
@@ -322,6 +325,7 @@ def test_the_problem_is_told_from_the_labels(tiny_model: Path, values: list[Any]
         ),
         (records([("good", 1e300), ("bad", 0.5)]), r"label 1e\+300 is too large; numbers up to 1e\+18 can be learnt"),
         (records([("good", [1, 0, 1]), ("bad", [0, 0, 1])]), r"can be a class, the first has \[1, 0, 1\];"),
+        (records([("good", [1, 0]), ("bad", [0, 1])]), "labels are 0 and 1 for each of two classes; write the names"),
         ([Record(0, {"text": "x"}, 7, "f")], r"1 fault:\nf:7: no field 'label' \(the record has: text\)"),
         ([Record(0, {}, 3, "f", fault="not JSON")], "f:3: not JSON"),
         (records([(5, "a"), ("b", "b")]), "train.jsonl:1: field 'text' is int, not text"),  # type: ignore[list-item]

@@ -104,8 +104,8 @@ def predict(voice: Voice, options: Predict) -> int:
     from bertcli.inference.stream import finish, script_of, stream, unknown_sentence
 
     for name in options.files:
-        if name != "-" and (" " in name or not Path(name).suffix) and not os.path.exists(name):  # noqa: PTH110
-            # Path.exists raises for a text of more than 255 bytes.
+        if name != "-" and (" " in name or not Path(name).suffix) and not os.path.lexists(name):
+            # Path.exists raises for a text of more than 255 bytes; a link in a circle is there, and no text.
             shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
             raise UsageError(f"cannot read {shown}: no such file. For a text: echo {quote(shown)} | bertcli predict")
     shared.require_different({"--output": options.output}, options.files)

@@ -295,7 +295,7 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _studio_entities(span: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """An entity for each label of a span, in code points."""
+    """An entity for each label of a span, in code points; with its text where one of the task's has another there."""
     start, end, shown = span["start"], span["end"], span.get("text")
     texts = [text for text in data.values() if isinstance(text, str)]
     if isinstance(shown, str) and not any(text[start:end] == shown for text in texts):
@@ -303,7 +303,9 @@ def _studio_entities(span: Mapping[str, Any], data: Mapping[str, Any]) -> list[d
             if 0 <= start <= end < len(units) and any(text[units[start] : units[end]] == shown for text in texts):
                 start, end = units[start], units[end]
                 break
-    return [{"start": start, "end": end, "type": label} for label in span["labels"]]
+    is_odd = isinstance(shown, str) and any(text[start:end] != shown for text in texts)
+    said = {"text": shown} if is_odd else {}
+    return [{"start": start, "end": end, "type": label, **said} for label in span["labels"]]
 
 
 class LabelStudioFormatter(BaseFormatter):

@@ -242,8 +242,8 @@ def _plain(value: Any) -> Any:
         return value if value - value == 0 else INFINITE.get(value, "NaN")
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    if isinstance(value, Decimal):
-        return Literal(str(value))
+    if isinstance(value, Decimal):  # without a scale it is SQL's integer
+        return Literal(str(value)) if value.as_tuple().exponent else int(value)
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):  # a tuple is a pair of a map, or an interval

@@ -88,29 +88,30 @@ class Task(BaseTask):
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
         """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
         values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
-        counts = Counter(map(sort_of, values))
+        stated = usable(lambda value: value, values)  # where there is none is a fault, and tells nothing of the others
+        counts = Counter(map(sort_of, stated))
         sorts, numbers = set(counts), sum(counts[sort] for sort in NUMBERS)
         problem: Problem = "single_label_classification"
         if settings.problem != "auto":
             problem, reason = PROBLEMS[settings.problem], "asked for"
-        elif sorts == {"list"} and all(len(value) == 1 for value in values):
+        elif sorts == {"list"} and all(len(value) == 1 for value in stated):
             reason = "every label is a list of one; --problem multi learns each by itself"
         elif sorts == {"list"}:
             problem, reason = "multi_label_classification", "every label is a list"
         elif sorts == {"decimal number"}:
             problem, reason = "regression", "every label is a number with a decimal point"
-            if all(float(value).is_integer() for value in values):  # as pandas writes classes beside nulls
+            if all(float(value).is_integer() for value in stated):  # as pandas writes classes beside nulls
                 reason += "; --problem single makes classes of them"
         elif sorts == NUMBERS:
             problem, reason = "regression", "every label is a number, and some have a decimal point"
-        elif counts["decimal number"] and numbers >= NEARLY_ALL * len(values):  # what is none is a fault, by its place
+        elif counts["decimal number"] and numbers >= NEARLY_ALL * len(stated):  # what is none is a fault too
             problem, reason = "regression", "nearly every label is a number; --problem single makes classes of all"
         elif sorts == {"integer"}:
             reason = "whole numbers are classes; --problem regression takes them as numbers"
         else:
             reason = "the labels are neither lists nor all decimal numbers"
         if settings.problem == "auto" and "name" in sorts:
-            parts = {str(value): str(value).split(settings.options.label_separator) for value in values}
+            parts = {str(value): str(value).split(settings.options.label_separator) for value in stated}
             if all(sort_of(part) in NUMBERS for listed in parts.values() for part in listed):
                 shown = next(name for name, listed in parts.items() if len(listed) > 1)
                 raise UsageError(
@@ -133,6 +134,8 @@ class Task(BaseTask):
             raise UsageError(f"{shown}; --label-field and --label-separator say where they are.")
         if len(names) < 2 and problem == "single_label_classification":
             raise UsageError(f"the training data has no label but '{names[0]}'; two classes are needed.")
+        if names == ["0", "1"] and all(isinstance(value, list) and len(value) == 2 for value in stated):
+            raise UsageError("the labels are 0 and 1 for each of two classes; write the names of those that apply.")
         is_same_problem = base.head == cls.head and problem_of(base.config) == problem
         labels, why = names, "sorted, from the training data"
         if settings.labels:
@@ -431,7 +434,7 @@ def names_of(value: Any, options: Options, several: bool) -> list[str]:
         if not isinstance(label, str | int) or not str(label).strip():
             raise RecordError(f"the label {label!r} is neither text nor an integer.")
         names.append(str(label).lower() if isinstance(label, bool) else str(label).strip())
-    if len(names) > 2 and set(names) <= {"0", "1"}:
+    if len(names) > len(set(names)) and set(names) <= {"0", "1"}:
         raise RecordError(f"the labels {value!r:.60} are 0 and 1 for each class; write the names of those that apply.")
     return names
 

@@ -25,12 +25,13 @@ from bertcli.tasks.options import Options
 
 
 class Entity(NamedTuple):
-    """start, end: in code points. has_gaps: it is of several parts, with other text between them."""
+    """start, end: in code points. has_gaps: it is of several parts, with other text between them. text: as stated."""
 
     start: int
     end: int
     type: str
     has_gaps: bool = False
+    text: str | None = None
 
 
 class Lost(NamedTuple):
@@ -101,14 +102,14 @@ def tags_of(record: Record, field: str) -> list[str]:
 def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Lost]]:
     """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
 
-    The latter begin or end inside a word, have gaps, or overlap one that begins before or is longer. Both in the order
-    of the text. Raises RecordError for what is no entity of the text.
+    The latter begin or end inside a word, have gaps, overlap one that begins before or is longer, or state another text
+    than is there, as offsets in bytes do. Both in the order of the text. Raises RecordError for what is none.
     """
     whole: list[Span] = []
     lost: list[Lost] = []
     begins, ends = [start for start, _ in words], [end for _, end in words]
     listed = sorted(dict.fromkeys(entities_of(record)), key=lambda entity: (entity.start, -entity.end))
-    for start, end, label, has_gaps in listed:
+    for start, end, label, has_gaps, stated in listed:
         if not 0 <= start < end <= len(text):
             raise RecordError(f"the entity at {start} to {end} is not in the text of {len(text)} characters.")
         touched = range(bisect_right(ends, start), bisect_left(begins, end))
@@ -117,6 +118,8 @@ def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -
         shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
         if has_gaps:
             lost.append(Lost(span, "discontinuous-entity", shown))
+        elif stated is not None and _letters(stated) != _letters(text[start:end]):
+            lost.append(Lost(span, "misplaced-entity", f"{shown}, stated to be '{stated:.40}'"))
         elif (first, last) != (start, end):
             lost.append(Lost(span, "misplaced-entity", f"{shown}, in '{text[first:last]:.60}'"))
         elif whole and span.start < whole[-1].end:
@@ -142,12 +145,18 @@ def entities_of(record: Record) -> list[Entity]:
             is_object = isinstance(item, Mapping)
             start, end, label = (item["start"], item["end"], item.get("type") or item["label"]) if is_object else item
             has_gaps = is_object and len(item.get("fragments") or ()) > 1
+            text = item.get("text") if is_object else None
         except (KeyError, TypeError, ValueError):
             raise RecordError(f"{item!r} is no entity; write start, end and type.") from None
         if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label.strip()):
             raise RecordError(f"{item!r} is no entity; start and end are integers, type is text.")
-        listed.append(Entity(start, end, label.strip(), has_gaps))
+        listed.append(Entity(start, end, label.strip(), has_gaps, text if isinstance(text, str) else None))
     return listed
+
+
+def _letters(text: str) -> str:
+    """What is compared of a text: not its case or white space, which tools change; Label Studio writes line ends so."""
+    return "".join(text.replace("\\n", " ").split()).casefold()
 
 
 def types_in(records: Iterable[Record], options: Options) -> list[str]:
