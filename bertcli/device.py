@@ -51,7 +51,7 @@ def has_torch() -> bool:
 
 
 def cpu(threads: int | None, reason: str) -> Device:
-    """The CPU, where something else than the user or the machine leaves no choice."""
+    """The CPU, for a reason that is neither the user's wish nor the machine."""
     return Device("cpu", threads or cores(), reason)
 
 
@@ -61,7 +61,7 @@ def cores() -> int:
 
 
 def available() -> dict[str, str]:
-    """Every device that can be used, by its type, with its name and the instructions that int8 and bf16 are fast by."""
+    """Every usable device by type: its name, and its instructions that make int8 and bf16 fast."""
     text = _cpuinfo()
     name = text.partition("model name")[2].partition("\n")[0].strip("\t :") or platform.machine()
     flags = [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in text]

@@ -1,6 +1,6 @@
-"""One encoded record: windows of token ids, and what is known of each token.
+"""An encoded record: windows of token ids, with words and offsets of each token.
 
-Knows no tokenizer: the rooms that only pass encoded records on import this alone.
+Knows no tokenizer, so that rooms which only pass encoded records on import nothing else.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Literal
 
 from bertcli.arrays import Array
 
-Long = Literal["window", "truncate", "error"]  # what becomes of a text that is longer than a window
+Long = Literal["window", "truncate", "error"]  # what is done with a text that is longer than a window
 
 
 @dataclass(slots=True)
 class Trace:
-    """What the library says of each token of a window. sides: 0 or 1, the text it is of, None for special tokens.
+    """The library's facts of each token in a window. sides: 0 or 1 for its text, None for special tokens.
 
     offsets: where it begins and ends in its text, or in its word where words are encoded, in code points.
     """
@@ -27,7 +27,7 @@ class Trace:
 
 @dataclass(slots=True)
 class Window:
-    """What the encoder sees at once: T token ids, special ones included, and their T segment ids (None: all 0).
+    """What the encoder reads at once: T token ids, special ones included, and T segment ids (None: all 0).
 
     words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
     where neither words nor masks are looked for.

@@ -71,7 +71,7 @@ class Model:
         return file if file.is_file() else None
 
     def precisions(self, head: str) -> list[str]:
-        """Those of its ONNX files of this head; a file from the cache is of the head that was asked for."""
+        """The precisions of its ONNX files for this head. A file in the cache always has the head of the run."""
         return [name for name in ONNX if (self.onnx or self.head == head) and self.onnx_file(name)]
 
     @property
@@ -80,7 +80,7 @@ class Model:
         return replace(self, names=REST)
 
     def require_onnx(self, precision: str) -> tuple[str, Path]:
-        """The precision to compute in and its ONNX file: of auto int8's, else fp32's, from which bf16 is computed too.
+        """The precision to compute in, and its ONNX file. auto: int8 if there is one, else fp32. bf16: the fp32 file.
 
         Raises ModelError where there is none.
         """
@@ -105,13 +105,13 @@ class Model:
 
     @property
     def layers(self) -> int:
-        """How many it has, by any of the names that families give them; 0 where config.json does not say."""
+        """The number of layers, by any of the names in config.json; 0 where it does not say."""
         names = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
         return next((self.config[name] for name in names if self.config.get(name)), 0)
 
     @property
     def licence(self) -> str:
-        """What the front matter of its card says; "" where it says nothing."""
+        """The licence in the front matter of its card; "" where there is none."""
         card = self.path / "README.md"
         front = card.read_text(encoding="utf-8", errors="replace").split("---")[1:2] if card.is_file() else []
         lines = [line.partition(":") for text in front for line in text.splitlines()]

@@ -1,7 +1,7 @@
-"""Text to token ids: a thin face on the `tokenizers` library, for single texts and pairs, long ones in windows.
+"""Text to token ids: a thin layer over the `tokenizers` library, for single texts and pairs, long ones in windows.
 
-Four ways in, by what a task wants to know of each token: `encode` (nothing more, of texts and pairs), `encode_words`
-(the word that it begins), `encode_marked` (the mask that it is), `encode_contexts` (where in the context it is).
+There are four ways to encode, by what a task needs to know of each token: `encode` (nothing), `encode_words` (the word
+that it begins), `encode_marked` (which mask it is), `encode_contexts` (its offsets in the context).
 Knows no task and no model weights. Nothing is padded here and nothing is cut unless `long="truncate"` asks for it.
 Try: python -c "from bertcli.tokenizer_files import *; print(load(Path('DIR'), {}).encode(['']))"
 """
@@ -38,17 +38,17 @@ LAST_SPACE = 0x3000  # no character after it is white space, nor unseen but for 
 NO_SPACE = 0xFEFF
 MOSTLY = 0.5  # share of a text's pieces above which it is mostly unknown, and a result says so
 FOREIGN = 0.2  # the same for texts to learn from: BERT's English pieces have two of five characters of Chinese ones
-ENDLESS = sys.maxsize // 2  # tokens in a window, so that nothing is cut
+ENDLESS = sys.maxsize // 2  # tokens in a window that cuts nothing
 UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}  # spaces, controls and formats, such as a zero-width space
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands around one text or two: ids before, between and after, the segment ids of these and of each text.
+    """The special tokens around one text or two: ids before, between and after, and all segment ids.
 
-    The library can put it there too, but takes 28 µs for a question with its context instead of 4, and its offsets are
-    then wrong for byte-level pieces: it takes away the space before a word once more, and with it the first letter.
+    The library can add them too, but takes 28 µs for a question with its context instead of 4. Its offsets are then
+    wrong for byte-level pieces: it removes the space before a word once more, and with it the first letter.
     """
 
     ids: list[list[int]]
@@ -112,7 +112,7 @@ class Tokenizer:
         return token[1] if token else None
 
     def unknown_share(self, windows: Sequence[Window]) -> float:
-        """The share of a text's pieces that stand for what the vocabulary lacks where it is above `mostly`, else 0.
+        """The share of a text's pieces that the vocabulary does not know if it is above `mostly`, else 0.
 
         Special tokens and spaces are no pieces.
         """
@@ -127,7 +127,7 @@ class Tokenizer:
         return frozenset([*self.backend.encode("", "").ids, *([] if space is None else [space])])
 
     def _first(self, role: str, usual: Sequence[str]) -> tuple[str, int] | None:
-        """The token that the model's files name for a role, else the first usual one that the vocabulary has."""
+        """The token that the model's files name for a role (mask, pad), else the first usual one in the vocabulary."""
         for token in (*filter(None, [self.special.get(role)]), *usual):
             if (id_ := self.backend.token_to_id(token)) is not None:
                 return token, id_
@@ -165,7 +165,7 @@ class Tokenizer:
             return None
 
     def _whole(self, encoding: "Encoding", text: Text) -> Window:
-        """The window of a text or a pair to which the library has put what stands around it."""
+        """The window of a text or a pair to which the library has added the special tokens."""
         window = Window(encoding.ids, None if isinstance(text, str) or not self.has_segments else encoding.type_ids)
         if self.traced:
             special, sides = encoding.special_tokens_mask, encoding.sequence_ids
@@ -173,7 +173,7 @@ class Tokenizer:
         return window
 
     def _framed(self, *pieces: "Encoding", words: list[int] | None = None) -> Window:
-        """The window of a piece of a text, or of two, that have nothing around them yet. words: as Window's."""
+        """The window of a part of a text, or of two, with special tokens added. words: as Window's."""
         frame = self._frames[len(pieces) - 1]
         ids, type_ids = list(frame.ids[0]), list(frame.type_ids[0])
         for side, piece in enumerate(pieces):
@@ -195,7 +195,7 @@ class Tokenizer:
 
     @cached_property
     def _frames(self) -> tuple[Frame, Frame]:
-        """Around one text, and around two: seen from a sample. Raises ModelError for a tokenizer without any piece."""
+        """The frames of one text and of two, from a sample. Raises ModelError for a tokenizer without any piece."""
         encoded = (self.backend.encode(text, add_special_tokens=False) for text in SAMPLES)
         sample = next(filter(len, encoded), None)
         if sample is None:
@@ -244,7 +244,7 @@ class Tokenizer:
         return features
 
     def encode_marked(self, texts: Sequence[str], mark: int, long: Long = "window") -> list[Features | RecordError]:
-        """Encode texts in which a token, such as a mask, is of interest: the words of a window count these, from 0."""
+        """Encode texts that hold a certain token, such as a mask; the words of a window number its places, from 0."""
         features = []
         for encoding in self.backend.encode_batch(list(texts), add_special_tokens=False):
             number = itertools.count()
@@ -264,7 +264,7 @@ class Tokenizer:
         return Features(windows, truncated=len(windows) < len(pieces))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
-        """Encode questions, each with its context, which alone is windowed; each window says where its tokens are."""
+        """Encode questions with contexts. Only the context is cut into windows; each has its tokens' offsets."""
         bare = self.backend.encode_batch([text for pair in pairs for text in pair], add_special_tokens=False)
         size = self.max_length - self.backend.num_special_tokens_to_add(True)
         features: list[Features | RecordError] = []
@@ -316,7 +316,7 @@ def _spaces() -> Flags:
 
 
 def without_spaces(offsets: Sequence[tuple[int, int]], text: str) -> Array:
-    """(N, 2): parts of a text without what nobody sees around them; some tokenizers give a word the space before it."""
+    """(N, 2): parts of a text without invisible characters around them, such as a space that a token begins with."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     is_space = _spaces()[np.minimum(codes, LAST_SPACE + 1)] | (codes == NO_SPACE)
     is_space = np.append(is_space, False)  # Nothing follows the last character.
@@ -348,7 +348,7 @@ def _cut(encoding: "Encoding", size: int) -> "list[Encoding]":
 
 
 class NoTokenizer(Tokenizer):
-    """Stands in where no model is opened: takes every text, and finds no piece in it."""
+    """A tokenizer for where no model is opened: it takes every text, and finds no pieces."""
 
     def __init__(self) -> None:
         self.max_length = ENDLESS

@@ -1,14 +1,14 @@
-"""Token ids of words that were seen before: BERT's tokenizer treats each word by itself, and text repeats its words.
+"""A cache of token ids by word: BERT's tokenizer encodes each word by itself, and texts repeat their words.
 
-First what both ways to remember share: which tokenizers qualify, what a word is, and how a new word becomes ids
-(google-research/bert tokenization.py has the rules). Then the two ways, for each is slow at what the other is for:
+First comes what both caches share: which tokenizers qualify, what a word is, and how a new word becomes ids
+(google-research/bert tokenization.py has the rules). Then come the two caches; each is slow at the other's work:
 
     KnownWords, a dictionary: single texts for predict. A text takes 4 us (the arrays 44, the library 26), and 20,000
     texts 0.06 CPU s (the arrays twice as long, the library seven times).
     HashedWords, arithmetic on whole arrays: a corpus for pretrain. 38 ms a MB of known words, 78 of new ones
     (a dictionary 88 and 136), which is 24 MB/s on two cores instead of 15 with all else that a corpus needs.
 
-Knows no special tokens inside a text: whoever asks keeps such texts away. Try:
+Texts must not hold special tokens, which a cache does not know. Try:
 python -c "import re; from bertcli.words import WORD; print(re.findall(WORD, 'Hello, world: 你好'))"
 """
 
