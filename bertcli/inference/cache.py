@@ -83,7 +83,7 @@ def named(model: str) -> str:
 def describe(folder: Path, **about: Any) -> None:
     """Write down what a folder of the cache holds, so that it is listed."""
     about |= {"version": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds")}
-    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", "utf-8")
+    (folder / ABOUT).write_text(json.dumps(about) + "\n", "ascii")  # a path may be any bytes
 
 
 def entries() -> list[dict[str, Any]]:

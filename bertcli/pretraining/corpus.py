@@ -140,7 +140,7 @@ class Writer:
 
 
 def _store(path: Path, value: Mapping[str, Any]) -> None:
-    replace_file(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+    replace_file(path, json.dumps(value, indent=1).encode())  # in ASCII, for the names of files may be any bytes
 
 
 BATCH = 1 << 20  # characters that a worker is given at once
