@@ -226,6 +226,7 @@ def read(path: Path) -> Model:
 
     Raises ModelError where there is none, for values that it cannot have, and for whatever safety.py refuses.
     """
+    safety.require_name(path)
     configs = safety.read_configs(path)
     if "config.json" not in configs:
         raise ModelError(f"{path}: no config.json, so this is not a model directory.")
