@@ -58,7 +58,7 @@ UNSEEN = (  # controls, and formats such as zero-width spaces, soft hyphens and 
     r"\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 )
 LETTERS = rf"[^\s{UNSEEN}{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
-EMOJI = r"\u203c-\u3299\U0001f000-\U0001faff"
+EMOJI = r"\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 # What is joined to an emoji, such as a skin's colour, is one character with it, which two entities would else share.
 JOINED = rf"\ufe0f?(?:[\U0001f3fb-\U0001f3ff]|\u200d[{EMOJI}])"
 FLAG = r"[\U0001f1e6-\U0001f1ff]{2}"
