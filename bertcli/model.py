@@ -149,11 +149,11 @@ class Model:
         for another pooling, and for layers after it, such as Dense.
         """
         folders = self.sentence_folders
+        if others := folders.keys() - MODULES:
+            raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
         if "Pooling" not in folders:
             return {}
         stated = safety.read_json(folders["Pooling"] / "config.json") or {}
-        if others := folders.keys() - MODULES:
-            raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
         if not isinstance(stated, dict):
             raise ModelError(f"{folders['Pooling'] / 'config.json'}: not a JSON object.")
         modes = [name for name, value in stated.items() if name.startswith("pooling_mode_") and value]
@@ -226,6 +226,7 @@ def read(path: Path) -> Model:
 
     Raises ModelError where there is none, for values that it cannot have, and for whatever safety.py refuses.
     """
+    safety.require_name(path)
     configs = safety.read_configs(path)
     if "config.json" not in configs:
         raise ModelError(f"{path}: no config.json, so this is not a model directory.")

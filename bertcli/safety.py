@@ -158,6 +158,14 @@ def weight_files(directory: Path) -> list[Path]:
     return files
 
 
+def require_name(directory: Path) -> None:
+    """Raise ModelError for a model's directory that safetensors and tokenizers cannot open: they know UTF-8 alone."""
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        raise ModelError(f"{directory}: the name of a model's directory must be UTF-8; rename it.") from None
+
+
 def require_whole(file: Path) -> None:
     """Raise ModelError for a Git LFS pointer in place of a file, and for safetensors that are cut off."""
     try:

@@ -20,10 +20,10 @@ MAY_IMPORT = {
         "report",
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
-    "pretraining": MODELS | {"data", "pretraining", "training", "words"},
+    "pretraining": MODELS | {"data", "pretraining", "processes", "training", "words"},
     "training": MODELS | {"exits", "data", "training", "export", "inference"},
     "evaluation": MODELS | {"data", "evaluation", "inference"},
-    "inference": MODELS | {"inference"},
+    "inference": MODELS | {"inference", "processes"},
     "export": MODELS | {"exits", "data", "export", "inference"},
     "explain": MODELS | {"explain", "export", "inference", "words"},
     "checking": MODELS | {"checking", "training"},
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "tokenizer_files": BASE | {"tokenizer", "pretrained", "safety"},
     "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
     "exits": BASE | {"safety"}, "errors": set(), "features": {"arrays"}, "arrays": set(), "option": set(),
+    "processes": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

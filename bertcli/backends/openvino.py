@@ -7,6 +7,7 @@ their u8, and so a logit of the embedded model by 0.01 on average (largest 0.45;
 Try: echo "a gripping film" | bertcli predict --backend openvino
 """
 
+import sys
 import threading
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,8 @@ class Backend(BaseBackend):
     name = "openvino"
 
     def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
+        # OpenVINO tells Google Analytics of each import, with an id from ~/intel, where it finds this package.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             import openvino
         except ImportError:

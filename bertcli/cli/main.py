@@ -74,6 +74,13 @@ class Commands(click.Group):
             formatter.write_dl(rows)
         click.Command.format_options(self, ctx, formatter)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the arguments before the command, and print --help or --version."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
@@ -102,6 +109,10 @@ def main() -> None:
     """Prepare the process, run the command line, and exit with its code."""
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
+    # A KeyboardInterrupt in an import or in C code becomes another error there, or aborts the process (ONNX Runtime):
+    # Ctrl-C ends it as SIGTERM does, and what must be finished or removed heeds both (cli/terminal.py).
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A stream that the parent has closed would give its number to the next file that is opened, into which a C library
     # would then write its complaints.
     for descriptor in range(3):
@@ -133,8 +144,6 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
         return 128 + signal.SIGPIPE  # where the signal is blocked
-    except (KeyboardInterrupt, click.Abort):
-        return Exit.INTERRUPTED
     except Exception as error:
         if debug:
             raise

@@ -4,6 +4,8 @@ Elsewhere a training has a line for each evaluation, and now and then one for a 
 and no format. Try: bertcli predict big.jsonl -o out.jsonl; bertcli finetune … in a terminal; … 2> log.txt
 """
 
+import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -98,7 +100,9 @@ class RecordCount(AbstractContextManager["RecordCount"]):
         if line or self.is_shown:
             self.is_shown = bool(line)
             with suppress(OSError):
-                click.echo(f"\r{line}\x1b[K", nl=False, err=True)
+                # A line that wraps would stay, and the next come below it. A terminal may not know its size.
+                room = max(os.get_terminal_size(sys.stderr.fileno()).columns - 1, 0) or None
+                click.echo(f"\r{line[:room]}\x1b[K", nl=False, err=True)
 
 
 def left(seconds: float) -> str:

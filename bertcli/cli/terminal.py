@@ -144,16 +144,16 @@ def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None
             signal.signal(signum, before[signum])
 
 
+STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
 def ended_by_signals() -> AbstractContextManager[None]:
-    """Within it SIGTERM and SIGHUP end the run as Ctrl-C does: drafts are removed, and a sentence says why."""
-    return handling(_interrupt, signal.SIGTERM, signal.SIGHUP)
+    """Within it SIGINT, SIGTERM and SIGHUP end the run after drafts are removed, and a sentence says why."""
+    return handling(_interrupt, *STOPS)
 
 
 def _interrupt(signum: int, frame: object) -> None:
     raise Interrupted(signum)
-
-
-STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @contextmanager

@@ -27,8 +27,15 @@ STEADY = 2 * 10**9  # nanoseconds. A file may change twice within one tick of it
 
 
 def root() -> Path:
-    """Where the cache is, whether or not there is one yet: $BERTCLI_CACHE, else a folder of the user's caches."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    """Where the cache is, whether or not there is one yet: $BERTCLI_CACHE, else a folder of the user's caches.
+
+    For a user without a home, as a container may have, it is one that cannot be: nothing is in it, writing is refused.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path(os.devnull)
+    caches = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
     return Path(os.environ.get("BERTCLI_CACHE") or Path(caches, "bertcli"))
 
 
@@ -77,7 +84,7 @@ def named(model: str) -> str:
 def describe(folder: Path, **about: Any) -> None:
     """Write into a folder of the cache what it holds, so that `bertcli cache` can list it."""
     about |= {"version": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds")}
-    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", "utf-8")
+    (folder / ABOUT).write_text(json.dumps(about) + "\n", "ascii")  # a path may be any bytes
 
 
 def entries() -> list[dict[str, Any]]:

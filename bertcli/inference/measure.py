@@ -6,17 +6,19 @@ format and no terminal. Try: bertcli info -m MODEL; bertcli bench -m MODEL
 
 import math
 import multiprocessing
+import os
 import platform
 import resource
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import chain
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -24,13 +26,14 @@ import numpy as np
 from bertcli import __version__, device, registry
 from bertcli.backends import Stages, open_backend
 from bertcli.data.records import Record
-from bertcli.errors import BertcliError, UsageError
+from bertcli.errors import BertcliError, Exit, UsageError
 from bertcli.features import Features, Window
 from bertcli.inference import Request, Settings, cache
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import result, scripts, stream
 from bertcli.model import ONNX, Model
+from bertcli.processes import unseen_signals
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import exit_threshold_of
 from bertcli.tasks.options import Options
@@ -176,13 +179,37 @@ def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]
         raise UsageError("no backend and precision that were asked for can run this model here; see `bertcli info`.")
     context = multiprocessing.get_context("spawn")
     for backend, precision, leaves in variants:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            variant = replace(job, request=replace(request, backend=backend, precision=precision, exit=leaves))
-            try:
-                yield from process.submit(measure, variant, time.time()).result()
-            except BrokenExecutor as error:
-                why = "something killed its process, as a system that is out of memory does"
-                raise BertcliError(f"{backend} in {precision}: {why}; a smaller --batch-tokens needs less.") from error
+        variant = replace(job, request=replace(request, backend=backend, precision=precision, exit=leaves))
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_answer, args=(theirs, variant, time.time()))
+        with unseen_signals():
+            process.start()
+        theirs.close()
+        try:
+            rows = ours.recv()
+        except EOFError as error:
+            why = "something killed its process, as a system that is out of memory does"
+            raise BertcliError(f"{backend} in {precision}: {why}; a smaller --batch-tokens needs less.") from error
+        process.join()
+        if isinstance(rows, Exception):
+            raise rows
+        yield from rows
+
+
+def _answer(connection: Connection, job: Job, began: float) -> None:
+    """What a process does: it sends its rows, or why there are none, and ends at once if the first process does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        connection.send(measure(job, began))
+    except Exception as error:
+        connection.send(error)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(Exit.FAILED)
 
 
 def measure(job: Job, began: float) -> list[dict[str, Any]]:

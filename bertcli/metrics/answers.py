@@ -46,17 +46,12 @@ def best(score: Scorer, gold: Sequence[str], predicted: str) -> tuple[float, flo
     return max(match for match, _ in pairs), max(f1 for _, f1 in pairs)
 
 
-def score(
-    scores: Sequence[float], values: Sequence[tuple[float, float]], has_answer: Sequence[bool], threshold: float | None
-) -> dict[str, Any]:
+def score(values: Sequence[tuple[float, float]], has_answer: Sequence[bool]) -> dict[str, Any]:
     """exact_match and f1 over all, and for questions with and without an answer where there are both.
 
-    scores: of each question's best span. values: what that span is worth. A span under the threshold is no answer.
+    values: what the answer to each question is worth, "" where none is given.
     """
     worth, is_answerable = np.asarray(values, np.float64).reshape(-1, 2), np.asarray(has_answer, bool)
-    if threshold is not None:
-        is_refused = np.asarray(scores) < threshold
-        worth = np.where(is_refused[:, None], ~is_answerable[:, None], worth)
 
     def means(questions: Flags | slice) -> dict[str, Any]:
         return {"exact_match": float(worth[questions, 0].mean()), "f1": float(worth[questions, 1].mean())}

@@ -18,7 +18,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -26,7 +25,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain, cycle, islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from bertcli.data.sinks import replace_file
 from bertcli.errors import BertcliError, Interrupted, RecordError, UsageError
 from bertcli.pretraining.encoding import Encoder
 from bertcli.pretraining.source import Source, Stop, key, locked, sha256
+from bertcli.processes import unseen_signals
 
 FILES = {"ids": "ids.bin", "starts": "starts.bin", "sentences": "sentences.bin", "documents": "documents.bin"}
 COMPLETE, JOURNAL = "corpus.json", "journal.json"
@@ -141,7 +140,7 @@ class Writer:
 
 
 def _store(path: Path, value: Mapping[str, Any]) -> None:
-    replace_file(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+    replace_file(path, json.dumps(value, indent=1).encode())  # in ASCII, for the names of files may be any bytes
 
 
 BATCH = 1 << 20  # characters that a worker is given at once
@@ -301,16 +300,10 @@ def _workers(recipe: Recipe, count: int) -> Iterator[list[Connection]]:
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     pipes = [context.Pipe() for _ in range(count)]
     processes = [context.Process(target=_work, args=(end, recipe.tokenizer, recipe.words)) for _, end in pipes]
-    # The processes never see these signals, which may reach a whole group: the first process decides. To ignore them
-    # there would be too late, for a process needs a second to begin.
-    resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
+    with unseen_signals():
         for process, (_, end) in zip(processes, pipes, strict=True):
             process.start()
             end.close()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         yield [connection for connection, _ in pipes]
     finally:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from bertcli.data.sinks import writing
 from bertcli.errors import Interrupted, RecordError, UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def locked(folder: Path, stop: Stop) -> Iterator[None]:
 
     Raises Interrupted when `stop` returns a signal number meanwhile.
     """  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, "--cache names another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
     while not lock.is_locked:
         try:

@@ -117,7 +117,8 @@ def write_card(draft: Path, template: str, facts: Facts) -> str:
         scores=table(scores, metrics.get("intervals")) if scores else "",
         settings=table({name: value for name, value in facts.settings.items() if value is not None}),
     )
-    content = f"{card}\n".encode()
+    # The names of data files may be any bytes.
+    content = f"{card}\n".encode(errors="backslashreplace")
     (draft / CARD).write_bytes(content)
     return sha256(content).hexdigest()
 

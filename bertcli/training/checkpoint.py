@@ -13,6 +13,7 @@ from typing import Any
 
 from bertcli.data import sinks
 from bertcli.errors import BertcliError, UsageError
+from bertcli.safety import require_name
 
 STATE, OLD = "state.pt", ".old"
 
@@ -101,8 +102,10 @@ NO_RUN = "holds no run that --resume could go on with; --overwrite replaces what
 def require_usable(output: Path, resume: bool, overwrite: bool) -> None:
     """Raise UsageError unless the directory is empty, or what is in it is to be resumed or replaced.
 
+    Raises ModelError for a name that no library opens.
     What a run leaves that ended before its first checkpoint is nothing to keep.
     """
+    require_name(output)
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; -o takes a directory.")
     if overwrite or not output.is_dir():

@@ -109,7 +109,7 @@ class Settings:
         None, "Steps between evaluations.  [default: once an epoch]", "N", least=1, group="training"
     )
     metric: str | None = option(
-        None, "Which metric decides what is best.  [default: accuracy, micro_f1 or pearson]", group="training"
+        None, "Which metric decides what is best.  [default: the task's first, as accuracy or f1]", group="training"
     )
     patience: int | None = option(
         None, "Stop after so many evaluations without a better --metric.", "N", least=1, group="training"

@@ -221,6 +221,18 @@ def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch, xdg: str
     assert cache.root() == Path(folder)
 
 
+def test_a_user_without_a_home_has_no_cache(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("BERTCLI_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert predict(checkpoint)
+    assert run(["cache"]) == 0
+    predict(checkpoint, "--backend", "onnx", expect=1)
+
+
 def test_a_model_of_which_nothing_is_cached_is_named(bertcli: Run, tmp_path: Path) -> None:
     done = bertcli("cache", "clear", BERTCLI_CACHE=str(tmp_path / "empty"))
     assert done.stdout == b""

@@ -279,13 +279,12 @@ def test_neither_torch_nor_transformers_is_imported(tmp_path: Path, syllables: P
     assert not {"torch", "transformers", "sklearn", "scipy", "onnx", "accelerate", "rich", "yaml"} & modules
 
 
-def test_a_reader_that_has_left_its_table_kills_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["check", "train.jsonl", "-f", "rich"], ["--help"], ["--version"]])
+def test_a_reader_that_has_left_kills_quietly(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "train.jsonl").write_text('{"text": "good", "label": "pos"}\n')
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [*COMMAND, "check", tmp_path / "train.jsonl", "-f", "rich"], stdout=writer, stderr=subprocess.PIPE, check=False
-    )
+    done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 

@@ -106,20 +106,29 @@ def test_aliases_and_paths_are_completed(bertcli: Run) -> None:
     assert "classify, embed, mask, ner or qa; else the model's." in shown
 
 
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (0, "51 records  5 records/s  51%, 0:10 left"),  # a terminal that does not know its size
+        (80, "51 records  5 records/s  51%, 0:10 left"),
+        (30, "51 records  5 records/s  51%,"),  # a line that wraps would stay, and the next come below it
+    ],
+)
 def test_progress_has_a_count_a_speed_and_what_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], columns: int, line: str
 ) -> None:
     file = tmp_path / "in.txt"
     file.write_text("a\n" * 99 + "a", "utf-8")
     monkeypatch.setattr(Voice, "draws", True)
+    monkeypatch.setattr("bertcli.cli.progress.os.get_terminal_size", lambda _: os.terminal_size((columns, 24)))
     clock = iter([0.0, 10.0])
     monkeypatch.setattr("bertcli.cli.progress.time.monotonic", lambda: next(clock))
     with RecordCount(Voice(), [str(file)]) as counter:
-        for line in range(1, 52):
-            counter.count(Record(line - 1, {"text": "a"}, line, str(file)))
+        for number in range(1, 52):
+            counter.count(Record(number - 1, {"text": "a"}, number, str(file)))
         counter.show()
     shown = capfd.readouterr().err
-    assert shown == "\r51 records  5 records/s  51%, 0:10 left\r"
+    assert shown == f"\r{line}\r"
 
 
 def test_predict_into_a_file_shows_progress_on_a_terminal_and_nowhere_else(tmp_path: Path, bertcli: Run) -> None:

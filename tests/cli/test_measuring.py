@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from bertcli import __version__
 from bertcli.backends.onnx import Backend
 from bertcli.cli.main import run
-from tests.cli.conftest import Run
+from tests.cli.conftest import COMMAND, Run
 
 
 def test_info_says_what_there_is_what_is_chosen_and_why(bertcli: Run) -> None:
@@ -84,10 +85,25 @@ def test_bench_says_that_its_process_was_killed(
 ) -> None:
     from bertcli.inference import measure
 
-    monkeypatch.setattr(measure, "measure", killed)
+    monkeypatch.setattr(measure, "_answer", killed)
     assert run(["bench", "--backend", "onnx"]) == 1
     why = "something killed its process, as a system that is out of memory does"
     assert capsys.readouterr().err == f"bertcli: onnx in int8: {why}; a smaller --batch-tokens needs less.\n"
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGPIPE])
+def test_bench_leaves_no_process_behind(tmp_path: Path, end: int) -> None:
+    (tmp_path / "texts.txt").write_text("good\n", "utf-8")
+    words = [*COMMAND, "bench", "--backend", "onnx", str(tmp_path / "texts.txt")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline()  # then the process of the second variant begins
+        if end == signal.SIGINT:
+            os.killpg(process.pid, end)
+        else:
+            process.stdout.close()
+        errors = process.stderr.read()  # to the end of the last process that holds the pipe
+        assert (process.wait(), errors) == (-end, b"")
 
 
 @pytest.mark.parametrize("fields", [{}, {"text_field": "body"}])

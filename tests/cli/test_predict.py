@@ -156,6 +156,14 @@ def test_a_full_disk_is_one_sentence(bertcli: Run) -> None:
     assert done.stderr == b"bertcli: cannot write to /dev/full: No space left on device; 0 records were written\n"
 
 
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_no_engine_leaves_an_id_of_its_telemetry_at_home(bertcli: Run, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    (tmp_path / "home").mkdir()
+    bertcli("predict", "--backend", backend, stdin=GOOD, HOME=str(tmp_path / "home"), XDG_CACHE_HOME="")
+    assert not list((tmp_path / "home").rglob("*"))
+
+
 def test_a_reader_that_leaves_kills_quietly(tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_bytes(GOOD * 3000)
     shell = f"{' '.join(COMMAND)} predict {tmp_path}/many.txt 2> {tmp_path}/err | head -1; echo ${{PIPESTATUS[0]}}"

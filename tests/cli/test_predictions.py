@@ -184,6 +184,12 @@ def test_answers_as_squads_scripts_take_them(bertcli: Run, tmp_path: Path) -> No
     assert again == shown
 
 
+def test_one_question_of_all_records(bertcli: Run, tmp_path: Path) -> None:
+    write(tmp_path, q_jsonl='{"text": "Bob is in Berlin", "answers": ["Berlin"]}\n', p_jsonl='{"answer": "Bob"}\n')
+    command = ("evaluate", "-t", "qa", "q.jsonl", "--predictions", "p.jsonl")
+    assert metrics(bertcli(*command, "--question", "Where?"))["exact_match"] == 0.0
+
+
 def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
     write(
         tmp_path, masks_jsonl='{"text": "a [MASK] of [MASK]", "label": ["Glass", "milk"]}\n',
@@ -192,6 +198,10 @@ def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
     )  # fmt: skip
     shown = metrics(bertcli("evaluate", "-t", "mask", "masks.jsonl", "--predictions", "guesses.jsonl"))
     assert (shown["accuracy"], shown["mrr"]) == (0.5, 0.75) and not {"reliability", "curve"} & shown.keys()
+    (tmp_path / "masks.jsonl").write_text('{"text": "a <mask> of <mask>", "label": ["Glass", "milk"]}\n')
+    command = ("evaluate", "-t", "mask", "masks.jsonl", "--predictions", "guesses.jsonl")
+    assert metrics(bertcli(*command, "--mask", "<mask>"))["mrr"] == 0.75
+    assert b"no [MASK] in the text" in bertcli(*command, expect=2).stderr
     fields = ("--text-field", "a", "--pair-field", "b")
     shown = metrics(bertcli("evaluate", "-t", "embed", "pairs.tsv", *fields, "--predictions", "cosines.txt"))
     assert shown["spearman"] == 1

@@ -187,6 +187,15 @@ def test_text_without_tokens_or_of_one_line(bertcli: Run, tmp_path: Path, tiny_m
     )
 
 
+def test_a_cache_that_cannot_be_written_has_its_option_named(
+    corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments(corpus, tmp_path / "model", "--cache", str(corpus / "a.txt" / "cache"))) == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"bertcli: cannot write to {corpus / 'a.txt' / 'cache'}")
+    assert said.endswith(": Not a directory; --cache names another folder\n")
+
+
 def test_bytes_that_are_no_text_are_counted_or_refused(bertcli: Run, corpus: Path, tmp_path: Path) -> None:
     (corpus / "c.txt").write_bytes(b"the cat \xff\nthe dog barks.\n")
     (corpus / "d.bin").write_bytes(b"\x00\x01")

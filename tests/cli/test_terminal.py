@@ -3,7 +3,9 @@
 import json
 import os
 import pty
+import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,3 +135,20 @@ def test_a_dumb_terminal_gets_no_escape_sequence(tmp_path: Path) -> None:
     for arguments in (["predict", "-v", tmp_path / "in.jsonl"], ["info"]):
         code, shown = on_a_terminal(arguments, TERM="dumb")
         assert code == 0 and b"\x1b" not in shown and shown
+
+
+def test_ctrl_c_within_an_import_ends_the_run_without_a_word() -> None:
+    interrupted = """
+import signal, sys
+from bertcli.cli import main
+def load(*names):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed")
+main.registry.load = load
+sys.argv = ["bertcli", "predict"]
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

@@ -1,6 +1,8 @@
 """bertcli finetune and export on a tiny model: what is written, what is said, and what is refused."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +50,20 @@ def test_a_model_is_trained_exported_and_used(
     texts = "\n".join(text for text, _ in ROWS).encode()
     lines = bertcli("predict", "-m", out, stdin=texts).stdout.splitlines()
     assert [json.loads(line)["label"] for line in lines] == [label for _, label in ROWS]
+
+
+def test_data_may_be_named_in_any_bytes_and_a_model_in_utf_8(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    latin1 = os.fsdecode(b"donn\xe9es")
+    named, out = shutil.copy(data, tmp_path / f"{latin1}.jsonl"), tmp_path / "out"
+    assert finetune(tiny_model, out, "--train", str(named), "--epochs", "1", "--no-export") == 0
+    assert "train: donn\\udce9es.jsonl, " in (out / "README.md").read_text("utf-8")
+    again = ["--config", str(out / "bertcli.yaml"), "-o", str(tmp_path / "again")]
+    assert run(["finetune", *again]) == 0
+    capfd.readouterr()
+    assert finetune(tiny_model, tmp_path / latin1, "--train", data) == 2
+    assert capfd.readouterr().err.endswith("es: the name of a model's directory must be UTF-8; rename it.\n")
 
 
 def test_the_models_own_yaml_repeats_the_run_with_a_change(

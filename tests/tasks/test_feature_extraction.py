@@ -127,9 +127,10 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="by mean, cls or max, not by mean, max"):
         _ = layout(tmp_path, pooling_mode=["mean", "max"]).sentence
     assert layout(tmp_path, pooling_mode="max").sentence["pooling"] == "max"
-    modules = [{"path": "pool", "type": "a.Pooling"}, {"path": "2_Dense", "type": "b.c.Dense"}]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match="its vectors pass through Dense, which bertcli lacks"):
-        _ = read(tmp_path).sentence
+    for pooling, other in (("Pooling", "Dense"), ("SpladePooling", "SpladePooling")):  # The latter is alone.
+        modules = [{"path": "pool", "type": f"a.{pooling}"}, {"path": "2", "type": f"b.c.{other}"}]
+        (tmp_path / "modules.json").write_text(json.dumps(modules))
+        with pytest.raises(ModelError, match=f"its vectors pass through {other}, which bertcli lacks"):
+            _ = read(tmp_path).sentence
     (tmp_path / "modules.json").unlink()
     assert read(tmp_path).sentence == {}

@@ -13,7 +13,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.tasks.options import Options
-from bertcli.tasks.question_answering import LONGEST, NO_ANSWER, Task
+from bertcli.tasks.question_answering import LONGEST, NO_ANSWER, Span, Task
 from tests.tasks.test_token_classification import texts
 
 CONFIG: dict[str, Any] = {"max_position_embeddings": 64}
@@ -122,6 +122,18 @@ def test_the_threshold_decides_whether_there_is_an_answer(tokens: tokenizer.Toke
     assert none["answer"] == "" and none["start"] is None and none["answers"][1]["answer"]
     stored = Task(tokens, {**CONFIG, "null_threshold": 99.0}, Options())
     assert run(stored, given)["answer"] == ""
+
+
+def test_a_refused_question_scores_as_its_answer_of_nothing(tokens: tokenizer.Tokenizer) -> None:
+    """As in SQuAD 2.0's script a question whose answers have no word has none, so that nothing is right there."""
+    own = task(tokens, null_threshold=99.0)
+    records = [record("good", "The film", answers=answers) for answers in (["The"], ["film"], [])]
+    gold, predictions = list(map(own.label, records)), [[Span(1.0, 4, 8)]] * 3
+    examples = own.examples(records, gold, predictions)
+    assert [(one.predicted, one.right) for one in examples] == [("", True), ("", False), ("", True)]
+    metrics = own.metrics(gold, predictions)
+    assert metrics["exact_match"] == metrics["f1"] == 2 / 3
+    assert metrics["questions"]["answerable"] == {"exact_match": 0.5, "f1": 0.5, "count": 2}
 
 
 def test_an_accent_is_not_parted_from_its_letter(tokens: tokenizer.Tokenizer) -> None:

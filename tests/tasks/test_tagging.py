@@ -107,14 +107,15 @@ def test_positions_are_counted_in_one_pass() -> None:
     assert in_unit(text, positions, "codepoint") == {i: i for i in positions}
 
 
-def test_an_entity_keeps_a_mark_that_is_a_word_of_its_own(tiny_model: Path) -> None:
+def test_a_word_holds_whole_characters_so_that_no_two_entities_share_one(tiny_model: Path) -> None:
     config = {"id2label": {str(i): label for i, label in enumerate(["O", "B-LOC", "I-LOC"])}}
     task = Task(tokenizer_files.load(tiny_model, config), config, Options())
-    text = "in 🇩🇪 now"
+    words = ["in", "🇩🇪", "🇫🇷", "👍🏽", "👩\u200d💻", "❤\ufe0f\u200d🔥", "👍", "!", "中", "🇩"]
+    text = "in 🇩🇪🇫🇷 👍🏽👩\u200d💻❤\ufe0f\u200d🔥👍 !中🇩"
     _, offsets = task.words(Record(0, {"text": text}))
-    wanted: list[str | None] = ["B-LOC" if text[a:b] == "🇩" else "O" for a, b in offsets]
-    (entity,) = task.decode(Record(0, {"text": text}), logits(task.labels, wanted))["entities"]
-    assert entity["text"] == "🇩🇪" == text[entity["start"] : entity["end"]]
+    assert [text[start:end] for start, end in offsets] == words
+    shown = task.decode(Record(0, {"text": text}), logits(task.labels, ["B-LOC"] * len(words)))["entities"]
+    assert [entity["text"] for entity in shown] == words
 
 
 def test_of_joined_emoji_without_end_a_part_is_taken_to_be_one() -> None:

@@ -1,5 +1,6 @@
 """Named entities: words and their pieces, windows, tags, and offsets that are exact whatever the text."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bertcli.tasks.base import IGNORED
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Mark
-from bertcli.tasks.token_classification import Gold, Task
+from bertcli.tasks.token_classification import UNSEEN, WORD, Gold, Task
 from bertcli.tasks.token_classification.labels import spans_of_tags, types_in
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
@@ -328,3 +329,11 @@ def test_what_is_no_entity_is_refused(tokens: tokenizer.Tokenizer, item: Any) ->
 
 def test_blanks_around_the_type_of_an_entity_are_none_of_it() -> None:
     assert types_in([Record(fields={"text": "a", "entities": [[0, 1, "A "]]})], Options()) == ["A"]
+
+
+def test_white_space_and_what_nobody_sees_are_no_words() -> None:
+    hidden = re.compile(rf"\s|[{UNSEEN}]")
+    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    alone = [letter for letter in everything if hidden.match(letter)]
+    assert "\u3000" in alone and "\u2060" in alone
+    assert not any(re.search(WORD, letter) for letter in alone)

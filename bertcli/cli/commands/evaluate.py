@@ -185,7 +185,7 @@ def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"
     from bertcli.checking.check import guess_task
     from bertcli.evaluation.external import open_system, read_results
 
-    of_models = ["threshold", "mask", "question", "prompt", "calibrate"]  # --compare may open one
+    of_models = ["threshold", "prompt", "calibrate"]  # --compare may open one
     is_opened = options.compare and not Path(options.compare).is_file()
     for name in ["model", "null_threshold", *([] if is_opened else of_models)]:
         if getattr(options, name) not in (None, ()):

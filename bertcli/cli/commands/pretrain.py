@@ -48,10 +48,10 @@ class Pretrain(Training, RawText, PretrainSettings):
     )
     lengths: tuple[tuple[int, float], ...] = option(
         PretrainSettings.lengths,
-        "Tokens in a block; or several lengths in turn, with shares of the steps.",
+        "Tokens in a block; or several lengths in turn, with shares of the steps.  [default: 128]",
         "N|N:SHARE,…",
         type=Parsed("LENGTHS", lengths),
-        more={"show_default": "128"},
+        more={"show_default": False},
         group="training",
     )
 

@@ -164,7 +164,7 @@ class Task(BaseTask):
     def one_each(self, record: Record, value: Any) -> list[Any]:
         """What a field says of each mask of a text. Raises RecordError where that is less or more."""
         answers = value if isinstance(value, list) else [value]
-        if len(answers) != (masks := self._text(record).count(self.mask)):
+        if len(answers) != (masks := self.read(record).count(self.mask)):
             raise RecordError(f"{len(answers)} answers for {masks} masks.")
         return answers
 

@@ -244,10 +244,10 @@ class Task(BaseTask):
         """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
         from bertcli.metrics import answers
 
-        threshold = self.null_threshold
-        scores = answers.score(*self._judged(gold, predictions), threshold)
+        values = self._values(gold, self._answers(gold, predictions))
+        scores = answers.score(values, [bool(one.answers) for one in gold])
         misplaced = sum(one.moved + one.lost for one in gold)
-        stated = {} if threshold is None else {"null_threshold": threshold}
+        stated = {} if self.null_threshold is None else {"null_threshold": self.null_threshold}
         return scores | stated | ({"misplaced_answers": misplaced} if misplaced else {})
 
     def _judged(
@@ -372,8 +372,7 @@ class ExternalTask(BaseExternalTask, Task):
         """Exact match and F1, as of a model that has no threshold."""
         from bertcli.metrics import answers
 
-        has_answer = [bool(one.answers) for one in gold]
-        return answers.score([0.0] * len(gold), self._values(gold, predictions), has_answer, None)
+        return answers.score(self._values(gold, predictions), [bool(one.answers) for one in gold])
 
     def _answers(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> list[str]:
         return list(predictions)

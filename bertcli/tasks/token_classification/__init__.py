@@ -1,8 +1,9 @@
 """Token classification (named entities): a label for every word, and the entities that the labels spell.
 
 The words are the record's own (`tokens`), else those of its text: runs of letters and digits, with single points,
-hyphens, apostrophes or & inside, or what nobody sees; every other character by itself, where it is seen. The label of
-a word is that of its first piece (Devlin et al. 2018, arXiv 1810.04805, section 5.3). No torch here.
+hyphens, apostrophes or & inside, or what nobody sees; every other character by itself, where it is seen, joined emoji
+and flags as one. The label of a word is that of its first piece (Devlin et al. 2018, arXiv 1810.04805, section 5.3).
+No torch here.
 """
 
 import re
@@ -57,7 +58,11 @@ UNSEEN = (  # controls, and formats such as zero-width spaces, soft hyphens and 
     r"\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 )
 LETTERS = rf"[^\s{UNSEEN}{SYMBOLS}{CJK}]+"  # and digits, and the marks on them
-WORD = rf"{LETTERS}(?:(?:[-.'\u2019&]|[{UNSEEN}]+){LETTERS})*|[^\s{UNSEEN}]"
+EMOJI = r"\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+# What is joined to an emoji, such as a skin's colour, is one character with it, which two entities would else share.
+JOINED = rf"\ufe0f?(?:[\U0001f3fb-\U0001f3ff]|\u200d[{EMOJI}])"
+FLAG = r"[\U0001f1e6-\U0001f1ff]{2}"
+WORD = rf"{LETTERS}(?:(?:[-.'\u2019&]|[{UNSEEN}]+){LETTERS})*|{FLAG}|[{EMOJI}](?:{JOINED})*|[^\s{UNSEEN}]"
 Offsets = list[tuple[int, int]]  # where each word begins and ends in the text, in code points
 
 
