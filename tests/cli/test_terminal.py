@@ -57,7 +57,7 @@ def test_results_on_a_terminal_are_seen_not_obeyed(output_format: str) -> None:
     record = json.dumps({"text": f"good {EVIL}", f"f{EVIL}": EVIL}).encode()
     arguments = ["predict", "--input-format", "jsonl", "-f", output_format]
     code, shown = on_a_terminal(arguments, record, "1", TERM="dumb")
-    assert code == 0 and b"title" in shown
+    assert code == 0 and b"title" in shown, shown
     assert not any(control in shown for control in CONTROLS)
 
 
@@ -78,7 +78,7 @@ def test_data_in_pipes_is_as_it_was(bertcli: Run) -> None:
 )
 def test_names_of_files_and_fields_on_stderr_are_seen_not_obeyed(arguments: list[str]) -> None:
     code, shown = on_a_terminal(arguments, b"b\nc\n", "2", TERM="dumb")
-    assert code != 0 and b"title" in shown
+    assert code != 0 and b"title" in shown, shown
     assert not any(control in shown for control in CONTROLS)
 
 
