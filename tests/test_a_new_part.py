@@ -50,7 +50,7 @@ class Backend(onnx.Backend):
 from dataclasses import dataclass
 
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, print_line
+from bertcli.cli.terminal import Messages, print_line
 from bertcli.errors import Exit
 from bertcli.option import option
 
@@ -63,7 +63,7 @@ class Hello:
 
 
 @command("name", EXAMPLES)
-def hello(voice: Voice, options: Hello) -> int:
+def hello(messages: Messages, options: Hello) -> int:
     """Greet somebody."""
     print_line(f"hello, {options.name}")
     return Exit.OK

@@ -5,7 +5,7 @@
         force: bool = option(False, "Replace an existing --output.")
 
     @command("files model text_field force", EXAMPLES)
-    def predict(voice: Voice, options: Predict) -> int:
+    def predict(messages: Messages, options: Predict) -> int:
 
 The classes of the library that the command extends bring their options along, each with its default and its help.
 Knows click and no command. Try: bertcli predict --help
@@ -26,7 +26,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from bertcli import registry
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.errors import UsageError
 from bertcli.option import GROUPS, Option, option
 
@@ -107,22 +107,22 @@ class GroupedOption(click.Option):
 
 def command(
     names: str, examples: str, extra: Sequence[click.Option] = (), **attributes: Any
-) -> Callable[[Callable[[Voice, Any], int]], click.Command]:
+) -> Callable[[Callable[[Messages, Any], int]], click.Command]:
     """Make a click command from a function: its name, and its docstring as the text of --help.
 
     names: the fields of its options class that the command offers, in the order of --help. extra: options after them.
     """
 
-    def decorate(body: Callable[[Voice, Any], int]) -> click.Command:
+    def decorate(body: Callable[[Messages, Any], int]) -> click.Command:
         options = body.__annotations__["options"]
 
         def run(verbose: bool, quiet: bool, **values: Any) -> int:
             ctx = click.get_current_context()
-            ctx.obj = voice = Voice(verbose, quiet)
-            _warn_of_variables(ctx, voice)
+            ctx.obj = messages = Messages(verbose, quiet)
+            _warn_of_variables(ctx, messages)
             if hasattr(options, "text_first"):
                 values["text_first"] = ctx.get_parameter_source("text_field") in NAMED
-            return body(voice, options(**values))
+            return body(messages, options(**values))
 
         common = parameters(Common, "config verbose quiet")
         params = [*parameters(options, names), *extra, *common]
@@ -238,7 +238,7 @@ def _text(value: Any) -> str:
     return text
 
 
-def _warn_of_variables(ctx: click.Context, voice: Voice) -> None:
+def _warn_of_variables(ctx: click.Context, messages: Messages) -> None:
     """Warn of BERTCLI_… variables that no option of any command reads, such as misspelt ones."""
     known = {name for parameter in ctx.command.params for name in parameter.envvar or ()} | OF_NO_OPTION
     others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
@@ -257,7 +257,7 @@ def _warn_of_variables(ctx: click.Context, voice: Voice) -> None:
     for name in others:
         if name not in known:
             close = get_close_matches(name, known, n=1, cutoff=0.8)
-            voice.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
+            messages.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

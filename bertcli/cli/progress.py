@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.data.terminal import visible
 from bertcli.device import Device
 from bertcli.errors import BertcliError
@@ -52,9 +52,9 @@ class RecordCount(AbstractContextManager["RecordCount"]):
     pipe and an archive have a count and a speed only.
     """
 
-    def __init__(self, voice: Voice, files: Sequence[str]) -> None:
-        self.voice = voice
-        self.lines = _lines(files) if voice.draws else {}
+    def __init__(self, messages: Messages, files: Sequence[str]) -> None:
+        self.messages = messages
+        self.lines = _lines(files) if messages.draws else {}
         self.before = dict(zip(self.lines, accumulate([0, *self.lines.values()]), strict=False))
         self.records, self.line, self.first_line = 0, 0, 0
         self.began, self.last = time.monotonic(), 0.0
@@ -87,7 +87,7 @@ class RecordCount(AbstractContextManager["RecordCount"]):
     def show(self) -> None:
         """Draw the line anew, if DRAW_EVERY seconds have passed."""
         now = time.monotonic()
-        if not self.voice.draws or now - self.last < DRAW_EVERY:
+        if not self.messages.draws or now - self.last < DRAW_EVERY:
             return
         self.last, seconds = now, max(now - self.began, 0.001)
         parts = [f"{self.records:,} records", f"{self.records / seconds:,.0f} records/s"]
@@ -236,8 +236,8 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
     What is said while there is one stands above it.
     """
 
-    def __init__(self, voice: Voice, device: Device) -> None:
-        self.voice = voice
+    def __init__(self, messages: Messages, device: Device) -> None:
+        self.messages = messages
         self.where = f"cpu, threads: {device.threads}" if device.type == "cpu" else device.type
         self.board = Board()
         self.live: Live | None = None
@@ -278,7 +278,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             if self.live:
                 self.live.console.print(visible(line), highlight=False, markup=False)
             else:
-                self.voice.line(line)
+                self.messages.line(line)
         elif isinstance(event, Reading):
             # How much is left is not known of compressed files.
             parts = [
@@ -294,22 +294,22 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             board.figures = [speed, self.where]
             self._draw(f"teacher: {event.done:,} of {event.total:,} texts, {speed}")
         elif event.warning:
-            self.voice.warn(event.message)
+            self.messages.warn(event.message)
         else:
-            self.voice.note(event.message)
+            self.messages.note(event.message)
 
     def tell(self, message: str) -> None:
         """Say something at once to a person who watches, above the board."""
         if self.live:
             self.live.console.print(message, highlight=False, markup=False)
         else:
-            self.voice.tell(message)
+            self.messages.tell(message)
 
     def _draw(self, line: str) -> None:
         """Begin to show the board where a person watches; else say it in a line, if the last is a while ago."""
         if self.live:
             return
-        if self.voice.draws:
+        if self.messages.draws:
             from rich.console import Console
             from rich.control import Control
             from rich.live import Live
@@ -321,4 +321,4 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             self.live.start()
         elif time.monotonic() - self.last > LINE_EVERY:
             self.last = time.monotonic()
-            self.voice.line(line)
+            self.messages.line(line)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bertcli.cli.options import Parsed, by_name, read_yaml
-from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Messages, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
 from bertcli.inference import OF_ONNX, Request, Settings
@@ -25,7 +25,7 @@ from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
-    from bertcli.data.readers import Manner, Shard
+    from bertcli.data.readers import ReadOptions, Shard
     from bertcli.data.records import Record
     from bertcli.evaluation import Evaluation
     from bertcli.inference.stream import Stop
@@ -91,19 +91,19 @@ class Reading:
     encoding: str = option("utf-8", "Encoding of the input.", group="data")
 
     @property
-    def manner(self) -> "Manner":
+    def read_options(self) -> "ReadOptions":
         """These options as `read` and `count_before` take them. Raises UsageError for an unusable delimiter."""
-        from bertcli.data.readers import Manner
+        from bertcli.data.readers import ReadOptions
 
         delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter or "", self.delimiter)
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii()):
             raise UsageError(f"--delimiter '{self.delimiter}': write one character, as in --delimiter ';', or tab.")
         columns = [name.strip() for name in self.columns.split(",")] if self.columns else None
-        return Manner(self.input_format, self.encoding, columns, delimiter, self.text_field)
+        return ReadOptions(self.input_format, self.encoding, columns, delimiter, self.text_field)
 
     def labelled(self, files: Sequence[str]) -> Iterator["Record"]:
         """As `open`, but without records that their labelling tool calls unlabelled; a warning says how many."""
-        records, voice = self.open(files), _voice()
+        records, messages = self.open(files), _voice()
 
         def kept() -> Iterator["Record"]:
             left, first = 0, ""
@@ -113,7 +113,7 @@ class Reading:
                 else:
                     left, first = left + 1, first or f"{record.location}: {record.unlabelled}"
             if left:
-                voice.warn(f"{left:,} records without a label are left out; the first: {first}")
+                messages.warn(f"{left:,} records without a label are left out; the first: {first}")
 
         return kept()
 
@@ -126,9 +126,9 @@ class Reading:
         from bertcli.data.records import lookup
 
         _require_not_stdout(files)
-        voice = _voice()
-        if (not files or "-" in files) and voice.terminal and sys.stdin is not None and sys.stdin.isatty():
-            voice.note("reading from the terminal; Ctrl-D ends")
+        messages = _voice()
+        if (not files or "-" in files) and messages.terminal and sys.stdin is not None and sys.stdin.isatty():
+            messages.note("reading from the terminal; Ctrl-D ends")
 
         def checked(records: Iterator["Record"]) -> Iterator["Record"]:
             seen: set[str] = set()
@@ -151,7 +151,7 @@ class Reading:
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 
-        return checked(read(files, **self.manner._asdict(), shard=shard, note=voice.note))
+        return checked(read(files, **self.read_options._asdict(), shard=shard, note=messages.note))
 
 
 def _require_not_stdout(files: Sequence[str]) -> None:
@@ -164,8 +164,8 @@ def _require_not_stdout(files: Sequence[str]) -> None:
                 raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
 
 
-def _voice() -> Voice:
-    return click.get_current_context().find_object(Voice) or Voice()
+def _voice() -> Messages:
+    return click.get_current_context().find_object(Messages) or Messages()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -174,7 +174,7 @@ class Running(Reading, Options, Request, Settings):
 
     files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
 
-    def write_missing_onnx(self, voice: Voice, records: Iterator["Record"]) -> Iterator["Record"]:
+    def write_missing_onnx(self, messages: Messages, records: Iterator["Record"]) -> Iterator["Record"]:
         """Write the ONNX file that --backend needs and the model lacks into the cache; returns all the records.
 
         The scales of int8 are measured on the first records, or on the files of --calibrate.
@@ -185,7 +185,7 @@ class Running(Reading, Options, Request, Settings):
             return records
         from bertcli.export.cached import write_missing
 
-        return write_missing(self, self, records, self.open(self.calibrate) if self.calibrate else None, voice.note)
+        return write_missing(self, self, records, self.open(self.calibrate) if self.calibrate else None, messages.note)
 
 
 def label_map(value: Any) -> dict[str, str]:
@@ -263,13 +263,13 @@ class Reported:
             if folder.is_dir() or not output or folder != Path(output):
                 require_writable(self.report)
 
-    def write_page(self, voice: Voice, page: "Report") -> None:
+    def write_page(self, messages: Messages, page: "Report") -> None:
         """Write the page, if --report asks for it."""
         if self.report:
             from bertcli.report import render, write
 
             write(self.report, render(page))
-            voice.note(f"report: {self.report}")
+            messages.note(f"report: {self.report}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -304,7 +304,7 @@ class Training(Reported):
         return {name: value for name, value in by_name(self).items() if name not in NOT_SAVED}
 
     def write_training_page(
-        self, voice: Voice, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None
+        self, messages: Messages, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None
     ) -> None:
         """Write the page of a training. facts: {name: value}, None where not known. evaluation: on the dev data."""
         if not self.report:
@@ -314,7 +314,7 @@ class Training(Reported):
 
         known = {name: value for name, value in facts.items() if value is not None}
         title = saved.path.resolve().name
-        self.write_page(voice, Report(title, evaluation, saved.path / LOG, saved.metrics or {}, known))
+        self.write_page(messages, Report(title, evaluation, saved.path / LOG, saved.metrics or {}, known))
 
 
 def until_stopped(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Voice:
+class Messages:
     """Messages of a run on stderr, as -v and -q allow them. Results never pass here."""
 
     verbose: bool = False
@@ -97,13 +97,13 @@ def stdout_console() -> "Console":
     return Results(highlight=False)
 
 
-def beside_results(voice: Voice) -> Voice:
-    """The voice, but silent where results may come to the same terminal: on stdout, or through a pipe.
+def beside_results(messages: Messages) -> Messages:
+    """These messages, but silent where results may come to the same terminal: on stdout, or through a pipe.
 
     With -v it speaks beside a pipe, whose other end may well write to a file.
     """
-    is_seen = sys.stdout is None or sys.stdout.isatty() or (stat.S_ISFIFO(os.fstat(1).st_mode) and not voice.verbose)
-    return replace(voice, quiet=True) if is_seen else voice
+    is_seen = sys.stdout is None or sys.stdout.isatty() or (stat.S_ISFIFO(os.fstat(1).st_mode) and not messages.verbose)
+    return replace(messages, quiet=True) if is_seen else messages
 
 
 def is_for_people(output_format: str | None) -> bool:

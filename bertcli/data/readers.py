@@ -82,7 +82,7 @@ class Part:
         return self.start <= 0 and (self.end is None or self.end > 0)
 
 
-class Manner(NamedTuple):
+class ReadOptions(NamedTuple):
     """How input is read, as `read` says it."""
 
     input_format: str | None = None
@@ -131,40 +131,40 @@ def read(
         check_names(columns, "the column names given")
     if delimiter is not None and "csv" not in formats:
         raise UsageError(f"a delimiter is for csv, not {formats[0]}; --input-format says which it is")
-    manner = Manner(input_format, encoding, columns, delimiter, text_field)
+    read_options = ReadOptions(input_format, encoding, columns, delimiter, text_field)
     parts = _parts(paths, *shard.span(sum(map(_size, paths)))) if shard else [Part(path) for path in paths]
-    return _records(parts, manner, note)
+    return _records(parts, read_options, note)
 
 
-def count_before(paths: Sequence[str], shard: Shard, manner: Manner) -> int:
+def count_before(paths: Sequence[str], shard: Shard, read_options: ReadOptions) -> int:
     """How many records the shards before this one have: the index of its first. Reads them all."""
     begin, _ = shard.span(sum(map(_size, paths)))
-    return sum(1 for _ in _records(_parts(paths, 0, begin), manner, lambda message: None))
+    return sum(1 for _ in _records(_parts(paths, 0, begin), read_options, lambda message: None))
 
 
-def _records(parts: Sequence[Part], manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
+def _records(parts: Sequence[Part], read_options: ReadOptions, note: Callable[[str], None]) -> Iterator[Record]:
     index = 0
     for part in parts:
-        for record in _part_records(part, manner, note):
+        for record in _part_records(part, read_options, note):
             record.index = index
             record.source = part.path
             yield record
             index += 1
 
 
-def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> Iterator[Record]:
+def _part_records(part: Part, read_options: ReadOptions, note: Callable[[str], None]) -> Iterator[Record]:
     """The records of a file whose line begins in the part; only formats of single lines are entered in the middle."""
-    source = Source(part.path, manner.encoding, requires_text=not manner.input_format)
-    stated = manner.input_format or by_extension("input", part.path)
-    name = stated or _told_by_first_line(source, manner.text_field, note)
-    if name == stated == LINES and not manner.input_format:
-        told = _told_by_first_line(source, manner.text_field, lambda message: None)
+    source = Source(part.path, read_options.encoding, requires_text=not read_options.input_format)
+    stated = read_options.input_format or by_extension("input", part.path)
+    name = stated or _told_by_first_line(source, read_options.text_field, note)
+    if name == stated == LINES and not read_options.input_format:
+        told = _told_by_first_line(source, read_options.text_field, lambda message: None)
         if told != LINES:
             note(f"{source.shown} is read as lines, for its name; --input-format {told} reads what it looks like")
-    if not manner.input_format and (tool := _tool_of(source, name)):
+    if not read_options.input_format and (tool := _tool_of(source, name)):
         note(f"{source.shown} is read as {tool}, as its first records look; --input-format {name} takes it as it is")
         name = tool
-    elif not manner.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
+    elif not read_options.input_format and extension(part.path) == ".json" and Path(part.path).is_file():
         from bertcli.data.formats.jsonl import document_fault, is_squad
 
         head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
@@ -190,18 +190,18 @@ def _part_records(part: Part, manner: Manner, note: Callable[[str], None]) -> It
         # numbers of the first row in the part and the first after it, as if all rows had as many bytes
         size, rows = _size(part.path), count(part.path, name)
         limits = (-(-max(byte, 0) * rows // size) for byte in (part.start, part.end))
-        return read_format(source, manner.columns, *limits)  # type: ignore[no-any-return]
-    if manner.delimiter and name == "csv":
-        read_format = partial(read_format, delimiter=manner.delimiter)
+        return read_format(source, read_options.columns, *limits)  # type: ignore[no-any-return]
+    if read_options.delimiter and name == "csv":
+        read_format = partial(read_format, delimiter=read_options.delimiter)
     is_piece = format_.is_whole or bool(compression(part.path)) or not source.is_utf8
     if part.end is None or is_piece:
-        return read_format(source, manner.columns) if part.has_start else iter(())
+        return read_format(source, read_options.columns) if part.has_start else iter(())
     first, after = _lines(part, part.end)
     records: Iterator[Record]
     if format_.is_by_line and not part.has_start:
-        records = read_format(Source(part.path, manner.encoding, part.start, first), manner.columns)
+        records = read_format(Source(part.path, read_options.encoding, part.start, first), read_options.columns)
     else:
-        records = dropwhile(lambda record: record.line < first, read_format(source, manner.columns))
+        records = dropwhile(lambda record: record.line < first, read_format(source, read_options.columns))
     return takewhile(lambda record: record.line < after, records)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bertcli.cli.main import run
 from bertcli.cli.progress import RecordCount
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.data.records import Record
 from tests.cli.conftest import COMMAND, Run
 from tests.cli.test_terminal import on_a_terminal
@@ -119,11 +119,11 @@ def test_progress_has_a_count_a_speed_and_what_is_left(
 ) -> None:
     file = tmp_path / "in.txt"
     file.write_text("a\n" * 99 + "a", "utf-8")
-    monkeypatch.setattr(Voice, "draws", True)
+    monkeypatch.setattr(Messages, "draws", True)
     monkeypatch.setattr("bertcli.cli.progress.os.get_terminal_size", lambda _: os.terminal_size((columns, 24)))
     clock = iter([0.0, 10.0])
     monkeypatch.setattr("bertcli.cli.progress.time.monotonic", lambda: next(clock))
-    with RecordCount(Voice(), [str(file)]) as counter:
+    with RecordCount(Messages(), [str(file)]) as counter:
         for number in range(1, 52):
             counter.count(Record(number - 1, {"text": "a"}, number, str(file)))
         counter.show()

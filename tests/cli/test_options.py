@@ -15,7 +15,7 @@ from bertcli import registry
 from bertcli.cli.commands.finetune import names, weights
 from bertcli.cli.main import cli, run
 from bertcli.cli.options import command, parameters, read_yaml
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.errors import UsageError
 from bertcli.option import GROUPS, option
 
@@ -113,13 +113,13 @@ def test_the_type_of_a_field_says_how_it_is_read() -> None:
     seen: list[Any] = []
 
     @command("names share fast", "bertcli toy")
-    def toy(voice: Voice, options: Options) -> int:
+    def toy(messages: Messages, options: Options) -> int:
         """Toy."""
-        seen.append((voice, options))
+        seen.append((messages, options))
         return 0
 
     done = CliRunner().invoke(toy, ["--names", "a", "--names", "b", "--share", "0.5", "-q"])
-    assert (done.exit_code, seen) == (0, [(Voice(quiet=True), Options(names=("a", "b"), share=0.5))])
+    assert (done.exit_code, seen) == (0, [(Messages(quiet=True), Options(names=("a", "b"), share=0.5))])
     assert "0<x<=1" in CliRunner().invoke(toy, ["--share", "0"]).output
     with pytest.raises(KeyError, match="nams"):
         parameters(Options, "nams share")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from bertcli.cli.progress import MOST, Series, TrainingProgress, wrapped
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.device import Device
 from bertcli.training.loop import Eval, Step
 
@@ -26,7 +26,7 @@ def draw(show: TrainingProgress, width: int, encoding: str = "utf-8") -> list[st
 @pytest.fixture
 def show() -> TrainingProgress:
     """After 40 steps and three evaluations, the second of which is the best."""
-    show = TrainingProgress(Voice(quiet=True), CPU)
+    show = TrainingProgress(Messages(quiet=True), CPU)
     for step in range(1, 41):
         show.event(replace(STEP, step=step, loss=1 / step))
     for step, accuracy, best in ((10, 0.5, True), (20, 0.875, True), (30, 0.75, False)):
@@ -60,7 +60,7 @@ def test_a_terminal_without_blocks_has_ascii(show: TrainingProgress) -> None:
 
 
 def test_an_undefined_metric_is_not_drawn() -> None:
-    show = TrainingProgress(Voice(quiet=True), CPU)
+    show = TrainingProgress(Messages(quiet=True), CPU)
     show.event(Eval(1, 0.1, {"pearson": None}, True, "pearson"))
     assert show.board.curves == {}
 
@@ -68,7 +68,7 @@ def test_an_undefined_metric_is_not_drawn() -> None:
 def test_a_log_has_a_line_for_each_evaluation_and_for_a_step_when_the_last_is_a_while_ago(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with TrainingProgress(Voice(), CPU) as show:
+    with TrainingProgress(Messages(), CPU) as show:
         show.event(STEP)
         show.event(Eval(1, 0.1, {"loss": 0.5, "accuracy": 0.75}, True, "accuracy"))
         show.last -= 31

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertcli.data.readers import Manner, Shard, count_before, parse_shard, read
+from bertcli.data.readers import ReadOptions, Shard, count_before, parse_shard, read
 from bertcli.data.records import Record
 from bertcli.data.writers import open_writer
 from bertcli.errors import UsageError
@@ -48,7 +48,7 @@ def test_the_shards_of_any_files_are_the_whole(files: list[tuple[str, bytes]], c
         found: list[tuple[Any, ...]] = []
         for number in range(1, count + 1):
             shard = Shard(number, count)
-            assert count_before(paths, shard, Manner(**options)) == len(found)
+            assert count_before(paths, shard, ReadOptions(**options)) == len(found)
             found += shown(read(paths, shard=shard, **options))
     assert found == whole
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Messages, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
 
 MOST = 10_000  # records that are taken of the input
@@ -28,7 +28,7 @@ class Bench(shared.Running, shared.Formatted):
     """,
     EXAMPLES,
 )
-def bench(voice: Voice, options: Bench) -> int:
+def bench(messages: Messages, options: Bench) -> int:
     """Measure texts and tokens a second, time to the first result and peak memory on FILES or on made-up texts.
 
     A row for each backend and precision that can run the model and for each length: the median of five runs after one
@@ -40,7 +40,7 @@ def bench(voice: Voice, options: Bench) -> int:
     records = list(islice(options.open(options.files), MOST)) if options.files else None
     if records == []:
         raise UsageError("nothing to measure: the input has no records; without FILES texts are made up.")
-    options.write_missing_onnx(voice, iter(records or ()))
+    options.write_missing_onnx(messages, iter(records or ()))
     model, task_class = open_task_class(options)
     rows = time_variants(Job(options, options, options, records), model, task_class.head)
     if not is_for_people(options.output_format):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.errors import Exit
 from bertcli.option import option
 
@@ -26,7 +26,7 @@ class Cache(shared.Formatted):
 
 
 @command("models clear output_format", EXAMPLES)
-def cache(voice: Voice, options: Cache) -> int:
+def cache(messages: Messages, options: Cache) -> int:
     """List the ONNX files and the answers of teachers in the cache, those of each MODEL or all.
 
     They lie in $BERTCLI_CACHE, else in the user's caches. What was removed is made again when a run asks for it.
@@ -37,9 +37,9 @@ def cache(voice: Voice, options: Cache) -> int:
     rows = [row for row in engine.entries() if row["model"] in names or not names]
     for model, name in zip(options.models, names, strict=True):
         if all(row["model"] != name for row in rows):
-            voice.warn(f"nothing of a model '{model}' is in {engine.root()}.")
+            messages.warn(f"nothing of a model '{model}' is in {engine.root()}.")
     if options.clear and engine.root().is_dir():
-        with engine.locked(voice.note):
+        with engine.locked(messages.note):
             engine.clear(Path(row["folder"]) for row in rows)
     models: dict[str, dict[str, object]] = {}
     for row in rows:

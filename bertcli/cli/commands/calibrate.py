@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import option
 
@@ -47,7 +47,7 @@ class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
     """,
     EXAMPLES,
 )
-def calibrate(voice: Voice, options: Calibrate) -> int:
+def calibrate(messages: Messages, options: Calibrate) -> int:
     """Fit a temperature, and for several labels a threshold each, to the labelled records in FILES or stdin.
 
     Where the model has an early exit, choose how sure a text must be to leave there too. All is stored in the model's
@@ -63,15 +63,18 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
 
     target = engine.parse_target(options.target) if options.target else None
     output = Path(options.output) if options.output else None
-    records = options.write_missing_onnx(voice, options.labelled(options.files))
+    records = options.write_missing_onnx(messages, options.labelled(options.files))
     session = open_session(replace(options, exit=False), options)  # the texts pass all layers, whatever is chosen
     engine.require_calibratable(session.task, target)
     engine.require_writable(session.model, options.model, output)
-    voice.note(session.reason)
+    messages.note(session.reason)
     records = relabelled(type(session.task), records, options, session.task.classifies == "several")
     records = require_labels(session.task, records)
     plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
-    with RecordCount(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
+    with (
+        RecordCount(messages, options.files) as counter,
+        heed_signals(messages.tell, "stopping; nothing is stored") as stop,
+    ):
         chunks = stream(engine.with_both_heads(plain, session.backend), session.backend, records, options, stop)
         predicted = collect(plain, chain.from_iterable(counter.watched(chunks)))
     fitted = engine.fit_with_exit(plain, session.backend, predicted, target, options.exit_loss)
@@ -81,13 +84,13 @@ def calibrate(voice: Voice, options: Calibrate) -> int:
     facts = {**fitted.stored, "before": fitted.before, "after": fitted.after}
     options.show([facts], {**fitted.stored, "on this data": both}, str(path))
     if doubt := plain.reading(predicted.records):
-        voice.warn(doubt)
+        messages.warn(doubt)
     for fault in predicted.faults:
-        voice.warn(fault)
+        messages.warn(fault)
     if len(predicted.gold) < engine.FEW:
-        voice.warn(f"fitted to {len(predicted.gold):,} records, which chance may rule; take {engine.FEW} or more.")
+        messages.warn(f"fitted to {len(predicted.gold):,} records, which chance may rule; take {engine.FEW} or more.")
     if fitted.kept:
         why = "the data has none of them, or none reaches the target" if target else "the data has none of them"
-        voice.warn(f"the threshold stays 0.5 for {', '.join(fitted.kept)}: {why}")
-    voice.note(f"stored in {path / 'config.json'}; before and after are on this data, so check it on other data")
+        messages.warn(f"the threshold stays 0.5 for {', '.join(fitted.kept)}: {why}")
+    messages.note(f"stored in {path / 'config.json'}; before and after are on this data, so check it on other data")
     return Exit.RECORDS if predicted.faults else Exit.OK

@@ -11,7 +11,7 @@ import click
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, is_for_people, print_json, print_line, stdout_console
+from bertcli.cli.terminal import Messages, is_for_people, print_json, print_line, stdout_console
 from bertcli.errors import Exit, UsageError
 from bertcli.inference import Request
 from bertcli.option import like, option
@@ -65,7 +65,7 @@ class Check(shared.Labelled):
     EXAMPLES,
     extra=[click.Option(["output_format", "--json"], flag_value="json", help="As --format json.")],
 )
-def check(voice: Voice, options: Check) -> int:
+def check(messages: Messages, options: Check) -> int:
     """Look for faults in the labelled records of TRAIN or stdin, and of --dev.
 
     Errors, for which finetune would refuse the data, make the exit code 1: records, texts and labels that are none.
@@ -82,7 +82,7 @@ def check(voice: Voice, options: Check) -> int:
     if not task:
         first, train = _first(train)
         task = guess_task(first)
-        voice.note(f"task: {task} (as the first record looks; -t names another)")
+        messages.note(f"task: {task} (as the first record looks; -t names another)")
     model = resolve(options.model) if options.model else None
     settings = Settings(
         model=options.model or "",
@@ -97,7 +97,7 @@ def check(voice: Voice, options: Check) -> int:
         map_labels=options.map_labels,
     )
     rename = partial(relabelled, registry.load("tasks", task).Task, options=settings.options, several=settings.is_multi)
-    with RecordCount(voice, (*options.train, *options.dev)) as counter:
+    with RecordCount(messages, (*options.train, *options.dev)) as counter:
         facts, findings = check(settings, model, rename(counter.passed(train)), dev and rename(counter.passed(dev)))
     listed = findings.listed()
     counts = {name: sum(finding["count"] for finding in listed if finding["severity"] == name) for name in COLOURS}

@@ -9,7 +9,7 @@ from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import Parsed, command, number
 from bertcli.cli.shared import Reported
-from bertcli.cli.terminal import Voice, heed_signals, is_for_people, print_json, stdout_console
+from bertcli.cli.terminal import Messages, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
 from bertcli.option import option
 
@@ -71,7 +71,7 @@ class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
     """,
     EXAMPLES,
 )
-def evaluate(voice: Voice, options: Evaluate) -> int:
+def evaluate(messages: Messages, options: Evaluate) -> int:
     """Score a model, or the --predictions of another system, against the labels in FILES or stdin.
 
     Prints tables on a terminal and one JSON object otherwise: metrics with 95 % bootstrap intervals, classes,
@@ -93,9 +93,9 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     system: Session | System
     if options.predictions:
         gold = list(records)
-        system, records = _open_system(voice, options, options.predictions, gold), iter(gold)
+        system, records = _open_system(messages, options, options.predictions, gold), iter(gold)
     else:
-        records = options.write_missing_onnx(voice, records)
+        records = options.write_missing_onnx(messages, records)
         system = open_session(options, options)
     task = system.task
     gates = parse_gates(options.fail_under, task.directions)
@@ -105,12 +105,15 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
     if options.errors and not task.has_mistakes:
         raise UsageError(f"{task.name} has no right and wrong to list; leave out --errors.")
     if options.compare and not Path(options.compare).is_file():
-        records = replace(options, model=options.compare).write_missing_onnx(voice, records)
+        records = replace(options, model=options.compare).write_missing_onnx(messages, records)
     other = _open_other(task.name, options, options.compare) if options.compare else None
-    voice.note(system.reason)
+    messages.note(system.reason)
     if isinstance(system, Session):
         records = require_labels(task, relabelled(type(task), records, options, task.classifies == "several"))
-    with RecordCount(voice, options.files) as counter, heed_signals(voice.tell, "stopping; nothing is stored") as stop:
+    with (
+        RecordCount(messages, options.files) as counter,
+        heed_signals(messages.tell, "stopping; nothing is stored") as stop,
+    ):
         if isinstance(system, Session):
             chunks = stream(task, system.backend, records, options, stop)
             predicted = collect(task, chain.from_iterable(counter.watched(chunks)))
@@ -121,29 +124,29 @@ def evaluate(voice: Voice, options: Evaluate) -> int:
             predicted.faults.extend(system.faults)
             evaluation = replace(scores(task, predicted, system.name), predictions=system.counts)
         if other and options.compare:
-            theirs = _outcomes(voice, other, predicted, options, stop)
+            theirs = _outcomes(messages, other, predicted, options, stop)
             comparison = compare(task, predicted.gold, evaluation, theirs, options.compare)
             evaluation = replace(evaluation, comparison=comparison)
-    _show(voice, options, evaluation)
+    _show(messages, options, evaluation)
     if isinstance(system, Session) and (learned := task.learned(evaluation.metrics)):
         said = ", ".join(f"{name} {value}" for name, value in learned.items())
         if options.model is None:
             advice = "the embedded model stays as it is; give it to predict, or name a copy by -m."
-            voice.warn(f"{said} is not stored: {advice}")
+            messages.warn(f"{said} is not stored: {advice}")
         else:
             update(system.model, learned)
-            voice.note(f"stored in {system.model.path / 'config.json'}: {said}")
+            messages.note(f"stored in {system.model.path / 'config.json'}: {said}")
     if predicted.unknown:
-        voice.warn(unknown_sentence(predicted.unknown, evaluation.records))
+        messages.warn(unknown_sentence(predicted.unknown, evaluation.records))
     for doubt in filter(None, [task.reading(predicted.records), disjoint(evaluation)]):
-        voice.warn(doubt)
+        messages.warn(doubt)
     for fault in evaluation.faults:
-        voice.warn(fault)
+        messages.warn(fault)
     check_gates(gates, evaluation.metrics)
     return Exit.RECORDS if evaluation.faults else Exit.OK
 
 
-def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
+def _show(messages: Messages, options: Evaluate, evaluation: "Evaluation") -> None:
     """Print the evaluation, and write the files that options ask for."""
     from bertcli.data.writers import open_writer
     from bertcli.evaluation import listed
@@ -162,7 +165,7 @@ def _show(voice: Voice, options: Evaluate, evaluation: "Evaluation") -> None:
     if options.report:
         from bertcli.report import Report
 
-        options.write_page(voice, Report(evaluation.model, evaluation))
+        options.write_page(messages, Report(evaluation.model, evaluation))
 
 
 def _require_errors_writable(options: Evaluate) -> None:
@@ -180,7 +183,7 @@ def _require_errors_writable(options: Evaluate) -> None:
         require_writable(options.errors)
 
 
-def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"]) -> "System":
+def _open_system(messages: Messages, options: Evaluate, file: str, gold: list["Record"]) -> "System":
     """The system whose predictions --predictions names. Raises UsageError where they cannot be scored."""
     from bertcli.checking.check import guess_task
     from bertcli.evaluation.external import open_system, read_results
@@ -200,7 +203,7 @@ def _open_system(voice: Voice, options: Evaluate, file: str, gold: list["Record"
         )
     if not (task := options.task):
         task = guess_task(next((record for record in gold if not record.fault), None))
-        voice.note(f"task: {task} (as the first record looks; -t names another)")
+        messages.note(f"task: {task} (as the first record looks; -t names another)")
     results, joined_by = read_results(
         file, options.encoding, options.id_field, options.input_format if is_gold else None
     )
@@ -221,7 +224,7 @@ def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session"
 
 
 def _outcomes(
-    voice: Voice, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
+    messages: Messages, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
 ) -> "Outcomes":
     """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
     from bertcli.evaluation import Outcomes, collect, scores
@@ -229,7 +232,7 @@ def _outcomes(
 
     if isinstance(other, Outcomes):
         return other
-    voice.note(other.reason)
+    messages.note(other.reason)
     chunks = stream(other.task, other.backend, predicted.records, options, stop)
     theirs = collect(other.task, chain.from_iterable(chunks))
     if theirs.faults:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, beside_results, ended_by_signals, is_for_people, stdout_console
+from bertcli.cli.terminal import Messages, beside_results, ended_by_signals, is_for_people, stdout_console
 from bertcli.errors import Exit, RecordError, UsageError
 from bertcli.inference import Request
 from bertcli.option import option
@@ -62,7 +62,7 @@ class Explain(shared.Reading, Options, Request):
     """,
     EXAMPLES,
 )
-def explain(voice: Voice, options: Explain) -> int:
+def explain(messages: Messages, options: Explain) -> int:
     """Show what each word added to the score of what predict finds in TEXT, in files, or in the lines of stdin.
 
     Integrated gradients (arXiv 1703.01365) over the word embeddings, from a text of which every piece is [MASK]. The
@@ -77,15 +77,15 @@ def explain(voice: Voice, options: Explain) -> int:
     options = _completed(options)
     for text in options.texts:
         if len(text) < LONGEST_NAME and Path(text).is_file():
-            voice.warn(f"{text} is explained as a text; --input {quote(text)} reads the file.")
+            messages.warn(f"{text} is explained as a text; --input {quote(text)} reads the file.")
     records = _records(options)
     _, task_class = open_task_class(options)
     for name, value in (("context", options.context), ("pair", options.pair)):
         if value is not None and name not in task_class.inputs:
             raise UsageError(f"--{name} is for {_task_with(name)}; this model's task is {task_class.name}.")
     session = open_session(options, options)
-    voice.note(session.reason)
-    voice.note("loading torch and the weights, which takes seconds")
+    messages.note(session.reason)
+    messages.note("loading torch and the weights, which takes seconds")
     failed = 0
     with ExitStack() as stack:
         # SIGTERM and SIGHUP end it at once: a long text takes minutes, and what is finished has been written.
@@ -101,12 +101,12 @@ def explain(voice: Voice, options: Explain) -> int:
 
         with_attention = options.attention or bool(options.html)
         explainer = Explainer(session, options.target, with_attention, options.layer, options.head)
-        counter = stack.enter_context(RecordCount(beside_results(voice), options.files))
+        counter = stack.enter_context(RecordCount(beside_results(messages), options.files))
         for record in counter.passed(records):
             try:
                 result = explainer.explain(record)
             except RecordError as error:
-                voice.warn(f"{record.location}: {error}")
+                messages.warn(f"{record.location}: {error}")
                 failed += 1
                 if writer:
                     writer.write_error(str(error), record)
@@ -128,11 +128,11 @@ def explain(voice: Voice, options: Explain) -> int:
 
 def _completed(options: Explain) -> Explain:
     """The options with those that follow from others. Raises UsageError for what does not go together."""
-    from bertcli.data.readers import Manner
+    from bertcli.data.readers import ReadOptions
 
     if options.texts and options.files:
         raise UsageError("give TEXT or --input, not both.")
-    if options.texts and options.manner._replace(text_field=Manner().text_field) != Manner():
+    if options.texts and options.read_options._replace(text_field=ReadOptions().text_field) != ReadOptions():
         raise UsageError("--columns, --delimiter, --encoding and --input-format are of --input and stdin, not of TEXT.")
     for text in (*options.texts, options.pair, options.context, options.question, options.target):
         if text and not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -11,7 +11,7 @@ import click
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice, ended_by_signals
+from bertcli.cli.terminal import Messages, ended_by_signals
 from bertcli.errors import Exit
 from bertcli.inference import SAMPLES, Request
 from bertcli.option import REQUIRED, like, option
@@ -43,18 +43,18 @@ class Export(shared.Reading, Options):
 
 
 @command("model task files samples text_field pair_field input_format columns delimiter encoding", EXAMPLES)
-def export(voice: Voice, options: Export) -> int:
+def export(messages: Messages, options: Export) -> int:
     """Write onnx/model.onnx and a static int8 onnx/model_quantized.onnx into the model directory DIR.
 
     Each file is run on the calibration texts beside torch, and the differences are printed.
     """
     records = islice(options.open(options.files), options.samples)
-    export_directory(voice, Path(options.model), records, options.task, options)
+    export_directory(messages, Path(options.model), records, options.task, options)
     return Exit.OK
 
 
 def export_directory(
-    voice: Voice, path: Path, records: Iterable["Record"], task_name: str | None, options: Options
+    messages: Messages, path: Path, records: Iterable["Record"], task_name: str | None, options: Options
 ) -> None:
     """Write the ONNX files of a model, calibrated on the records, and print how they differ from torch.
 
@@ -69,4 +69,4 @@ def export_directory(
     task = open_task(registry.load("tasks", task_name or task_of(model)).Task, model, options)
     with ended_by_signals():
         for row in export(path, task.head, feeds_of(task, list(records)), task.tokenizer.max_length):
-            voice.line(str(row))
+            messages.line(str(row))

@@ -12,7 +12,7 @@ from bertcli.cli import shared
 from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import Parsed, command
 from bertcli.cli.shared import STOPPING, Training, until_stopped
-from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit, Interrupted, ModelError
 from bertcli.inference import SAMPLES
 from bertcli.model import ONNX, Model, read, resolve, update
@@ -113,7 +113,7 @@ class Finetune(Training, shared.Labelled, Settings):
     """,
     EXAMPLES,
 )
-def finetune(voice: Voice, options: Finetune) -> int:
+def finetune(messages: Messages, options: Finetune) -> int:
     """Train MODEL, or without -m the embedded encoder, for a task on labelled records.
 
     Single labels, several labels or numbers (regression) of texts and pairs, entities, answers, masked words; the
@@ -145,7 +145,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
     evaluations: list[Eval] = []
-    with TrainingProgress(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
+    with TrainingProgress(messages, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in finetune(
             options,
             until_stopped(stop, train or ()),
@@ -169,20 +169,20 @@ def finetune(voice: Voice, options: Finetune) -> int:
         raise Interrupted(stop.signum, f"after {options.output} was written; --resume makes what comes after it")
     if saved is None:  # in all processes of a distributed run but the first
         return Exit.OK
-    voice.note(f"model: {saved.path} (weights of step {saved.step})")
+    messages.note(f"model: {saved.path} (weights of step {saved.step})")
     if is_unfinished(evaluations):
-        voice.note(f"dev {evaluations[-1].metric} still got better: more --epochs, or a higher --lr, may go further")
+        messages.note(f"dev {evaluations[-1].metric} still got better: more --epochs, or a higher --lr, may go further")
     as_in_predict = replace(options.options, null_threshold=None)
     has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
     if options.export and not has_both:
         texts = islice(options.open(options.train), SAMPLES)
         try:
-            export_directory(voice, saved.path, texts, options.task, as_in_predict)
+            export_directory(messages, saved.path, texts, options.task, as_in_predict)
         except ModelError as error:
-            voice.warn(f"trained, but without ONNX files: {error}")
+            messages.warn(f"trained, but without ONNX files: {error}")
     written = read(saved.path)
     if options.exit_after and written.onnx_file("int8") and "calibration" not in written.config:
-        _choose_exit(voice, options, written, as_in_predict)
+        _choose_exit(messages, options, written, as_in_predict)
     if options.report:
         facts = {
             "base model": Path(options.model).name if options.model else EMBEDDED,
@@ -202,7 +202,7 @@ def finetune(voice: Voice, options: Finetune) -> int:
             request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
             session = open_session(request, as_in_predict)
             evaluation = scores(session.task, _on_dev(options, session, session.task), saved.path.name)
-        options.write_training_page(voice, saved, facts, evaluation)
+        options.write_training_page(messages, saved, facts, evaluation)
     return Exit.OK
 
 
@@ -222,24 +222,26 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
     return abs(last - before) > STILL_RISING * abs(last)
 
 
-def _choose_exit(voice: Voice, options: Finetune, model: Model, as_in_predict: Options) -> None:
+def _choose_exit(messages: Messages, options: Finetune, model: Model, as_in_predict: Options) -> None:
     """Choose on the dev data how sure a text must be to leave at the exit; without dev data no text leaves there."""
     from bertcli.evaluation.calibrate import choose_exit, with_both_heads
     from bertcli.inference import Request
     from bertcli.inference.session import open_session
 
     if not options.dev:
-        return voice.warn("no text leaves early: `bertcli calibrate` chooses on labelled data how sure it must be")
+        return messages.warn("no text leaves early: `bertcli calibrate` chooses on labelled data how sure it must be")
     request = Request(str(model.path), options.task, device="cpu", threads=options.threads, exit=False)
     session = open_session(request, as_in_predict)
     predicted = _on_dev(options, session, with_both_heads(session.task, session.backend))
     left = choose_exit(session.task, session.backend, predicted, options.exit_loss)
     if left is None:
-        return voice.warn("no text leaves early: the layers of this model share weights, so its ONNX files are whole")
+        return messages.warn(
+            "no text leaves early: the layers of this model share weights, so its ONNX files are whole"
+        )
     chosen = left.summary(session.task, predicted)
     update(model, {"calibration": {"exit": chosen}})
     said = f"{chosen['share']:.1%} of the dev texts leave after layer {chosen['after']}"
-    return voice.note(
+    return messages.note(
         f"exit: {said}, which costs {100 * chosen['lost']:.2f} points (--exit-loss {options.exit_loss:g})"
     )
 

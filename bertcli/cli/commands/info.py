@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bertcli.cli import shared
 from bertcli.cli.options import command
-from bertcli.cli.terminal import Voice
+from bertcli.cli.terminal import Messages
 from bertcli.errors import BertcliError, Exit
 from bertcli.inference import Request
 
@@ -21,7 +21,7 @@ class Info(shared.Formatted, Request):
 
 
 @command("model task output_format backend device threads precision exit calibrate", EXAMPLES)
-def info(voice: Voice, options: Info) -> int:
+def info(messages: Messages, options: Info) -> int:
     """Show versions, devices, the choice of backend and precision with its reason, and the model's facts.
 
     One batched and one single forward on the chosen device are compared with the CPU; the exit code is 1 where they
@@ -33,7 +33,7 @@ def info(voice: Voice, options: Info) -> int:
 
     session = open_session(options, Options())
     checked = check(session, options)
-    voice.note(session.reason)  # too long for a table
+    messages.note(session.reason)  # too long for a table
     differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": checked.passed}
     facts = {**describe(session), "check": differences}
     options.show([facts], facts, "bertcli")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bertcli.cli import shared
 from bertcli.cli.options import by_name, command
-from bertcli.cli.terminal import Voice, beside_results, heed_signals
+from bertcli.cli.terminal import Messages, beside_results, heed_signals
 from bertcli.errors import Exit, UsageError
 from bertcli.option import option
 
@@ -85,7 +85,7 @@ class Predict(shared.Running):
     """,
     EXAMPLES,
 )
-def predict(voice: Voice, options: Predict) -> int:
+def predict(messages: Messages, options: Predict) -> int:
     """Read records from FILES or stdin and write one result for each.
 
     Input is lines of text, JSONL, CSV or TSV, also .gz, .bz2 or .xz, Parquet or Arrow; of a directory or a quoted
@@ -116,15 +116,15 @@ def predict(voice: Voice, options: Predict) -> int:
     if options.redact and output_format not in PLAIN:
         raise UsageError(f"{output_format} holds more of a record than its results; --redact takes {', '.join(PLAIN)}.")
     options = replace(options, tags=output_format == "conll")
-    records = options.write_missing_onnx(voice, records)
+    records = options.write_missing_onnx(messages, records)
     session = open_session(options, options)
-    voice.note(session.reason)
+    messages.note(session.reason)
     memory = session.task.memory
     if memory is not None and (options.shard or options.engine == "ray"):
         raise UsageError("pseudonyms are numbered through the whole input, not in parts of it; take --redact-as hash.")
     first_index = None
     if shard and shard.number > 1:  # An error record needs the number of records in earlier shards; it is counted once.
-        first_index = cache(partial(count_before, options.files, shard, options.manner))
+        first_index = cache(partial(count_before, options.files, shard, options.read_options))
     opened = open_writer(
         options.output,
         options.output_format,
@@ -139,8 +139,8 @@ def predict(voice: Voice, options: Predict) -> int:
         on_error=options.on_error,
         has_files=len(options.files) > 1,
     )
-    counter = RecordCount(voice if options.output else beside_results(voice), options.files)
-    with opened as writer, counter, heed_signals(voice.tell, STOPPING) as stop:
+    counter = RecordCount(messages if options.output else beside_results(messages), options.files)
+    with opened as writer, counter, heed_signals(messages.tell, STOPPING) as stop:
         if memory is not None:
             writer.journal.share(memory)
         chunks: Iterable[Iterable[Finished]]
@@ -164,9 +164,9 @@ def predict(voice: Voice, options: Predict) -> int:
             counter.show()
     journal = writer.journal
     if journal.unknown:
-        voice.warn(unknown_sentence(journal.unknown, journal.records))
+        messages.warn(unknown_sentence(journal.unknown, journal.records))
     if journal.failed:
-        voice.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
+        messages.warn(f"{journal.failed:,} of {journal.records:,} records failed; the first: {journal.first}")
     return Exit.RECORDS if journal.failed else Exit.OK
 
 

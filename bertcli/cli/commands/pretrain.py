@@ -10,7 +10,7 @@ import click
 from bertcli import device
 from bertcli.cli.options import Parsed, command, number
 from bertcli.cli.shared import STOPPING, RawText, Training, require_different
-from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import option
 from bertcli.pretraining.settings import SIZE, SIZES, PretrainSettings
@@ -69,7 +69,7 @@ class Pretrain(Training, RawText, PretrainSettings):
     """,
     EXAMPLES,
 )
-def pretrain(voice: Voice, options: Pretrain) -> int:
+def pretrain(messages: Messages, options: Pretrain) -> int:
     """Train an encoder on the raw text of CORPUS: files, directories, patterns; also .gz, .xz, .jsonl, .parquet.
 
     The result is a Hugging Face checkpoint for `finetune` and `predict -t fill-mask`. Text is tokenised once, in
@@ -82,7 +82,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
     require_different({"--output": options.output, "--report": options.report}, options.corpus)
     options.require_page(options.output)
     processor = device.choose(options.device, options.threads)
-    with TrainingProgress(voice, processor) as show, heed_signals(show.tell, STOPPING) as stop:
+    with TrainingProgress(messages, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in pretrain(
             options,
             options.source(),
@@ -96,7 +96,7 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
             if not isinstance(event, Saved):
                 show.event(event)
                 continue
-            voice.note(f"model: {event.path} (weights of step {event.step})")
+            messages.note(f"model: {event.path} (weights of step {event.step})")
             facts = {
                 "base model": Path(options.model).name if options.model else None,
                 "size": options.size,
@@ -107,5 +107,5 @@ def pretrain(voice: Voice, options: Pretrain) -> int:
                 "seed": options.seed,
                 "weights of step": event.step,
             }
-            options.write_training_page(voice, event, facts)
+            options.write_training_page(messages, event, facts)
     return Exit.OK

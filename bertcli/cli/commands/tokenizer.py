@@ -8,7 +8,7 @@ import click
 from bertcli.cli import shared
 from bertcli.cli.options import HELP, command
 from bertcli.cli.shared import RawText
-from bertcli.cli.terminal import Voice, heed_signals
+from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, like, option
 from bertcli.pretraining.settings import PretrainSettings
@@ -41,7 +41,7 @@ def tokenizer() -> None:
     group="tokenizer",
     short_help="Train a WordPiece vocabulary on raw text.",
 )
-def train(voice: Voice, options: Train) -> int:
+def train(messages: Messages, options: Train) -> int:
     """Train BERT's WordPiece vocabulary on CORPUS: files, directories and quoted patterns of raw text.
 
     Plain text, JSONL, CSV, TSV, also .gz, .bz2 or .xz, Parquet. The result, the same for the same text, opens with
@@ -53,15 +53,15 @@ def train(voice: Voice, options: Train) -> int:
     output, size = Path(options.output), options.vocab_size
     with heed_signals() as stop:
         texts = Texts(options.source(), lambda: stop.signum)
-        voice.note(f"training {size:,} pieces; files: {len(texts.source.files):,}")
+        messages.note(f"training {size:,} pieces; files: {len(texts.source.files):,}")
         try:
             build(texts, output, size, lowercase=options.lowercase, overwrite=options.overwrite)
         finally:
             if texts.faults:
-                voice.warn(
+                messages.warn(
                     f"{texts.faults:,} unreadable lines or records were left out; the first: {texts.first_fault}"
                 )
-    voice.note(f"tokenizer: {output}")
+    messages.note(f"tokenizer: {output}")
     return Exit.OK
 
 
