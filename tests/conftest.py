@@ -1,5 +1,6 @@
 """Fixtures that all tests may use: nothing here needs a network or a real checkpoint."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from hypothesis import settings
 
 settings.register_profile("any machine", deadline=None)  # A busy one is slow, and no test is about time.
 settings.load_profile("any machine")
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = (
     "good fine great lovely bad awful poor dull film plot actor scene a the is was very not and of it ##s ##ly".split()

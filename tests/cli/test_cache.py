@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from bertcli.cli.main import run
-from bertcli.errors import ModelError
+from bertcli.errors import BertcliError, Interrupted, ModelError
 from bertcli.export import export as exporting
 from bertcli.inference import cache
 from bertcli.model import read, update
@@ -177,16 +178,16 @@ def test_two_processes_at_once_write_one_file(checkpoint: Path) -> None:
     assert len(cache.entries()) == 1 and len(list((cache.root() / "onnx").iterdir())) == 1
 
 
-@pytest.mark.parametrize("fault", [ModelError("differs"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fault", [ModelError("differs"), Interrupted(signal.SIGINT)])
 def test_a_file_is_there_when_it_is_whole(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fault: BertcliError
 ) -> None:
     def fail(*_: Any) -> None:
         raise fault
 
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "_compare", fail)
-        predict(checkpoint, "--backend", "onnx", expect=2 if isinstance(fault, ModelError) else 130)
+        predict(checkpoint, "--backend", "onnx", expect=fault.exit_code)
     assert cache.entries() == []
     predict(checkpoint, "--backend", "onnx")
     assert [entry.name for entry in (cache.root() / "onnx").iterdir()] == [Path(cache.entries()[0]["folder"]).name]
