@@ -103,7 +103,7 @@ class Reading:
 
     def labelled(self, files: Sequence[str]) -> Iterator["Record"]:
         """As `open`, but without records that their labelling tool calls unlabelled; a warning says how many."""
-        records, messages = self.open(files), _voice()
+        records, messages = self.open(files), _messages()
 
         def kept() -> Iterator["Record"]:
             left, first = 0, ""
@@ -126,7 +126,7 @@ class Reading:
         from bertcli.data.records import lookup
 
         _require_not_stdout(files)
-        messages = _voice()
+        messages = _messages()
         if (not files or "-" in files) and messages.terminal and sys.stdin is not None and sys.stdin.isatty():
             messages.note("reading from the terminal; Ctrl-D ends")
 
@@ -164,7 +164,7 @@ def _require_not_stdout(files: Sequence[str]) -> None:
                 raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
 
 
-def _voice() -> Messages:
+def _messages() -> Messages:
     return click.get_current_context().find_object(Messages) or Messages()
 
 

@@ -383,3 +383,17 @@ def test_without_a_teacher_nothing_changes(fit: Fit) -> None:
     alone = fit(sentiment(16), teacher=None, epochs=1)
     taught = fit(sentiment(16), teacher_weight=1e-9, epochs=1, overwrite=True, labels=("neg", "pos"))
     assert np.allclose(steps(alone), steps(taught), atol=1e-6)
+
+
+def test_lines_of_text_stand_beside_a_table_with_another_field(
+    tiny_model: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"review": one.fields["text"], "label": one.fields["label"]} for one in sentiment(32)]
+    Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("more.txt").write_text("a lovely film\nthe good plot\n")
+    command = f"finetune --train train.jsonl --text-field review -m {tiny_model} --teacher {teacher} -o out --epochs 1"
+    more = "--unlabelled more.txt --vocabulary-from more.txt --cache cache --no-export --device cpu --threads 1"
+    assert run([*command.split(), *more.split()]) == 0
+    data = yaml.safe_load(Path("out/bertcli.yaml").read_text())["provenance"]["data"]
+    assert data["unlabelled"]["more.txt"]["records"] == data["vocabulary"]["more.txt"]["records"] == 2

@@ -127,7 +127,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
     options.require_page(options.output)
     train, dev = (_labelled(options, files) if files else None for files in (options.train, options.dev))
     unlabelled, vocabulary = (
-        options.open(files) if files else None for files in (options.unlabelled, options.vocabulary_from)
+        _texts(options, files) if files else None for files in (options.unlabelled, options.vocabulary_from)
     )
     if options.model:
         resolve(options.model).require_weights()
@@ -212,6 +212,16 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
 
     task_class = registry.load("tasks", options.task).Task
     return relabelled(task_class, options.labelled(files), options.options, options.is_multi)
+
+
+def _texts(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
+    """Records that need no labels. A line of text is called by --text-field here, as the labelled texts are."""
+
+    def named(record: "Record") -> "Record":
+        is_line = [*record.fields] == ["text"]
+        return replace(record, fields={options.text_field: record.fields["text"]}) if is_line else record
+
+    return map(named, options.open(files))
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
