@@ -118,7 +118,7 @@ class BaseTask(ABC):
     def split_doubts(
         cls, settings: "LabelSettings", records: Sequence[Record], is_train: bool
     ) -> "Iterator[tuple[Record, str, RecordError]]":
-        """What is odd about the labels of a whole split: the record, a code of checking/check.py, and why."""
+        """What is odd about the labels of a whole split: the record, a code of checking/, and why."""
         yield from ()
 
     # From records to predictions and results.

@@ -17,7 +17,7 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
 
 LARGEST = 1e18  # for a label that is a number: fp32 holds its square, and the sum of the squares of a batch
-Doubt = tuple[str, str]  # a code of checking/check.py, and a sentence on what is doubtful in a record
+Doubt = tuple[str, str]  # a code of checking/, and a sentence on what is doubtful in a record
 
 
 class LabelSettings(Protocol):

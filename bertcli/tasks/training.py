@@ -207,6 +207,20 @@ class Labelled:
     targets: Targets
 
 
+@dataclass(frozen=True)
+class Data:
+    """All splits, encoded. task: with the labels of `decision`. training: its targets and loss.
+
+    sources: for "train", "dev", "unlabelled" and "vocabulary", the number of records from each file.
+    """
+
+    task: BaseTask
+    decision: Decision
+    training: "BaseTraining"
+    splits: Mapping[str, Labelled]
+    sources: Mapping[str, Counter[str]]
+
+
 class BaseTraining(ABC):
     """The targets and loss of a task. task: with the labels of `decision`.
 

@@ -1,20 +1,28 @@
-"""The model that a fine-tuning starts from: a checkpoint's encoder, or a part of it, with a head for the task.
+"""The model that a fine-tuning starts from: a checkpoint's encoder, or some of its layers and pieces, with a new head.
 
-Knows heads by their names in transformers, not tasks. Try: bertcli finetune -v …, which names the weights that are new.
+Knows heads by their names in transformers, and no task by name.
+Try: bertcli finetune -v …, which names the weights that are new.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from string import printable
 from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
 from torch import nn
 
-from bertcli.errors import ModelError, UsageError
+from bertcli.data.records import Record
+from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.export.int8 import dequantized
 from bertcli.model import Model
 from bertcli.pretrained import new_module, open_config, open_module
+from bertcli.tasks.base import BaseTask
+from bertcli.tokenizer import Tokenizer
 
 OF_HEAD = ("calibration", "exit_after", "pair_field")  # what config.json says of the head that is to be trained anew
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
@@ -118,3 +126,89 @@ def _keep_pieces(module: Any, pieces: list[int]) -> None:
     for name, value in module.config.to_dict().items():
         if name.endswith("_token_id") and value in pieces:
             setattr(module.config, name, pieces.index(value))
+
+
+# A smaller vocabulary: the pieces that a corpus uses, and a tokenizer with these alone, which reads it the same way.
+#
+# WordPiece takes the longest piece that fits, Unigram the likeliest sequence of pieces: both find the same ones again
+# where only pieces are gone that they did not take. What a corpus has not is spelt in smaller pieces. BPE joins pieces
+# to larger ones, so each needs those that it is joined from.
+
+
+def used_pieces(task: BaseTask, records: Iterable[Record], sources: Counter[str]) -> set[int]:
+    """The ids of the pieces of records: as the task reads them, or of all their texts where they are none for it.
+
+    sources: counts the records of each file. Raises UsageError for records that cannot be read.
+    """
+    ids: set[int] = set()
+    for record, encoded in task.encoded(records):
+        sources[record.source] += 1
+        if record.fault is not None:
+            raise UsageError(f"--vocabulary-from {record.location}: {record.fault}")
+        if not isinstance(encoded, RecordError):
+            ids.update(piece for window in encoded.windows for piece in window.ids)
+            continue
+        for encoding in task.tokenizer.backend.encode_batch_fast([*_texts(record.fields)], add_special_tokens=False):
+            ids.update(encoding.ids)
+    return ids
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts inside a field's value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def cut_to_pieces(tokenizer: Tokenizer, ids: set[int]) -> Tokenizer:
+    """A tokenizer of these pieces, in their order, and of those that it cannot do without.
+
+    Raises ModelError for a vocabulary of another kind than WordPiece or Unigram.
+    """
+    document = json.loads(tokenizer.backend.to_str())
+    model, special = document["model"], {token["id"] for token in document["added_tokens"]}
+    before = range(tokenizer.pad + 1)  # RoBERTa and its kin number positions from the padding's id.
+    kept = ids.union(special, before, tokenizer.backend.encode("", "").ids)
+    match model["type"]:
+        case "WordPiece":
+            numbers, prefix = model["vocab"], model["continuing_subword_prefix"]
+            kept.add(numbers[model["unk_token"]])
+        case "Unigram":
+            numbers, prefix = {name: i for i, (name, _) in enumerate(model["vocab"])}, "\u2581"
+            worst = min(numbers.values(), key=lambda i: model["vocab"][i][1])  # It tells what an unknown letter costs.
+            kept |= {model["unk_id"] or 0, worst}
+        case other:
+            raise ModelError(f"--vocabulary-from: the tokenizer is {other}, whose pieces are made of each other.")
+    # The pieces of one character that these pieces have inside, or ASCII, with and without the prefix.
+    characters = {"", *printable}.union(*(name for name, i in numbers.items() if i in ids))
+    kept.update(i for name, i in numbers.items() if name.removeprefix(prefix) in characters)
+    pieces = sorted(kept)
+    new = {old: i for i, old in enumerate(pieces)}  # their numbers from now on
+    if model["type"] == "Unigram":
+        model["vocab"] = [model["vocab"][i] for i in pieces if i < len(model["vocab"])]
+        model["unk_id"] = new.get(model["unk_id"])
+    else:
+        model["vocab"] = {name: new[i] for name, i in model["vocab"].items() if i in new}
+    for token in document["added_tokens"]:
+        token["id"] = new[token["id"]]
+    document["post_processor"] = _with_ids(document["post_processor"], new)
+    backend = tokenizers.Tokenizer.from_str(json.dumps(document))
+    if any(tokenizer.backend.id_to_token(old) != backend.id_to_token(i) for i, old in enumerate(pieces)):
+        raise ModelError("--vocabulary-from: the tokenizer has tokens among its pieces that keep their numbers.")
+    return Tokenizer(backend, tokenizer.max_length, tokenizer.special, pieces, tokenizer.has_segments)
+
+
+def _with_ids(part: Any, new: Mapping[int, int]) -> Any:
+    """What is put around a text, with new ids: they stand in lists called ids, and behind names in pairs."""
+    match part:
+        case {"ids": ids}:
+            return {**part, "ids": [new[i] for i in ids]}
+        case dict():
+            return {key: _with_ids(value, new) for key, value in part.items()}
+        case [str(name), int(i)]:
+            return [name, new[i]]
+        case list():
+            return [_with_ids(item, new) for item in part]
+    return part

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from bertcli import exits, tokenizer_files
+from bertcli import exits, registry, tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
@@ -28,11 +28,12 @@ from bertcli.metrics import bootstrap
 from bertcli.model import Model, read, resolve, update
 from bertcli.pretrained import require_encoder
 from bertcli.tasks import ENCODER
-from bertcli.tasks.training import Labelled, provenance
+from bertcli.tasks.base import BaseTask
+from bertcli.tasks.labels import decide, map_hint
+from bertcli.tasks.training import Data, Examples, Faults, Labelled, provenance
 from bertcli.training import artifacts, run, sampler, teacher
-from bertcli.training.base_model import open_base
+from bertcli.training.base_model import cut_to_pieces, open_base, used_pieces
 from bertcli.training.checkpoint import CHECKPOINTS, require_usable
-from bertcli.training.data import Data, read_data
 from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Stop, Trainer, adamw, learning_rate, moving_average
 from bertcli.training.run import Note, Saved
 from bertcli.training.settings import Settings
@@ -41,6 +42,7 @@ from bertcli.training.teacher import Answering, Answers
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
 # The card's table of settings leaves these out: names of fields, and what the card says elsewhere.
 SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
+FEW = 12  # labels that a note names
 Event = Note | Answering | Step | Eval | Saved
 
 
@@ -84,7 +86,7 @@ def finetune(
         if settings.teacher:  # The teacher reads the texts later; the encoded examples have only their tokens.
             train, unlabelled = list(train), list(unlabelled)
         data = read_data(settings, base, train, dev, unlabelled, vocabulary)
-        yield from data.notes()
+        yield from _notes(data)
 
         answers = None
         if settings.teacher:
@@ -130,6 +132,77 @@ def finetune(
 
         run.publish(trainer, output, fill)
         yield Saved(output, step, metrics)
+
+
+def read_data(
+    settings: Settings,
+    base: Model,
+    train: Iterable[Record],
+    dev: Iterable[Record] | None,
+    unlabelled: Iterable[Record] = (),
+    vocabulary: Iterable[Record] | None = None,
+) -> Data:
+    """Read and encode all records; the arguments are those of `finetune`.
+
+    Raises UsageError with the faults of all records, or for dev labels that train lacks, and ModelError for a tokenizer
+    whose vocabulary cannot be cut.
+    """
+    task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
+    tokens = tokenizer_files.load(base.path, base.config)
+    if settings.max_length is not None:
+        if settings.max_length > tokens.max_length:
+            raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
+        tokens.max_length = settings.max_length
+    # A calibration belongs to the base model's head, which is replaced by a new one.
+    config = {name: value for name, value in task_class.config_of(base).items() if name != "calibration"}
+    sources = {"vocabulary": Counter[str]()}
+    if vocabulary is not None:
+        encoder = task_class(tokens, config, settings.options)
+        tokens = cut_to_pieces(tokens, used_pieces(encoder, vocabulary, sources["vocabulary"]))
+        config["pad_token_id"] = tokens.pad
+    encoder, faults = task_class(tokens, config, settings.options), Faults()
+    examples = {"train": Examples(encoder, train, faults, unlabelled)}
+    if dev is not None:
+        examples["dev"] = Examples(encoder, dev, faults)
+    faults.require_none(good=sum(map(len, examples.values())))
+
+    labelled = examples["train"].records[: examples["train"].labelled]
+    decision = decide(task_class, settings, resolve(settings.teacher) if settings.teacher else base, labelled)
+    task = task_class(tokens, {**config, **decision.config}, settings.options)
+    if dev is not None:
+        if not len(examples["dev"]):
+            raise UsageError("the dev data has no records; leave --dev away to train without.")
+        if unknown := task_class.unknown_labels(settings, decision, examples["dev"].records):
+            raise UsageError(
+                f"the dev data has labels that the training data has not: {', '.join(unknown)}. "
+                f"Known are: {', '.join(decision.labels)}; {map_hint(unknown)}."
+            )
+    gold = {name: split.targets(task, faults) for name, split in examples.items()}
+    faults.require_none(good=sum(target is not None for targets in gold.values() for target in targets))
+    training = task.training(decision, settings)
+    splits = {
+        name: Labelled(split, gold[name], training.targets(split, gold[name])) for name, split in examples.items()
+    }
+    sources |= {name: split.sources for name, split in examples.items()}
+    sources["unlabelled"] = examples["train"].unlabelled
+    return Data(task, decision, training, splits, sources)
+
+
+def _notes(data: Data) -> Iterator[Note]:
+    """What was chosen for the user and why, and what was cut off."""
+    if kept := data.task.tokenizer.pieces:
+        yield Note(f"vocabulary: {len(kept):,} pieces of {data.task.config['vocab_size']:,}")
+    yield Note(f"problem: {data.decision.problem.replace('_', ' ')} ({data.decision.reason})")
+    if data.decision.has_classes:
+        labels = data.decision.labels
+        named = ", ".join(labels[:FEW]) + (f", … {len(labels):,} in all" if len(labels) > FEW else "")
+        yield Note(f"labels: {named} ({data.decision.labels_reason})")
+    limit = data.task.tokenizer.max_length
+    for name, split in data.splits.items():
+        if cut := split.examples.truncated:
+            texts = f"{cut:,} of {len(split.examples):,} {name} texts"
+            yield Note(f"{texts} were cut at {limit} tokens (--long window: none)", warning=True)
+        yield from (Note(f"{name} data: {text}", warning=True) for text in data.task.warnings(split.gold))
 
 
 class FinetuneJob:

@@ -30,9 +30,8 @@ from bertcli.inference.cache import describe, named
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import stream
 from bertcli.model import fingerprint, resolve
-from bertcli.tasks.training import BaseDistillation, Faults, Labelled
+from bertcli.tasks.training import BaseDistillation, Data, Faults, Labelled
 from bertcli.tokenizer import FOREIGN
-from bertcli.training.data import Data
 from bertcli.training.loop import Stop
 from bertcli.training.run import Note
 from bertcli.training.settings import Settings

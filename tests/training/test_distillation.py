@@ -23,9 +23,8 @@ from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.model import read
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.question_answering import Span
-from bertcli.tasks.training import Labelled
-from bertcli.training.data import Data, read_data
-from bertcli.training.finetune import Event, Note, Saved, finetune
+from bertcli.tasks.training import Data, Labelled
+from bertcli.training.finetune import Event, Note, Saved, finetune, read_data
 from bertcli.training.loop import Step
 from bertcli.training.settings import Settings
 from bertcli.training.teacher import Answering

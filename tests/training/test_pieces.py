@@ -16,8 +16,7 @@ from bertcli.model import read
 from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import Task
 from bertcli.tokenizer import Tokenizer
-from bertcli.training.base_model import open_base
-from bertcli.training.data import cut_to_pieces, used_pieces
+from bertcli.training.base_model import cut_to_pieces, open_base, used_pieces
 
 CORPUS = ["a good film", "the plot was lovely, and slowly bad", "Café naïve films", "wholly unlike the scene 日本"]
 OTHER = ["a great actor", "scenes of naive dullness", "Zq!"]

@@ -72,7 +72,7 @@ def check(messages: Messages, options: Check) -> int:
     Warnings do not: texts that are in both splits, or come twice, or nearly, or with other labels; labels that look
     misspelt, are rare or uneven; empty or overlong texts; entities and answers that no tokens make up.
     """
-    from bertcli.checking.check import check, guess_task
+    from bertcli.checking import check, guess_task
     from bertcli.cli.progress import RecordCount
     from bertcli.model import resolve
     from bertcli.tasks.labels import relabelled

@@ -185,7 +185,7 @@ def _require_errors_writable(options: Evaluate) -> None:
 
 def _open_system(messages: Messages, options: Evaluate, file: str, gold: list["Record"]) -> "System":
     """The system whose predictions --predictions names. Raises UsageError where they cannot be scored."""
-    from bertcli.checking.check import guess_task
+    from bertcli.checking import guess_task
     from bertcli.evaluation.external import open_system, read_results
 
     of_models = ["threshold", "prompt", "calibrate"]  # --compare may open one

@@ -35,7 +35,7 @@ class Entity(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """An entity that no words make up: all the words that it touches, the code of checking/check.py, and the reason."""
+    """An entity that no words make up: all the words that it touches, the code of checking/, and the reason."""
 
     span: Span
     code: str
