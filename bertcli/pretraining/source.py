@@ -50,7 +50,7 @@ class Source:
     def check(self, item: "Document | RecordError") -> None:
         """Raise UsageError for a fault, unless faults are skipped."""
         if isinstance(item, RecordError) and not self.skip_faults:
-            raise UsageError(f"{item}; --on-error skip leaves such places out.")
+            raise UsageError(f"{str(item).removesuffix('.')}; --on-error skip leaves such places out.")
 
 
 @dataclass

@@ -45,13 +45,19 @@ def cached_vocabulary(source: Source, size: int, lowercase: bool, cache: Path, s
 def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: bool = False) -> None:
     """Train `size` pieces on texts and write the files of their tokenizer, whole or not at all.
 
-    Raises UsageError as `train` does and for an output that cannot be used, Interrupted when texts.stop says so.
+    Raises UsageError as `train` does, with the faults of the texts, and for an output that cannot be used; Interrupted
+    when texts.stop says so.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; -o takes a directory.")
     if not overwrite and output.is_dir() and any(output.iterdir()):
         raise UsageError(f"{output} is not empty; --overwrite replaces the tokenizer in it.")
-    tokenizer = train(texts, size, lowercase=lowercase)
+    try:
+        tokenizer = train(texts, size, lowercase=lowercase)
+    except UsageError as error:
+        if not texts.faults:
+            raise
+        raise UsageError(f"{error} Faults left out: {texts.faults:,}; the first: {texts.first_fault}") from error
     if signum := texts.stop():  # came while the library merged pieces
         raise Interrupted(signum)
     try:

@@ -204,6 +204,11 @@ def test_bytes_that_are_no_text_are_counted_or_refused(bertcli: Run, corpus: Pat
     assert "2 faults were left out of the corpus; the first: " in said and "c.txt:1: invalid UTF-8 at byte 9" in said
     refused = bertcli(*command, "--overwrite", "--on-error", "fail", expect=2).stderr.decode()
     assert "c.txt:1: invalid UTF-8 at byte 9" in refused
+    (tmp_path / "numbers.jsonl").write_text('{"text": 1}\n{"text": 2}\n')
+    command = ["pretrain", "numbers.jsonl", "-o", "other", *SMALL]
+    said = bertcli(*command, expect=2).stderr.decode()
+    assert "Faults left out: 2; the first: numbers.jsonl:1: field 'text' is no text; --text-field" in said
+    assert "names another; --on-error skip leaves" in bertcli(*command, "--on-error", "fail", expect=2).stderr.decode()
 
 
 @pytest.mark.parametrize(

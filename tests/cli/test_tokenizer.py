@@ -103,9 +103,8 @@ def test_binary_files_alone_are_no_text(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0")
     _, stderr = train(bertcli, "a.bin", "--vocab-size", "50", "-o", "tok", expect=2)
     assert stderr.splitlines() == [
-        "bertcli: 1 unreadable lines or records were left out; the first: "
+        "bertcli: there is no text to train a vocabulary on. Faults left out: 1; the first: "
         "a.bin:1: a binary file (NUL bytes); --encoding names an encoding that has them",
-        "bertcli: there is no text to train a vocabulary on.",
     ]
 
 

@@ -54,13 +54,9 @@ def train(messages: Messages, options: Train) -> int:
     with heed_signals() as stop:
         texts = Texts(options.source(), lambda: stop.signum)
         messages.note(f"training {size:,} pieces; files: {len(texts.source.files):,}")
-        try:
-            build(texts, output, size, lowercase=options.lowercase, overwrite=options.overwrite)
-        finally:
-            if texts.faults:
-                messages.warn(
-                    f"{texts.faults:,} unreadable lines or records were left out; the first: {texts.first_fault}"
-                )
+        build(texts, output, size, lowercase=options.lowercase, overwrite=options.overwrite)
+    if texts.faults:
+        messages.warn(f"{texts.faults:,} unreadable lines or records were left out; the first: {texts.first_fault}")
     messages.note(f"tokenizer: {output}")
     return Exit.OK
 
