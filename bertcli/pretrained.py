@@ -61,13 +61,14 @@ def open_module(directory: Path, head: str, **settings: Any) -> tuple[Any, dict[
     """
     import torch
 
-    settings = {"dtype": torch.float32, **settings}
+    # A config among the settings is one of open_config; beside it, from_pretrained takes no entries of configs.
+    settings = {"dtype": torch.float32, **({} if "config" in settings else NAMED), **settings}
     with _refusals(f"{directory}: transformers cannot open it"):
         require_encoder(directory, read_configs(directory).get("config.json") or {})
         if not weight_files(directory):
             raise ModelError(f"{directory}: no model.safetensors; this needs the weights of the model.")
         module, info = _class_of(head).from_pretrained(
-            directory, use_safetensors=True, output_loading_info=True, **LOCAL, **NAMED, **settings
+            directory, use_safetensors=True, output_loading_info=True, **LOCAL, **settings
         )
     _keep_attention(module)
     _require_short_texts(directory, module)
