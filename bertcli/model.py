@@ -27,7 +27,7 @@ POOLINGS = {  # the first form is that of sentence-transformers 6
 }  # fmt: skip
 MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 DECISIVE = (  # files besides the weights that decide what a model answers
-    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
+    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_*_config.json",
     "*_Pooling/config.json", "config_sentence_transformers.json", "exit.safetensors",
 )  # fmt: skip
 SENTENCE = "config_sentence_transformers.json"
@@ -141,6 +141,13 @@ class Model:
         raise ModelError(f"{self.path}: no model.safetensors; this needs the weights of the model.{where}")
 
     @property
+    def activation(self) -> str:
+        """What a CrossEncoder of sentence-transformers passes its score through (torch's name of it); "" for unsaid."""
+        files = (safety.read_json(self.path / SENTENCE) or {}, self.config.get("sentence_transformers") or {})  # 6, 4
+        stated = next((file["activation_fn"] for file in files if file.get("activation_fn")), None)
+        return stated or self.config.get("sbert_ce_default_activation_function") or ""  # the last as 3 wrote it
+
+    @property
     def sentence(self) -> dict[str, Any]:
         """What a sentence-transformers directory says of its vectors, if it is one.
 
@@ -151,6 +158,12 @@ class Model:
         folders = self.sentence_folders
         if others := folders.keys() - MODULES:
             raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
+        if folders.get("Transformer", self.path) != self.path:
+            raise ModelError(
+                f"{self.path}: modules.json says that its encoder is in {folders['Transformer'].name}; to have it "
+                f'beside modules.json, save the model anew: python -c "from sentence_transformers import '
+                f"SentenceTransformer; SentenceTransformer('{self.path}').save('NEW')\""
+            )
         if "Pooling" not in folders:
             return {}
         stated = safety.read_json(folders["Pooling"] / "config.json") or {}
@@ -161,7 +174,8 @@ class Model:
             modes = list(map(str, mode)) if isinstance(mode, list) else [str(mode)]
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
-        reading = safety.read_json(self.path / "sentence_bert_config.json") or {}
+        readings = (safety.read_json(self.path / name) for name in safety.SENTENCE)
+        reading: dict[str, Any] = next(filter(None, readings), {})
         more = safety.read_json(self.path / SENTENCE) or {}
         prompts = more.get("prompts") or {}
         if any(prompts.values()) and stated.get("include_prompt") is False:

@@ -15,6 +15,7 @@ from bertcli.safety import read_configs, weight_files
 
 REFUSING = {"trust_remote_code": False}  # whatever the library's default is, and whatever the environment says
 LOCAL = {**REFUSING, "local_files_only": True}
+NAMED = {"return_dict": True}  # outputs have names, whatever the config says
 TOKENS = 7  # of a short text; a number that no size of a block divides
 
 
@@ -42,7 +43,7 @@ def open_config(directory: Path, **changes: Any) -> Any:
 
     with _refusals(f"{directory}: transformers cannot open it"):
         require_encoder(directory, read_configs(directory).get("config.json") or {})
-        return transformers.AutoConfig.from_pretrained(directory, **LOCAL, **changes)
+        return transformers.AutoConfig.from_pretrained(directory, **LOCAL, **NAMED, **changes)
 
 
 def make_config(**values: Any) -> Any:
@@ -60,7 +61,8 @@ def open_module(directory: Path, head: str, **settings: Any) -> tuple[Any, dict[
     """
     import torch
 
-    settings = {"dtype": torch.float32, **settings}
+    # A config among the settings is one of open_config; beside it, from_pretrained takes no entries of configs.
+    settings = {"dtype": torch.float32, **({} if "config" in settings else NAMED), **settings}
     with _refusals(f"{directory}: transformers cannot open it"):
         require_encoder(directory, read_configs(directory).get("config.json") or {})
         if not weight_files(directory):

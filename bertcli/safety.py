@@ -25,18 +25,23 @@ LIMITS = {  # the most that a number of config.json may be: a larger one only fi
     "pad_token_id": 10**8, "dim": 10**6, "n_layers": 10**4, "n_layer": 10**4, "num_layers": 10**4,
     "exit_after": 10**4,
 }  # fmt: skip
+SENTENCE = [  # where sentence-transformers says how its encoder reads a text; the first that is there
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
 KINDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # what bertcli itself reads, by file; null is as good as absent
     "config.json": {
         "id2label": (dict,), "architectures": (list,), "model_type": (str,), "problem_type": (str,),
+        "sentence_transformers": (dict,), "sbert_ce_default_activation_function": (str,),
         "calibration": (dict,), "null_threshold": (int, float), **dict.fromkeys(LIMITS, (int,)),
     },
     "tokenizer_config.json": {
         "model_max_length": (int, float), "do_lower_case": (bool,), "strip_accents": (bool,),
         "tokenize_chinese_chars": (bool,), "tokenizer_class": (str,),
     },
-    "sentence_bert_config.json": {"max_seq_length": (int,), "do_lower_case": (bool,)},
+    **{name: {"max_seq_length": (int,), "do_lower_case": (bool,)} for name in SENTENCE},
     "config_sentence_transformers.json": {
-        "prompts": (dict,), "default_prompt_name": (str,), "truncate_dim": (int,),
+        "prompts": (dict,), "default_prompt_name": (str,), "truncate_dim": (int,), "activation_fn": (str,),
     },
 }  # fmt: skip
 NAMES = {  # of a type, for people

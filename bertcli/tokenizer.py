@@ -348,7 +348,7 @@ def _cut(encoding: "Encoding", size: int) -> "list[Encoding]":
 
 
 class NoTokenizer(Tokenizer):
-    """A tokenizer for where no model is opened: it takes every text, and finds no pieces."""
+    """A tokenizer for where no model is opened: it takes every text, and finds one piece in each."""
 
     def __init__(self) -> None:
         self.max_length = ENDLESS
@@ -356,7 +356,7 @@ class NoTokenizer(Tokenizer):
         self.padding = self.unknown = None  # nothing is encoded or looked up
 
     def encode(self, *texts: Any, **options: Any) -> list[Features | RecordError]:
-        """One empty window for each of the texts, whatever they are."""
-        return [Features([Window([])]) for _ in texts[0]]
+        """One window of one piece for each of the texts, whatever they are."""
+        return [Features([Window([0])]) for _ in texts[0]]
 
     encode_words = encode_contexts = encode_marked = encode

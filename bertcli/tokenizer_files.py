@@ -1,7 +1,8 @@
 """The tokenizer of a model directory: which file it is in, what its special tokens are called, how long a text may be.
 
 Other people's directories say these things in several places, and some contradict each other: tokenizer.json is taken
-as it is, a vocab.txt as the class that is named for it reads it. Knows no task and no weights.
+as it is, but for case, accents and ideographs of BERT's classes, where tokenizer_config.json has the last word, as in
+transformers; a vocab.txt as the class that is named for it reads it. Knows no task and no weights.
 Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import load; print(load(Path('DIR'), {}).mask)"
 """
 
@@ -30,6 +31,10 @@ BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
 SPECIAL_TOKENS = {*BERT_TOKENS, "[PAD]", "[MASK]"}
 ADDED = "added_tokens.json"
+NORMALIZER = {  # what tokenizer_config.json calls the settings of BERT's normalizer
+    "do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars",
+}  # fmt: skip
+AS_IT_IS = ("PreTrainedTokenizer", "TokenizersBackend")  # classes that heed none of them
 FROM_PADDING = {  # families that number their positions from the padding id + 1, and that id where the config is silent
     **dict.fromkeys(("camembert", "data2vec-text", "ibert", "layoutlmv3", "longformer", "luke", "mpnet", "roberta"), 1),
     **dict.fromkeys(("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"), 1),
@@ -116,16 +121,23 @@ def _open(
     """The library's tokenizer. settings: what tokenizer_config.json says, which a vocab.txt needs."""
     import tokenizers
 
+    name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
     file, vocabulary = directory / TOKENIZER, directory / "vocab.txt"
     if cached and not file.is_file():
         file = cached / TOKENIZER
     if file.is_file():
         require_whole(file)
         try:
-            return tokenizers.Tokenizer.from_file(str(file))
+            backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
-    name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
+        normalizer = backend.normalizer
+        if isinstance(normalizer, tokenizers.normalizers.BertNormalizer) and name not in AS_IT_IS:
+            for key, attribute in NORMALIZER.items():
+                if key in settings and (settings[key] is not None or key == "strip_accents"):  # null: as lowercase is
+                    setattr(normalizer, attribute, settings[key])
+            backend.normalizer = normalizer
+        return backend
     # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside it, but takes seconds.
     tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
     stated = [*entries([settings, read_json(directory / STATED[1])])]

@@ -40,6 +40,21 @@ def test_a_vocabulary_of_berts(tmp_path: Path) -> None:
     assert pieces(vocabulary(tmp_path, BERT, "distilbert", tokenizer_class="DistilBertTokenizer")) == expected
 
 
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    "settings", [{"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}, {}]
+)
+def test_case_accents_and_ideographs_are_those_of_transformers(
+    name: str, settings: dict[str, bool], tmp_path: Path
+) -> None:
+    """Whatever the normalizer in tokenizer.json says, where the class is BERT's."""
+    path = vocabulary(tmp_path, [*BERT, "The", "é"], "bert")
+    tokenizer_files.load(path, {}).backend.save(str(path / "tokenizer.json"))
+    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name, **settings}))
+    text = "The é 東京"
+    assert pieces(path, text) == pretrained.open_tokenizer(path).backend_tokenizer.encode(text).tokens
+
+
 @pytest.mark.parametrize("name", [None, "BertTokenizer", "RobertaTokenizer", "AlbertTokenizer", "T5Tokenizer"])
 def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str | None) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

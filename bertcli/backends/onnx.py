@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy multiplies no matrices here; its threads take 8 ms to start
+import numpy as np
 import onnxruntime as ort
 
 from bertcli.arrays import Batch
@@ -62,6 +63,7 @@ class Backend(BaseBackend):
             values = self.sessions[thread].run(None, {name: batch[name] for name in self.inputs})
         except Exception as error:  # a graph that cannot be computed, whatever its shapes say
             raise ModelError(f"{self.file}: ONNX Runtime cannot run it ({error}).") from error
+        values = [value.astype(np.float32, copy=False) for value in values]  # a file in fp16 gives fp16
         return dict(zip(self.outputs, values, strict=True))
 
     def _another(self) -> ort.InferenceSession:

@@ -70,7 +70,7 @@ class Backend(BaseBackend):
         filled = [*range(rows), *[rows - 1] * (self._size(rows, length) - rows)]
         arrays = [batch[name] if len(filled) == rows else batch[name][filled] for name in self.inputs]
         values = self.thread.request.infer(arrays)
-        return {name: values[i][:rows].copy() for name, i in self.outputs}  # the next batch reuses them
+        return {name: values[i][:rows].astype(np.float32) for name, i in self.outputs}  # copies: the arrays are reused
 
     def _size(self, rows: int, length: int) -> int:
         """How many rows to run: more than there are, where that takes less time than preparing for a new shape.

@@ -132,7 +132,7 @@ class BaseTask(ABC):
             except RecordError as error:
                 inputs.append(error)
         encoded = iter(encode_each(self.tokenize, [item for item in inputs if not isinstance(item, RecordError)]))
-        return [item if isinstance(item, RecordError) else next(encoded) for item in inputs]
+        return [item if isinstance(item, RecordError) else _readable(next(encoded)) for item in inputs]
 
     def encoded(self, records: Iterable[Record]) -> Iterator[tuple[Record, Encoded]]:
         """Each record with what `encode` gives for it, CHUNK records at a time."""
@@ -348,6 +348,13 @@ class BaseExternalTask(BaseTask):
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> None:
         """None: results state no probabilities."""
+
+
+def _readable(encoded: Encoded) -> Encoded:
+    """The same, or a RecordError for a text without tokens: an empty one has none where none stand around a text."""
+    if isinstance(encoded, RecordError) or all(window.ids for window in encoded.windows):
+        return encoded
+    return RecordError("the tokenizer makes no token of this text, so there is nothing for the model to read.")
 
 
 def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:

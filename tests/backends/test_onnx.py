@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bertcli import device
 from bertcli.backends import onnx as runtime
+from bertcli.model import Model
 
 WIDTH = 64
 PRECISE = "session.x64quantprecision"
@@ -36,6 +37,20 @@ def products(tmp_path: Path) -> Path:
     graph = helper.make_graph(nodes, "products", inputs, outputs, [*weights, *scales])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "p.onnx")
     return tmp_path / "p.onnx"
+
+
+def test_a_file_in_half_precision_gives_single_precision(tmp_path: Path) -> None:
+    """What is summed over the tokens afterwards would else be summed in half precision."""
+    (tmp_path / "onnx").mkdir()
+    value = helper.make_tensor_value_info
+    node = helper.make_node("Cast", ["input_ids"], ["last_hidden_state"], to=TensorProto.FLOAT16)
+    inputs = [value("input_ids", TensorProto.INT64, ["rows", "tokens"])]
+    graph = helper.make_graph([node], "half", inputs, [value("last_hidden_state", TensorProto.FLOAT16, ["rows", 1])])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, tmp_path / "onnx" / "model.onnx")
+    backend = runtime.Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "fp32")
+    ids = np.ones((1, 3), np.int64)
+    assert backend.run({"input_ids": ids})["last_hidden_state"].dtype == np.float32
 
 
 @pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])

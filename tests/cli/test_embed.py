@@ -39,6 +39,36 @@ def test_what_sentence_transformers_saves_gives_its_vectors(
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), own.encode(texts), atol=2e-6)
 
 
+@pytest.mark.parametrize("version", [3, 4, 6])
+@pytest.mark.parametrize("name", ["Sigmoid", "Identity"])
+def test_the_score_of_a_pair_is_that_of_the_cross_encoder(
+    tiny_model: Path, bertcli: Run, tmp_path: Path, name: str, version: int
+) -> None:
+    """Its activation is stated in another file, or another entry, by each version of sentence-transformers."""
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification
+
+    path, activation = tmp_path / "m", f"torch.nn.modules.{'activation' if name == 'Sigmoid' else 'linear'}.{name}"
+    shutil.copytree(tiny_model, path)
+    torch.manual_seed(0)
+    BertForSequenceClassification(BertConfig.from_pretrained(tiny_model, num_labels=1)).save_pretrained(path)
+    config = json.loads((path / "config.json").read_text())
+    if version == 6:
+        CrossEncoder(str(path), device="cpu", activation_fn=getattr(torch.nn, name)()).save_pretrained(str(path))
+    elif version == 4:
+        (path / "config.json").write_text(
+            json.dumps({**config, "sentence_transformers": {"activation_fn": activation}})
+        )
+    else:
+        (path / "config.json").write_text(json.dumps({**config, "sbert_ce_default_activation_function": activation}))
+    pairs = [("a good film", "the plot"), ("bad", "very very dull " * 3)]
+    lines = "\n".join(json.dumps({"text": text, "b": pair}) for text, pair in pairs).encode()
+    done = bertcli("predict", "-m", path, "--pair-field", "b", "--input-format", "jsonl", stdin=lines)
+    found = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+    assert found == pytest.approx(CrossEncoder(str(path), device="cpu").predict(pairs), abs=2e-6)
+
+
 def test_prompts_and_dimensions_are_those_of_sentence_transformers(
     tiny_model: Path, bertcli: Run, tmp_path: Path
 ) -> None:

@@ -139,6 +139,25 @@ def test_num_labels_without_names_are_transformers_names(model: Path, capsys: py
         assert list(json.loads(line)["scores"]) == ["LABEL_0", "LABEL_1", "LABEL_2"]
 
 
+def test_outputs_have_names_whatever_the_config_says(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["predict", "-m", str(model), str(model.parent.parent / "texts.txt")]
+    assert run(command) == 0
+    expected = capsys.readouterr().out
+    change(model / "config.json", return_dict=False, output_hidden_states=True)
+    assert run(command) == 0 and capsys.readouterr().out == expected
+
+
+def test_a_text_without_tokens_is_an_error_of_its_record(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tokenizer that adds no special tokens makes none at all of an empty text."""
+    change(model / "tokenizer.json", post_processor=None)
+    (texts := model.parent / "texts.txt").write_text("good film\n\nbad film\n")
+    for task in ("classify", "embed"):
+        assert run(["predict", "-t", task, "-m", str(model), str(texts)]) == 3
+        results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert ["error" in result for result in results] == [False, True, False]
+        assert "makes no token of this text" in results[1]["error"]["message"]
+
+
 def test_two_labels_of_one_name_keep_both_scores(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(model / "config.json", id2label={"0": "good", "1": "bad", "2": "good"})
     assert run(["predict", "-m", str(model), str(model.parent.parent / "texts.txt"), "--all-scores"]) == 0

@@ -132,5 +132,19 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
         (tmp_path / "modules.json").write_text(json.dumps(modules))
         with pytest.raises(ModelError, match=f"its vectors pass through {other}, which bertcli lacks"):
             _ = read(tmp_path).sentence
+    modules = [{"path": "0_Transformer", "type": "a.Transformer"}, {"path": "pool", "type": "a.Pooling"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="its encoder is in 0_Transformer"):
+        _ = read(tmp_path).sentence
     (tmp_path / "modules.json").unlink()
     assert read(tmp_path).sentence == {}
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "distilbert"])
+def test_length_and_case_are_read_by_any_name_of_their_file(tmp_path: Path, family: str) -> None:
+    file = tmp_path / f"sentence_{family}_config.json"
+    file.write_text('{"max_seq_length": 20, "do_lower_case": true}')
+    assert layout(tmp_path, pooling_mode="mean").sentence.items() >= {"max_length": 20, "lowercase": True}.items()
+    file.write_text('{"max_seq_length": "20"}')
+    with pytest.raises(ModelError, match="max_seq_length is '20', not a whole number"):
+        read(tmp_path)

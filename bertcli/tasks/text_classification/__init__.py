@@ -70,10 +70,15 @@ class Task(BaseTask):
         self.problem = problem_of(config)
         self.is_regression = self.problem == "regression"
         self.is_multi = self.problem == "multi_label_classification"
+        # A problem_type is transformers' word, or that of a training here: the number is then the output as it is.
+        activation = "" if config.get("problem_type") else str(config.get("activation") or "").rpartition(".")[2]
+        self.is_squeezed = self.is_regression and activation == "Sigmoid"
         self.temperature = temperature_of(config)
         self.thresholds = thresholds_of(config, self.labels)
         if self.is_regression and len(self.labels) > 1:
             raise ModelError(f"config.json: a regression of {len(self.labels)} numbers; bertcli gives one for a text.")
+        if self.is_regression and activation not in ("", "Identity", "Sigmoid"):
+            raise ModelError(f"its score passes through {activation}; bertcli has Sigmoid and Identity.")
         if self.is_regression:
             options.require_accepted({"pair_field"}, "a model that predicts a number")
             self.subject = "this model predicts a number, which"
@@ -83,6 +88,11 @@ class Task(BaseTask):
             self.example = {"labels": [""], "label_scores": [0.5]} if self.is_multi else {"label": "", "score": 0.5}
             self.example |= {"top": [{"label": "", "score": 0.5}]} if options.top_k else {}
             self.example |= {"scores": dict.fromkeys(self.labels, 0.5)} if options.all_scores else {}
+
+    @classmethod
+    def config_of(cls, model: Model) -> dict[str, Any]:
+        """With what a CrossEncoder of sentence-transformers says of its score."""
+        return {**model.config, "activation": model.activation}
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
@@ -193,11 +203,15 @@ class Task(BaseTask):
                 yield record, "mixed-labels", RecordError(message)
 
     def combine(self, features: Features, outputs: Outputs) -> Array:
-        """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens."""
-        if len(outputs) == 1:
-            return outputs[0]["logits"]
-        weights = [len(window.ids) for window in features.windows]
-        return np.average([output["logits"] for output in outputs], axis=0, weights=weights).astype(np.float32)
+        """Logits (L,): the mean over the windows of a long text, each weighted by its number of tokens.
+
+        The number of a regression, (1,): that mean, or its sigmoid where the model says so.
+        """
+        logits = outputs[0]["logits"]
+        if len(outputs) > 1:
+            weights = [len(window.ids) for window in features.windows]
+            logits = np.average([output["logits"] for output in outputs], axis=0, weights=weights).astype(np.float32)
+        return _sigmoid(logits) if self.is_squeezed else logits
 
     def decode(self, record: Record, prediction: Array) -> dict[str, Any]:
         """label and score; labels (all over the threshold) for multi-label; score alone for regression."""
@@ -233,7 +247,7 @@ class Task(BaseTask):
         """Logits (..., L) to calibrated probabilities: softmax, or a sigmoid per label for multi-label. In float64."""
         logits = logits.astype(np.float64) / self.temperature
         if self.is_multi:
-            return 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, without overflow
+            return _sigmoid(logits)
         exponents = np.exp(logits - logits.max(-1, keepdims=True))
         return exponents / exponents.sum(-1, keepdims=True)  # type: ignore[no-any-return]
 
@@ -397,6 +411,11 @@ def _score(value: float) -> float:
 
 
 # Labels: names, lists of names or numbers, and which of the three data has.
+
+
+def _sigmoid(logits: Logits) -> Array:
+    """Of each logit, without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def problem_of(config: Mapping[str, Any]) -> Problem:
