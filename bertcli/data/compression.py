@@ -69,6 +69,10 @@ class Pieces(io.RawIOBase):
         """It is."""
         return True
 
+    def fileno(self) -> int:
+        """Of `file`."""
+        return int(self._file.fileno())
+
     def readinto(self, buffer: Any) -> int:
         """At most what the buffer takes; 0 at the end."""
         if self._error:

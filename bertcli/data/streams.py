@@ -9,10 +9,13 @@ Try: printf 'good\\n\\xff\\nbad' | python -c 'from bertcli.data.streams import S
 """
 
 import codecs
+import errno
 import io
+import os
+import stat
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -136,10 +139,11 @@ class Source:
     def _lines(self) -> Iterator[Line]:
         r"""The lines as UTF-8 bytes with their end: b"\n", b"\r\n", or none on the last; a byte order mark is dropped.
 
-        A line that is too long, and the place where an archive breaks, come as a RecordError.
+        A line too long, and the place where an archive breaks or a file was cut meanwhile, come as RecordErrors.
         """
         with closing(self._open()) as stream:
             try:
+                size = _size(stream)
                 if self.start > 0:
                     stream.seek(self.start - 1)
                     _skip_line(stream)
@@ -157,6 +161,8 @@ class Source:
                     else:
                         yield line
                     line = stream.readline(MAX_LINE + 1)
+                    if not line.endswith(b"\n") and _size(stream) < size:  # then a last line may be half of one
+                        raise OSError(errno.EIO, "it became shorter while it was read")
             except self._broken as error:
                 reason = getattr(error, "strerror", None) or error
                 yield RecordError(f"cannot read on ({reason}); the rest of this input is lost")
@@ -245,6 +251,14 @@ def _is_chinese(line: bytes) -> bool:
     if sum("\uac00" <= char <= "\ud7a3" for char in hangul) >= 0.9 * len(ideographs):
         return sum(char in FREQUENT for char in ideographs) >= 0.15 * len(ideographs)
     return sum(len(char.encode("gb2312", "ignore")) == 2 for char in others) >= 0.9 * len(others)
+
+
+def _size(stream: IO[bytes]) -> int:
+    """Bytes of the regular file that is read; 0 where it is a pipe, or in memory."""
+    with suppress(OSError):
+        status = os.fstat(stream.fileno())
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return 0
 
 
 def _skip_line(stream: IO[bytes]) -> None:

@@ -133,6 +133,29 @@ def test_a_file_that_goes_away(tmp_path: Path) -> None:
         next(found)
 
 
+@pytest.mark.parametrize(("name", "header"), [("a.txt", b""), ("a.csv", b"text\n")])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, name: str, header: bytes, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(header + b"a line\n" * 100_000)
+    rest = read([str(path)], encoding=encoding)
+    read_before = next(rest)
+    os.truncate(path, 10)
+    *whole, last = rest
+    assert {record.fields["text"] for record in [read_before, *whole]} == {"a line"}  # and no part of one
+    assert last.fault == "cannot read on (it became shorter while it was read); the rest of this input is lost"
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a line\n" * 100_000)
+    rest = read([str(path)])
+    next(rest)
+    with path.open("ab") as file:
+        file.write(b"another")
+    assert texts(list(rest))[-2:] == ["a line", "another"]
+
+
 def test_unknown_format_and_encoding() -> None:
     names = (
         "arrow, brat, conll, csv, doccano, document, jsonl, label-studio, lines, parquet, prodigy, squad, tsv, webanno"
