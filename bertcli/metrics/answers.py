@@ -68,12 +68,12 @@ def score(values: Sequence[tuple[float, float]], has_answer: Sequence[bool]) -> 
 def threshold(
     scores: Sequence[float], values: Sequence[tuple[float, float]], has_answer: Sequence[bool]
 ) -> float | None:
-    """The threshold of greatest F1, between two scores; None where all questions have answers.
+    """The threshold of greatest F1, between two scores; None where all questions have answers, or all scores are -inf.
 
     `find_best_thresh` of the SQuAD 2.0 script, in O(n log n) as there.
     """
     is_answerable = np.asarray(has_answer, bool)
-    if is_answerable.all():
+    if is_answerable.all() or np.isneginf(scores).all():  # There is nothing to refuse.
         return None
     order = np.argsort(-np.asarray(scores), kind="stable")
     ranked = np.asarray(scores)[order]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -73,6 +74,12 @@ def test_the_threshold_is_the_best_there_is(questions: list[tuple[float, tuple[f
         return answers.score(given, known)["f1"]
 
     assert f1(chosen) == pytest.approx(max(map(f1, [*scores, max(scores) + 1])))
+
+
+def test_questions_without_a_span_need_no_threshold() -> None:
+    """Minus infinity is no JSON, and would be stored in config.json."""
+    assert answers.threshold([-np.inf, -np.inf], [(1.0, 1.0), (0.0, 0.0)], [False, True]) is None
+    assert answers.threshold([-np.inf, 1.0], [(1.0, 1.0), (0.0, 0.0)], [False, False]) == 1.5
 
 
 def test_answerable_and_unanswerable_are_told_apart() -> None:

@@ -151,6 +151,18 @@ def test_an_accent_with_a_piece_of_its_own_makes_no_second_answer(tmp_path: Path
     assert len(places) == len(set(places)) == 5
 
 
+@pytest.mark.parametrize("null_threshold", [None, -99.0, 99.0])
+def test_an_evaluation_has_the_scores_of_predict(tmp_path: Path, null_threshold: float | None) -> None:
+    """Also where two spans are one answer, for they differ in pieces of its last character."""
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "e", "##\u0301", "a"]))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    own = Task(tokenizer_files.load(tmp_path, CONFIG), CONFIG, Options(null_threshold=null_threshold))
+    asked, spans = record("a", "e\u0301 a", answers=["a"]), [Span(1.0, 0, 1), Span(0.5, 0, 2), Span(0.0, 3, 4)]
+    (example,) = own.examples([asked], [own.label(asked)], [spans])
+    predicted = own.decode(asked, spans)
+    assert (example.predicted, example.score) == (predicted["answer"], predicted["score"])
+
+
 def test_what_cannot_be_asked_is_an_error_record(tokens: tokenizer.Tokenizer) -> None:
     records = [
         record("good " * 60, "bad"), Record(0, {"context": "a"}), Record(0, {"question": "a"}),

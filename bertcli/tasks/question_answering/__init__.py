@@ -285,7 +285,7 @@ class Task(BaseTask):
     def _example(
         self, record: Record, gold: Gold, spans: list[Span], predicted: str, value: tuple[float, float]
     ) -> Example:
-        shares = self._shares(spans)
+        shares = self._shares(distinct(gold.context, spans))
         score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
         marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
         known = gold.target not in (None, NO_ANSWER)
