@@ -40,14 +40,14 @@ TOLERANCE = 1e-3  # by which the sum of a token's attention may differ from 1
 
 @dataclass(frozen=True)
 class Piece:
-    """A token of a window. field: the text that it belongs to, "" for special tokens. word: its word's number there.
+    """A token of a window. field: the text that it belongs to, "" for special tokens. word: what tells its word.
 
     start, end: where it is in its text, in code points; None for special tokens.
     """
 
     token: str
     field: str = ""
-    word: int = -1
+    word: tuple[int, ...] = ()
     start: int | None = None
     end: int | None = None
 
@@ -119,7 +119,7 @@ class Explainer:
         ]
         targets = self.explaining.targets(record, features, outputs, self.target)
         texts = self.task.texts(record)
-        pieces = [self._pieces(record, window, list(texts)) for window in windows]
+        pieces = [self._pieces(record, window, texts) for window in windows]
         explained: dict[str, Any] = {"baseline": self.baseline[0], "weights": self.origin}
         explained["explanations"] = self._explanations(targets, windows, outputs, pieces, texts) if targets else []
         if self.attention:
@@ -205,24 +205,23 @@ class Explainer:
         names = pytorch.inputs_of(self.module, batch)
         return {name: torch.from_numpy(batch[name]).to(self.device) for name in names}
 
-    def _pieces(self, record: Record, window: Window, names: Sequence[str]) -> list[Piece]:
-        """Each token with where it is in its text. names: of the texts, the first and the second of a pair."""
+    def _pieces(self, record: Record, window: Window, texts: Mapping[str, str]) -> list[Piece]:
+        """Each token with where it is in its text."""
         trace = window.trace
         assert trace is not None  # the tokenizer is traced
         words = self.task.word_offsets(record)  # of words that were tokenised one by one
         spaces = 0 if words is None else int(self.task.tokenizer.tells_spaces())  # that were put before each
+        names = list(texts)
         pieces = []
         rows = zip(trace.tokens, trace.is_special, trace.sides, trace.words, trace.offsets, strict=True)
-        for i, (token, is_special, side, word, (start, end)) in enumerate(rows):
+        for token, is_special, side, word, (start, end) in rows:
             if is_special:
                 pieces.append(Piece(token))
                 continue
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
-            # Where nothing parts words, as in Chinese, each piece is one; but for that a sentence would be one word.
-            unit = i if word is None or re.search(IDEOGRAPHS, token) else word
-            # The library forgets the side of a first text that was encoded by itself.
-            pieces.append(Piece(token, names[side or 0], unit, start, end))
+            name = names[side or 0]  # The library forgets the side of a first text that was encoded by itself.
+            pieces.append(Piece(token, name, _unit(texts[name], word, start), start, end))
         return pieces
 
     def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -253,6 +252,17 @@ def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
     raise ModelError(f"{model.path}: its tokenizer has no token for a mask, padding or unknown pieces to start from.")
 
 
+def _unit(text: str, word: int | None, start: int) -> tuple[int, ...]:
+    """What tells the word of a piece from the text's others, in all windows the same. word: the tokenizer's number.
+
+    Where nothing parts words, as in Chinese, it is the place of the piece, for a sentence would be one word; what
+    stands between ideographs is a word too. A space, or its mark, belongs to what follows.
+    """
+    start = len(text) - len(text[start:].lstrip())
+    is_ideograph = re.match(IDEOGRAPHS, text[start : start + 1])
+    return (start,) if word is None or is_ideograph else (word, sum(map(len, re.findall(IDEOGRAPHS, text[:start]))))
+
+
 def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:
     """The tokens as the model reads them; with window (from 1) and text, where there are several."""
     return [
@@ -271,7 +281,7 @@ def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -
 
 def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]]:
     """Each word with the sum of its pieces in all windows, in the order of the text."""
-    sums: dict[tuple[str, int], tuple[int, int, float]] = {}
+    sums: dict[tuple[str, tuple[int, ...]], tuple[int, int, float]] = {}
     for piece, value in chain.from_iterable(rows):
         if piece.start is not None and piece.end is not None:
             start, end, total = sums.get((piece.field, piece.word), (piece.start, piece.end, 0.0))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,25 @@ def test_words_of_a_script_without_spaces_are_its_pieces(capfd: pytest.CaptureFi
     assert run(["explain", "这个酒店太差了", "--device", "cpu"]) == 0
     (own,) = json.loads(capfd.readouterr().out)["explanations"]
     assert own["target"] == "negative" and {"酒店", "差"} <= {word["text"] for word in own["words"]}
+
+
+def test_a_word_beside_ideographs_is_none_of_theirs(explain: Explain, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "这个酒店太差了, 早餐The end", "--device", "cpu", "--threads", "1"]) == 0
+    embedded = json.loads(capfd.readouterr().out)["explanations"][0]["words"]
+    assert [word["text"] for word in embedded] == ["这个", "酒店", "太", "差", "了", ",", "早餐", "The", "end"]
+    for kind, text, number in (
+        ("single", "good 中 film 文 bad", 5),
+        ("ner", "中good文", 3),
+        ("single", "中文 a" * 60, 180),
+    ):
+        (result,) = explain(kind, text)
+        own = check(result)[0]
+        spans = [(word["start"], word["end"]) for word in own["words"]]
+        assert len(spans) == number and spans == sorted(spans)
+        assert all(one[1] <= other[0] for one, other in pairwise(spans))
+        for word in own["words"]:
+            pieces = [one for one in own["tokens"] if one["end"] and word["start"] <= one["start"] < word["end"]]
+            assert word["attribution"] == pytest.approx(sum(one["attribution"] for one in pieces), abs=1e-5)
 
 
 def test_a_text_that_is_the_name_of_a_file_must_be_text_all_the_same(

@@ -72,7 +72,7 @@ def test_what_is_no_label_of_doccano_is_a_fault_of_its_record(records: Any) -> N
     first, second = loaded(
         records, [{"text": "a", "label": [[0, 1]]}, {"text": "b", "label": ["c"]}], input_format="doccano"
     )
-    assert first.fault == "[0, 1] in 'label' is neither a class nor a span of doccano's" and first.line == 1
+    assert first.fault == "item 1 of 'label' is neither a class nor a span of doccano's" and first.line == 1
     assert second.fields == {"text": "b", "label": ["c"]}
 
 
@@ -124,14 +124,14 @@ def test_prodigy_answers(records: Any) -> None:
     assert found[0].fields["entities"] == [{"start": 0, "end": 3, "type": "PER", "source": "m"}]
     assert ["entities" in record.fields for record in found] == [True, *[False] * 8, True]
     (fault, other) = loaded(records, [{**task, "answer": "maybe"}, {**task, "spans": [{}]}], input_format="prodigy")
-    assert fault.fault == "the answer 'maybe' is none of Prodigy's: accept, reject, ignore"
-    assert other.fault == "{} in 'spans' is no span of Prodigy's, which has start, end and label"
+    assert fault.fault == "its 'answer' is none of Prodigy's: accept, reject, ignore"
+    assert other.fault == "item 1 of 'spans' is no span of Prodigy's, which has start, end and label"
 
 
 @pytest.mark.parametrize("spans", [5, "x", {"start": 0}])
 def test_what_is_no_list_of_spans_is_a_fault_of_its_task(records: Any, spans: Any) -> None:
     (record,) = loaded(records, [{"text": "Tim", "spans": spans}], input_format="prodigy")
-    assert record.fault == f"{spans!r} in 'spans' is no span of Prodigy's, which has start, end and label"
+    assert record.fault == "item 1 of 'spans' is no span of Prodigy's, which has start, end and label"
 
 
 @needs_data
@@ -325,8 +325,8 @@ def test_brat_parts_in_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ann", "fault"),
     [
-        ("T1\tPER 0 3\tTim\nT2\tPER 1 3\tTim\n", "T2 is 'Tim', but at 1 3 of the text is 'im'"),
-        ("\nT1 PER 0 3 Tim\n", "no annotation of brat's: 'T1 PER 0 3 Tim'; write ID<TAB>TYPE START END<TAB>TEXT"),
+        ("T1\tPER 0 3\tTim\nT2\tPER 1 3\tTim\n", "the text at 1 3 is not the one that T2 repeats"),
+        ("\nT1 PER 0 3 Tim\n", "no annotation of brat's; write ID<TAB>TYPE START END<TAB>TEXT"),
     ],
 )
 def test_a_broken_annotation_is_told_with_its_line(tmp_path: Path, ann: str, fault: str) -> None:
@@ -389,7 +389,7 @@ def test_webanno_spans_over_sentences_make_one_record(records: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("1-1\t0-2\ta\t_\t\n", "the token 'a' is not at 0-2 of the text"),
+        ("1-1\t0-2\ta\t_\t\n", "the text at 0-2 is not this token"),
         ("1-1\t0-1\ta\n", "no token of WebAnno's: 3 columns of 4, or no START-END in the second"),
         (f"1-1\t{'9' * 5000}-6\ta\t_\t\n", "no token of WebAnno's: 5 columns of 4, or no START-END in the second"),
         ("1-1\t0\ta\t_\t\n", "no token of WebAnno's: 5 columns of 4, or no START-END in the second"),

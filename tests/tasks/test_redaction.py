@@ -42,8 +42,8 @@ def redacted(text: str, *marks: Mark, **options: Any) -> str:
         ("https://example.com看这里example.org, https://的网址", "[URL]看这里example.org, https://的网址"),
         ("ftp://user:pw@h.com:80/p?q#f and and/or 1.5/2 a.txt", "[URL] and and/or 1.5/2 a.txt"),
         (
-            "ip:10.0.0.1. 2001:db8::1, 地址10.0.0.1 10:32:07 v1.2.3.4 a::b",
-            "ip:[IP]. [IP], 地址[IP] 10:32:07 v1.2.3.4 a::b",
+            "ip:10.0.0.1. 2001:db8::1, ::2:3:4:5:6:7:8 1:2:3:4:5:6:7:: 地址10.0.0.1 10:32:07 v1.2.3.4 a::b",
+            "ip:[IP]. [IP], [IP] [IP] 地址[IP] 10:32:07 v1.2.3.4 a::b",
         ),
         ("GB82 WEST 1234 5698 7654 32 and more", "[IBAN] and more"),
         ("gb82west12345698765432, DE89 3704 0044 0532 0130 01", "[IBAN], DE89 [CARD]"),

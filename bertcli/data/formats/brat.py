@@ -61,12 +61,12 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
 def _entity(line: str, text: str) -> dict[str, Any]:
     match = BOUND.fullmatch(line)
     if match is None:
-        raise RecordError(f"no annotation of brat's: {line!r:.80}; write ID<TAB>TYPE START END<TAB>TEXT")
+        raise RecordError("no annotation of brat's; write ID<TAB>TYPE START END<TAB>TEXT")
     name, label, extents, shown = match.groups()
     parts = [(int(start), int(end)) for start, end in (extent.split(" ") for extent in extents.split(";"))]
     written = " ".join(text[start:end] for start, end in parts)
     if shown is not None and " ".join(shown.split()) != " ".join(written.split()):
-        raise RecordError(f"{name} is {shown!r:.60}, but at {extents} of the text is {written!r:.60}")
+        raise RecordError(f"the text at {extents} is not the one that {name} repeats")
     start, end = min(start for start, _ in parts), max(end for _, end in parts)
     entity: dict[str, Any] = {"id": name, "start": start, "end": end, "type": label}
     gaps = [text[one[1] : other[0]] for one, other in pairwise(parts)]

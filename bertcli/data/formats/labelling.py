@@ -121,7 +121,7 @@ def _of_doccano(record: Record) -> dict[str, Any]:
     fields, entities, classes = dict(record.fields), list[dict[str, Any]](), list[Any]()
     names = [name for name in (*EITHER, *SPANS, *CLASSES) if isinstance(fields.get(name), list)]
     for name in names:
-        for label in fields.pop(name):
+        for number, label in enumerate(fields.pop(name), 1):
             if _is_triple(label):
                 entities.append(dict(zip(("start", "end", "type"), label, strict=True)))
             elif isinstance(label, Mapping) and label.keys() >= DOCCANO_SPAN:
@@ -133,7 +133,7 @@ def _of_doccano(record: Record) -> dict[str, Any]:
             elif isinstance(label, str | int):
                 classes.append(label)
             else:
-                raise RecordError(f"{label!r:.80} in '{name}' is neither a class nor a span of doccano's")
+                raise RecordError(f"item {number} of '{name}' is neither a class nor a span of doccano's")
     is_empty = not entities and not classes and any(name in EITHER for name in names)
     labels: dict[str, Any] = {}
     if entities or is_empty or not set(names).isdisjoint(SPANS):
@@ -183,7 +183,7 @@ def _of_prodigy(record: Record) -> dict[str, Any]:
     item = record.fields
     answer = item.get("answer", "accept")
     if answer not in ANSWERS:
-        raise RecordError(f"the answer {answer!r:.80} is none of Prodigy's: {', '.join(ANSWERS)}")
+        raise RecordError(f"its 'answer' is none of Prodigy's: {', '.join(ANSWERS)}")
     is_classified = "label" in item or "accept" in item
     if answer == "ignore" or (answer == "reject" and not is_classified):
         record.unlabelled = "ignored by the annotator" if answer == "ignore" else "rejected by the annotator"
@@ -193,9 +193,9 @@ def _of_prodigy(record: Record) -> dict[str, Any]:
     spans = item.get("spans") or []
     if answer == "accept" and (spans or not is_classified):
         labels["entities"] = []
-        for span in spans if isinstance(spans, list) else [spans]:
+        for number, span in enumerate(spans if isinstance(spans, list) else [spans], 1):
             if not _is_prodigy_span(span):
-                raise RecordError(f"{span!r:.80} in 'spans' is no span of Prodigy's, which has start, end and label")
+                raise RecordError(f"item {number} of 'spans' is no span of Prodigy's, which has start, end and label")
             rest = {name: value for name, value in span.items() if name not in ("start", "end", "label", "type")}
             labels["entities"].append({"start": span["start"], "end": span["end"], "type": span["label"], **rest})
     if "accept" in item:

@@ -125,7 +125,7 @@ def _add(sentence: Sentence, cells: list[str], layers: Sequence[Layer], width: i
         sentence.start = start - sentence.units.index(max(0, text.find(token)))
     units, first, last = sentence.units, start - sentence.start, end - sentence.start
     if not 0 <= first <= last < len(units) or text[units[first] : units[last]] != token:
-        raise RecordError(f"the token {token!r:.60} is not at {cells[1]} of the text")
+        raise RecordError(f"the text at {cells[1]} is not this token")
     for layer in layers:
         for feature, column in layer.features:
             for value in VALUES.findall(cells[column]):

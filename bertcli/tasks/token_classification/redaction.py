@@ -211,7 +211,7 @@ URL = regex.compile(
     regex.I | regex.V1,
 )
 IP = regex.compile(
-    r"(?<![a-z\d.])(?:\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}(?::[\da-f]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?)", regex.I
+    r"(?<![a-z\d.])(?:\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}(?::[\da-f]{0,4}){2,8}(?:(?:\.\d{1,3}){3})?)", regex.I
 )
 IBAN = regex.compile(rf"(?<![a-z\d])[a-z]{{2}}\d{{2}}(?:{SPACE}[a-z\d]){{11,30}}", regex.I)
 CARD = regex.compile(rf"(?<![a-z\d])[1-6](?:{SPACE}\d){{11,18}}", regex.I)
