@@ -27,7 +27,8 @@ POOLINGS = {  # the first form is that of sentence-transformers 6
 }  # fmt: skip
 MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 DECISIVE = (  # files besides the weights that decide what a model answers
-    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_*_config.json",
+    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json",
+    "modules.json", "sentence_*_config.json",
     "*_Pooling/config.json", "config_sentence_transformers.json", "exit.safetensors",
 )  # fmt: skip
 SENTENCE = "config_sentence_transformers.json"

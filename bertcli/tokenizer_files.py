@@ -1,8 +1,9 @@
 """The tokenizer of a model directory: which file it is in, what its special tokens are called, how long a text may be.
 
 Other people's directories say these things in several places, and some contradict each other: tokenizer.json is taken
-as it is, but for case, accents and ideographs of BERT's classes, where tokenizer_config.json has the last word, as in
-transformers; a vocab.txt as the class that is named for it reads it. Knows no task and no weights.
+as it is, but for tokens that other files add, and for case, accents and ideographs of BERT's classes, where
+tokenizer_config.json has the last word, as in transformers; a vocab.txt as the class that is named for it reads it.
+Knows no task and no weights.
 Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import load; print(load(Path('DIR'), {}).mask)"
 """
 
@@ -10,13 +11,13 @@ import json
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertcli import pretrained
 from bertcli.errors import ModelError
-from bertcli.safety import entries, read_configs, read_json, require_whole
+from bertcli.safety import read_configs, read_json, require_whole
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
 SPECIAL_TOKENS = {*BERT_TOKENS, "[PAD]", "[MASK]"}
 ADDED = "added_tokens.json"
+ROLES = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]  # in transformers' order
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")  # of an added token
 NORMALIZER = {  # what tokenizer_config.json calls the settings of BERT's normalizer
     "do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars",
 }  # fmt: skip
@@ -123,6 +126,7 @@ def _open(
 
     name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
     file, vocabulary = directory / TOKENIZER, directory / "vocab.txt"
+    listed, named = _stated_tokens(directory, settings)
     if cached and not file.is_file():
         file = cached / TOKENIZER
     if file.is_file():
@@ -137,14 +141,14 @@ def _open(
                 if key in settings and (settings[key] is not None or key == "strip_accents"):  # null: as lowercase is
                     setattr(normalizer, attribute, settings[key])
             backend.normalizer = normalizer
+        backend.add_tokens(listed)
+        added = {token.content for token in backend.get_added_tokens_decoder().values()}
+        backend.add_tokens([token for token in named if token.content not in added])
         return backend
     # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside it, but takes seconds.
     tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
-    stated = [*entries([settings, read_json(directory / STATED[1])])]
-    named = [value for key, value in stated if key.endswith("_token") or key == "content"]
-    lists = [value for key, value in stated if key.endswith("_special_tokens") and isinstance(value, list)]
-    others = {token for token in chain(named, *lists) if isinstance(token, str)} - SPECIAL_TOKENS
-    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS) and not others and not read_json(directory / ADDED):
+    others = {token.content for token in (*listed, *named)} - SPECIAL_TOKENS
+    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS) and not others:
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         return BertWordPieceTokenizer(  # splits text as google-research/bert `tokenization.py` does
@@ -154,6 +158,48 @@ def _open(
             handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
         )._tokenizer
     return _by_transformers(directory, name)
+
+
+def _stated_tokens(directory: Path, settings: Mapping[str, Any]) -> "list[list[tokenizers.AddedToken]]":
+    """The tokens that files beside the vocabulary list with ids, in their order, and those that they name as special.
+
+    settings: of tokenizer_config.json. Where it lists tokens, transformers reads neither of the other two files.
+    """
+    import tokenizers
+
+    listed = settings.get("added_tokens_decoder")
+    if listed is None:
+        more, ids = (read_json(directory / file) for file in (STATED[1], ADDED))
+        settings = {**settings, **(more if isinstance(more, dict) else {})}
+        listed = {id_: token for token, id_ in ids.items()} if isinstance(ids, dict) else {}
+    try:
+        numbered = [listed[id_] for id_ in sorted(listed, key=int)]
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{directory}: the ids of added tokens are no whole numbers ({error}).") from error
+    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens")
+    extra = list(extra.values()) if isinstance(extra, dict) else extra if isinstance(extra, list) else []
+    roles = [*ROLES, *(key for key in settings if key.endswith("_token") and key not in ROLES)]
+    named = [*map(settings.get, roles), *extra]
+    flags = [[stated for value in values if (stated := _flags_of(value))] for values in (numbered, named)]
+    special = {stated["content"] for stated in flags[1]}
+    return [
+        [
+            tokenizers.AddedToken(**{**stated, **({"special": True} if stated["content"] in special else {})})
+            for stated in part
+        ]
+        for part in flags
+    ]
+
+
+def _flags_of(value: Any) -> dict[str, Any]:
+    """The content of a token and its flags, as far as files state them; empty for what is no token."""
+    stated = {"content": value} if isinstance(value, str) else value
+    if not isinstance(stated, dict) or not isinstance(stated.get("content"), str):
+        return {}
+    return {
+        "content": stated["content"],
+        **{flag: stated[flag] for flag in FLAGS if isinstance(stated.get(flag), bool)},
+    }
 
 
 def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":

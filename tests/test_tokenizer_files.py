@@ -66,22 +66,45 @@ def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str |
     assert str(caught.value) == expected
 
 
-def test_tokens_that_were_added_to_a_vocabulary_are_pieces(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast", None])
+def test_tokens_that_were_added_to_a_vocabulary_are_pieces(name: str | None, tmp_path: Path) -> None:
+    """name: of the class, where there is a tokenizer.json, which lacks them."""
     path = vocabulary(tmp_path, BERT, "bert", do_lower_case=True)
+    base = {"tokenizer_class": name} if name else {"do_lower_case": True}
+    if name:
+        tokenizer_files.load(path, {}).backend.save(str(path / "tokenizer.json"))
     number = len(BERT) + len(WORDS)
     added = {
         "content": "<e>",
         "special": True,
         **dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False),
     }
-    for name, stated in (
-        ("added_tokens.json", {"<e>": number}),
+    listed = {str(number): added, str(number + 1): {**added, "content": "<B>", "special": False, "normalized": True}}
+    for file, stated in (
+        ("added_tokens.json", {"<B>": number, "<e>": number + 1}),
         ("special_tokens_map.json", {"additional_special_tokens": ["<e>"]}),
-        ("tokenizer_config.json", {"added_tokens_decoder": {str(number): added}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": listed}),
+        ("tokenizer_config.json", {"additional_special_tokens": ["<B>", "<e>"]}),
+        ("tokenizer_config.json", {"extra_special_tokens": ["<e>"], "bos_token": "<B>", "add_bos_token": False}),
+        ("tokenizer_config.json", {"extra_special_tokens": {"entity": "<e>"}, "mask_token": "<B>"}),
     ):
-        (path / name).write_text(json.dumps(stated))
-        assert pieces(path, "the<e> film") == ["[CLS]", "the", "<e>", "film", "[SEP]"]
-        (path / name).unlink()
+        (path / "tokenizer_config.json").write_text(json.dumps(base))
+        (path / file).write_text(json.dumps({**(base if file == "tokenizer_config.json" else {}), **stated}))
+        assert pieces(path, "the<e> film")[:4] == ["[CLS]", "the", "<e>", "film"]
+        ids = tokenizer_files.load(path, {}).backend.encode("the<e> <b>film <B>is [MASK]").ids
+        assert ids == pretrained.open_tokenizer(path)("the<e> <b>film <B>is [MASK]")["input_ids"]
+        (path / file).unlink()
+
+
+def test_added_tokens_without_embeddings_are_refused(tmp_path: Path) -> None:
+    path = vocabulary(tmp_path, BERT, "bert")
+    tokenizer_files.load(path, {}).backend.save(str(path / "tokenizer.json"))
+    (path / "added_tokens.json").write_text(json.dumps({"<e>": 5000}))
+    with pytest.raises(ModelError, match="over the 16 that the model has embeddings for"):
+        tokenizer_files.load(path, {"vocab_size": len(BERT) + len(WORDS)})
+    (path / "added_tokens.json").write_text(json.dumps({"<e>": "first"}))
+    with pytest.raises(ModelError, match="the ids of added tokens are no whole numbers"):
+        tokenizer_files.load(path, {})
 
 
 def test_a_vocabulary_of_another_class_is_read_as_that_class_reads_it(tmp_path: Path) -> None:
