@@ -87,7 +87,9 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
             content = token.get("content") if isinstance(token, dict) else token
             if isinstance(content, str):
                 special[role] = content
-    return Tokenizer(backend, limit, special, has_segments=_has_segments(settings, config))
+    side = settings.get("truncation_side") or (backend.truncation or {}).get("direction")
+    has_segments = _has_segments(settings, config)
+    return Tokenizer(backend, limit, special, has_segments=has_segments, keeps_end=str(side).lower() == "left")
 
 
 def _has_segments(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

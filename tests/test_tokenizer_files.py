@@ -66,6 +66,25 @@ def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str |
     assert str(caught.value) == expected
 
 
+@pytest.mark.parametrize("text", ["the film is good a bad film is", ("the film is", "good a bad film is the")])
+@pytest.mark.parametrize("side", ["left", "right", None])
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_a_long_text_is_cut_on_the_side_of_transformers(
+    direction: str, side: str | None, text: str | tuple[str, str], tmp_path: Path
+) -> None:
+    """direction: in tokenizer.json, which counts where tokenizer_config.json is silent."""
+    path = vocabulary(tmp_path, BERT, "bert")
+    made = tokenizer_files.load(path, {}).backend
+    made.enable_truncation(7, direction=direction)
+    made.save(str(path / "tokenizer.json"))
+    stated = {"truncation_side": side} if side else {}
+    (path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 7, **stated}))
+    (features,) = tokenizer_files.load(path, {}).encode([text], "truncate")
+    texts = [text] if isinstance(text, str) else list(text)
+    expected = pretrained.open_tokenizer(path)(*texts, truncation=True, max_length=7)["input_ids"]
+    assert isinstance(features, Features) and features.windows[0].ids == expected and features.truncated
+
+
 @pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast", None])
 def test_tokens_that_were_added_to_a_vocabulary_are_pieces(name: str | None, tmp_path: Path) -> None:
     """name: of the class, where there is a tokenizer.json, which lacks them."""
