@@ -89,12 +89,17 @@ class Tokenizer:
 
     @cached_property
     def mask(self) -> tuple[str, int]:
-        """The mask token and its id. Raises ModelError where there is none."""
+        """The mask token and its id. Raises ModelError where there is none, or only one that stands for more."""
         added = self.backend.get_added_tokens_decoder().values()
         likely = [token.content for token in added if LIKE_MASK.search(token.content)]
         token = self._first("mask", [*MASKS, *(likely if len(likely) == 1 else [])])
         if token is None:
             raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}), and names no other.")
+        if token[1] in (*self._around, self.unknown):
+            raise ModelError(
+                f"the tokenizer's mask token is {token[0]}, which it also uses for something else; mend mask_token in "
+                "tokenizer_config.json."
+            )
         return token
 
     @property

@@ -167,6 +167,13 @@ def test_a_mask_that_is_named_is_taken(token: Any, file: str, tmp_path: Path) ->
     assert tokenizer_files.load(tmp_path, {}).mask == (content, made.token_to_id(content))
 
 
+@pytest.mark.parametrize("token", ["[CLS]", "[SEP]", "[UNK]"])
+def test_a_mask_that_stands_for_more_is_none(token: str, tmp_path: Path) -> None:
+    opened = tokenizer_files.load(vocabulary(tmp_path, BERT, "bert", mask_token=token), {})
+    with pytest.raises(ModelError, match="also uses for something else"):
+        _ = opened.mask
+
+
 def test_a_mask_that_is_only_in_the_vocabulary_is_found(tmp_path: Path) -> None:
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<|mask|>": 1}, unk_token="a"))
     made.add_special_tokens(["<|mask|>"])

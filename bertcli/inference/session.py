@@ -40,6 +40,12 @@ class Session:
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
     model, task_class = open_task_class(request)
+    fixed = task_class.decision.labels if task_class.decision and task_class.head == model.head else []
+    if fixed and len(model.labels) not in (0, len(fixed)):
+        raise ModelError(
+            f"{model.path / 'config.json'}: by id2label or num_labels there are {len(model.labels)} labels, but a "
+            f"model for {task_class.name} has {len(fixed)}: {' and '.join(fixed)}."
+        )
     if request.backend == "auto" or request.backend in OF_ONNX:
         model = cache.with_cached_onnx(model, task_class.head, request.precision, request.calibrate)
     name, why, chosen = choose_backend(model, request, task_class.head)

@@ -138,6 +138,11 @@ def test_outputs_of_another_head_are_refused(model: Path, refused: Refused, back
     assert "its logits have 2 axes, and those for token-classification have 3" in said
 
 
+def test_a_model_for_questions_has_two_labels(model: Path, refused: Refused) -> None:
+    change(model / "config.json", architectures=["BertForQuestionAnswering"])
+    assert "there are 3 labels, but a model for question-answering has 2: start and end." in refused()
+
+
 def test_num_labels_without_names_are_transformers_names(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = json.loads((model / "config.json").read_text())
     del config["id2label"], config["label2id"]
