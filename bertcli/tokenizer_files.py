@@ -220,12 +220,15 @@ def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
     try:
         tokenizer = pretrained.open_tokenizer(directory)
     except ModelError as error:
-        if missing := MISSING.search(str(error)):
-            package = next(filter(None, missing.groups()))
+        missing = MISSING.search(str(error))
+        package = next(filter(None, missing.groups())) if missing else ""
+        if package and not find_spec(package):  # It is also said where no class fits the files.
             raise ModelError(
                 f"{directory}: {what}, which needs the package {package}: pip install {package}"
             ) from error
-        raise ModelError(f"{directory}: {what}, and transformers finds no other.") from error
+        raise ModelError(
+            f"{directory}: {what}, and transformers cannot open another; does tokenizer_config.json name its class?"
+        ) from error
     backend: tokenizers.Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ModelError(
@@ -234,7 +237,10 @@ def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
         )
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
     if len(backend.get_vocab().keys() - added) <= 1:  # transformers makes a tokenizer of special tokens out of nothing
-        raise ModelError(f"{directory}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it.")
+        raise ModelError(
+            f"{directory}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it, or name their "
+            "class as tokenizer_class in tokenizer_config.json."
+        )
     return backend
 
 

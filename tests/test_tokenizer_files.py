@@ -62,8 +62,18 @@ def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str |
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
     with pytest.raises(ModelError) as caught:
         tokenizer_files.load(tmp_path, {})
-    expected = f"{tmp_path}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it."
-    assert str(caught.value) == expected
+    expected = f"{tmp_path}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it, or "
+    assert str(caught.value) == expected + "name their class as tokenizer_class in tokenizer_config.json."
+
+
+def test_a_package_that_is_there_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers names sentencepiece wherever it finds no class for the files, as for those of XLM-R XL."""
+    (tmp_path / "config.json").write_text('{"model_type": "xlm-roberta-xl"}')
+    with pytest.raises(ModelError, match="which needs the package sentencepiece"):
+        tokenizer_files.load(tmp_path, {})
+    monkeypatch.setattr(tokenizer_files, "find_spec", lambda _: True)
+    with pytest.raises(ModelError, match="transformers cannot open another; does"):
+        tokenizer_files.load(tmp_path, {})
 
 
 @pytest.mark.parametrize("text", ["the film is good a bad film is", ("the film is", "good a bad film is the")])
