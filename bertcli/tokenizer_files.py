@@ -1,8 +1,9 @@
 """The tokenizer of a model directory: which file it is in, what its special tokens are called, how long a text may be.
 
 Other people's directories say these things in several places, and some contradict each other: tokenizer.json is taken
-as it is, but for tokens that other files add, and for case, accents and ideographs of BERT's classes, where
-tokenizer_config.json has the last word, as in transformers; a vocab.txt as the class that is named for it reads it.
+as it is, but for tokens that other files add, for case, accents and ideographs of BERT's classes, and the space before
+a text of RoBERTa's, where tokenizer_config.json has the last word, as in transformers; a vocab.txt as the class that is
+named for it reads it.
 Knows no task and no weights.
 Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import load; print(load(Path('DIR'), {}).mask)"
 """
@@ -143,6 +144,10 @@ def _open(
                 if key in settings and (settings[key] is not None or key == "strip_accents"):  # null: as lowercase is
                     setattr(normalizer, attribute, settings[key])
             backend.normalizer = normalizer
+        splitter, prefix = backend.pre_tokenizer, settings.get("add_prefix_space")
+        if isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel) and prefix is not None and name not in AS_IT_IS:
+            splitter.add_prefix_space = prefix
+            backend.pre_tokenizer = splitter
         backend.add_tokens(listed)
         added = {token.content for token in backend.get_added_tokens_decoder().values()}
         backend.add_tokens([token for token in named if token.content not in added])

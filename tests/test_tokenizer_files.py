@@ -55,6 +55,20 @@ def test_case_accents_and_ideographs_are_those_of_transformers(
     assert pieces(path, text) == pretrained.open_tokenizer(path).backend_tokenizer.encode(text).tokens
 
 
+@pytest.mark.parametrize("name", ["RobertaTokenizer", "DebertaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_the_space_before_a_text_is_that_of_transformers(name: str, prefix: bool, tmp_path: Path) -> None:
+    """Whatever the pre-tokenizer in tokenizer.json says, where the class is RoBERTa's or one of its kin."""
+    made = tokenizers.ByteLevelBPETokenizer(add_prefix_space=not prefix)
+    made.train_from_iterator(["the film is good"] * 9, 300, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    settings = {"tokenizer_class": name, "add_prefix_space": prefix}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    theirs = pretrained.open_tokenizer(tmp_path).backend_tokenizer.encode("film is", add_special_tokens=False)
+    assert tokenizer_files.load(tmp_path, {}).backend.encode("film is", add_special_tokens=False).ids == theirs.ids
+
+
 @pytest.mark.parametrize("name", [None, "BertTokenizer", "RobertaTokenizer", "AlbertTokenizer", "T5Tokenizer"])
 def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str | None) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
