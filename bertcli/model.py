@@ -27,7 +27,8 @@ POOLINGS = {  # the first form is that of sentence-transformers 6
 }  # fmt: skip
 MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers, that bertcli computes
 DECISIVE = (  # files besides the weights that decide what a model answers
-    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "modules.json", "sentence_*_config.json",
+    "config.json", "tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json",
+    "modules.json", "sentence_*_config.json",
     "*_Pooling/config.json", "config_sentence_transformers.json", "exit.safetensors",
 )  # fmt: skip
 SENTENCE = "config_sentence_transformers.json"
@@ -153,18 +154,24 @@ class Model:
 
         That is: pooling (mean, cls or max), normalize, lowercase, max_length, dimensions, prompts (a text by each
         name), prompt (the name of the usual one); the last four None or empty where it does not say. Raises ModelError
-        for another pooling, and for layers after it, such as Dense.
+        for another pooling, for layers after it, such as Dense, and where the encoder is in a folder of its own.
         """
-        folders = self.sentence_folders
+        folders, root = self.sentence_folders, self.path
+        if not folders and (outer := replace(self, path=self.path.parent).sentence_folders).get("Transformer") == root:
+            folders, root = outer, self.path.parent
         if others := folders.keys() - MODULES:
-            raise ModelError(f"{self.path}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
-        if folders.get("Transformer", self.path) != self.path:
+            raise ModelError(f"{root}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
+        if folders.get("Transformer", root) != root:
             raise ModelError(
-                f"{self.path}: modules.json says that its encoder is in {folders['Transformer'].name}; to have it "
-                f'beside modules.json, save the model anew: python -c "from sentence_transformers import '
-                f"SentenceTransformer; SentenceTransformer('{self.path}').save('NEW')\""
+                f"{root}: modules.json says that its encoder is in {folders['Transformer'].name}; to have it beside "
+                f'modules.json, save the model anew: python -c "from sentence_transformers import '
+                f"SentenceTransformer; SentenceTransformer('{root}').save('NEW')\""
             )
+        readings = (safety.read_json(self.path / name) for name in safety.SENTENCE)
+        reading: dict[str, Any] = next(filter(None, readings), {})
         if "Pooling" not in folders:
+            if folders and reading.get("module_output_name") == "sentence_embedding":
+                raise ModelError(f"{self.path}: its vectors are its encoder's own pooler_output, which bertcli lacks.")
             return {}
         stated = safety.read_json(folders["Pooling"] / "config.json") or {}
         if not isinstance(stated, dict):
@@ -174,8 +181,6 @@ class Model:
             modes = list(map(str, mode)) if isinstance(mode, list) else [str(mode)]
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ModelError(f"{self.path}: bertcli pools by mean, cls or max, not by {', '.join(modes) or 'nothing'}.")
-        readings = (safety.read_json(self.path / name) for name in safety.SENTENCE)
-        reading: dict[str, Any] = next(filter(None, readings), {})
         more = safety.read_json(self.path / SENTENCE) or {}
         prompts = more.get("prompts") or {}
         if any(prompts.values()) and stated.get("include_prompt") is False:
@@ -243,6 +248,7 @@ def read(path: Path) -> Model:
     safety.require_name(path)
     configs = safety.read_configs(path)
     if "config.json" not in configs:
+        _ = Model(path, {}).sentence  # says so where a sentence-transformers model has it in another folder
         raise ModelError(f"{path}: no config.json, so this is not a model directory.")
     return Model(path, configs["config.json"])
 

@@ -37,7 +37,8 @@ KINDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # what bertcli itself r
     },
     "tokenizer_config.json": {
         "model_max_length": (int, float), "do_lower_case": (bool,), "strip_accents": (bool,),
-        "tokenize_chinese_chars": (bool,), "tokenizer_class": (str,),
+        "tokenize_chinese_chars": (bool,), "tokenizer_class": (str,), "added_tokens_decoder": (dict,),
+        "add_prefix_space": (bool,),
     },
     **{name: {"max_seq_length": (int,), "do_lower_case": (bool,)} for name in SENTENCE},
     "config_sentence_transformers.json": {

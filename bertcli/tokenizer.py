@@ -63,6 +63,7 @@ class Tokenizer:
     pieces: where its vocabulary is a part of a larger one, the ids that its tokens had there. traced: windows keep what
     the library says of each token; that takes memory and time. mostly: the share of unknown pieces above which a
     text counts as unknown. has_segments: whether the second text of a pair is told from the first by segment ids.
+    keeps_end: whether `encode` cuts off the beginning of a long text, not its end, where it is to cut.
     """
 
     mostly = MOSTLY
@@ -74,24 +75,31 @@ class Tokenizer:
         special: Mapping[str, str] = MappingProxyType({}),
         pieces: Sequence[int] | None = None,
         has_segments: bool = True,
+        keeps_end: bool = False,
     ) -> None:
         self.backend = backend
         self.max_length = max_length
         self.special = special
         self.pieces = pieces
         self.has_segments = has_segments
+        self.keeps_end = keeps_end
         self.traced = False
         backend.no_padding()
         backend.no_truncation()
 
     @cached_property
     def mask(self) -> tuple[str, int]:
-        """The mask token and its id. Raises ModelError where there is none."""
+        """The mask token and its id. Raises ModelError where there is none, or only one that stands for more."""
         added = self.backend.get_added_tokens_decoder().values()
         likely = [token.content for token in added if LIKE_MASK.search(token.content)]
         token = self._first("mask", [*MASKS, *(likely if len(likely) == 1 else [])])
         if token is None:
             raise ModelError(f"the tokenizer has no mask token ({' or '.join(MASKS)}), and names no other.")
+        if token[1] in (*self._around, self.unknown):
+            raise ModelError(
+                f"the tokenizer's mask token is {token[0]}, which it also uses for something else; mend mask_token in "
+                "tokenizer_config.json."
+            )
         return token
 
     @property
@@ -219,11 +227,15 @@ class Tokenizer:
         parts = [text] if isinstance(text, str) else list(text)
         bare = [self.backend.encode(part, add_special_tokens=False) for part in parts]
         size = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
-        pieces = [_cut(encoding, share) for encoding, share in zip(bare, _shares(bare, size), strict=True)]
+        shares = _shares(bare, size)
+        if long == "truncate":
+            for encoding, share in zip(bare, shares, strict=True):
+                encoding.truncate(share, direction="left" if self.keeps_end else "right")
+            return Features([self._framed(*bare)], truncated=True)
+        pieces = [_cut(encoding, share) for encoding, share in zip(bare, shares, strict=True)]
         count = max(map(len, pieces))
         rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
-        windows = [self._framed(*row) for row in rows]
-        return Features(windows[:1], truncated=True) if long == "truncate" else Features(windows)
+        return Features([self._framed(*row) for row in rows])
 
     def _too_long(self, what: str) -> RecordError:
         return RecordError(f"the {what} is longer than the model's {self.max_length} tokens (--long error).")

@@ -1,8 +1,10 @@
 """The tokenizer of a model directory: which file it is in, what its special tokens are called, how long a text may be.
 
 Other people's directories say these things in several places, and some contradict each other: tokenizer.json is taken
-as it is, but for case, accents and ideographs of BERT's classes, where tokenizer_config.json has the last word, as in
-transformers; a vocab.txt as the class that is named for it reads it. Knows no task and no weights.
+as it is, but for tokens that other files add, for case, accents and ideographs of BERT's classes, and the space before
+a text of RoBERTa's, where tokenizer_config.json has the last word, as in transformers; a vocab.txt as the class that is
+named for it reads it.
+Knows no task and no weights.
 Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import load; print(load(Path('DIR'), {}).mask)"
 """
 
@@ -10,13 +12,13 @@ import json
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertcli import pretrained
 from bertcli.errors import ModelError
-from bertcli.safety import entries, read_configs, read_json, require_whole
+from bertcli.safety import read_configs, read_json, require_whole
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ BERT = "BertTokenizer"
 BERT_TOKENS = ("[UNK]", "[CLS]", "[SEP]")  # that a vocab.txt of BERT's must have
 SPECIAL_TOKENS = {*BERT_TOKENS, "[PAD]", "[MASK]"}
 ADDED = "added_tokens.json"
+ROLES = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]  # in transformers' order
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")  # of an added token
 NORMALIZER = {  # what tokenizer_config.json calls the settings of BERT's normalizer
     "do_lower_case": "lowercase", "strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars",
 }  # fmt: skip
@@ -84,7 +88,9 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
             content = token.get("content") if isinstance(token, dict) else token
             if isinstance(content, str):
                 special[role] = content
-    return Tokenizer(backend, limit, special, has_segments=_has_segments(settings, config))
+    side = settings.get("truncation_side") or (backend.truncation or {}).get("direction")
+    has_segments = _has_segments(settings, config)
+    return Tokenizer(backend, limit, special, has_segments=has_segments, keeps_end=str(side).lower() == "left")
 
 
 def _has_segments(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -123,6 +129,7 @@ def _open(
 
     name = str(settings.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
     file, vocabulary = directory / TOKENIZER, directory / "vocab.txt"
+    listed, named = _stated_tokens(directory, settings)
     if cached and not file.is_file():
         file = cached / TOKENIZER
     if file.is_file():
@@ -137,14 +144,18 @@ def _open(
                 if key in settings and (settings[key] is not None or key == "strip_accents"):  # null: as lowercase is
                     setattr(normalizer, attribute, settings[key])
             backend.normalizer = normalizer
+        splitter, prefix = backend.pre_tokenizer, settings.get("add_prefix_space")
+        if isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel) and prefix is not None and name not in AS_IT_IS:
+            splitter.add_prefix_space = prefix
+            backend.pre_tokenizer = splitter
+        backend.add_tokens(listed)
+        added = {token.content for token in backend.get_added_tokens_decoder().values()}
+        backend.add_tokens([token for token in named if token.content not in added])
         return backend
     # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside it, but takes seconds.
     tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
-    stated = [*entries([settings, read_json(directory / STATED[1])])]
-    named = [value for key, value in stated if key.endswith("_token") or key == "content"]
-    lists = [value for key, value in stated if key.endswith("_special_tokens") and isinstance(value, list)]
-    others = {token for token in chain(named, *lists) if isinstance(token, str)} - SPECIAL_TOKENS
-    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS) and not others and not read_json(directory / ADDED):
+    others = {token.content for token in (*listed, *named)} - SPECIAL_TOKENS
+    if name in ("", BERT) and tokens.issuperset(BERT_TOKENS) and not others:
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         return BertWordPieceTokenizer(  # splits text as google-research/bert `tokenization.py` does
@@ -154,6 +165,48 @@ def _open(
             handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
         )._tokenizer
     return _by_transformers(directory, name)
+
+
+def _stated_tokens(directory: Path, settings: Mapping[str, Any]) -> "list[list[tokenizers.AddedToken]]":
+    """The tokens that files beside the vocabulary list with ids, in their order, and those that they name as special.
+
+    settings: of tokenizer_config.json. Where it lists tokens, transformers reads neither of the other two files.
+    """
+    import tokenizers
+
+    listed = settings.get("added_tokens_decoder")
+    if listed is None:
+        more, ids = (read_json(directory / file) for file in (STATED[1], ADDED))
+        settings = {**settings, **(more if isinstance(more, dict) else {})}
+        listed = {id_: token for token, id_ in ids.items()} if isinstance(ids, dict) else {}
+    try:
+        numbered = [listed[id_] for id_ in sorted(listed, key=int)]
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{directory}: the ids of added tokens are no whole numbers ({error}).") from error
+    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens")
+    extra = list(extra.values()) if isinstance(extra, dict) else extra if isinstance(extra, list) else []
+    roles = [*ROLES, *(key for key in settings if key.endswith("_token") and key not in ROLES)]
+    named = [*map(settings.get, roles), *extra]
+    flags = [[stated for value in values if (stated := _flags_of(value))] for values in (numbered, named)]
+    special = {stated["content"] for stated in flags[1]}
+    return [
+        [
+            tokenizers.AddedToken(**{**stated, **({"special": True} if stated["content"] in special else {})})
+            for stated in part
+        ]
+        for part in flags
+    ]
+
+
+def _flags_of(value: Any) -> dict[str, Any]:
+    """The content of a token and its flags, as far as files state them; empty for what is no token."""
+    stated = {"content": value} if isinstance(value, str) else value
+    if not isinstance(stated, dict) or not isinstance(stated.get("content"), str):
+        return {}
+    return {
+        "content": stated["content"],
+        **{flag: stated[flag] for flag in FLAGS if isinstance(stated.get(flag), bool)},
+    }
 
 
 def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
@@ -172,12 +225,15 @@ def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
     try:
         tokenizer = pretrained.open_tokenizer(directory)
     except ModelError as error:
-        if missing := MISSING.search(str(error)):
-            package = next(filter(None, missing.groups()))
+        missing = MISSING.search(str(error))
+        package = next(filter(None, missing.groups())) if missing else ""
+        if package and not find_spec(package):  # It is also said where no class fits the files.
             raise ModelError(
                 f"{directory}: {what}, which needs the package {package}: pip install {package}"
             ) from error
-        raise ModelError(f"{directory}: {what}, and transformers finds no other.") from error
+        raise ModelError(
+            f"{directory}: {what}, and transformers cannot open another; does tokenizer_config.json name its class?"
+        ) from error
     backend: tokenizers.Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ModelError(
@@ -186,7 +242,10 @@ def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":
         )
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
     if len(backend.get_vocab().keys() - added) <= 1:  # transformers makes a tokenizer of special tokens out of nothing
-        raise ModelError(f"{directory}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it.")
+        raise ModelError(
+            f"{directory}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it, or name their "
+            "class as tokenizer_class in tokenizer_config.json."
+        )
     return backend
 
 

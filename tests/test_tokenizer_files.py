@@ -55,6 +55,20 @@ def test_case_accents_and_ideographs_are_those_of_transformers(
     assert pieces(path, text) == pretrained.open_tokenizer(path).backend_tokenizer.encode(text).tokens
 
 
+@pytest.mark.parametrize("name", ["RobertaTokenizer", "DebertaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_the_space_before_a_text_is_that_of_transformers(name: str, prefix: bool, tmp_path: Path) -> None:
+    """Whatever the pre-tokenizer in tokenizer.json says, where the class is RoBERTa's or one of its kin."""
+    made = tokenizers.ByteLevelBPETokenizer(add_prefix_space=not prefix)
+    made.train_from_iterator(["the film is good"] * 9, 300, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    settings = {"tokenizer_class": name, "add_prefix_space": prefix}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    theirs = pretrained.open_tokenizer(tmp_path).backend_tokenizer.encode("film is", add_special_tokens=False)
+    assert tokenizer_files.load(tmp_path, {}).backend.encode("film is", add_special_tokens=False).ids == theirs.ids
+
+
 @pytest.mark.parametrize("name", [None, "BertTokenizer", "RobertaTokenizer", "AlbertTokenizer", "T5Tokenizer"])
 def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str | None) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -62,26 +76,78 @@ def test_a_tokenizer_of_special_tokens_alone_is_none(tmp_path: Path, name: str |
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
     with pytest.raises(ModelError) as caught:
         tokenizer_files.load(tmp_path, {})
-    expected = f"{tmp_path}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it."
-    assert str(caught.value) == expected
+    expected = f"{tmp_path}: no vocabulary of its tokenizer is there; put the tokenizer's files beside it, or "
+    assert str(caught.value) == expected + "name their class as tokenizer_class in tokenizer_config.json."
 
 
-def test_tokens_that_were_added_to_a_vocabulary_are_pieces(tmp_path: Path) -> None:
+def test_a_package_that_is_there_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers names sentencepiece wherever it finds no class for the files, as for those of XLM-R XL."""
+    (tmp_path / "config.json").write_text('{"model_type": "xlm-roberta-xl"}')
+    with pytest.raises(ModelError, match="which needs the package sentencepiece"):
+        tokenizer_files.load(tmp_path, {})
+    monkeypatch.setattr(tokenizer_files, "find_spec", lambda _: True)
+    with pytest.raises(ModelError, match="transformers cannot open another; does"):
+        tokenizer_files.load(tmp_path, {})
+
+
+@pytest.mark.parametrize("text", ["the film is good a bad film is", ("the film is", "good a bad film is the")])
+@pytest.mark.parametrize("side", ["left", "right", None])
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_a_long_text_is_cut_on_the_side_of_transformers(
+    direction: str, side: str | None, text: str | tuple[str, str], tmp_path: Path
+) -> None:
+    """direction: in tokenizer.json, which counts where tokenizer_config.json is silent."""
+    path = vocabulary(tmp_path, BERT, "bert")
+    made = tokenizer_files.load(path, {}).backend
+    made.enable_truncation(7, direction=direction)
+    made.save(str(path / "tokenizer.json"))
+    stated = {"truncation_side": side} if side else {}
+    (path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 7, **stated}))
+    (features,) = tokenizer_files.load(path, {}).encode([text], "truncate")
+    texts = [text] if isinstance(text, str) else list(text)
+    expected = pretrained.open_tokenizer(path)(*texts, truncation=True, max_length=7)["input_ids"]
+    assert isinstance(features, Features) and features.windows[0].ids == expected and features.truncated
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast", None])
+def test_tokens_that_were_added_to_a_vocabulary_are_pieces(name: str | None, tmp_path: Path) -> None:
+    """name: of the class, where there is a tokenizer.json, which lacks them."""
     path = vocabulary(tmp_path, BERT, "bert", do_lower_case=True)
+    base = {"tokenizer_class": name} if name else {"do_lower_case": True}
+    if name:
+        tokenizer_files.load(path, {}).backend.save(str(path / "tokenizer.json"))
     number = len(BERT) + len(WORDS)
     added = {
         "content": "<e>",
         "special": True,
         **dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False),
     }
-    for name, stated in (
-        ("added_tokens.json", {"<e>": number}),
+    listed = {str(number): added, str(number + 1): {**added, "content": "<B>", "special": False, "normalized": True}}
+    for file, stated in (
+        ("added_tokens.json", {"<B>": number, "<e>": number + 1}),
         ("special_tokens_map.json", {"additional_special_tokens": ["<e>"]}),
-        ("tokenizer_config.json", {"added_tokens_decoder": {str(number): added}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": listed}),
+        ("tokenizer_config.json", {"additional_special_tokens": ["<B>", "<e>"]}),
+        ("tokenizer_config.json", {"extra_special_tokens": ["<e>"], "bos_token": "<B>", "add_bos_token": False}),
+        ("tokenizer_config.json", {"extra_special_tokens": {"entity": "<e>"}, "mask_token": "<B>"}),
     ):
-        (path / name).write_text(json.dumps(stated))
-        assert pieces(path, "the<e> film") == ["[CLS]", "the", "<e>", "film", "[SEP]"]
-        (path / name).unlink()
+        (path / "tokenizer_config.json").write_text(json.dumps(base))
+        (path / file).write_text(json.dumps({**(base if file == "tokenizer_config.json" else {}), **stated}))
+        assert pieces(path, "the<e> film")[:4] == ["[CLS]", "the", "<e>", "film"]
+        ids = tokenizer_files.load(path, {}).backend.encode("the<e> <b>film <B>is [MASK]").ids
+        assert ids == pretrained.open_tokenizer(path)("the<e> <b>film <B>is [MASK]")["input_ids"]
+        (path / file).unlink()
+
+
+def test_added_tokens_without_embeddings_are_refused(tmp_path: Path) -> None:
+    path = vocabulary(tmp_path, BERT, "bert")
+    tokenizer_files.load(path, {}).backend.save(str(path / "tokenizer.json"))
+    (path / "added_tokens.json").write_text(json.dumps({"<e>": 5000}))
+    with pytest.raises(ModelError, match="over the 16 that the model has embeddings for"):
+        tokenizer_files.load(path, {"vocab_size": len(BERT) + len(WORDS)})
+    (path / "added_tokens.json").write_text(json.dumps({"<e>": "first"}))
+    with pytest.raises(ModelError, match="the ids of added tokens are no whole numbers"):
+        tokenizer_files.load(path, {})
 
 
 def test_a_vocabulary_of_another_class_is_read_as_that_class_reads_it(tmp_path: Path) -> None:
@@ -123,6 +189,13 @@ def test_a_mask_that_is_named_is_taken(token: Any, file: str, tmp_path: Path) ->
     (tmp_path / "tokenizer_config.json").unlink()
     (tmp_path / file).write_text(json.dumps({"mask_token": token}))
     assert tokenizer_files.load(tmp_path, {}).mask == (content, made.token_to_id(content))
+
+
+@pytest.mark.parametrize("token", ["[CLS]", "[SEP]", "[UNK]"])
+def test_a_mask_that_stands_for_more_is_none(token: str, tmp_path: Path) -> None:
+    opened = tokenizer_files.load(vocabulary(tmp_path, BERT, "bert", mask_token=token), {})
+    with pytest.raises(ModelError, match="also uses for something else"):
+        _ = opened.mask
 
 
 def test_a_mask_that_is_only_in_the_vocabulary_is_found(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ with a class `Backend` that extends BaseBackend. Try: echo "a gripping film" | b
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from bertcli.model import REST, Model
 
 BATCH_TOKENS = 768  # a small encoder's activations, and the attention of long texts, stay in a core's 1 MB L2 cache
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}  # what a batch has
+Shape = Sequence[int | None]  # None: an axis that may have any size
 Reduce = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]  # tensors of batch and outputs -> fewer
 
 
@@ -25,8 +26,8 @@ class BaseBackend(ABC):
 
     chunk_records: how many records are best sorted by length together. batch_tokens: how many tokens, with padding, a
     batch best has. multiple: windows are padded to a multiple of so many tokens. reduce: makes large outputs small
-    before they leave the GPU; None where all leave. precision: what it computes in (int8, bf16, fp32). sizes: of the
-    last axis of each output, None where the file leaves it open; empty where only a run shows the outputs.
+    before they leave the GPU; None where all leave. precision: what it computes in (int8, bf16, fp32). shapes: of each
+    output; empty where only a run shows them.
     """
 
     name: str
@@ -36,7 +37,7 @@ class BaseBackend(ABC):
     chunk_records: int = 4096
     reduce: Reduce | None = None
     precision: str
-    sizes: Mapping[str, int | None] = MappingProxyType({})
+    shapes: Mapping[str, Shape] = MappingProxyType({})
 
     @abstractmethod
     def __init__(self, model: Model, device: Device, head: str, precision: str) -> None:
@@ -61,7 +62,7 @@ class Stages(BaseBackend):
     """
 
     def __init__(self, first: BaseBackend, rest: BaseBackend, after: int, layers: int) -> None:
-        self.name, self.precision, self.sizes = first.name, first.precision, rest.sizes
+        self.name, self.precision, self.shapes = first.name, first.precision, rest.shapes
         self.streams, self.chunk_records = first.streams, first.chunk_records
         self.batch_tokens, self.multiple = first.batch_tokens, first.multiple
         self.first, self.rest = first, rest
@@ -84,15 +85,24 @@ class Stages(BaseBackend):
 def open_backend(backend: type[BaseBackend], model: Model, device: Device, head: str, precision: str) -> BaseBackend:
     """Open a model, and both stages of it where its early exit parts it in two. Raises as a backend does."""
     first = backend(model, device, head, precision)
-    if "exit_logits" not in first.sizes:
+    if "exit_logits" not in first.shapes:
         return first
     rest = backend(model.rest, device, head, first.precision)
     return Stages(first, rest, model.config.get("exit_after") or 0, model.layers)
 
 
-def require_inputs(model: Model, file: Path, names: Iterable[str]) -> None:
-    """Raise ModelError for a file that needs an input which no batch has, such as positions."""
-    if (others := sorted(set(names) - INPUTS)) and model.names is not REST:
+def require_inputs(model: Model, file: Path, shapes: Mapping[str, Shape]) -> None:
+    """Raise ModelError for a file that needs an input which no batch has, such as positions, or batches of one size."""
+    if model.names is REST:
+        return
+    if others := sorted(shapes.keys() - INPUTS):
         raise ModelError(
             f"{file}: it wants {', '.join(others)}, which bertcli does not give; write it anew with bertcli export."
         )
+    for name, shape in shapes.items():
+        if any(size is not None for size in shape):
+            fixed = " x ".join("any" if size is None else str(size) for size in shape)
+            raise ModelError(
+                f"{file}: its {name} are {fixed}, but texts come in any number and length; write it anew with bertcli "
+                "export, or with axes that are dynamic."
+            )

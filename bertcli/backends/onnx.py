@@ -9,15 +9,17 @@ Try: echo "a gripping film" | bertcli predict --backend onnx
 
 import os
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy multiplies no matrices here; its threads take 8 ms to start
 import numpy as np
 import onnxruntime as ort
 
 from bertcli.arrays import Batch
-from bertcli.backends import BaseBackend, require_inputs
+from bertcli.backends import BaseBackend, Shape, require_inputs
 from bertcli.device import Device, has_exact_int8, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import EXTERNAL, Model
@@ -41,13 +43,10 @@ class Backend(BaseBackend):
             self.version, self.session = _version(self.file), _open(self.file)
         except Exception as error:  # onnxruntime has a dozen unrelated exception classes
             raise ModelError(f"{self.file}: ONNX Runtime cannot open it ({error}).") from error
-        self.inputs = [node.name for node in self.session.get_inputs()]
-        shapes = {node.name: node.shape for node in self.session.get_outputs()}
-        self.outputs = list(shapes)
-        self.sizes = {
-            name: shape[-1] if shape and isinstance(shape[-1], int) else None for name, shape in shapes.items()
-        }
-        require_inputs(model, self.file, self.inputs)
+        self.shapes, inputs = _shapes(self.session.get_outputs()), self.session.get_inputs()
+        require_inputs(model, self.file, _shapes(inputs))
+        # Files that were made of TensorFlow's models have token ids in int32.
+        self.types = {node.name: np.int32 if node.type == "tensor(int32)" else None for node in inputs}
         self.streams = device.threads
         # By the thread's name, not its id: the threads of the next stream of records have the same names.
         self.sessions: dict[str, ort.InferenceSession] = {}
@@ -60,11 +59,12 @@ class Backend(BaseBackend):
             with self.lock:
                 self.sessions.setdefault(thread, self._another() if self.sessions else self.session)
         try:
-            values = self.sessions[thread].run(None, {name: batch[name] for name in self.inputs})
+            arrays = {name: np.asarray(batch[name], type_) for name, type_ in self.types.items()}
+            values = self.sessions[thread].run(None, arrays)
         except Exception as error:  # a graph that cannot be computed, whatever its shapes say
             raise ModelError(f"{self.file}: ONNX Runtime cannot run it ({error}).") from error
         values = [value.astype(np.float32, copy=False) for value in values]  # a file in fp16 gives fp16
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(self.shapes, values, strict=True))
 
     def _another(self) -> ort.InferenceSession:
         """A session of the same file; the first, which threads may share, where there is no room or another file."""
@@ -81,6 +81,11 @@ def _version(file: Path) -> tuple[int, int, int]:
     status, tensors = file.stat(), file.with_name(file.name + EXTERNAL)
     size = status.st_size + (tensors.stat().st_size if tensors.is_file() else 0)
     return status.st_ino, size, status.st_mtime_ns
+
+
+def _shapes(nodes: Iterable[Any]) -> dict[str, Shape]:
+    """The shape of each input or output of a session; an axis that the file leaves open is None."""
+    return {node.name: [size if isinstance(size, int) else None for size in node.shape] for node in nodes}
 
 
 def _open(file: Path) -> ort.InferenceSession:

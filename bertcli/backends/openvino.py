@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bertcli.arrays import Batch
-from bertcli.backends import BaseBackend, require_inputs
+from bertcli.backends import BaseBackend, Shape, require_inputs
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
@@ -51,12 +51,8 @@ class Backend(BaseBackend):
         self.inputs = [port.get_any_name() for port in self.compiled.inputs]
         # An output may have several names, such as that of a value which is only cast to its own type.
         self.outputs = [(name, i) for i, port in enumerate(self.compiled.outputs) for name in port.get_names()]
-        shapes = {name: self.compiled.outputs[i].get_partial_shape() for name, i in self.outputs}
-        self.sizes = {
-            name: shape[-1].get_length() if len(shape) and shape[-1].is_static else None
-            for name, shape in shapes.items()
-        }
-        require_inputs(model, file, self.inputs)
+        self.shapes = {name: _shape(self.compiled.outputs[i]) for name, i in self.outputs}
+        require_inputs(model, file, dict(zip(self.inputs, map(_shape, self.compiled.inputs), strict=True)))
         self.streams = device.threads
         self.thread = threading.local()  # has the `request` of each thread
         self.tokens: set[int] = set()  # numbers of tokens that were in a batch, padding included
@@ -87,6 +83,12 @@ class Backend(BaseBackend):
         self.tokens.add(size * length)
         self.rows.add(size)
         return size
+
+
+def _shape(port: Any) -> Shape:
+    """The shape of an input or output; an axis that the file leaves open is None. Empty where it says nothing."""
+    shape = port.get_partial_shape()
+    return [size.get_length() if size.is_static else None for size in shape] if shape.rank.is_static else []
 
 
 def _compile(core: Any, file: str, threads: int, precision: str) -> Any:

@@ -40,6 +40,12 @@ class Session:
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""
     model, task_class = open_task_class(request)
+    fixed = task_class.decision.labels if task_class.decision and task_class.head == model.head else []
+    if fixed and len(model.labels) not in (0, len(fixed)):
+        raise ModelError(
+            f"{model.path / 'config.json'}: by id2label or num_labels there are {len(model.labels)} labels, but a "
+            f"model for {task_class.name} has {len(fixed)}: {' and '.join(fixed)}."
+        )
     if request.backend == "auto" or request.backend in OF_ONNX:
         model = cache.with_cached_onnx(model, task_class.head, request.precision, request.calibrate)
     name, why, chosen = choose_backend(model, request, task_class.head)
@@ -94,18 +100,24 @@ def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None
     """
     if task.head and model.head not in ("", task.head, *task.more_heads):
         raise ModelError(f"{model.path}: it is a model for {model.head}, not for {task.name}; finetune it for that.")
-    names, sizes = task.model_outputs, backend.sizes
-    if task.labels and any(sizes.get(name) is None for name in names):  # Only a run shows the sizes.
+    names, shapes = task.model_outputs, backend.shapes
+    if task.labels and any(not shapes.get(name) or shapes[name][-1] is None for name in names):  # Only a run shows it.
         ran = backend.run(collate([Window([task.tokenizer.pad] * 4)]))
-        sizes = {name: value.shape[-1] for name, value in ran.items()}
-    if sizes and (lacking := [name for name in names if name not in sizes]):
-        raise ModelError(f"{model.path}: the model gives {', '.join(sizes)}, not {lacking[0]}.")
+        shapes = {name: value.shape for name, value in ran.items()}
+    if shapes and (lacking := [name for name in names if name not in shapes]):
+        raise ModelError(f"{model.path}: the model gives {', '.join(shapes)}, not {lacking[0]}.")
     ids = sorted(map(int, model.config.get("id2label") or range(len(task.labels))))
-    for name in names if task.labels else ():
-        if ids != list(range(sizes[name] or 0)):
+    for name, axes in names.items() if shapes else ():
+        if shapes[name] and len(shapes[name]) != axes:
+            raise ModelError(
+                f"{model.path}: its {name} have {len(shapes[name])} axes, and those for {task.name} have {axes}; its "
+                "weights are for another task than its config.json says."
+            )
+        size = shapes[name][-1] if task.labels else None
+        if size is not None and ids != list(range(size)):
             raise ModelError(
                 f"{model.path / 'config.json'}: id2label names {len(ids):,} labels, {ids[0]} to {ids[-1]}, but the "
-                f"model gives {sizes[name]:,} scores; name one for each, from 0."
+                f"model gives {size:,} scores; name one for each, from 0."
             )
 
 

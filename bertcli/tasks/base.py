@@ -49,8 +49,8 @@ class BaseTask(ABC):
     alone. more_heads: other heads that it can use. decision: the head's outputs, if they are the same for all data.
     has_mistakes: whether a prediction is right or wrong. inputs: fields besides the text that `explain` has options
     for. labelled_by: sets of fields; a record that has all fields of a set looks labelled for this task. shared_text:
-    which of `texts` many records share. model_outputs: the outputs that it reads. labels: the names of its classes, if
-    it has classes. has_named_labels: whether --map-labels can rename them. accepts: the TASK_OPTIONS that it reads.
+    which of `texts` many records share. model_outputs: how many axes each output has that it reads. labels: the names
+    of its classes, if any. has_named_labels: whether --map-labels can rename them. accepts: the TASK_OPTIONS it reads.
     classifies: whether one class or several are right for an item; None if it has no probabilities of classes. example:
     a result with all fields of `decode`, none empty, from which tables take the types of columns. subject: how messages
     call it. memory: what later results need from earlier ones, None where each stands alone; it only grows. identity:
@@ -65,7 +65,7 @@ class BaseTask(ABC):
     inputs: ClassVar[tuple[str, ...]] = ()
     labelled_by: ClassVar[tuple[Set[str], ...]] = ()
     shared_text: ClassVar[str | None] = None
-    model_outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    model_outputs: ClassVar[Mapping[str, int]] = MappingProxyType({"logits": 2})
     labels: list[str] = []  # noqa: RUF012
     has_named_labels: ClassVar[bool] = False
     accepts: ClassVar[Set[str]] = frozenset()

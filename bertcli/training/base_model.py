@@ -197,7 +197,9 @@ def cut_to_pieces(tokenizer: Tokenizer, ids: set[int]) -> Tokenizer:
     backend = tokenizers.Tokenizer.from_str(json.dumps(document))
     if any(tokenizer.backend.id_to_token(old) != backend.id_to_token(i) for i, old in enumerate(pieces)):
         raise ModelError("--vocabulary-from: the tokenizer has tokens among its pieces that keep their numbers.")
-    return Tokenizer(backend, tokenizer.max_length, tokenizer.special, pieces, tokenizer.has_segments)
+    return Tokenizer(
+        backend, tokenizer.max_length, tokenizer.special, pieces, tokenizer.has_segments, tokenizer.keeps_end
+    )
 
 
 def _with_ids(part: Any, new: Mapping[int, int]) -> Any:

@@ -1,14 +1,17 @@
 """int8 products are exact on every processor, also where two of them would overflow 16 bits."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bertcli import device
+from bertcli import device, registry
 from bertcli.backends import onnx as runtime
+from bertcli.errors import ModelError
 from bertcli.model import Model
 
 WIDTH = 64
@@ -39,18 +42,28 @@ def products(tmp_path: Path) -> Path:
     return tmp_path / "p.onnx"
 
 
-def test_a_file_in_half_precision_gives_single_precision(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+@pytest.mark.parametrize("ids", [TensorProto.INT64, TensorProto.INT32])
+@pytest.mark.parametrize("shape", [["rows", "tokens"], [1, "tokens"], ["rows", 128]])
+def test_a_file_in_half_precision_or_int32_gives_single_precision_and_takes_batches_of_any_shape(
+    engine: str, ids: int, shape: list[Any], tmp_path: Path
+) -> None:
     """What is summed over the tokens afterwards would else be summed in half precision."""
     (tmp_path / "onnx").mkdir()
     value = helper.make_tensor_value_info
     node = helper.make_node("Cast", ["input_ids"], ["last_hidden_state"], to=TensorProto.FLOAT16)
-    inputs = [value("input_ids", TensorProto.INT64, ["rows", "tokens"])]
-    graph = helper.make_graph([node], "half", inputs, [value("last_hidden_state", TensorProto.FLOAT16, ["rows", 1])])
+    inputs = [value("input_ids", ids, shape)]
+    graph = helper.make_graph([node], "half", inputs, [value("last_hidden_state", TensorProto.FLOAT16, shape)])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(made, tmp_path / "onnx" / "model.onnx")
-    backend = runtime.Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "fp32")
-    ids = np.ones((1, 3), np.int64)
-    assert backend.run({"input_ids": ids})["last_hidden_state"].dtype == np.float32
+    opened = partial(registry.load("backends", engine).Backend, Model(tmp_path, {}), device.cpu(1, ""), "", "fp32")
+    if shape != ["rows", "tokens"]:
+        with pytest.raises(ModelError, match=r"its input_ids are (1 x any|any x 128), but texts come in any"):
+            opened()
+        return
+    for count in (1, 2):
+        outputs = opened().run({"input_ids": np.arange(3 * count).reshape(count, 3)})["last_hidden_state"]
+        assert outputs.dtype == np.float32 and outputs.tolist() == np.arange(3 * count).reshape(count, 3).tolist()
 
 
 @pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])

@@ -21,7 +21,7 @@ class First(BaseBackend):
 class Rest(First):
     """The logits of a row are the sum of its states and 1; remembers how many rows it got."""
 
-    sizes = {"logits": 2}  # noqa: RUF012
+    shapes = {"logits": [None, 2]}  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,4 +60,4 @@ def test_without_a_rule_all_rows_pass_all_layers_and_both_logits_are_there() -> 
     outputs = backend.run(batch)
     assert outputs["logits"].tolist() == [[10, 1], [7, 1]] and outputs["exit_logits"].tolist() == [[9, 0], [2, 0]]
     assert rest.rows == [2]
-    assert (backend.streams, dict(backend.sizes), backend.precision) == (3, {"logits": 2}, "fp32")
+    assert (backend.streams, dict(backend.shapes), backend.precision) == (3, {"logits": [None, 2]}, "fp32")

@@ -129,6 +129,20 @@ def test_labels_are_held_against_what_the_onnx_file_gives(model: Path, refused: 
     assert f"id2label names {len(names)} labels" in refused() and "gives 3 scores" in refused("info -m DIR")
 
 
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_outputs_of_another_head_are_refused(model: Path, refused: Refused, backend: str) -> None:
+    """A tagger's logits have an axis more than a classifier's; as many labels do not make them the same."""
+    assert run(["export", str(model), "--calibrate", "texts.txt"]) == 0
+    change(model / "config.json", architectures=["BertForTokenClassification"])
+    said = refused(f"predict -m DIR --backend {backend} texts.txt")
+    assert "its logits have 2 axes, and those for token-classification have 3" in said
+
+
+def test_a_model_for_questions_has_two_labels(model: Path, refused: Refused) -> None:
+    change(model / "config.json", architectures=["BertForQuestionAnswering"])
+    assert "there are 3 labels, but a model for question-answering has 2: start and end." in refused()
+
+
 def test_num_labels_without_names_are_transformers_names(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = json.loads((model / "config.json").read_text())
     del config["id2label"], config["label2id"]

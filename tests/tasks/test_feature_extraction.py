@@ -136,6 +136,17 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match="its encoder is in 0_Transformer"):
         _ = read(tmp_path).sentence
+    (tmp_path / "0_Transformer").mkdir()
+    (tmp_path / "config.json").rename(tmp_path / "0_Transformer" / "config.json")
+    for path in (tmp_path, tmp_path / "0_Transformer"):  # Its own folder knows nothing of the pooling.
+        with pytest.raises(ModelError, match="its encoder is in 0_Transformer"):
+            _ = read(path).sentence
+    (tmp_path / "0_Transformer" / "config.json").rename(tmp_path / "config.json")
+    (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "a.Transformer"}]))
+    assert read(tmp_path).sentence == {}
+    (tmp_path / "sentence_bert_config.json").write_text('{"module_output_name": "sentence_embedding"}')
+    with pytest.raises(ModelError, match="its vectors are its encoder's own"):
+        _ = read(tmp_path).sentence
     (tmp_path / "modules.json").unlink()
     assert read(tmp_path).sentence == {}
 

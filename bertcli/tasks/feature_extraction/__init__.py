@@ -36,7 +36,7 @@ class Task(BaseTask):
     head = ""
     accepts = frozenset({"normalize", "pair_field", "prompt"})
     decision = Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
-    model_outputs = ()  # of one name or another: see HIDDEN
+    model_outputs = MappingProxyType({})  # of one name or another: see HIDDEN
     has_mistakes = False
     directions = MappingProxyType({"spearman": 1, "pearson": 1})
 

@@ -43,6 +43,7 @@ class Task(BaseTask):
     """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
 
     head = "MaskedLM"
+    model_outputs = MappingProxyType({"logits": 3})
     accepts = frozenset({"mask", "top_k"})
     decision = Decision("fill_mask", [], "the token of each mask")
     directions = MappingProxyType(dict.fromkeys(GAINS, 1))

@@ -63,7 +63,7 @@ class Task(BaseTask):
     head = "QuestionAnswering"
     accepts = frozenset({"language", "null_threshold", "offset_unit", "question", "top_k"})
     decision = Decision("question_answering", ["start", "end"], "the first and the last token of the answer")
-    model_outputs = ("start_logits", "end_logits")
+    model_outputs = MappingProxyType({"start_logits": 2, "end_logits": 2})
     inputs = ("context",)
     labelled_by = ({"context", "answers"},)
     shared_text = "context"

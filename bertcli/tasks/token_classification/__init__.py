@@ -70,6 +70,7 @@ class Task(BaseTask):
     """Token classification with any encoder that has a `…ForTokenClassification` head, whatever its labels are."""
 
     head = "TokenClassification"
+    model_outputs = MappingProxyType({"logits": 3})
     labelled_by = ({"entities"}, {"tokens"})  # which may have tags
     has_named_labels = True
     accepts = frozenset({"offset_unit", "redact", "scheme"})
