@@ -313,6 +313,20 @@ def test_other_results_get_the_types_of_their_values(tmp_path: Path) -> None:
     assert errors[6:] == ["line 7: broken", "\\udcff.txt:8: broken"]
 
 
+@pytest.mark.parametrize("name", ["string_view", "run_end_encoded"])
+def test_rows_that_are_left_out_leave_columns_of_any_type(tmp_path: Path, name: str) -> None:
+    """As of polars, whose text is of views, with --on-error skip."""
+    type_ = {"string_view": pa.string_view(), "run_end_encoded": pa.run_end_encoded(pa.int32(), pa.string())}[name]
+    source = write(tmp_path / "a.arrow", pa.table({"text": ["a", "b", "c"], "more": pa.array(["x", "x", None], type_)}))
+    with open_writer(str(tmp_path / "out.arrow"), example=EXAMPLE) as writer:
+        for record in [record for record in read([source]) if record.line != 2]:
+            writer.write(merged(record.fields, EXAMPLE), record)
+    with pa.ipc.open_file(tmp_path / "out.arrow") as file:
+        assert file.read_all().select(["text", "more"]) == pa.table(
+            {"text": ["a", "c"], "more": pa.array(["x", None], type_)}
+        )
+
+
 def test_files_of_other_columns_are_one_table_where_their_types_can_be_joined(tmp_path: Path) -> None:
     first = write(tmp_path / "a.parquet", pa.table({"text": ["a"], "n": pa.array([1], pa.int32())}))
     second = write(tmp_path / "b.parquet", pa.table({"n": [2.5], "text": ["b"], "more": [b"x"]}))

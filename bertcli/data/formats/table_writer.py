@@ -134,7 +134,10 @@ class ArrowFormatter(BaseFormatter):
                 if first.batch is not None:
                     positions = [row.position for row in rows]
                     is_slice = positions[-1] - positions[0] == len(rows) - 1
-                    batch = first.batch.slice(positions[0], len(rows)) if is_slice else first.batch.take(positions)
+                    if is_slice:
+                        batch = first.batch.slice(positions[0], len(rows))
+                    else:  # `take` knows no views and no runs
+                        batch = self._arrow.concat_batches([first.batch.slice(position, 1) for position in positions])
                     columns = {name: _compact(column) for name, column in zip(first.names, batch.columns, strict=True)}
                 for name in dict.fromkeys(name for row in rows for name in row.values):
                     values = [row.values.get(name) for row in rows]
