@@ -26,6 +26,12 @@ def test_rows_in_order_and_nan_for_a_record_that_failed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(vectors, np.array([nan, [1, 2.5], nan, nan, [0.1, -3]], np.float32))
 
 
+def test_where_all_fail_there_is_still_a_row_for_each(tmp_path: Path) -> None:
+    with open_writer(str(tmp_path / "a.npy")) as writer:
+        writer.write_many(error_result(i, i + 1, "bad") for i in range(3))
+    assert np.load(tmp_path / "a.npy").shape == (3, 0)
+
+
 @pytest.mark.parametrize("count", [0, 1, 12345])
 def test_any_number_of_rows(tmp_path: Path, count: int) -> None:
     with open_writer(str(tmp_path / "a.npy")) as writer:
