@@ -205,8 +205,6 @@ class CsvFormatter(BaseFormatter):
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
         if is_error(result):
             return self._error(describe(result))
-        if result.get("error"):
-            raise RecordError(f"its field 'error' has the name of a column that {self.NAME} needs; use --format jsonl")
         columns = self._columns
         if columns is None:
             columns = self._columns_of(self.first or result)
@@ -216,7 +214,7 @@ class CsvFormatter(BaseFormatter):
                 f"its field '{stranger}' is no column of this {self.NAME} "
                 f"(the first record gave: {names_in(columns)}); use --format jsonl"
             )
-        row = self.join([*(_cell(result.get(name)) for name in columns), ""])
+        row = self.join([_cell(result.get(name)) for name in (*columns, "error")])
         return row if self._columns is not None else self._begin(columns) + row
 
     def end(self) -> str:
