@@ -231,6 +231,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     """
     import shutil  # brings bz2 and lzma, which a run that only reads and writes lines has no use for
 
+    target = Path(os.path.realpath(target))  # a symbolic link stays one
     draft = target.with_name(f"draft-{target.name}")
     shutil.rmtree(draft, ignore_errors=True)
     try:

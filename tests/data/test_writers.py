@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bertcli.data.readers import read
 from bertcli.data.records import error_result
+from bertcli.data.sinks import new_directory
 from bertcli.data.writers import open_writer
 from bertcli.errors import BertcliError, RecordError, UsageError
 
@@ -147,6 +148,15 @@ def test_an_existing_file_keeps_its_mode_and_its_links(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert path.read_text() == '{"a": 1}\n'
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_new_directory_may_stand_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    with new_directory(tmp_path / "link") as draft:
+        (draft / "a").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "a").exists()
 
 
 @pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
