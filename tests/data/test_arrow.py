@@ -149,7 +149,8 @@ def test_rows_of_a_broken_row_group_are_faults_and_the_others_are_read(tmp_path:
         ("a.parquet", b"text\ngood\n", "cannot be read as Parquet"),
         ("a.arrow", b"ARROW1\0\0", "cannot be read as Arrow"),
         ("a.arrow", b"text\ngood\n", "cannot be read as Arrow"),
-        ("a.parquet.gz", b"", "Parquet is compressed inside, so it is read uncompressed; unpack it first"),
+        ("a.parquet.gz", b"", "Parquet may be compressed inside, so it is read uncompressed; unpack it first"),
+        ("a.arrow.xz", b"", "Arrow may be compressed inside, so it is read uncompressed; unpack it first"),
         ("a", b"PAR1\x15" + bytes(99), "--input-format parquet reads it"),
     ],
 )

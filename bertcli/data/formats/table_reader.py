@@ -105,7 +105,12 @@ def count(path: str, name: str) -> int:
 
 @contextmanager
 def _reading(path: str, name: str) -> Iterator[None]:
-    """Within it what pyarrow raises for a file that is none of that format, or broken, becomes a UsageError."""
+    """Within it what pyarrow raises for a file that is none of that format, or broken, becomes a UsageError.
+
+    Raises it, too, for an archive.
+    """
+    if compression(path):
+        raise UsageError(f"{path}: {name} may be compressed inside, so it is read uncompressed; unpack it first.")
     try:
         yield
     except (library().ArrowException, OSError) as error:
@@ -171,8 +176,6 @@ def _validate(column: Any) -> None:
 def _parquet_file(path: str) -> Any:
     if path == "-":
         raise UsageError("stdin: Parquet is read from its end, and stdin has none; write it to a file and name that.")
-    if compression(path):
-        raise UsageError(f"{path}: Parquet is compressed inside, so it is read uncompressed; unpack it first.")
     return library().parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
 
 
