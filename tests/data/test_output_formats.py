@@ -162,6 +162,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"text": "a", "text_pair": "b", "label": "entailment", "score": 0.5}, "entailment  50.0% ████      a | b"),
         ({"text": "a", "label": "x", "score": 7.25}, "x        7.25  a"),
         ({"text": "a", "label": None, "score": 0.3}, "none      30.0% ██        a"),
+        ({"text": "a", "answer": "b", "label": "x", "score": 0.5}, "x         50.0% ████      a  answer=b"),
         (
             {
                 "text": "a",
