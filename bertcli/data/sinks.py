@@ -51,7 +51,7 @@ class Sink:
     def overwrite(self, data: bytes) -> None:
         """Replace the first bytes; only where it is seekable."""
         self._raw.seek(0)
-        self.write(data)
+        Sink.write(self, data)  # they count already
 
     def commit(self) -> None:
         """Everything was written."""

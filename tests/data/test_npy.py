@@ -1,5 +1,6 @@
 """Vectors as a .npy file, written while streaming."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,15 @@ def test_any_number_of_rows(tmp_path: Path, count: int) -> None:
     vectors = np.load(tmp_path / "a.npy")
     assert vectors.shape == ((count, 3) if count else (0, 0))
     assert not count or (vectors[:, 0] == np.arange(count, dtype=np.float32)).all()
+
+
+def test_the_last_mark_is_the_end_of_the_file(tmp_path: Path) -> None:
+    """Killed before the file had its name, a run would go on from an earlier one, and close the file again."""
+    path = tmp_path / "a.npy"
+    with open_writer(str(path), run={}, resume=True) as writer:
+        writer.write({"embedding": [1.0, 2.0]})
+    last = json.loads((tmp_path / "a.npy.resume").read_text().splitlines()[-1])
+    assert (last["complete"], last["position"]) == (True, path.stat().st_size)
 
 
 def test_where_a_header_cannot_be_filled_in_later(tmp_path: Path) -> None:
