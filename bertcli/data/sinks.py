@@ -161,7 +161,7 @@ def is_special(path: str) -> bool:
     """Whether it is a device, a named pipe or a descriptor such as /dev/fd/3, which cannot be renamed into place."""
     file = Path(path)
     try:
-        if file.is_dir():
+        if file.is_dir() or path.endswith("/"):
             raise UsageError(f"cannot write to {path}: it is a directory; name a file in it")
         return file.exists() and (not file.is_file() or path.startswith(("/dev/", "/proc/")))
     except ValueError as error:  # a NUL in the name

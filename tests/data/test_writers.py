@@ -201,7 +201,13 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path, "it is a directory"), (tmp_path / "no" / "out", "No such file"), ("a\0b", "null")):
+    directory = "it is a directory"
+    for path, reason in (
+        (tmp_path, directory),
+        (f"{tmp_path}/new/", directory),
+        (tmp_path / "no" / "out", "No such file"),
+        ("a\0b", "null"),
+    ):
         with pytest.raises(UsageError, match=reason):
             open_writer(str(path), "jsonl")
     names = "arrow, brat, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"
