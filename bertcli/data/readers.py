@@ -245,7 +245,7 @@ def _tool_of(source: Source, name: str) -> str | None:
     """The format of the tool that wrote what would otherwise be read as the format `name`."""
     if name not in ("jsonl", "csv", "tsv", "lines") or (name == "lines" and extension(source.name)):
         return None
-    if Path(source.name).is_file() and source.is_utf8:
+    if source.name != "-" and Path(source.name).is_file() and source.is_utf8:
         head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
     else:
         (head,) = source.begin()

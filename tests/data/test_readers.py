@@ -97,6 +97,14 @@ def test_no_path_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     assert texts(list(read([], input_format="jsonl"))) == ["a"]
 
 
+def test_a_file_called_as_stdin_is_another(tmp_path: Path) -> None:
+    (tmp_path / "-").touch()
+    script = "from bertcli.data.readers import read; print(sum(1 for _ in read(['-'])))"
+    lines = b"line\n" * 400_000
+    done = subprocess.run([sys.executable, "-c", script], input=lines, cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == b"400000\n"
+
+
 def test_a_closed_stdin_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="stdin is closed"):
