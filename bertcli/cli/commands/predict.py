@@ -174,7 +174,10 @@ def predict(messages: Messages, options: Predict) -> int:
 
 
 def _first_result(options: Predict, session: "Session") -> Mapping[str, object] | None:
-    """The first result of the whole input: its fields are the columns of each shard's table. {} if all are errors."""
+    """The first result of the whole input: its fields are the columns of each shard's table.
+
+    If all are errors, the fields that it would have had where the input is a table, else {}.
+    """
     from bertcli.data.records import merged
     from bertcli.inference.stream import finish, stream
 
