@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -26,7 +26,7 @@ from bertcli.tasks.options import Options
 
 if TYPE_CHECKING:
     from bertcli.data.readers import ReadOptions, Shard
-    from bertcli.data.records import Record
+    from bertcli.data.records import Header, Record
     from bertcli.evaluation import Evaluation
     from bertcli.inference.stream import Stop
     from bertcli.pretraining.source import Source
@@ -117,8 +117,13 @@ class Reading:
 
         return kept()
 
-    def open(self, files: Sequence[str], shard: "Shard | None" = None) -> Iterator["Record"]:
-        """The records of files or stdin. Raises UsageError at once where they cannot be read.
+    def open(
+        self,
+        files: Sequence[str],
+        shard: "Shard | None" = None,
+        headed: Callable[["Header"], None] = lambda header: None,
+    ) -> Iterator["Record"]:
+        """The records of files or stdin, as `read` gives them. Raises UsageError at once where they cannot be read.
 
         A table without the field that an option names raises it too, at its first row: that is one mistake, not many.
         """
@@ -151,7 +156,7 @@ class Reading:
                             raise UsageError(f"{record.source}: {error}{hint}") from None
                 yield record
 
-        return checked(read(files, **self.read_options._asdict(), shard=shard, note=messages.note))
+        return checked(read(files, **self.read_options._asdict(), shard=shard, note=messages.note, headed=headed))
 
 
 def _require_not_stdout(files: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from bertcli.data.compression import compression, extension
 from bertcli.data.formats import INPUT, by_extension, load
-from bertcli.data.records import Record
+from bertcli.data.records import Header, Record
 from bertcli.data.streams import Source, check_encoding
 from bertcli.errors import UsageError
 
@@ -102,15 +102,16 @@ def read(
     text_field: str = "text",
     shard: Shard | None = None,
     note: Callable[[str], None] = lambda message: None,
+    headed: Callable[[Header], None] = lambda header: None,
 ) -> Iterator[Record]:
     """The records of all inputs, in order, each as soon as its last line is there; memory is constant.
 
     paths: files and "-" for stdin; none means stdin. input_format: else by extension, else by the first line. columns:
     the names of a csv or tsv without a header. delimiter: what parts the cells of csv. text_field: how the field with
     the text is called, by which a table is told from lines. shard: only these records; their index begins at 0. note:
-    told which format was read off a first line. Raises UsageError at once for a path, format or encoding that cannot be
-    used, and during iteration for a header that names no columns, a .json file that is one document, or a stdin that is
-    no text.
+    told which format was read off a first line. headed: given the header of each table, after its rows. Raises
+    UsageError at once for a path, format or encoding that cannot be used, and during iteration for a header that names
+    no columns, a .json file that is one document, or a stdin that is no text.
     """
     paths = list(paths) or ["-"]
     check_encoding(encoding)
@@ -133,28 +134,37 @@ def read(
         raise UsageError(f"a delimiter is for csv, not {formats[0]}; --input-format says which it is")
     read_options = ReadOptions(input_format, encoding, columns, delimiter, text_field)
     parts = _parts(paths, *shard.span(sum(map(_size, paths)))) if shard else [Part(path) for path in paths]
-    return _records(parts, read_options, note)
+    return _records(parts, read_options, note, headed)
 
 
 def count_before(paths: Sequence[str], shard: Shard, read_options: ReadOptions) -> int:
     """How many records the shards before this one have: the index of its first. Reads them all."""
     begin, _ = shard.span(sum(map(_size, paths)))
-    return sum(1 for _ in _records(_parts(paths, 0, begin), read_options, lambda message: None))
+    return sum(1 for _ in _records(_parts(paths, 0, begin), read_options))
 
 
-def _records(parts: Sequence[Part], read_options: ReadOptions, note: Callable[[str], None]) -> Iterator[Record]:
+def _records(
+    parts: Sequence[Part],
+    read_options: ReadOptions,
+    note: Callable[[str], None] = lambda message: None,
+    headed: Callable[[Header], None] = lambda header: None,
+) -> Iterator[Record]:
     index = 0
     for part in parts:
-        for record in _part_records(part, read_options, note):
+        source = Source(part.path, read_options.encoding, requires_text=not read_options.input_format)
+        for record in _part_records(part, source, read_options, note):
             record.index = index
             record.source = part.path
             yield record
             index += 1
+        if source.header:
+            headed(source.header)
 
 
-def _part_records(part: Part, read_options: ReadOptions, note: Callable[[str], None]) -> Iterator[Record]:
+def _part_records(
+    part: Part, source: Source, read_options: ReadOptions, note: Callable[[str], None]
+) -> Iterator[Record]:
     """The records of a file whose line begins in the part; only formats of single lines are entered in the middle."""
-    source = Source(part.path, read_options.encoding, requires_text=not read_options.input_format)
     stated = read_options.input_format or by_extension("input", part.path)
     name = stated or _told_by_first_line(source, read_options.text_field, note)
     if name == stated == LINES and not read_options.input_format:
@@ -235,7 +245,7 @@ def _tool_of(source: Source, name: str) -> str | None:
     """The format of the tool that wrote what would otherwise be read as the format `name`."""
     if name not in ("jsonl", "csv", "tsv", "lines") or (name == "lines" and extension(source.name)):
         return None
-    if Path(source.name).is_file() and source.is_utf8:
+    if source.name != "-" and Path(source.name).is_file() and source.is_utf8:
         head = source.head(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
     else:
         (head,) = source.begin()

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertcli.errors import RecordError
 
@@ -83,6 +83,13 @@ class Record:
     def _location(self, token: int) -> str:
         line = self.lines[token] if token < len(self.lines) else self.line
         return f"{'stdin' if self.source == '-' else self.source}:{line}"
+
+
+class Header(NamedTuple):
+    """The columns of a table that is read. schema: pyarrow's, where they have types; else all are text."""
+
+    names: Sequence[str]
+    schema: Any = None
 
 
 def lookup(fields: Mapping[str, Any], name: str, option: str) -> Any:

@@ -51,7 +51,7 @@ class Sink:
     def overwrite(self, data: bytes) -> None:
         """Replace the first bytes; only where it is seekable."""
         self._raw.seek(0)
-        self.write(data)
+        Sink.write(self, data)  # they count already
 
     def commit(self) -> None:
         """Everything was written."""
@@ -161,7 +161,7 @@ def is_special(path: str) -> bool:
     """Whether it is a device, a named pipe or a descriptor such as /dev/fd/3, which cannot be renamed into place."""
     file = Path(path)
     try:
-        if file.is_dir():
+        if file.is_dir() or path.endswith("/"):
             raise UsageError(f"cannot write to {path}: it is a directory; name a file in it")
         return file.exists() and (not file.is_file() or path.startswith(("/dev/", "/proc/")))
     except ValueError as error:  # a NUL in the name
@@ -231,6 +231,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     """
     import shutil  # brings bz2 and lzma, which a run that only reads and writes lines has no use for
 
+    target = Path(os.path.realpath(target))  # a symbolic link stays one
     draft = target.with_name(f"draft-{target.name}")
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from bertcli.data.compression import Pieces, compression, extension
 from bertcli.data.formats import by_extension
+from bertcli.data.records import Header
 from bertcli.errors import RecordError, UsageError
 
 MAX_LINE = 64 << 20  # bytes; a longer line is a fault, so that a file of zeros does not fill the memory
@@ -64,7 +65,8 @@ class Source:
 
     shown: the name as messages have it. start: the byte of a plain UTF-8 file where reading begins, at the line that
     begins there or next after it; first_line: the number of that line. requires_text: whether what is no text by its
-    first bytes is a UsageError, and not a fault of its lines; no_text: why, once it is open.
+    first bytes is a UsageError, and not a fault of its lines; no_text: why, once it is open. header: that of a
+    table, once it is read.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Source:
         self.is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
         self.requires_text = requires_text
         self.no_text: str | None = None
+        self.header: Header | None = None
         self._wide: str | None = None  # the encoding in which UTF-8 would see a NUL beside each letter
         self._begun: Iterator[Line] | None = None
         self._compression = compression(name)

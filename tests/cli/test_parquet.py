@@ -109,3 +109,19 @@ def test_an_output_in_the_directory_that_is_read_is_not_read(bertcli: Run, tmp_p
     for output in ("in/a.txt", "link.txt"):
         message = bertcli("predict", "in/a.txt", "-o", output, "-f", "jsonl", "--force", expect=2).stderr
         assert f"--output {output}: it is the input, and is not replaced".encode() in message
+
+
+def test_a_table_without_rows_has_the_columns_of_any_other(bertcli: Run, tmp_path: Path) -> None:
+    """A job whose input is empty one day breaks nothing that reads all days together."""
+    schemas = []
+    for name, texts, code in (("some", ["Tim"], 0), ("none", [], 0), ("bad", [None], 3)):
+        column = pa.array(texts, pa.large_string())
+        numbers = pa.array([7] * len(texts), pa.int16())
+        table = pa.table({"id": numbers, "text": column, "answer": column}, metadata={"by": "us"})
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+        arguments = ["-t", "qa", "--question", "Who?", "-o", f"{name}.arrow"]
+        bertcli("predict", f"{name}.parquet", *arguments, expect=code)
+        with pa.ipc.open_file(tmp_path / f"{name}.arrow") as file:
+            schemas.append(file.schema)
+    assert schemas[0].names[:5] == ["id", "text", "input_answer", "question", "answer"]
+    assert all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)

@@ -125,6 +125,18 @@ def test_tables_have_a_header_and_an_error_column(bertcli: Run, tmp_path: Path) 
     assert "line 3: " in second.split("\t")[-1]
 
 
+def test_a_table_without_a_result_has_the_header_of_any_other(bertcli: Run, tmp_path: Path) -> None:
+    """A job whose input is empty one day breaks nothing that reads all days together."""
+    (tmp_path / "none.csv").write_text("id,text,label\n")
+    (tmp_path / "bad.csv").write_text("id,text,label\n7\n")
+    header = "id,text,input_label,label,score,windows,truncated,unknown,error\n"
+    assert bertcli("predict", "none.csv", "--format", "csv").stdout.decode() == header
+    failed = bertcli("predict", "bad.csv", "--format", "csv", expect=3).stdout.decode()
+    assert failed == f"{header},,,,,,,,line 2: 1 fields in a table of 3 columns\n"
+    shards = [bertcli("predict", "none.csv", "--format", "csv", "--shard", f"{i}/99").stdout for i in (1, 2)]
+    assert shards == [header.encode(), b""]  # the first is shorter than the header of the input
+
+
 def test_a_table_without_the_text_column_is_one_usage_error(bertcli: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(b"sentence\ngood\nbad\n")
     done = bertcli("predict", "in.csv", expect=2)

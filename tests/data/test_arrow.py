@@ -149,7 +149,8 @@ def test_rows_of_a_broken_row_group_are_faults_and_the_others_are_read(tmp_path:
         ("a.parquet", b"text\ngood\n", "cannot be read as Parquet"),
         ("a.arrow", b"ARROW1\0\0", "cannot be read as Arrow"),
         ("a.arrow", b"text\ngood\n", "cannot be read as Arrow"),
-        ("a.parquet.gz", b"", "Parquet is compressed inside, so it is read uncompressed; unpack it first"),
+        ("a.parquet.gz", b"", "Parquet may be compressed inside, so it is read uncompressed; unpack it first"),
+        ("a.arrow.xz", b"", "Arrow may be compressed inside, so it is read uncompressed; unpack it first"),
         ("a", b"PAR1\x15" + bytes(99), "--input-format parquet reads it"),
     ],
 )
@@ -311,6 +312,20 @@ def test_other_results_get_the_types_of_their_values(tmp_path: Path) -> None:
     assert errors[4].startswith("line 5: its field 'n' does not fit into the column of this table (")
     assert errors[4].endswith("; use --format jsonl") and errors[5].startswith("line 6: its field 'n' does not fit")
     assert errors[6:] == ["line 7: broken", "\\udcff.txt:8: broken"]
+
+
+@pytest.mark.parametrize("name", ["string_view", "run_end_encoded"])
+def test_rows_that_are_left_out_leave_columns_of_any_type(tmp_path: Path, name: str) -> None:
+    """As of polars, whose text is of views, with --on-error skip."""
+    type_ = {"string_view": pa.string_view(), "run_end_encoded": pa.run_end_encoded(pa.int32(), pa.string())}[name]
+    source = write(tmp_path / "a.arrow", pa.table({"text": ["a", "b", "c"], "more": pa.array(["x", "x", None], type_)}))
+    with open_writer(str(tmp_path / "out.arrow"), example=EXAMPLE) as writer:
+        for record in [record for record in read([source]) if record.line != 2]:
+            writer.write(merged(record.fields, EXAMPLE), record)
+    with pa.ipc.open_file(tmp_path / "out.arrow") as file:
+        assert file.read_all().select(["text", "more"]) == pa.table(
+            {"text": ["a", "c"], "more": pa.array(["x", None], type_)}
+        )
 
 
 def test_files_of_other_columns_are_one_table_where_their_types_can_be_joined(tmp_path: Path) -> None:

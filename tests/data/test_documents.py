@@ -73,6 +73,13 @@ def test_a_binary_file_is_one_fault(tmp_path: Path, name: str, content: bytes) -
     assert found(tmp_path / name, content) == [expected]
 
 
+def test_what_is_no_text_in_any_encoding_is_one_fault(tmp_path: Path) -> None:
+    expected = "a.pdf:1: PDF, no text; `pdftotext "
+    for encoding in ("utf-8", "latin-1", "gb18030"):
+        (fault,) = found(tmp_path / "a.pdf", b"%PDF-1.4\n\xe4\xf6\n", encoding=encoding)
+        assert str(fault).startswith(expected)
+
+
 def test_a_nul_far_into_the_text_is_a_character(tmp_path: Path) -> None:
     assert found(tmp_path / "a.txt", b"a\n" * 5000 + b"b\0b") == [(1, ["a"] * 5000 + ["b\0b"])]
 

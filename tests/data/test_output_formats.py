@@ -111,17 +111,14 @@ def test_a_field_that_is_no_column_is_an_error_in_its_place(tmp_path: Path) -> N
     assert writer.failures == 2
 
 
-def test_an_input_field_called_error(tmp_path: Path) -> None:
-    """An earlier run's table can be read again: an empty `error` is no field, a full one marks a failed row."""
+def test_a_result_called_error(tmp_path: Path) -> None:
+    """How far a predicted number is off, in evaluate --errors: it is in the column of its name."""
     with open_writer(str(tmp_path / "out.csv")) as writer:
         writer.write({"text": "a", "error": "", "label": "x"})
-        writer.write({"text": "", "error": "line 2: bad", "label": "x"})
-    assert (tmp_path / "out.csv").read_text() == (
-        "text,label,error\n"
-        "a,x,\n"
-        ",,line 2: its field 'error' has the name of a column that csv needs; use --format jsonl\n"
-    )
-    assert writer.failures == 1
+        writer.write({"text": "b", "error": 0.5, "label": "x"})
+        writer.write(BAD)
+    assert (tmp_path / "out.csv").read_text() == (f"text,label,error\na,x,\nb,x,0.5\n,,{describe(BAD)}\n")
+    assert writer.failures == 0
 
 
 def test_error_results() -> None:
@@ -165,6 +162,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"text": "a", "text_pair": "b", "label": "entailment", "score": 0.5}, "entailment  50.0% ████      a | b"),
         ({"text": "a", "label": "x", "score": 7.25}, "x        7.25  a"),
         ({"text": "a", "label": None, "score": 0.3}, "none      30.0% ██        a"),
+        ({"text": "a", "answer": "b", "label": "x", "score": 0.5}, "x         50.0% ████      a  answer=b"),
         (
             {
                 "text": "a",

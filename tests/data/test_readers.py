@@ -18,8 +18,9 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from bertcli.data import formats, streams
+from bertcli.data.formats.labelling import ROW
 from bertcli.data.readers import read
-from bertcli.data.records import Record
+from bertcli.data.records import Header, Record
 from bertcli.errors import BertcliError, UsageError
 
 
@@ -96,6 +97,14 @@ def test_no_path_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     assert texts(list(read([], input_format="jsonl"))) == ["a"]
 
 
+def test_a_file_called_as_stdin_is_another(tmp_path: Path) -> None:
+    (tmp_path / "-").touch()
+    script = "from bertcli.data.readers import read; print(sum(1 for _ in read(['-'])))"
+    lines = b"line\n" * 400_000
+    done = subprocess.run([sys.executable, "-c", script], input=lines, cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == b"400000\n"
+
+
 def test_a_closed_stdin_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="stdin is closed"):
@@ -154,6 +163,25 @@ def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"another")
     assert texts(list(rest))[-2:] == ["a line", "another"]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "expected"),
+    [
+        ("id,text\n", None, [["id", "text"]]),
+        ("id,text\n7,a\n8\n", None, [["id", "text"]]),
+        ("", ["a", "b"], [["a", "b"]]),
+        ("", None, []),
+        (",".join(sorted(ROW)) + "\n", None, []),  # Label Studio's, of which records with other fields are made
+    ],
+)
+def test_the_header_of_a_table_is_told(
+    tmp_path: Path, content: str, columns: list[str] | None, expected: list[list[str]]
+) -> None:
+    headers: list[Header] = []
+    (tmp_path / "a.csv").write_text(content)
+    list(read([str(tmp_path / "a.csv")], columns=columns, headed=headers.append))
+    assert [header.names for header in headers] == expected
 
 
 def test_unknown_format_and_encoding() -> None:

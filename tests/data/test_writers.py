@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bertcli.data.readers import read
 from bertcli.data.records import error_result
+from bertcli.data.sinks import new_directory
 from bertcli.data.writers import open_writer
 from bertcli.errors import BertcliError, RecordError, UsageError
 
@@ -149,6 +150,15 @@ def test_an_existing_file_keeps_its_mode_and_its_links(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+def test_a_new_directory_may_stand_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    with new_directory(tmp_path / "link") as draft:
+        (draft / "a").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "a").exists()
+
+
 @pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
 def test_compressed_output(tmp_path: Path, suffix: str, module: Any) -> None:
     path = tmp_path / f"out.csv{suffix}"
@@ -191,7 +201,13 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path, "it is a directory"), (tmp_path / "no" / "out", "No such file"), ("a\0b", "null")):
+    directory = "it is a directory"
+    for path, reason in (
+        (tmp_path, directory),
+        (f"{tmp_path}/new/", directory),
+        (tmp_path / "no" / "out", "No such file"),
+        ("a\0b", "null"),
+    ):
         with pytest.raises(UsageError, match=reason):
             open_writer(str(path), "jsonl")
     names = "arrow, brat, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"

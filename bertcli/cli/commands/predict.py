@@ -18,7 +18,7 @@ from bertcli.errors import Exit, UsageError
 from bertcli.option import option
 
 if TYPE_CHECKING:
-    from bertcli.data.records import Record
+    from bertcli.data.records import Header, Record
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Finished, Stop
 
@@ -111,7 +111,8 @@ def predict(messages: Messages, options: Predict) -> int:
     shared.require_different({"--output": options.output}, options.files)
     shared.require_beside(options, {"address": "engine ray"})
     shard = parse_shard(options.shard) if options.shard else None
-    records = options.open(options.files, shard)
+    headers: list[Header] = []  # of the tables in the input
+    records = options.open(options.files, shard, headers.append)
     output_format = options.output_format or output_format_of(options.output or "-")
     if options.redact and output_format not in PLAIN:
         raise UsageError(f"{output_format} holds more of a record than its results; --redact takes {', '.join(PLAIN)}.")
@@ -162,6 +163,8 @@ def predict(messages: Messages, options: Predict) -> int:
                 counter.count(record)
             writer.flush()
             counter.show()
+        if headers and not options.redact:
+            writer.formatter.input_header = headers[0]
     journal = writer.journal
     if journal.unknown:
         messages.warn(unknown_sentence(journal.unknown, journal.records))
@@ -171,17 +174,22 @@ def predict(messages: Messages, options: Predict) -> int:
 
 
 def _first_result(options: Predict, session: "Session") -> Mapping[str, object] | None:
-    """The first result of the whole input: its fields are the columns of each shard's table. {} if all are errors."""
+    """The first result of the whole input: its fields are the columns of each shard's table.
+
+    If all are errors, the fields that it would have had where the input is a table, else {}.
+    """
+    from bertcli.data.records import merged
     from bertcli.inference.stream import finish, stream
 
     result: dict[str, object] | None = None
-    for record in options.open(options.files):
+    headers: list[Header] = []
+    for record in options.open(options.files, None, headers.append):
         for (outcome,) in stream(session.task, session.backend, [record], options):
             _, result, _ = finish(session.task, outcome)
             if result is not None:
                 return result
         result = {} if options.on_error == "record" else None
-    return result
+    return merged(dict.fromkeys(headers[0].names), session.task.example) if headers and not options.redact else result
 
 
 def _identity(options: Predict, session: "Session") -> dict[str, object]:

@@ -18,7 +18,7 @@ from bertcli.data.compression import extension
 from bertcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from bertcli.data.records import Record
+    from bertcli.data.records import Header, Record
     from bertcli.data.sinks import Rewrite
 
 Direction = Literal["input", "output"]
@@ -127,6 +127,7 @@ class BaseFormatter(ABC):
         self.text_field = "text"  # of the records, for the formats that need to know where the text is
         self.first_index: Callable[[], int] | None = None  # how many records others before this output have, if some do
         self.first: Mapping[str, Any] | None = None  # of several outputs that are one: the first result of all
+        self.input_header: Header | None = None  # known at the end: of the input's first table, if it has one
         self.example: Mapping[str, Any] = {}  # a value of each field that a result may have, where that is known
 
     @property

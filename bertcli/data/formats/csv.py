@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from bertcli.data import streams
 from bertcli.data.formats import BaseFormatter
-from bertcli.data.records import Record, describe, is_error, json_text, names_in
+from bertcli.data.records import Header, Record, describe, is_error, json_text, merged, names_in
 from bertcli.errors import BertcliError, RecordError, UsageError
 
 MAX_HELD = 10_000  # errors before the first row of results
@@ -42,7 +42,7 @@ def read_csv(source: streams.Source, columns: Sequence[str] | None, delimiter: s
         counts = {mark: bare.count(mark) for mark in ",;\t|"}
         fitting = (mark for mark, n in counts.items() if n and (columns is None or n == len(columns) - 1))
         delimiter = next(fitting, ",")
-    return _records(islice(_rows(source, delimiter), 1 if stated else 0, None), source.shown, columns)
+    return _records(islice(_rows(source, delimiter), 1 if stated else 0, None), source, columns)
 
 
 def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -52,12 +52,12 @@ def read_tsv(source: streams.Source, columns: Sequence[str] | None) -> Iterator[
         for number, text in source.texts()
     )
     quoted = "--input-format csv reads what is in quotation marks"
-    return _records(rows, source.shown, columns, "--columns names those of a file without a header", quoted)
+    return _records(rows, source, columns, "--columns names those of a file without a header", quoted)
 
 
 def _records(
     rows: Iterator[Row],
-    shown: str,
+    source: streams.Source,
     columns: Sequence[str] | None,
     alone: str = "--delimiter says what parts the columns of CSV",
     quoted: str = "",
@@ -68,7 +68,8 @@ def _records(
     quotation mark. A blank line is skipped, except in a table of one column, where it is an empty
     value. Raises UsageError for a header that cannot be read, or that has an empty or a doubled name.
     """
-    names = list(columns) if columns is not None else _header(rows, shown)
+    names = list(columns) if columns is not None else _header(rows, source.shown)
+    source.header = Header(names) if names else None
     for line, cells in rows:
         if isinstance(cells, RecordError):
             yield Record(line=line, fault=str(cells))
@@ -204,8 +205,6 @@ class CsvFormatter(BaseFormatter):
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
         if is_error(result):
             return self._error(describe(result))
-        if result.get("error"):
-            raise RecordError(f"its field 'error' has the name of a column that {self.NAME} needs; use --format jsonl")
         columns = self._columns
         if columns is None:
             columns = self._columns_of(self.first or result)
@@ -215,11 +214,13 @@ class CsvFormatter(BaseFormatter):
                 f"its field '{stranger}' is no column of this {self.NAME} "
                 f"(the first record gave: {names_in(columns)}); use --format jsonl"
             )
-        row = self.join([*(_cell(result.get(name)) for name in columns), ""])
+        row = self.join([_cell(result.get(name)) for name in (*columns, "error")])
         return row if self._columns is not None else self._begin(columns) + row
 
     def end(self) -> str:
-        """What is still held back, under a header of `error` alone unless another output has a result."""
+        """What is still held back, under the header that a result would have had; without any clue `error` alone."""
+        if self.input_header and not self.first:
+            self.first = merged(dict.fromkeys(self.input_header.names), self.example)
         if self._columns is None and (self._held or self.first is not None):
             return self._begin(self._columns_of(self.first or {}))
         return ""

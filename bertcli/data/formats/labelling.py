@@ -255,6 +255,7 @@ def read_label_studio(source: Source, columns: Sequence[str] | None) -> Iterator
                 yield Record(fields=merged(data, _of_annotation(_objects(annotation.get("result")), data)), line=line)
         else:
             yield Record(fields=_of_row(record.fields), line=record.line)
+    source.header = None  # of CSV: the fields of its records have other names
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

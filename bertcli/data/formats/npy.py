@@ -55,7 +55,6 @@ class Formatter(BaseFormatter):
 
     def header(self) -> bytes:
         """What the first bytes of the file are to be, now that the rows are counted."""
-        rows = self._rows if self._width else 0
-        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self._width}), }}"
+        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({self._rows}, {self._width}), }}"
         start = b"\x93NUMPY\x01\x00" + (SIZE - 10).to_bytes(2, "little")
         return start + text.ljust(SIZE - 11).encode() + b"\n"

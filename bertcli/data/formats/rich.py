@@ -3,7 +3,7 @@
     positive   99.8% ████████  a gripping film
     negative   87.1% ███████   nothing but boilerplate clichés from start to finish, and the same old…
 
-What a result means is read off its form: `answer` with `score`; `entities`; `masks`; `label` with `score`; `labels`
+What a result means is read off its form: `answer` with `start`; `entities`; `masks`; `label` with `score`; `labels`
 with `label_scores`, all that apply; `top` and `scores`, the rest; `score` alone, a quantity. Any other field is shown
 as key=value. Text is data, never markup or terminal control.
 
@@ -49,7 +49,7 @@ class Formatter(BaseFormatter):
         if is_error(result):
             return self._printed(Text(f"error  {visible(describe(result))}", style="red"))
         line, fields = Text(), dict(result)  # each step takes what it shows out of the fields
-        if isinstance(fields.get("answer"), str):
+        if isinstance(fields.get("answer"), str) and "start" in fields:  # else it is a field of the input
             self._answer(line, fields)
         self._labels(line, fields)
         masks = fields.get("masks")

@@ -22,7 +22,7 @@ from typing import Any
 
 from bertcli.data.compression import compression
 from bertcli.data.formats.csv import check_names
-from bertcli.data.records import Literal, Record
+from bertcli.data.records import Header, Literal, Record
 from bertcli.data.streams import Source
 from bertcli.errors import RecordError, UsageError
 
@@ -64,7 +64,7 @@ def read_arrow(
     """The records of the rows from `first`, counted from 0, up to `after`."""
     with _reading(source.name, "Arrow"):
         reader = _arrow_file(source.name)
-        _require_different(reader.schema, source.name)
+        source.header = _header(reader.schema, source.name)
     yield from islice(_records(_batches(reader), 0), first, after)
 
 
@@ -74,7 +74,7 @@ def read_parquet(
     """The records of the rows from `first`, counted from 0, up to `after`; no other row group is read."""
     with _reading(source.name, "Parquet"):
         file = _parquet_file(source.name)
-        _require_different(file.schema_arrow, source.name)
+        source.header = _header(file.schema_arrow, source.name)
     begin = 0
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
@@ -87,9 +87,10 @@ def read_parquet(
         begin = end
 
 
-def _require_different(schema: Any, path: str) -> None:
-    """Raise UsageError where two columns have one name; that of one may be empty, as of CSV's first."""
+def _header(schema: Any, path: str) -> Header:
+    """See Source. Raises UsageError where two columns have one name; that of one may be empty, as of CSV's first."""
     check_names([name or " " for name in schema.names], path)
+    return Header(schema.names, schema)
 
 
 def count(path: str, name: str) -> int:
@@ -104,7 +105,12 @@ def count(path: str, name: str) -> int:
 
 @contextmanager
 def _reading(path: str, name: str) -> Iterator[None]:
-    """Within it what pyarrow raises for a file that is none of that format, or broken, becomes a UsageError."""
+    """Within it what pyarrow raises for a file that is none of that format, or broken, becomes a UsageError.
+
+    Raises it, too, for an archive.
+    """
+    if compression(path):
+        raise UsageError(f"{path}: {name} may be compressed inside, so it is read uncompressed; unpack it first.")
     try:
         yield
     except (library().ArrowException, OSError) as error:
@@ -170,8 +176,6 @@ def _validate(column: Any) -> None:
 def _parquet_file(path: str) -> Any:
     if path == "-":
         raise UsageError("stdin: Parquet is read from its end, and stdin has none; write it to a file and name that.")
-    if compression(path):
-        raise UsageError(f"{path}: Parquet is compressed inside, so it is read uncompressed; unpack it first.")
     return library().parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
 
 

@@ -88,7 +88,11 @@ class ArrowFormatter(BaseFormatter):
         # a file's name may be no UTF-8
         error = describe(result).encode("utf-8", "backslashreplace").decode() if is_error(result) else None
         batch, position = (record and record.row) or (None, 0)
-        names = self._taken(batch, None if error else result)
+        names: list[str] = []
+        if batch is not None:
+            names = self._taken(batch.schema, None if error else result)
+            if batch is not self._batch:
+                self._batch, self._share = batch, batch.nbytes // batch.num_rows
         values = {} if error else {name: self.columns.fitted(name, result[name]) for name in [*result][len(names) :]}
         self._held.append(Row(self._group, batch if names else None, position, names, values, error))
         self._rows += 1
@@ -97,30 +101,26 @@ class ArrowFormatter(BaseFormatter):
             self._group, self._rows, self._weight = self._group + 1, 0, 0
         return b""
 
-    def _taken(self, batch: Any, result: Mapping[str, Any] | None) -> list[str]:
-        """How the columns of a batch are called here, once there is a place for them; none where there is no batch.
+    def _taken(self, schema: Any, result: Mapping[str, Any] | None) -> list[str]:
+        """How the columns of a table are called here, once there is a place for them.
 
         A failure has no result to tell; its row is left out where there is no place.
         """
-        if batch is None:
-            return []
-        if batch is not self._batch:
-            self._batch, self._share = batch, batch.nbytes // batch.num_rows
-        width = batch.num_columns
+        width = len(schema)
         if result is not None:
             self._results = [*result][width:]
-        extended = result or merged(dict.fromkeys(batch.schema.names), dict.fromkeys(self._results or self.example))
+        extended = result or merged(dict.fromkeys(schema.names), dict.fromkeys(self._results or self.example))
         names = [*extended][:width]
-        if self._last != (batch.schema, names):
-            fields = [field.with_name(name) for field, name in zip(batch.schema, names, strict=True)]
+        if self._last != (schema, names):
+            fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
             try:
                 self._require(self._arrow.schema(fields))
-                self.columns.add(self._arrow.schema(fields, batch.schema.metadata))
+                self.columns.add(self._arrow.schema(fields, schema.metadata))
             except RecordError:
                 if result is not None:
                     raise
                 return []
-            self._last = batch.schema, names
+            self._last = schema, names
         return names
 
     def flush(self) -> bytes:
@@ -134,7 +134,10 @@ class ArrowFormatter(BaseFormatter):
                 if first.batch is not None:
                     positions = [row.position for row in rows]
                     is_slice = positions[-1] - positions[0] == len(rows) - 1
-                    batch = first.batch.slice(positions[0], len(rows)) if is_slice else first.batch.take(positions)
+                    if is_slice:
+                        batch = first.batch.slice(positions[0], len(rows))
+                    else:  # `take` knows no views and no runs
+                        batch = self._arrow.concat_batches([first.batch.slice(position, 1) for position in positions])
                     columns = {name: _compact(column) for name, column in zip(first.names, batch.columns, strict=True)}
                 for name in dict.fromkeys(name for row in rows for name in row.values):
                     values = [row.values.get(name) for row in rows]
@@ -145,6 +148,9 @@ class ArrowFormatter(BaseFormatter):
 
     def end(self) -> bytes:
         """The rest, and a stream without rows whose schema is that of all, followed by how long it is."""
+        if header := self.input_header:
+            text = self._arrow.string()
+            self._taken(header.schema or self._arrow.schema([(name, text) for name in header.names]), None)
         rest, last = self.flush(), self._bytes(self.columns.complete().empty_table())
         return rest + last + len(last).to_bytes(SIZE, "little")
 
