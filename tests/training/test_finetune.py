@@ -406,6 +406,9 @@ def test_an_encoder_with_missing_weights_is_refused(tiny_model: Path, tmp_path: 
     save_file({k: v for k, v in weights.items() if "layer.1.output.dense" not in k}, broken / "model.safetensors")
     with pytest.raises(ModelError, match="lacks weights of the encoder"):
         fit(sentiment(), model=str(broken))
+    pairs = [Record(i, {"text": "good film", "b": "bad plot", "label": score}) for i, score in enumerate((0.1, 0.9))]
+    with pytest.raises(ModelError, match="lacks weights of the encoder"):  # which is the whole model here
+        fit(pairs, model=str(broken), task="feature-extraction", pair_field="b")
 
 
 def test_a_directory_in_use_is_not_overwritten(fit: Fit, tmp_path: Path) -> None:
