@@ -416,10 +416,16 @@ def test_a_directory_in_use_is_not_overwritten(fit: Fit, tmp_path: Path) -> None
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty; --overwrite replaces its model"):
         fit(sentiment())
-    (tmp_path / "out" / "onnx").mkdir()
+    # What another model has would be read beside the new one's files, or was made from other weights.
+    others = ("onnx/model.onnx", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
+              "config_sentence_transformers.json", "special_tokens_map.json", "added_tokens.json",
+              "exit.safetensors", "model.safetensors.index.json")  # fmt: skip
+    for name in others:
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("{}")
     fit(sentiment(), overwrite=True, epochs=1)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
-    assert not (tmp_path / "out" / "onnx").exists()  # it was made from other weights
+    assert [name for name in others if (tmp_path / "out" / name).exists()] == []
 
 
 # Stopping and going on.
