@@ -60,7 +60,7 @@ def fit(tiny_model: Path, tmp_path: Path) -> Fit:
     """Train into tmp_path/out with settings that suit the tiny model; returns the events."""
 
     def run(train: list[Record], dev: list[Record] | None = None, /, **values: Any) -> list[Event]:
-        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop") if name in values}
+        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop", "vocabulary") if name in values}
         defaults: dict[str, Any] = {
             "model": str(tiny_model), "output": str(tmp_path / "out"), "lr": 3e-3, "batch_tokens": 128, "epochs": 3,
             "dropout": 0.0, "precision": "fp32",
@@ -426,6 +426,19 @@ def test_a_directory_in_use_is_not_overwritten(fit: Fit, tmp_path: Path) -> None
     fit(sentiment(), overwrite=True, epochs=1)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
     assert [name for name in others if (tmp_path / "out" / name).exists()] == []
+
+
+def test_a_vocabulary_has_the_pieces_of_whole_texts(fit: Fit, tmp_path: Path) -> None:
+    """Also of what training cuts off at --max-length: predict reads it in windows."""
+    long = [Record(0, {"text": "good film " * 20 + "awful dull scene"})]
+    with pytest.raises(Interrupted):
+        fit(sentiment(), vocabulary=long, max_length=8, stop=lambda: signal.SIGINT)
+    # The pieces themselves, tens of thousands, are no message.
+    with pytest.raises(UsageError, match=r"  the pieces of --vocabulary-from: was '\w{64}', is '\w{64}'\n"):
+        fit(sentiment(), vocabulary=[], max_length=8, resume=True)
+    done = saved(fit(sentiment(), vocabulary=long, max_length=8, resume=True))
+    pieces = tokenizer_files.load(done.path, {}).backend.get_vocab()
+    assert {"good", "film", "awful", "dull", "scene"} <= pieces.keys() and "lovely" not in pieces
 
 
 # Stopping and going on.
