@@ -43,7 +43,7 @@ from bertcli.training.teacher import Answering, Answers
 
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
 # The card's table of settings leaves these out: names of fields, and what the card says elsewhere.
-SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
+SKIPPED = ("model", "teacher", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 FEW = 12  # labels that a note names
 Event = Note | Answering | Step | Eval | Saved
 
@@ -393,7 +393,7 @@ def _write_card(
         device=hardware,
         settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
         metrics=metrics,
-        tested=", ".join(Path(name).name for name in sources.get("dev", {})),
+        tested=", ".join(map(artifacts.file_name, sources.get("dev", {}))),
         limits=limits,
         data=artifacts.list_of_sources(sources),
     )

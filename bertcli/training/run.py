@@ -49,7 +49,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Saved:
-    """The model is in `path`. step: its weights are of this step. metrics: on dev, in fp32; None without dev."""
+    """The model is in `path`. step: its weights are of this step. metrics: on dev; None without dev."""
 
     path: Path
     step: int
