@@ -59,10 +59,10 @@ def quantize(model: onnx.ModelProto, feeds: Iterable[Batch], folder: Path) -> on
         if weights is None or weights.ndim != 2 or weights.dtype != np.float32 or weights.size < EMBEDDING_SIZE:
             continue
         graph.constants[f"{table}_int"], graph.constants[f"{table}_scales"] = _to_int8(weights, axis=1)
-        new = [
-            helper.make_node("Gather", [f"{table}_int", node.input[1]], [f"{name}_int"]),
+        new = [  # NAME_int is what a product that reads these rows makes of them
+            helper.make_node("Gather", [f"{table}_int", node.input[1]], [f"{name}_rows"]),
             helper.make_node("Gather", [f"{table}_scales", node.input[1]], [f"{name}_scales"]),
-            helper.make_node("Cast", [f"{name}_int"], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Cast", [f"{name}_rows"], [f"{name}_float"], to=onnx.TensorProto.FLOAT),
             helper.make_node("Mul", [f"{name}_float", f"{name}_scales"], [name]),
         ]
         graph.replace([node], new)

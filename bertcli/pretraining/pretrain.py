@@ -105,7 +105,8 @@ def pretrain(
         yield from run.train(trainer, job, output, resume, stop)
 
         _, step = run.best_step(trainer)
-        metrics = next((dict(entry) for entry in trainer.history if entry["step"] == step), None)
+        entry = next((entry for entry in trainer.history if entry["step"] == step), None)
+        metrics = entry and {name: value for name, value in entry.items() if name not in ("step", "epoch")}
 
         def fill(draft: Path) -> None:
             """Put beside the weights what else a model directory holds."""

@@ -21,6 +21,7 @@ from tokenizers.trainers import WordPieceTrainer
 from bertcli.data.sinks import new_directory
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.pretraining.source import Source, Stop, Texts, key, locked
+from bertcli.tokenizer_files import FILES
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 MIN_COUNT = 2  # a pair of pieces seen once is no pattern
@@ -64,6 +65,8 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
         output.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
             save(tokenizer, Path(draft), lowercase=lowercase)
+            for file in [file for pattern in FILES for file in output.glob(pattern)]:
+                file.unlink()  # of another tokenizer, which transformers would read beside these
             for file in Path(draft).iterdir():
                 file.replace(output / file.name)
     except OSError as error:

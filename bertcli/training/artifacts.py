@@ -139,7 +139,7 @@ def table(values: Mapping[str, Any], intervals: Mapping[str, Sequence[float]] | 
     """Names and values as a Markdown table, with the 95 % intervals that there are."""
     rows = ["| | | 95 % interval |", "|---|---|---|"] if intervals else ["| | |", "|---|---|"]
     for name, value in values.items():
-        shown = f"{value:.4f}" if isinstance(value, float) and value >= 0.01 else str(value)
+        shown = f"{value:.4f}" if isinstance(value, float) and abs(value) >= 0.01 else str(value)
         cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in (name, shown)]
         if intervals:
             bounds = intervals.get(name)
@@ -151,11 +151,16 @@ def table(values: Mapping[str, Any], intervals: Mapping[str, Sequence[float]] | 
 def list_of_sources(data: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The files of each split as a list."""
     return "\n".join(
-        f"* {split}: {'stdin' if name == '-' else Path(name).name}, {facts['records']:,} records"
+        f"* {split}: {file_name(name)}, {facts['records']:,} records"
         + (f", sha256 `{facts['sha256']}`" if "sha256" in facts else "")
         for split, files in data.items()
         for name, facts in files.items()
     )
+
+
+def file_name(source: str) -> str:
+    """What a source of records is called, without where it lay."""
+    return "stdin" if source == "-" else Path(source).name
 
 
 def balance(counts: Mapping[str, int]) -> str:

@@ -65,15 +65,14 @@ def open_base(
     else:  # An embedded model has int8 weights alone.
         encoder = dequantized(base, base.head).base_model.state_dict()
         module = new_module(config, head, dtype=torch.float32, attn_implementation=attention)
-        lacking = module.base_model.load_state_dict(encoder, strict=False).missing_keys
+        module.base_model.load_state_dict(encoder, strict=False)
+        prefix = f"{module.base_model_prefix}."
+        new = sorted(name for name in module.state_dict() if name.removeprefix(prefix) not in encoder)
         del encoder  # which is as large as the model
-        prefix = f"{module.base_model_prefix}." if module is not module.base_model else ""
-        of_head = [weight for weight in module.state_dict() if prefix and not weight.startswith(prefix)]
-        new = sorted([*of_head, *(prefix + weight for weight in lacking)])
     if not head:
         module.pooler = None  # It is no part of the encoder: see pytorch.load.
-    prefix = f"{module.base_model_prefix}."
-    if missing := [name for name in new if name.startswith(prefix) and ".pooler." not in name]:
+    prefix = f"{module.base_model_prefix}." if head else ""  # Without a head the model is the encoder itself.
+    if missing := [name for name in new if name.startswith(prefix) and "pooler." not in name]:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise ModelError(f"{base.path}: the checkpoint lacks weights of the encoder, or has others in size ({names}).")
     if layers is not None:

@@ -78,8 +78,6 @@ def publish(draft: Path, target: Path, last: str) -> None:
     After a crash it goes on with the files that are left. The draft is then empty.
     """
     sync(draft)
-    if (draft / last).exists():
-        (target / last).unlink(missing_ok=True)
     for path in sorted(draft.iterdir(), key=lambda path: path.name == last):
         if (target / path.name).is_dir():
             shutil.rmtree(target / path.name)

@@ -8,6 +8,8 @@ Try: python -c "from bertcli.training.finetune import finetune; help(finetune)"
 import shutil
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ from bertcli.training.teacher import Answering, Answers
 
 EVAL_TOKENS = 2048  # in a batch without gradients, at least
 # The card's table of settings leaves these out: names of fields, and what the card says elsewhere.
-SKIPPED = ("model", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
+SKIPPED = ("model", "teacher", "output", "task", "text_field", "pair_field", "label_field", "label_separator", "labels")
 FEW = 12  # labels that a note names
 Event = Note | Answering | Step | Eval | Saved
 
@@ -157,7 +159,7 @@ def read_data(
     config = {name: value for name, value in task_class.config_of(base).items() if name != "calibration"}
     sources = {"vocabulary": Counter[str]()}
     if vocabulary is not None:
-        encoder = task_class(tokens, config, settings.options)
+        encoder = task_class(tokens, config, replace(settings.options, long="window"))  # predict reads all of a text
         tokens = cut_to_pieces(tokens, used_pieces(encoder, vocabulary, sources["vocabulary"]))
         config["pad_token_id"] = tokens.pad
     encoder, faults = task_class(tokens, config, settings.options), Faults()
@@ -328,7 +330,8 @@ def _plan(settings: Settings, data: Data, job: FinetuneJob, output: Path, hardwa
     if metric not in directions:
         raise UsageError(f"--metric {metric}: the evaluation reports {', '.join(directions)}.")
     facts: dict[str, Any] = {"the model's labels": list(data.decision.labels)}
-    facts["--vocabulary-from"] = data.task.tokenizer.pieces
+    if pieces := data.task.tokenizer.pieces:
+        facts["the pieces of --vocabulary-from"] = sha256(repr(pieces).encode()).hexdigest()
     if job.answers:
         facts["the teacher's answers"] = job.answers.sha256
     facts |= {f"{name} data": split.examples.sha256(split.gold) for name, split in data.splits.items()}
@@ -390,7 +393,7 @@ def _write_card(
         device=hardware,
         settings={name: value for name, value in settings.as_dict().items() if name not in SKIPPED},
         metrics=metrics,
-        tested=", ".join(Path(name).name for name in sources.get("dev", {})),
+        tested=", ".join(map(artifacts.file_name, sources.get("dev", {}))),
         limits=limits,
         data=artifacts.list_of_sources(sources),
     )

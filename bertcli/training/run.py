@@ -25,7 +25,9 @@ from accelerate.utils import broadcast_object_list, is_tensorboard_available
 from bertcli.data.sinks import replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_attention_off_cudnn, keep_freed_memory
 from bertcli.errors import UsageError
+from bertcli.model import DECISIVE
 from bertcli.tasks.training import file_hash
+from bertcli.tokenizer_files import FILES
 from bertcli.training import artifacts, checkpoint
 from bertcli.training.artifacts import METRICS, plain
 from bertcli.training.checkpoint import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
@@ -47,7 +49,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Saved:
-    """The model is in `path`. step: its weights are of this step. metrics: on dev, in fp32; None without dev."""
+    """The model is in `path`. step: its weights are of this step. metrics: on dev; None without dev."""
 
     path: Path
     step: int
@@ -283,14 +285,17 @@ def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> Non
             if artifacts.is_edited(output):
                 (best / artifacts.CARD).replace(best / artifacts.NEW)
             checkpoint.sync(best)
+            # Some files of a model that is being replaced would be read beside those of this one.
+            shutil.rmtree(output / "onnx", ignore_errors=True)
+            for pattern in (*DECISIVE, *FILES, "*.safetensors*"):
+                for file in [file for file in output.glob(pattern) if not file.is_dir()]:
+                    file.unlink()
             _move(best.rename(trainer.plan.folder / f"ready-{step}"), output)  # which `finished` can do as well
     trainer.accelerator.wait_for_everyone()
 
 
 def _move(ready: Path, output: Path) -> None:
     """The files of a finished model into the output; then the checkpoints go, at once by their name."""
-    if (ready / "config.json").exists():
-        shutil.rmtree(output / "onnx", ignore_errors=True)  # of the model that is being replaced
     checkpoint.publish(ready, output, last="config.json")
     shutil.rmtree(output / GONE, ignore_errors=True)
     ready.parent.rename(output / GONE)

@@ -254,7 +254,7 @@ def test_class_weights_are_numbers_of_names() -> None:
     assert weights("balanced") == "balanced"
     assert weights("a=b = 2, neg=0") == weights({"a=b": "2", "neg": 0}) == {"a=b": 2.0, "neg": 0.0}
     assert weights({0: 2}) == {"0": 2.0}
-    for wrong in ("", "pos", "pos=-1", "pos=nan", "pos=inf", {"pos": "x"}):
+    for wrong in ("", "pos", "2.5", "pos=-1", "pos=nan", "pos=inf", {"pos": "x"}):
         with pytest.raises(ValueError, match="is neither `balanced` nor LABEL=NUMBER,…, each number 0 or more"):
             weights(wrong)
 

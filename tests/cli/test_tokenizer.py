@@ -64,6 +64,8 @@ def test_what_is_in_the_directory_is_kept_unless_told_otherwise(bertcli: Run, co
     assert train(bertcli, *arguments, expect=2)[1] == (
         "bertcli: tok is not empty; --overwrite replaces the tokenizer in it.\n"
     )
+    (tmp_path / "tok/special_tokens_map.json").write_text('{"mask_token": "<mask>"}')
+    (tmp_path / "tok/added_tokens.json").write_text('{"<mask>": 50}')
     train(bertcli, *arguments, "--overwrite")
     assert names(tmp_path / "tok") == sorted(["notes", *FILES])
 

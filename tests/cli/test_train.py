@@ -81,6 +81,17 @@ def test_the_models_own_yaml_repeats_the_run_with_a_change(
     assert '"accuracy"' in capfd.readouterr().out
 
 
+def test_stdin_is_read_once(tiny_model: Path, data: str, tmp_path: Path, bertcli: Run) -> None:
+    command = ["finetune", "-m", tiny_model, "-o", "out", "--device", "cpu", "--threads", "1", "--epochs", "1"]
+    rows = Path(data).read_bytes()
+    said = bertcli(*command, "--train", "-", "--dev", data, stdin=rows).stderr.decode()
+    assert "model_quantized.onnx" in said and (tmp_path / "out/onnx/model.onnx").is_file()
+    again = [*command, "--train", data, "--dev", "-", "--exit-after", "1", "--overwrite"]
+    assert bertcli(*again, stdin=rows, expect=2).stderr.decode() == (
+        "bertcli: --report and --exit-after read --dev again, which stdin cannot be; name a file.\n"
+    )
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stopped_run_is_resumed_to_the_same_weights(
     tiny_model: Path, data: str, tmp_path: Path, signum: int, code: int

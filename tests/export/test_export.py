@@ -32,6 +32,9 @@ FAMILIES = {
         vocab_size=400, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=80, num_labels=3
     ),
     "electra": transformers.ElectraConfig(**SIZES, embedding_size=16),
+    "deberta-v2": transformers.DebertaV2Config(  # whose projection reads the embeddings as they are
+        **SIZES, embedding_size=16, position_biased_input=False, type_vocab_size=0
+    ),
 }
 CPU = Device("cpu", 1, "a test")
 
@@ -72,7 +75,8 @@ def test_int8_is_static_with_a_scale_per_output_channel(exported: Path) -> None:
     graph = onnx.load(exported / ONNX["int8"]).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
-    assert len(products) == {"electra": 15}.get(exported.name, 14)  # 6 in a layer, 2 in the head, ELECTRA's projection
+    projections = exported.name in ("electra", "deberta-v2")  # of the embeddings
+    assert len(products) == 14 + projections  # 6 in a layer, 2 in the head
     assert "DynamicQuantizeLinear" not in {node.op_type for node in graph.node}
     for node in products:
         weight, scales = constants[node.input[1]], constants[node.input[3]]

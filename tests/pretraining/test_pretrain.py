@@ -353,7 +353,9 @@ def test_the_directory_says_how_it_was_made(fit: Fit) -> None:
     }  # fmt: skip
     read = ModelCard.load(done.path / "README.md")
     assert (read.data.pipeline_tag, read.data.model_name) == ("fill-mask", done.path.name)
+    assert read.data.metrics == ["loss", "perplexity", "accuracy"]
     card = read.text
+    assert "fp32" not in card.partition("## Corpus")[0]  # they are computed in the precision of the training
     assert "| accuracy | " in card and "| documents | 160 |" in card
     numbers = json.loads((done.path / "metrics.json").read_text())
     assert numbers["step"] == done.step and numbers["dev"]["loss"] == min(row["loss"] for row in numbers["history"])

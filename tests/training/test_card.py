@@ -97,8 +97,8 @@ def test_only_what_bertcli_wrote_is_replaced(tmp_path: Path) -> None:
 
 def test_tables_and_balance_are_readable() -> None:
     assert (
-        table({"a|b": "1\n2", "x": 0.001, "y": 0.5})
-        == "| | |\n|---|---|\n| a\\|b | 1 2 |\n| x | 0.001 |\n| y | 0.5000 |"
+        table({"a|b": "1\n2", "x": 0.001, "y": -0.51234})
+        == "| | |\n|---|---|\n| a\\|b | 1 2 |\n| x | 0.001 |\n| y | -0.5123 |"
     )
     assert balance({"rare": 1, "usual": 999}) == "usual 999 (99.9%), rare 1 (0.1%)"
     assert balance({str(i): 1 for i in range(25)}).endswith("19 1 (4.0%), and 5 rarer ones")

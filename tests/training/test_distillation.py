@@ -116,6 +116,7 @@ def test_texts_without_labels_teach_and_the_card_says_who_taught(fit: Fit) -> No
     assert isinstance(saved, Saved) and saved.metrics and saved.metrics["accuracy"] == 1.0
     card = (saved.path / "README.md").read_text()
     assert "for single label classification, from labels and from the answers of sentiment. Labels" in card
+    assert "| teacher |" not in card  # nor where it lies
     assert "* train: train.jsonl, 4 records" in card and "* unlabelled: more.txt, 96 records" in card
     assert "100 training records, 96 of them labelled by the teacher alone, and" in card
     document = yaml.safe_load((saved.path / "bertcli.yaml").read_text())

@@ -60,7 +60,7 @@ def fit(tiny_model: Path, tmp_path: Path) -> Fit:
     """Train into tmp_path/out with settings that suit the tiny model; returns the events."""
 
     def run(train: list[Record], dev: list[Record] | None = None, /, **values: Any) -> list[Event]:
-        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop") if name in values}
+        chosen = {name: values.pop(name) for name in ("resume", "overwrite", "stop", "vocabulary") if name in values}
         defaults: dict[str, Any] = {
             "model": str(tiny_model), "output": str(tmp_path / "out"), "lr": 3e-3, "batch_tokens": 128, "epochs": 3,
             "dropout": 0.0, "precision": "fp32",
@@ -406,6 +406,9 @@ def test_an_encoder_with_missing_weights_is_refused(tiny_model: Path, tmp_path: 
     save_file({k: v for k, v in weights.items() if "layer.1.output.dense" not in k}, broken / "model.safetensors")
     with pytest.raises(ModelError, match="lacks weights of the encoder"):
         fit(sentiment(), model=str(broken))
+    pairs = [Record(i, {"text": "good film", "b": "bad plot", "label": score}) for i, score in enumerate((0.1, 0.9))]
+    with pytest.raises(ModelError, match="lacks weights of the encoder"):  # which is the whole model here
+        fit(pairs, model=str(broken), task="feature-extraction", pair_field="b")
 
 
 def test_a_directory_in_use_is_not_overwritten(fit: Fit, tmp_path: Path) -> None:
@@ -413,10 +416,29 @@ def test_a_directory_in_use_is_not_overwritten(fit: Fit, tmp_path: Path) -> None
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty; --overwrite replaces its model"):
         fit(sentiment())
-    (tmp_path / "out" / "onnx").mkdir()
+    # What another model has would be read beside the new one's files, or was made from other weights.
+    others = ("onnx/model.onnx", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
+              "config_sentence_transformers.json", "special_tokens_map.json", "added_tokens.json",
+              "exit.safetensors", "model.safetensors.index.json")  # fmt: skip
+    for name in others:
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("{}")
     fit(sentiment(), overwrite=True, epochs=1)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
-    assert not (tmp_path / "out" / "onnx").exists()  # it was made from other weights
+    assert [name for name in others if (tmp_path / "out" / name).exists()] == []
+
+
+def test_a_vocabulary_has_the_pieces_of_whole_texts(fit: Fit, tmp_path: Path) -> None:
+    """Also of what training cuts off at --max-length: predict reads it in windows."""
+    long = [Record(0, {"text": "good film " * 20 + "awful dull scene"})]
+    with pytest.raises(Interrupted):
+        fit(sentiment(), vocabulary=long, max_length=8, stop=lambda: signal.SIGINT)
+    # The pieces themselves, tens of thousands, are no message.
+    with pytest.raises(UsageError, match=r"  the pieces of --vocabulary-from: was '\w{64}', is '\w{64}'\n"):
+        fit(sentiment(), vocabulary=[], max_length=8, resume=True)
+    done = saved(fit(sentiment(), vocabulary=long, max_length=8, resume=True))
+    pieces = tokenizer_files.load(done.path, {}).backend.get_vocab()
+    assert {"good", "film", "awful", "dull", "scene"} <= pieces.keys() and "lovely" not in pieces
 
 
 # Stopping and going on.

@@ -1,7 +1,7 @@
 """bertcli finetune: train a model on labelled data."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import Parsed, command
 from bertcli.cli.shared import STOPPING, Training, until_stopped
 from bertcli.cli.terminal import Messages, heed_signals
-from bertcli.errors import Exit, Interrupted, ModelError
+from bertcli.errors import Exit, Interrupted, ModelError, UsageError
 from bertcli.inference import SAMPLES
 from bertcli.model import ONNX, Model, read, resolve, update
 from bertcli.option import REQUIRED, like, option
@@ -50,7 +50,7 @@ def weights(value: Any) -> ClassWeights:
         numbers = {str(label).strip(): float(number) for label, number in pairs}
     except ValueError:
         numbers = {}
-    if not numbers or not all(0 <= number < math.inf for number in numbers.values()):
+    if not numbers or "" in numbers or not all(0 <= number < math.inf for number in numbers.values()):
         raise ValueError(f"'{value}' is neither `balanced` nor LABEL=NUMBER,…, each number 0 or more.")
     return numbers
 
@@ -124,6 +124,8 @@ def finetune(messages: Messages, options: Finetune) -> int:
     shared.require_different({"--output": options.output, "--report": options.report}, inputs)
     by_teacher = ("unlabelled", "teacher_weight", "teacher_temperature")
     shared.require_beside(options, {**dict.fromkeys(by_teacher, "teacher"), "exit_loss": "exit_after"})
+    if "-" in options.dev and (options.report or options.exit_after):
+        raise UsageError("--report and --exit-after read --dev again, which stdin cannot be; name a file.")
     options.require_page(options.output)
     train, dev = (_labelled(options, files) if files else None for files in (options.train, options.dev))
     unlabelled, vocabulary = (
@@ -145,10 +147,18 @@ def finetune(messages: Messages, options: Finetune) -> int:
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
     evaluations: list[Eval] = []
+    texts: list[Record] = []  # The ONNX files are calibrated on these, for stdin cannot be read again.
+
+    def remembered(records: "Iterable[Record]") -> "Iterator[Record]":
+        for record in records:
+            if len(texts) < SAMPLES:
+                texts.append(record)
+            yield record
+
     with TrainingProgress(messages, processor) as show, heed_signals(show.tell, STOPPING) as stop:
         for event in finetune(
             options,
-            until_stopped(stop, train or ()),
+            until_stopped(stop, remembered(train or ())),
             until_stopped(stop, dev) if dev else None,
             processor,
             unlabelled=until_stopped(stop, unlabelled or ()),
@@ -175,7 +185,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
     as_in_predict = replace(options.options, null_threshold=None)
     has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
     if options.export and not has_both:
-        texts = islice(options.open(options.train), SAMPLES)
+        texts = texts or list(islice(options.open(options.train), SAMPLES))  # where a finished run is resumed
         try:
             export_directory(messages, saved.path, texts, options.task, as_in_predict)
         except ModelError as error:
