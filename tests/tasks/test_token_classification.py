@@ -276,6 +276,7 @@ OBJECTS = [{"text": "Tim", "start": 0, "end": 3, "id": 0}]
         ({"text": TEXT, "tokens": ["a"], "tags": ["O"], "entities": []}, True, WORDS),
         ({"tokens": ["a"]}, True, ["a"]),
         ({"text": 7, "tokens": ["a"]}, True, ["a"]),
+        ({"text": TEXT, "tokens": None, "tags": ["O"]}, False, WORDS),  # a table's column that other rows fill
     ],
 )
 def test_a_text_field_that_was_named_wins_over_tokens(
@@ -290,6 +291,13 @@ def test_a_text_field_that_was_named_wins_over_tokens(
 def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
     (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
     assert str(refused) == "field 'tokens' is not a list of texts; --text-field names a text to read instead."
+
+
+def test_what_is_no_list_of_tokens_has_no_tags(tokens: tokenizer.Tokenizer) -> None:
+    good = Record(fields={"tokens": ["a"], "tags": ["B-LOC"]})
+    assert types_in([Record(fields={"tokens": 5, "tags": ["B-X"]}), good], Options()) == ["LOC"]
+    row = Record(fields={"text": TEXT, "entities": [[0, 3, "PER"]], "tokens": None, "tags": None})
+    assert task(tokens).label(row).tags == [3, 0]
 
 
 @pytest.mark.parametrize(

@@ -162,12 +162,10 @@ class Task(BaseTask):
 
     def words(self, record: Record) -> tuple[str, Offsets]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
-        tokens = record.fields.get("tokens")
-        if not entity_labels.has_words(record, self.options) or tokens is None:
+        if not entity_labels.has_words(record, self.options):
             text = text_of(record, self.options.text_field, "--text-field")
             return text, [match.span() for match in re.finditer(WORD, text)]
-        if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
-            raise RecordError("field 'tokens' is not a list of texts; --text-field names a text to read instead.")
+        tokens = entity_labels.tokens_of(record)
         offsets, start = [], 0
         for token in tokens:
             offsets.append((start, start + len(token)))

@@ -60,8 +60,8 @@ def has_words(record: Record, options: Options) -> bool:
     named, it is read, unless only the tokens have labels.
     """
     tokens, name = record.fields.get("tokens"), options.text_field
-    if "tokens" not in record.fields or not isinstance(record.fields.get(name), str) or name == "tokens":
-        return "tokens" in record.fields
+    if tokens is None or not isinstance(record.fields.get(name), str) or name == "tokens":
+        return tokens is not None
     if isinstance(tokens, list) and any(isinstance(token, Mapping) for token in tokens):
         return False
     is_labelled = "entities" not in record.fields and ("tags" in record.fields or options.label_field in record.fields)
@@ -88,14 +88,22 @@ def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span
     return spans
 
 
+def tokens_of(record: Record) -> list[str]:
+    """The `tokens` of a record that has them. Raises RecordError."""
+    tokens = record.fields["tokens"]
+    if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+        raise RecordError("field 'tokens' is not a list of texts; --text-field names a text to read instead.")
+    return tokens
+
+
 def tags_of(record: Record, field: str) -> list[str]:
     """The tags of a record with tokens. Raises RecordError unless there is one for each token."""
     name = field if field in record.fields else "tags"
     tags = lookup(record.fields, name, "--label-field")
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
         raise RecordError(f"field '{name}' is not a list of tags.")
-    if len(tags) != len(record.fields["tokens"]):
-        raise RecordError(f"{len(tags)} tags for {len(record.fields['tokens'])} tokens.")
+    if len(tags) != (count := len(tokens_of(record))):
+        raise RecordError(f"{len(tags)} tags for {count} tokens.")
     return tags
 
 
