@@ -38,6 +38,8 @@ class Explaining(BaseExplaining):
         logits = task.combine(features, outputs)
         ids, _ = task.tag(logits, len(offsets))
         spans = [span for span in task.tag_set.spans(ids) if target in (None, span.type)]
+        # A word without pieces is a part of speech by itself, for which no numbers were computed.
+        spans = [span for span in spans if not sources.keys().isdisjoint(range(span.start, span.end))]
         if target and not spans and sources:
             index = task.tag_set.ids([entities.Span(0, 1, target)], 1)[0]
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
