@@ -71,6 +71,7 @@ class Task(BaseTask):
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
+        self.label_field = "answers" if options.label_field == Options.label_field else options.label_field
         self.is_tuned = options.null_threshold == "auto"
         stated = config.get("null_threshold")
         self.null_threshold = options.null_threshold if isinstance(options.null_threshold, int | float) else stated
@@ -154,18 +155,19 @@ class Task(BaseTask):
 
     def label_fields(self, record: Record) -> dict[str, Any]:
         """What `label` reads, without the question."""
-        names = ("context", self.options.text_field, "answers", "is_impossible", "id")
-        return {name: record.fields[name] for name in names if name in record.fields}
+        names = (self.label_field, self.label_field.partition(".")[0], "is_impossible", "id")
+        kept = {name: record.fields[name] for name in names if name in record.fields}
+        return {"context": self._context(record), **kept}
 
     def label(self, record: Record) -> Gold:
         """The `answers`: texts with stated offsets, as SQuAD or Hugging Face's data sets write them, or bare texts.
 
-        Raises RecordError for what is no answer.
+        --label-field may name another field. Raises RecordError for what is no answer.
         """
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
             return Gold(context, (), NO_ANSWER)
-        value = lookup(record.fields, "answers", "--label-field")
+        value = lookup(record.fields, self.label_field, "--label-field")
         if isinstance(value, Mapping) and isinstance(value.get("text"), list):
             texts, starts = value["text"], value.get("answer_start") or [None] * len(value["text"])
             if not isinstance(starts, list) or len(starts) != len(texts):
@@ -179,6 +181,8 @@ class Task(BaseTask):
             text, start = fields.get("text"), fields.get("answer_start", fields.get("start"))
             if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
                 raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
+            if not text.strip():
+                continue  # "" is no answer, as in a table's empty cell or in what `predict` writes.
             answers.append(text)
             if position := position_of(context, text, start):
                 known.append(position)
