@@ -65,8 +65,8 @@ def number_of(value: Any) -> float:
     """A label as a number, from a number or text. Raises RecordError."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise RecordError(f"the label {value!r} is not a number.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise RecordError(f"the label {value!r:.60} is not a number, or has too many digits.") from None
     if not math.isfinite(number):
         raise RecordError(f"the label {value!r} is not a finite number.")
     if abs(number) > LARGEST:

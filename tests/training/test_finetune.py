@@ -299,6 +299,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         (["1.5", ""], "regression"),
         ([True, 1.5, False], "single_label_classification"),
         ([0, 1], "single_label_classification"),
+        (["1" * 5000, "2"], "single_label_classification"),  # Python reads no integer of so many digits
         (["a,b", "c"], "single_label_classification"),
     ],
 )

@@ -47,7 +47,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "multi": "multi_label_classification",
     "regression": "regression",
 }
-INTEGER = re.compile(r"[+-]?\d+")
+INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads no more than 4,300 digits, and float holds 308
 # Tables have 3., and 1e-05 where a number is small; what is no finite one is not taken for a class beside numbers.
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
 NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
