@@ -183,6 +183,7 @@ CONTEXT = "the cat sat by the cat on the mat"
         (["mat"], (30, 33), 0, 0),
         ("mat", (30, 33), 0, 0),
         ([], NO_ANSWER, 0, 0),
+        ('[{"text": "mat", "answer_start": 30}]', (30, 33), 0, 0),  # as --format csv writes lists
         ("", NO_ANSWER, 0, 0),  # as a cell of a table has it
         ([{"text": "", "answer_start": 0}, {"text": "mat", "answer_start": 30}], (30, 33), 0, 0),
     ],

@@ -1,5 +1,6 @@
 """Named entities: words and their pieces, windows, tags, and offsets that are exact whatever the text."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,16 @@ def test_a_text_field_that_was_named_wins_over_tokens(
 def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
     (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
     assert str(refused) == "field 'tokens' is not a list of texts; --text-field names a text to read instead."
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tokens": WORDS, "tags": ["B-PER", "I-PER"]}, {"text": TEXT, "entities": [[0, 8, "PER"]]}]
+)
+def test_lists_in_a_cell_of_a_table_are_lists(tokens: tokenizer.Tokenizer, fields: dict[str, Any]) -> None:
+    cells = {name: value if name == "text" else json.dumps(value) for name, value in fields.items()}
+    assert task(tokens).label(Record(fields=cells)) == task(tokens).label(Record(fields=fields)) == Gold([3, 4])
+    (renamed,) = relabelled(Task, [Record(fields=cells)], Options(map_labels={"PER": "LOC"}), several=False)
+    assert task(tokens).label(renamed) == Gold([1, 2])
 
 
 def test_what_is_no_list_of_tokens_has_no_tags(tokens: tokenizer.Tokenizer) -> None:

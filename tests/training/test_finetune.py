@@ -286,6 +286,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
     ("values", "kind"),
     [
         ([["a"], ["b", "a"], []], "multi_label_classification"),
+        (['["a"]', '["b", "a"]', "[]"], "multi_label_classification"),  # as --format csv writes lists
         ([0.5, 1.25], "regression"),
         (["3.800", "5.000", "-1.5e3"], "regression"),
         (["3.800", "4"], "regression"),

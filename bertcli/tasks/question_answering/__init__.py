@@ -18,7 +18,7 @@ from bertcli.arrays import Arrays
 from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.features import Features, Window
-from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import DIGITS, Example, Mark, in_unit, text_of, whole
@@ -167,7 +167,7 @@ class Task(BaseTask):
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
             return Gold(context, (), NO_ANSWER)
-        value = lookup(record.fields, self.label_field, "--label-field")
+        value = from_cell(lookup(record.fields, self.label_field, "--label-field"))
         if isinstance(value, Mapping) and isinstance(value.get("text"), list):
             texts, starts = value["text"], value.get("answer_start") or [None] * len(value["text"])
             if not isinstance(starts, list) or len(starts) != len(texts):

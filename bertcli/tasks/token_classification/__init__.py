@@ -115,7 +115,7 @@ class Task(BaseTask):
         fields = record.fields
         if not entity_labels.has_words(record, options):
             names = [renamed(entity.type, options) for entity in entity_labels.entities_of(record)]
-            pairs = [(item, name) for item, name in zip(fields["entities"], names, strict=True) if name]
+            pairs = [(item, name) for item, name in zip(from_cell(fields["entities"]), names, strict=True) if name]
             items = [{**item, "type": name} if isinstance(item, Mapping) else [*item[:2], name] for item, name in pairs]
             return replace(record, fields={**fields, "entities": items})
         field = options.label_field if options.label_field in fields else "tags"

@@ -21,6 +21,7 @@ from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import BIOES, OUTSIDE, Scheme, Span, split
+from bertcli.tasks.base import from_cell
 from bertcli.tasks.options import Options
 
 
@@ -90,7 +91,7 @@ def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span
 
 def tokens_of(record: Record) -> list[str]:
     """The `tokens` of a record that has them. Raises RecordError."""
-    tokens = record.fields["tokens"]
+    tokens = from_cell(record.fields["tokens"])
     if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
         raise RecordError("field 'tokens' is not a list of texts; --text-field names a text to read instead.")
     return tokens
@@ -99,7 +100,7 @@ def tokens_of(record: Record) -> list[str]:
 def tags_of(record: Record, field: str) -> list[str]:
     """The tags of a record with tokens. Raises RecordError unless there is one for each token."""
     name = field if field in record.fields else "tags"
-    tags = lookup(record.fields, name, "--label-field")
+    tags = from_cell(lookup(record.fields, name, "--label-field"))
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
         raise RecordError(f"field '{name}' is not a list of tags.")
     if len(tags) != (count := len(tokens_of(record))):
@@ -144,7 +145,7 @@ def entities_of(record: Record) -> list[Entity]:
         hint = "--input-format conll reads columns" if is_line else 'as in "entities": [[0, 8, "PER"]]'
         there = names_in(record.fields) or "nothing"
         raise RecordError(f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); {hint}.")
-    items = record.fields["entities"]
+    items = from_cell(record.fields["entities"])
     if not isinstance(items, list):
         raise RecordError("field 'entities' is not a list.")
     listed = []
