@@ -240,8 +240,10 @@ class Task(BaseTask):
 
         if not self.is_tuned:
             return self
+        scores = [spans[0].score if spans else -np.inf for spans in predictions]
+        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
         tuned = copy(self)
-        tuned.null_threshold = answers.threshold(*self._judged(gold, predictions))
+        tuned.null_threshold = answers.threshold(scores, values, [bool(one.answers) for one in gold])
         return tuned
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> dict[str, Any]:
@@ -253,14 +255,6 @@ class Task(BaseTask):
         misplaced = sum(one.moved + one.lost for one in gold)
         stated = {} if self.null_threshold is None else {"null_threshold": self.null_threshold}
         return scores | stated | ({"misplaced_answers": misplaced} if misplaced else {})
-
-    def _judged(
-        self, gold: Sequence[Gold], predictions: Sequence[list[Span]]
-    ) -> tuple[list[float], list[tuple[float, float]], list[bool]]:
-        """Log-odds of the best span of each question, what it is worth, and whether there is an answer."""
-        scores = [spans[0].score if spans else -np.inf for spans in predictions]
-        texts = [self._text(*pair) for pair in zip(gold, predictions, strict=True)]
-        return scores, self._values(gold, texts), [bool(one.answers) for one in gold]
 
     def _values(self, gold: Sequence[Gold], texts: Sequence[str]) -> list[tuple[float, float]]:
         """Exact match and F1 of a text as the answer to each question."""

@@ -45,8 +45,7 @@ class Explaining(BaseExplaining):
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
             ids[best] = index
             spans = [entities.Span(best, best + 1, target)]
-        starts, ends = ([offsets[span.start][0] for span in spans], [offsets[span.end - 1][1] for span in spans])
-        places = [(start, whole(text, start, end)) for start, end in zip(starts, ends, strict=True)]  # in code points
+        places = [(start := offsets[span.start][0], whole(text, start, offsets[span.end - 1][1])) for span in spans]
         return [
             Target(
                 span.type,
