@@ -272,7 +272,7 @@ class Tokenizer:
         pieces, step = _cut(encoding, size), size - size // 4
         windows = []
         for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
-            windows.append(self._framed(piece, words=words[i * step :][: len(piece)]))
+            windows.append(self._framed(piece, words=words[i * step : i * step + len(piece)]))
         return Features(windows, truncated=len(windows) < len(pieces))
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:

@@ -73,7 +73,7 @@ def tags(entities: Iterable[Span], count: int, scheme: Scheme = "iob2") -> list[
     result = ["O"] * count
     for span in sorted(entities):
         has_b = scheme in ("iob2", "bioes") or (
-            scheme == "iob1" and span.start > 0 and result[span.start - 1].endswith(f"-{span.type}")
+            scheme == "iob1" and span.start > 0 and result[span.start - 1][2:] == span.type
         )
         for i in range(span.start, span.end):
             result[i] = f"I-{span.type}"

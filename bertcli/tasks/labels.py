@@ -65,10 +65,12 @@ def number_of(value: Any) -> float:
     """A label as a number, from a number or text. Raises RecordError."""
     try:
         number = float(value)
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError):
         raise RecordError(f"the label {value!r} is not a number.") from None
     if not math.isfinite(number):
-        raise RecordError(f"the label {value!r} is not a finite number.")
+        raise RecordError(f"the label {value!r:.60} is not a finite number.")
     if abs(number) > LARGEST:
         raise RecordError(f"the label {value!r} is too large; numbers up to {LARGEST:g} can be learnt and scored.")
     return number

@@ -29,6 +29,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "multi": ("SequenceClassification", {**SINGLE, "problem_type": "multi_label_classification"}),
     "number": ("SequenceClassification", {"num_labels": 1, "problem_type": "regression"}),
     "ner": ("TokenClassification", {"id2label": dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))}),
+    "pos": ("TokenClassification", {"id2label": {0: "NOUN", 1: "VERB"}}),
     "qa": ("QuestionAnswering", {}),
     "embed": ("", {}),
 }
@@ -133,6 +134,13 @@ def test_each_entity_or_the_nearest_word_of_a_type(explain: Explain) -> None:
 def test_an_entity_is_as_whole_as_predict_gives_it(explain: Explain) -> None:
     (result,) = explain("ner", "\u2764\ufe0f", "--target", "LOC")
     assert [(one["text"], one["end"]) for one in result["explanations"]] == [("\u2764\ufe0f", 2)]
+
+
+def test_a_part_of_speech_without_pieces_has_nothing_to_explain(explain: Explain) -> None:
+    (result,) = explain("pos", "good \u0301 film", "--target", "VERB")
+    assert len(result["entities"]) == 3 and "\u0301" not in [one["text"] for one in check(result)]
+    (result,) = explain("pos", "good \u0301 film")
+    assert [one["text"] for one in check(result)] == ["good", "film"]
 
 
 def test_an_answer_has_a_start_and_an_end(explain: Explain) -> None:

@@ -59,6 +59,10 @@ def test_scores_are_seqevals_in_strict_mode(pairs: list[tuple[tuple[list[Span], 
         assert result["token_accuracy"] == pytest.approx(seqeval.accuracy_score(gold, guess))
 
 
+def test_types_that_end_alike_are_two_types() -> None:
+    assert entities.tags([Span(0, 1, "X-LOC"), Span(1, 2, "LOC")], 2, "iob1") == ["I-X-LOC", "I-LOC"]
+
+
 TAGS = st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y", "E-Y"]), min_size=1, max_size=9)
 
 

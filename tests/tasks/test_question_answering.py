@@ -13,7 +13,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.features import Features
 from bertcli.tasks.options import Options
-from bertcli.tasks.question_answering import LONGEST, NO_ANSWER, Span, Task
+from bertcli.tasks.question_answering import LONGEST, NO_ANSWER, Gold, Span, Task
 from tests.tasks.test_token_classification import texts
 
 CONFIG: dict[str, Any] = {"max_position_embeddings": 64}
@@ -195,6 +195,9 @@ CONTEXT = "the cat sat by the cat on the mat"
         (["mat"], (30, 33), 0, 0),
         ("mat", (30, 33), 0, 0),
         ([], NO_ANSWER, 0, 0),
+        ('[{"text": "mat", "answer_start": 30}]', (30, 33), 0, 0),  # as --format csv writes lists
+        ("", NO_ANSWER, 0, 0),  # as a cell of a table has it
+        ([{"text": "", "answer_start": 0}, {"text": "mat", "answer_start": 30}], (30, 33), 0, 0),
     ],
 )
 def test_answers_are_found_where_they_are(
@@ -204,6 +207,13 @@ def test_answers_are_found_where_they_are(
     assert (gold.target, gold.moved, gold.lost) == (target, moved, lost)
     said = task(tokens).warnings([gold])
     assert len(said) == bool(moved) + bool(lost)
+
+
+def test_context_and_answers_may_have_other_names(tokens: tokenizer.Tokenizer) -> None:
+    """What is kept of a record for its label has them, too."""
+    own = task(tokens, text_field="doc.text", label_field="doc.gold")
+    given = Record(fields={"question": "q", "doc": {"text": CONTEXT, "gold": "mat"}, "answers": "cat"})
+    assert own.label(given) == own.label(Record(fields=own.label_fields(given))) == Gold(CONTEXT, ("mat",), (30, 33))
 
 
 @pytest.mark.parametrize(

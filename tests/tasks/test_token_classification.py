@@ -1,5 +1,6 @@
 """Named entities: words and their pieces, windows, tags, and offsets that are exact whatever the text."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,7 @@ OBJECTS = [{"text": "Tim", "start": 0, "end": 3, "id": 0}]
         ({"text": TEXT, "tokens": ["a"], "tags": ["O"], "entities": []}, True, WORDS),
         ({"tokens": ["a"]}, True, ["a"]),
         ({"text": 7, "tokens": ["a"]}, True, ["a"]),
+        ({"text": TEXT, "tokens": None, "tags": ["O"]}, False, WORDS),  # a table's column that other rows fill
     ],
 )
 def test_a_text_field_that_was_named_wins_over_tokens(
@@ -290,6 +292,23 @@ def test_a_text_field_that_was_named_wins_over_tokens(
 def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
     (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
     assert str(refused) == "field 'tokens' is not a list of texts; --text-field names a text to read instead."
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tokens": WORDS, "tags": ["B-PER", "I-PER"]}, {"text": TEXT, "entities": [[0, 8, "PER"]]}]
+)
+def test_lists_in_a_cell_of_a_table_are_lists(tokens: tokenizer.Tokenizer, fields: dict[str, Any]) -> None:
+    cells = {name: value if name == "text" else json.dumps(value) for name, value in fields.items()}
+    assert task(tokens).label(Record(fields=cells)) == task(tokens).label(Record(fields=fields)) == Gold([3, 4])
+    (renamed,) = relabelled(Task, [Record(fields=cells)], Options(map_labels={"PER": "LOC"}), several=False)
+    assert task(tokens).label(renamed) == Gold([1, 2])
+
+
+def test_what_is_no_list_of_tokens_has_no_tags(tokens: tokenizer.Tokenizer) -> None:
+    good = Record(fields={"tokens": ["a"], "tags": ["B-LOC"]})
+    assert types_in([Record(fields={"tokens": 5, "tags": ["B-X"]}), good], Options()) == ["LOC"]
+    row = Record(fields={"text": TEXT, "entities": [[0, 3, "PER"]], "tokens": None, "tags": None})
+    assert task(tokens).label(row).tags == [3, 0]
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
     ("values", "kind"),
     [
         ([["a"], ["b", "a"], []], "multi_label_classification"),
+        (['["a"]', '["b", "a"]', "[]"], "multi_label_classification"),  # as --format csv writes lists
         ([0.5, 1.25], "regression"),
         (["3.800", "5.000", "-1.5e3"], "regression"),
         (["3.800", "4"], "regression"),
@@ -299,6 +300,7 @@ def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
         (["1.5", ""], "regression"),
         ([True, 1.5, False], "single_label_classification"),
         ([0, 1], "single_label_classification"),
+        (["1" * 5000, "2"], "single_label_classification"),  # Python reads no integer of so many digits
         (["a,b", "c"], "single_label_classification"),
     ],
 )

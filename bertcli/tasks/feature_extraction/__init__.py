@@ -46,10 +46,8 @@ class Task(BaseTask):
         self.pooling = stated.get("pooling", "mean")
         self.normalize = stated.get("normalize", False) if options.normalize is None else options.normalize
         self.dimensions = stated.get("dimensions")
-        prompts, chosen = (
-            stated.get("prompts") or {},
-            stated.get("prompt") if options.prompt is None else options.prompt,
-        )
+        prompts = stated.get("prompts") or {}
+        chosen = stated.get("prompt") if options.prompt is None else options.prompt
         if chosen and not isinstance(prompts.get(chosen), str):
             known = ", ".join(prompts) or "none"
             raise UsageError(f"the model has no prompt '{chosen}'; it has {known}. --prompt names one, '' takes none.")

@@ -18,7 +18,7 @@ from bertcli.arrays import Arrays
 from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.features import Features, Window
-from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs
+from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import DIGITS, Example, Mark, in_unit, text_of, whole
@@ -71,6 +71,7 @@ class Task(BaseTask):
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
+        self.label_field = "answers" if options.label_field == Options.label_field else options.label_field
         self.is_tuned = options.null_threshold == "auto"
         stated = config.get("null_threshold")
         self.null_threshold = options.null_threshold if isinstance(options.null_threshold, int | float) else stated
@@ -154,18 +155,19 @@ class Task(BaseTask):
 
     def label_fields(self, record: Record) -> dict[str, Any]:
         """What `label` reads, without the question."""
-        names = ("context", self.options.text_field, "answers", "is_impossible", "id")
-        return {name: record.fields[name] for name in names if name in record.fields}
+        names = (self.label_field, self.label_field.partition(".")[0], "is_impossible", "id")
+        kept = {name: record.fields[name] for name in names if name in record.fields}
+        return {"context": self._context(record), **kept}
 
     def label(self, record: Record) -> Gold:
         """The `answers`: texts with stated offsets, as SQuAD or Hugging Face's data sets write them, or bare texts.
 
-        Raises RecordError for what is no answer.
+        --label-field may name another field. Raises RecordError for what is no answer.
         """
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
             return Gold(context, (), NO_ANSWER)
-        value = lookup(record.fields, "answers", "--label-field")
+        value = from_cell(lookup(record.fields, self.label_field, "--label-field"))
         if isinstance(value, Mapping) and isinstance(value.get("text"), list):
             texts, starts = value["text"], value.get("answer_start") or [None] * len(value["text"])
             if not isinstance(starts, list) or len(starts) != len(texts):
@@ -179,6 +181,8 @@ class Task(BaseTask):
             text, start = fields.get("text"), fields.get("answer_start", fields.get("start"))
             if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
                 raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
+            if not text.strip():
+                continue  # "" is no answer, as in a table's empty cell or in what `predict` writes.
             answers.append(text)
             if position := position_of(context, text, start):
                 known.append(position)
@@ -236,8 +240,10 @@ class Task(BaseTask):
 
         if not self.is_tuned:
             return self
+        scores = [spans[0].score if spans else -np.inf for spans in predictions]
+        values = self._values(gold, [self._text(*pair) for pair in zip(gold, predictions, strict=True)])
         tuned = copy(self)
-        tuned.null_threshold = answers.threshold(*self._judged(gold, predictions))
+        tuned.null_threshold = answers.threshold(scores, values, [bool(one.answers) for one in gold])
         return tuned
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> dict[str, Any]:
@@ -249,14 +255,6 @@ class Task(BaseTask):
         misplaced = sum(one.moved + one.lost for one in gold)
         stated = {} if self.null_threshold is None else {"null_threshold": self.null_threshold}
         return scores | stated | ({"misplaced_answers": misplaced} if misplaced else {})
-
-    def _judged(
-        self, gold: Sequence[Gold], predictions: Sequence[list[Span]]
-    ) -> tuple[list[float], list[tuple[float, float]], list[bool]]:
-        """Log-odds of the best span of each question, what it is worth, and whether there is an answer."""
-        scores = [spans[0].score if spans else -np.inf for spans in predictions]
-        texts = [self._text(*pair) for pair in zip(gold, predictions, strict=True)]
-        return scores, self._values(gold, texts), [bool(one.answers) for one in gold]
 
     def _values(self, gold: Sequence[Gold], texts: Sequence[str]) -> list[tuple[float, float]]:
         """Exact match and F1 of a text as the answer to each question."""

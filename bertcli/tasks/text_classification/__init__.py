@@ -47,7 +47,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "multi": "multi_label_classification",
     "regression": "regression",
 }
-INTEGER = re.compile(r"[+-]?\d+")
+INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads no more than 4,300 digits, and float holds 308
 # Tables have 3., and 1e-05 where a number is small; what is no finite one is not taken for a class beside numbers.
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
 NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
@@ -97,7 +97,7 @@ class Task(BaseTask):
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
         """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
-        values = [lookup(record.fields, settings.options.label_field, "--label-field") for record in records]
+        values = [label_of(record, settings.options) for record in records]
         stated = usable(lambda value: value, values)  # where there is none is a fault, and tells nothing of the others
         counts = Counter(map(sort_of, stated))
         sorts, numbers = set(counts), sum(counts[sort] for sort in NUMBERS)
@@ -157,7 +157,7 @@ class Task(BaseTask):
     @classmethod
     def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
         """Of the label, or of each of several."""
-        value = lookup(record.fields, options.label_field, "--label-field")
+        value = label_of(record, options)
         if isinstance(value, float):  # a class, as pandas writes integers beside nulls, once it is called something
             value = next((name for name in (str(value), f"{value:g}") if renamed(name, options) != name), value)
         several = several or isinstance(value, list)
@@ -184,7 +184,7 @@ class Task(BaseTask):
         """
         if not is_train or settings.problem != "auto":
             return
-        labelled: list[tuple[Record, Any]] = [(one, one.fields.get(settings.options.label_field)) for one in records]
+        labelled = [(record, label_of(record, settings.options)) for record in records]
         sorts = [sort_of(label) for _, label in labelled]
         counts = Counter(sorts)
         numbers = {int(label) for (_, label), sort in zip(labelled, sorts, strict=True) if sort == "integer"}
@@ -265,7 +265,7 @@ class Task(BaseTask):
 
     def label(self, record: Record) -> Any:
         """A label's index, the list of indices for multi-label, or the number for regression."""
-        value = lookup(record.fields, self.options.label_field, "--label-field")
+        value = label_of(record, self.options)
         if self.is_regression:
             return number_of(value)
         names = names_of(value, self.options, self.is_multi)
@@ -287,7 +287,7 @@ class Task(BaseTask):
         """Ids that leave out some of the model's: 0 and 1 of two classes are others than 0 and 1 of three."""
         if self.is_regression:
             return ""
-        values = [lookup(record.fields, self.options.label_field, "--label-field") for record in records]
+        values = [label_of(record, self.options) for record in records]
         names = {name for value in values for name in names_of(value, self.options, self.is_multi)}
         ids = sorted_names(names - set(self.labels))
         if not ids or len(ids) == len(self.labels):
@@ -426,6 +426,11 @@ def problem_of(config: Mapping[str, Any]) -> Problem:
     return stated or ("regression" if len(labels_of(config)) == 1 else "single_label_classification")
 
 
+def label_of(record: Record, options: Options) -> Any:
+    """The label or labels of a record, of a table's cell too. Raises RecordError."""
+    return from_cell(lookup(record.fields, options.label_field, "--label-field"))
+
+
 def sort_of(value: Any) -> str:
     """What a label looks like, in JSON or as text: list, decimal number, integer or name, which true and false are."""
     if isinstance(value, list):
@@ -471,7 +476,7 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
     names: set[str] = set()
     for record in records:
         with suppress(RecordError):
-            value = lookup(record.fields, settings.options.label_field, "--label-field")
+            value = label_of(record, settings.options)
             names.update(names_of(value, settings.options, problem == "multi_label_classification"))
     return sorted_names(names)
 
@@ -492,7 +497,7 @@ class ExternalTask(BaseExternalTask, Task):
     @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """The problem that both sides make, and the labels of both, sorted."""
-        wanted = usable(lambda record: lookup(record.fields, options.label_field, "--label-field"), gold)
+        wanted = usable(lambda record: label_of(record, options), gold)
         sorts = set(map(sort_of, wanted))
         are_numbers = bool(sorts) and sorts <= NUMBERS
         is_regression = are_numbers and "decimal number" in sorts

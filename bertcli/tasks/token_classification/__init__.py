@@ -116,7 +116,7 @@ class Task(BaseTask):
         fields = record.fields
         if not entity_labels.has_words(record, options):
             names = [renamed(entity.type, options) for entity in entity_labels.entities_of(record)]
-            pairs = [(item, name) for item, name in zip(fields["entities"], names, strict=True) if name]
+            pairs = [(item, name) for item, name in zip(from_cell(fields["entities"]), names, strict=True) if name]
             items = [{**item, "type": name} if isinstance(item, Mapping) else [*item[:2], name] for item, name in pairs]
             return replace(record, fields={**fields, "entities": items})
         field = options.label_field if options.label_field in fields else "tags"
@@ -163,12 +163,10 @@ class Task(BaseTask):
 
     def words(self, record: Record) -> tuple[str, Offsets]:
         """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
-        tokens = record.fields.get("tokens")
-        if not entity_labels.has_words(record, self.options) or tokens is None:
+        if not entity_labels.has_words(record, self.options):
             text = text_of(record, self.options.text_field, "--text-field")
             return text, [match.span() for match in re.finditer(WORD, text)]
-        if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
-            raise RecordError("field 'tokens' is not a list of texts; --text-field names a text to read instead.")
+        tokens = entity_labels.tokens_of(record)
         offsets, start = [], 0
         for token in tokens:
             offsets.append((start, start + len(token)))

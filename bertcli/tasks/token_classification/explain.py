@@ -38,13 +38,14 @@ class Explaining(BaseExplaining):
         logits = task.combine(features, outputs)
         ids, _ = task.tag(logits, len(offsets))
         spans = [span for span in task.tag_set.spans(ids) if target in (None, span.type)]
+        # A word without pieces is a part of speech by itself, for which no numbers were computed.
+        spans = [span for span in spans if not sources.keys().isdisjoint(range(span.start, span.end))]
         if target and not spans and sources:
             index = task.tag_set.ids([entities.Span(0, 1, target)], 1)[0]
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
             ids[best] = index
             spans = [entities.Span(best, best + 1, target)]
-        starts, ends = ([offsets[span.start][0] for span in spans], [offsets[span.end - 1][1] for span in spans])
-        places = [(start, whole(text, start, end)) for start, end in zip(starts, ends, strict=True)]  # in code points
+        places = [(start := offsets[span.start][0], whole(text, start, offsets[span.end - 1][1])) for span in spans]
         return [
             Target(
                 span.type,

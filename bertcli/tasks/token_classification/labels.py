@@ -21,6 +21,7 @@ from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
 from bertcli.metrics import entities
 from bertcli.metrics.entities import BIOES, OUTSIDE, Scheme, Span, split
+from bertcli.tasks.base import from_cell
 from bertcli.tasks.options import Options
 
 
@@ -60,8 +61,8 @@ def has_words(record: Record, options: Options) -> bool:
     named, it is read, unless only the tokens have labels.
     """
     tokens, name = record.fields.get("tokens"), options.text_field
-    if "tokens" not in record.fields or not isinstance(record.fields.get(name), str) or name == "tokens":
-        return "tokens" in record.fields
+    if tokens is None or not isinstance(record.fields.get(name), str) or name == "tokens":
+        return tokens is not None
     if isinstance(tokens, list) and any(isinstance(token, Mapping) for token in tokens):
         return False
     is_labelled = "entities" not in record.fields and ("tags" in record.fields or options.label_field in record.fields)
@@ -88,14 +89,22 @@ def spans_of_tags(record: Record, field: str, scheme: str = "auto") -> list[Span
     return spans
 
 
+def tokens_of(record: Record) -> list[str]:
+    """The `tokens` of a record that has them. Raises RecordError."""
+    tokens = from_cell(record.fields["tokens"])
+    if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+        raise RecordError("field 'tokens' is not a list of texts; --text-field names a text to read instead.")
+    return tokens
+
+
 def tags_of(record: Record, field: str) -> list[str]:
     """The tags of a record with tokens. Raises RecordError unless there is one for each token."""
     name = field if field in record.fields else "tags"
-    tags = lookup(record.fields, name, "--label-field")
+    tags = from_cell(lookup(record.fields, name, "--label-field"))
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
         raise RecordError(f"field '{name}' is not a list of tags.")
-    if len(tags) != len(record.fields["tokens"]):
-        raise RecordError(f"{len(tags)} tags for {len(record.fields['tokens'])} tokens.")
+    if len(tags) != (count := len(tokens_of(record))):
+        raise RecordError(f"{len(tags)} tags for {count} tokens.")
     return tags
 
 
@@ -136,7 +145,7 @@ def entities_of(record: Record) -> list[Entity]:
         hint = "--input-format conll reads columns" if is_line else 'as in "entities": [[0, 8, "PER"]]'
         there = names_in(record.fields) or "nothing"
         raise RecordError(f"no 'entities', nor 'tokens' with 'tags' (the record has: {there}); {hint}.")
-    items = record.fields["entities"]
+    items = from_cell(record.fields["entities"])
     if not isinstance(items, list):
         raise RecordError("field 'entities' is not a list.")
     listed = []
