@@ -7,12 +7,14 @@ never earns back. Try: python -c "from bertcli.device import choose; print(choos
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from bertcli.errors import UsageError
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU in a period of so many, as a container sees its own
 KINDS = ("auto", "cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -56,8 +58,12 @@ def cpu(threads: int | None, reason: str) -> Device:
 
 
 def cores() -> int:
-    """CPU cores this process may run on (affinity respected)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use: those of its affinity, and no more than a container's quota allows."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no cgroup v2; "max", which is no quota
+        quota, period = map(int, QUOTA.read_text().split())
+        count = max(1, min(count, -(-quota // period)))
+    return count
 
 
 def available() -> dict[str, str]:

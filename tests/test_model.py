@@ -115,6 +115,20 @@ def test_a_device_that_is_not_there_is_a_usage_error() -> None:
         device.choose("cuda")
 
 
+@pytest.mark.parametrize(
+    ("quota", "count"),
+    [("max 100000", 4), ("250000 100000", 3), ("10000 100000", 1), ("900000 100000", 4), ("", 4), (None, 4)],
+)
+def test_a_container_uses_no_more_cores_than_its_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, count: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(4), raising=False)
+    monkeypatch.setattr(device, "QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert device.cores() == count
+
+
 def test_names_and_aliases_of_tasks() -> None:
     assert "text-classification" in registry.names("tasks")
     assert registry.load("tasks", "sentiment") is registry.load("tasks", "text-classification")

@@ -155,8 +155,9 @@ def read_data(
         if settings.max_length > tokens.max_length:
             raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
         tokens.max_length = settings.max_length
-    # A calibration belongs to the base model's head, which is replaced by a new one.
-    config = {name: value for name, value in task_class.config_of(base).items() if name != "calibration"}
+    # These two belong to the base model's head, which is replaced by a new one.
+    of_head = ("calibration", "is_decoder")
+    config = {name: value for name, value in task_class.config_of(base).items() if name not in of_head}
     sources = {"vocabulary": Counter[str]()}
     if vocabulary is not None:
         encoder = task_class(tokens, config, replace(settings.options, long="window"))  # predict reads all of a text

@@ -5,6 +5,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from bertcli import tokenizer
 from bertcli.data.records import Record
+from bertcli.errors import ModelError
 from bertcli.tasks import fill_mask
 from bertcli.tasks.options import Options
 
@@ -30,6 +31,11 @@ def test_a_mask_that_was_cut_off_is_missed(task: fill_mask.Task) -> None:
     records = [Record(i, {"text": text}) for i, text in enumerate(("a <mask> <mask>", "a <mask>"))]
     examples = task.examples(records, [[2, 3], [2]], [[[(2, 0.9)]], []])
     assert [(example.right, example.sure) for example in examples] == [(False, 0.0), (False, 0.0)]
+
+
+def test_a_model_of_the_next_word_is_refused(task: fill_mask.Task) -> None:
+    with pytest.raises(ModelError, match="the word that comes next, not one that is masked"):
+        fill_mask.Task(task.tokenizer, {"is_decoder": True}, Options())
 
 
 def test_nothing_ranked_is_not_defined(task: fill_mask.Task) -> None:

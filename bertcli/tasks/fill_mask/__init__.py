@@ -13,7 +13,7 @@ import numpy as np
 
 from bertcli.arrays import Batch
 from bertcli.data.records import Record, lookup
-from bertcli.errors import RecordError
+from bertcli.errors import ModelError, RecordError
 from bertcli.features import Features
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision
@@ -51,6 +51,11 @@ class Task(BaseTask):
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
+        if config.get("is_decoder"):
+            raise ModelError(
+                "config.json: is_decoder says that the model guesses the word that comes next, not one that is masked; "
+                "bertcli pretrain -m MODEL --objective mlm makes it learn that."
+            )
         self.mask, self.mask_id = tokenizer.mask
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
