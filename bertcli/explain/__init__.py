@@ -47,7 +47,7 @@ class Piece:
 
     token: str
     field: str = ""
-    word: int = -1
+    word: int | None = None
     start: int | None = None
     end: int | None = None
 
@@ -213,16 +213,14 @@ class Explainer:
         spaces = 0 if words is None else int(self.task.tokenizer.tells_spaces())  # that were put before each
         pieces = []
         rows = zip(trace.tokens, trace.is_special, trace.sides, trace.words, trace.offsets, strict=True)
-        for i, (token, is_special, side, word, (start, end)) in enumerate(rows):
+        for token, is_special, side, word, (start, end) in rows:
             if is_special:
                 pieces.append(Piece(token))
                 continue
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
-            # Where nothing parts words, as in Chinese, each piece is one; but for that a sentence would be one word.
-            unit = i if word is None or re.search(IDEOGRAPHS, token) else word
             # The library forgets the side of a first text that was encoded by itself.
-            pieces.append(Piece(token, names[side or 0], unit, start, end))
+            pieces.append(Piece(token, names[side or 0], word, start, end))
         return pieces
 
     def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -270,14 +268,24 @@ def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -
 
 
 def _words(rows: Sequence[Row], texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each word with the sum of its pieces in all windows, in the order of the text."""
-    sums: dict[tuple[str, int], tuple[int, int, float]] = {}
-    for piece, value in chain.from_iterable(rows):
+    """Each word with the sum of its pieces in all windows, in the order of the text.
+
+    Where nothing parts words, as in Chinese, each piece is one; but for that a sentence would be one word.
+    """
+    pieces = list(chain.from_iterable(rows))
+    unparted = {
+        (piece.field, piece.word) for piece, _ in pieces if piece.word is None or re.search(IDEOGRAPHS, piece.token)
+    }
+    sums: dict[tuple[str, int | None, int], tuple[int, int, float]] = {}
+    for piece, value in pieces:
         if piece.start is not None and piece.end is not None:
-            start, end, total = sums.get((piece.field, piece.word), (piece.start, piece.end, 0.0))
-            sums[piece.field, piece.word] = min(start, piece.start), max(end, piece.end), total + value
+            is_blank = texts[piece.field][piece.start : piece.end].isspace()  # of the word that comes after it
+            begin = piece.end if is_blank else piece.start
+            key = piece.field, piece.word, begin if (piece.field, piece.word) in unparted else 0
+            start, end, total = sums.get(key, (piece.start, piece.end, 0.0))
+            sums[key] = min(start, piece.start), max(end, piece.end), total + value
     words = []
-    for (name, _), (first, last, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0])):
+    for (name, *_), (first, last, total) in sorted(sums.items(), key=lambda item: list(texts).index(item[0][0])):
         text = texts[name][first:last].lstrip()  # some tokenizers count the space before a word as the word's
         start = last - len(text)
         text = text.rstrip()

@@ -16,6 +16,7 @@ from rich.console import Console
 from bertcli.cli.main import cli, run
 from bertcli.cli.tables import render_explanation
 from bertcli.data.records import Record
+from bertcli.explain import Piece, _words
 from bertcli.inference import Request
 from bertcli.inference import stream as streams
 from bertcli.inference.session import open_session
@@ -357,6 +358,35 @@ def test_words_of_a_script_without_spaces_are_its_pieces(capfd: pytest.CaptureFi
     assert run(["explain", "这个酒店太差了", "--device", "cpu"]) == 0
     (own,) = json.loads(capfd.readouterr().out)["explanations"]
     assert own["target"] == "negative" and {"酒店", "差"} <= {word["text"] for word in own["words"]}
+
+
+def test_words_beside_ideographs_are_whole_and_apart(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "你好 world 吗 电影 very 好看。真的。"
+    assert run(["explain", text, "--device", "cpu"]) == 0
+    (own,) = json.loads(capfd.readouterr().out)["explanations"]
+    words = [(word["text"], word["start"], word["end"]) for word in own["words"]]
+    assert [word for word, _, _ in words if word.isascii() or word == "。"] == ["world", "very", "。", "。"]
+    assert "".join(word for word, _, _ in words) == text.replace(" ", "")
+    assert all(text[start:end] == word for word, start, end in words)
+
+
+def test_a_word_in_two_windows_is_one() -> None:
+    texts = {"text": "好,good films,坏"}
+    first = [Piece("好", "text", 0, 0, 1), Piece(",", "text", 0, 1, 2), Piece("good", "text", 0, 2, 6)]
+    second = [Piece(",", "text", 0, 1, 2), Piece("good", "text", 0, 2, 6), Piece("▁films", "text", 1, 6, 12)]
+    third = [Piece("s", "text", 1, 11, 12), Piece(",", "text", 2, 12, 13), Piece("坏", "text", 2, 13, 14)]
+    rows = [[(piece, 0.5) for piece in window] for window in (first, second, third)]
+    assert [(word["text"], word["start"], word["attribution"]) for word in _words(rows, texts)] == [
+        ("好", 0, 0.5), (",", 1, 1.0), ("good", 2, 1.0), ("films", 7, 1.0), (",", 12, 0.5), ("坏", 13, 0.5),
+    ]  # fmt: skip
+
+
+def test_a_text_may_be_longer_than_the_name_of_a_file(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "好" * 200  # 600 bytes; a name has 255 at most
+    assert run(["explain", text, "-t", "ner", "--pair", "b"]) == 2
+    assert capfd.readouterr().err.startswith("bertcli: --pair is for text-classification;")
+    assert run(["explain", text, "--lyer", "3"]) == 2
+    assert "No such option '--lyer'." in capfd.readouterr().err
 
 
 def test_a_text_that_is_the_name_of_a_file_must_be_text_all_the_same(
