@@ -106,13 +106,13 @@ class Findings:
 class Example:
     """A record that the task accepts. texts: the texts that it reads. gold: its label, None until labels are known.
 
-    record: with the fields of its label only. pieces: how many tokens it has, special ones included; of two texts that
-    are encoded separately, the longer one's. unknown: how many of them are unknown. Both are 0 without a model.
+    record: with the fields of its label only. pieces: how many tokens it has, special ones included, for each of two
+    texts that are encoded separately. unknown: how many of them are unknown. Both mean nothing without a model.
     """
 
     record: Record
     texts: tuple[str, ...]
-    pieces: int
+    pieces: Sequence[int]
     unknown: int
     gold: Any = None
 
@@ -213,7 +213,7 @@ def _read(name: str, records: Iterable[Record], task: BaseTask, findings: Findin
             findings.add(doubt, record.location, message)
         pieces = [window.ids for window in encoded.windows]
         count = 0 if unknown is None else sum(ids.count(unknown) for ids in pieces)
-        split.examples.append(Example(kept, texts, max(map(len, pieces)), count))
+        split.examples.append(Example(kept, texts, tuple(map(len, pieces)), count))
     return split
 
 
@@ -250,12 +250,17 @@ def _label(split: Split, task: BaseTask, settings: Settings, decision: Decision,
 def _lengths(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings) -> dict[str, Any]:
     """Note the texts of over `limit` tokens and those in a foreign script; returns the facts of the split.
 
-    median, longest: tokens of a text. over: share of the texts over the limit. unknown: share of all pieces.
+    median, longest: tokens of a text, of two that are encoded separately the longer one's. over: share of the texts
+    over the limit. unknown: share of all pieces.
     """
-    pieces = np.array([example.pieces for example in split.examples])
+    pieces = np.array([max(example.pieces) for example in split.examples])
     unknown = np.array([example.unknown for example in split.examples])
-    special = [tokenizer.backend.num_special_tokens_to_add(len(example.texts) == 2) for example in split.examples]
-    words = np.maximum(pieces - np.array(special), 1)  # pieces of the text itself
+    special = [tokenizer.backend.num_special_tokens_to_add(is_pair) for is_pair in (False, True)]
+    lengths = [  # of the texts themselves; two texts in one window have the special tokens of a pair
+        sum(count - special[len(example.texts) > len(example.pieces)] for count in example.pieces)
+        for example in split.examples
+    ]
+    words = np.maximum(lengths, 1)
     for i in np.flatnonzero(pieces > limit):
         findings.add("long-text", split.examples[i].record.location, f"{pieces[i]:,} tokens, the model takes {limit:,}")
     for i in np.flatnonzero(unknown > FOREIGN * words):

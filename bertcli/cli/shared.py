@@ -199,7 +199,7 @@ def label_map(value: Any) -> dict[str, str]:
     pairs = read_yaml(value) if is_file else value
     if isinstance(pairs, Mapping):
         return {str(old): "" if new is None else str(new) for old, new in pairs.items()}
-    lines = Path(value).read_text(encoding="utf-8").splitlines() if is_file else str(value).split(",")
+    lines = Path(value).read_text(encoding="utf-8-sig").splitlines() if is_file else str(value).split(",")
     split = [tuple(part.strip() for part in line.partition("=")) for line in lines if line.strip()]
     if wrong := next((pair for pair in split if not (pair[0] and pair[1])), None):
         raise ValueError(f"'{wrong[0]}' is neither OLD=NEW, nor `OLD=`, which leaves OLD out, nor a file.")

@@ -60,7 +60,10 @@ def _table(value: Mapping[str, Any]) -> Table:
     table = _empty(["", *columns])
     table.show_header = has_columns
     for label, row in rows.items():
-        table.add_row(_label(label), *(_cell(row.get(column)) for column in columns))
+        cells = [_cell(row.get(column)) for column in columns]
+        if not has_columns:  # The only one has room below itself, and what is cut would be lost.
+            cells[0].no_wrap, cells[0].overflow = False, "fold"
+        table.add_row(_label(label), *cells)
     return table
 
 

@@ -117,6 +117,8 @@ def require_writable(model: Model, named: str | None, output: Path | None) -> No
     if output is not None:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise UsageError(f"-o {output}: it is there already; name a new directory.")
+        if model.path.resolve() in output.resolve().parents:
+            raise UsageError(f"-o {output}: it is inside the model, which is copied there; name one elsewhere.")
     elif BUILTIN in model.path.resolve().parents or not Path(named or "").is_dir():
         what = "the embedded model" if named is None else f"'{named}', a copy from the Hub,"
         raise UsageError(f"{what} stays as it is; -o DIR writes a calibrated copy, which -m DIR then uses.")

@@ -156,7 +156,9 @@ class _Stream:
             elif self.ended and not self.waiting and not self.chunks:
                 break
             else:  # wait for the next event, but not past the moment at which the waiting records become a chunk
-                timeout = max(0.0, self._time_left()) if self.waiting and len(self.chunks) < IN_FLIGHT else None
+                timeout = None
+                if self.waiting and len(self.chunks) < IN_FLIGHT:
+                    timeout = min(max(0.0, self._time_left()), threading.TIMEOUT_MAX)
                 with suppress(Empty):
                     if (event := self.events.get(timeout=timeout)) is not None:
                         self.running -= 1

@@ -42,3 +42,7 @@ def test_the_embedded_model_says_where_a_copy_goes(bertcli: Run) -> None:
     done = bertcli("calibrate", stdin=b"x\n", expect=2)
     assert b"the embedded model stays as it is; -o DIR writes a calibrated copy" in done.stderr
     assert (BUILTIN / "text-classification" / "config.json").read_bytes() == before
+    inside = BUILTIN / "text-classification" / "calibrated"
+    done = bertcli("calibrate", "-o", inside, stdin=b"x\n", expect=2)
+    assert done.stderr.endswith(b"it is inside the model, which is copied there; name one elsewhere.\n")
+    assert not inside.exists()

@@ -135,6 +135,15 @@ def test_answers_that_are_not_where_they_are_said_to_be(check: Check, tiny_model
     })  # fmt: skip
 
 
+def test_both_texts_of_a_pair_that_is_encoded_separately_are_counted(check: Check, syllables: Path) -> None:
+    check.write("a.jsonl", jsonl([{"a": "ba ☃", "b": "☃ bi bo", "score": 0.5}, {"a": "ba", "b": "bi", "score": 1}]))
+    fields = ("--text-field", "a", "--pair-field", "b", "--label-field", "score")
+    _, report = check.report("a.jsonl", "-t", "embed", "-m", syllables, *fields)
+    assert report["tokens"]["train"] == {"median": 4, "longest": 5, "limit": 64, "over": 0.0, "unknown": 2 / 7}
+    messages = [p["message"] for kind in report["findings"] if kind["code"] == "unknown-pieces" for p in kind["places"]]
+    assert messages == ["2 of 5 pieces are unknown: ba ☃"]
+
+
 def test_labels_that_change_what_all_are_taken_for(check: Check) -> None:
     numbers = [{"text": sentence, "label": i / 4} for i, sentence in enumerate(planted.WORDS[:40])]
     check.write("a.jsonl", jsonl([*numbers, {"text": "the last", "label": "n/a"}]))

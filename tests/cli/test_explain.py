@@ -387,6 +387,24 @@ def test_a_word_beside_ideographs_is_none_of_theirs(explain: Explain, capfd: pyt
             assert word["attribution"] == pytest.approx(sum(one["attribution"] for one in pieces), abs=1e-5)
 
 
+def test_words_beside_ideographs_are_whole_and_apart(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "你好 world 吗 电影 very 好看。真的。"
+    assert run(["explain", text, "--device", "cpu"]) == 0
+    (own,) = json.loads(capfd.readouterr().out)["explanations"]
+    words = [(word["text"], word["start"], word["end"]) for word in own["words"]]
+    assert [word for word, _, _ in words if word.isascii() or word == "。"] == ["world", "very", "。", "。"]
+    assert "".join(word for word, _, _ in words) == text.replace(" ", "")
+    assert all(text[start:end] == word for word, start, end in words)
+
+
+def test_a_text_may_be_longer_than_the_name_of_a_file(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "好" * 200  # 600 bytes; a name has 255 at most
+    assert run(["explain", text, "-t", "ner", "--pair", "b"]) == 2
+    assert capfd.readouterr().err.startswith("bertcli: --pair is for text-classification;")
+    assert run(["explain", text, "--lyer", "3"]) == 2
+    assert "No such option '--lyer'." in capfd.readouterr().err
+
+
 def test_a_text_that_is_the_name_of_a_file_must_be_text_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

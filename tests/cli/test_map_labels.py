@@ -31,8 +31,8 @@ def test_records_with_a_label_left_out_are_not_scored(bertcli: Run, dev: str) ->
 
 @pytest.mark.parametrize(
     "text", ["good: positive\nbad: negative\nmixed:\n", '{"good": "positive", "bad": "negative", "mixed": ""}',
-             "good=positive\nbad=negative\n\nmixed=\n"],
-    ids=["yaml", "json", "lines"],
+             "good=positive\nbad=negative\n\nmixed=\n", "\ufeffgood=positive\nbad=negative\nmixed=\n"],
+    ids=["yaml", "json", "lines", "lines of Windows"],
 )  # fmt: skip
 def test_a_file_of_them(bertcli: Run, dev: str, tmp_path: Path, text: str) -> None:
     (tmp_path / "map").write_text(text, encoding="utf-8")

@@ -183,7 +183,8 @@ def test_rich_is_not_imported_before_it_is_used():
 
 def test_a_long_value_leaves_its_name_on_a_narrow_terminal() -> None:
     assert rendered({"reason": "it has ONNX files, and they run on the CPU", "precision": "int8"}, width=40) == (
-        "title\n reason      it has ONNX files, and th…\n precision                         int8\n"
+        "title\n reason          it has ONNX files, and\n                    they run on the CPU\n"
+        " precision                         int8\n"
     )
     names = rendered({"per_class": {"negative": {"precision": 1.0, "recall": 0.5, "f1": 0.6667}}}, width=30)
     assert names.endswith("\n nega…   1.00…   0.5…   0.66…\n")

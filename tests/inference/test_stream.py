@@ -229,6 +229,16 @@ def test_windows_grow_while_results_come_quickly(monkeypatch: pytest.MonkeyPatch
     assert set(sizes()[:-1]) == {64}
 
 
+def test_a_record_may_wait_for_ever() -> None:
+    def slow() -> Iterator[Record]:
+        yield from records(["a"])
+        time.sleep(0.1)  # the stream waits meanwhile, for as long as a system can
+        yield from records(["b"])
+
+    windows = stream(FakeTask(), FakeBackend(), slow(), Settings(max_wait_ms=float("inf")))  # type: ignore[arg-type]
+    assert [outcome.prediction for outcome in chain.from_iterable(windows)] == [97, 98]
+
+
 def test_reading_runs_ahead_only_a_bounded_number_of_records() -> None:
     read = count()
 

@@ -33,7 +33,6 @@ def info(messages: Messages, options: Info) -> int:
 
     session = open_session(options, Options())
     checked = check(session, options)
-    messages.note(session.reason)  # too long for a table
     differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": checked.passed}
     facts = {**describe(session), "check": differences}
     options.show([facts], facts, "bertcli")
