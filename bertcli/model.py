@@ -157,8 +157,9 @@ class Model:
         for another pooling, for layers after it, such as Dense, and where the encoder is in a folder of its own.
         """
         folders, root = self.sentence_folders, self.path
-        if not folders and (outer := replace(self, path=self.path.parent).sentence_folders).get("Transformer") == root:
-            folders, root = outer, self.path.parent
+        if root.name.startswith("0_"):  # As the folder of the encoder was called, when it had one.
+            outer = replace(self, path=root.parent).sentence_folders
+            folders, root = (outer, root.parent) if outer.get("Transformer") == root else (folders, root)
         if others := folders.keys() - MODULES:
             raise ModelError(f"{root}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
         if folders.get("Transformer", root) != root:
@@ -167,7 +168,7 @@ class Model:
                 f'modules.json, save the model anew: python -c "from sentence_transformers import '
                 f"SentenceTransformer; SentenceTransformer('{root}').save('NEW')\""
             )
-        readings = (safety.read_json(self.path / name) for name in safety.SENTENCE)
+        readings = (safety.read_json(self.path / name) for name in safety.READINGS)
         reading: dict[str, Any] = next(filter(None, readings), {})
         if "Pooling" not in folders:
             if folders and reading.get("module_output_name") == "sentence_embedding":

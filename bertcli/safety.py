@@ -25,7 +25,7 @@ LIMITS = {  # the most that a number of config.json may be: a larger one only fi
     "pad_token_id": 10**8, "dim": 10**6, "n_layers": 10**4, "n_layer": 10**4, "num_layers": 10**4,
     "exit_after": 10**4,
 }  # fmt: skip
-SENTENCE = [  # where sentence-transformers says how its encoder reads a text; the first that is there
+READINGS = [  # where sentence-transformers says how its encoder reads a text; the first that is there
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 ]
@@ -40,7 +40,7 @@ KINDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {  # what bertcli itself r
         "tokenize_chinese_chars": (bool,), "tokenizer_class": (str,), "added_tokens_decoder": (dict,),
         "add_prefix_space": (bool,),
     },
-    **{name: {"max_seq_length": (int,), "do_lower_case": (bool,)} for name in SENTENCE},
+    **{name: {"max_seq_length": (int,), "do_lower_case": (bool,)} for name in READINGS},
     "config_sentence_transformers.json": {
         "prompts": (dict,), "default_prompt_name": (str,), "truncate_dim": (int,), "activation_fn": (str,),
     },

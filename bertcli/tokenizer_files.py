@@ -150,7 +150,11 @@ def _open(
             backend.pre_tokenizer = splitter
         backend.add_tokens(listed)
         added = {token.content for token in backend.get_added_tokens_decoder().values()}
-        backend.add_tokens([token for token in named if token.content not in added])
+        size = int(config.get("vocab_size") or 0)
+        for token in named:  # One without an embedding was in no text of the training; transformers fails on it.
+            has_room = not size or backend.get_vocab_size() < size
+            if token.content not in added and (has_room or backend.token_to_id(token.content) is not None):
+                backend.add_tokens([token])
         return backend
     # BERT's own; any other is for transformers, which knows BERT's too, and tokens beside it, but takes seconds.
     tokens = set(vocabulary.read_text("utf-8", errors="replace").split()) if vocabulary.is_file() else set()
@@ -188,14 +192,8 @@ def _stated_tokens(directory: Path, settings: Mapping[str, Any]) -> "list[list[t
     roles = [*ROLES, *(key for key in settings if key.endswith("_token") and key not in ROLES)]
     named = [*map(settings.get, roles), *extra]
     flags = [[stated for value in values if (stated := _flags_of(value))] for values in (numbered, named)]
-    special = {stated["content"] for stated in flags[1]}
-    return [
-        [
-            tokenizers.AddedToken(**{**stated, **({"special": True} if stated["content"] in special else {})})
-            for stated in part
-        ]
-        for part in flags
-    ]
+    special = {stated["content"]: {"special": True} for stated in flags[1]}
+    return [[tokenizers.AddedToken(**stated | special.get(stated["content"], {})) for stated in part] for part in flags]
 
 
 def _flags_of(value: Any) -> dict[str, Any]:
@@ -203,10 +201,8 @@ def _flags_of(value: Any) -> dict[str, Any]:
     stated = {"content": value} if isinstance(value, str) else value
     if not isinstance(stated, dict) or not isinstance(stated.get("content"), str):
         return {}
-    return {
-        "content": stated["content"],
-        **{flag: stated[flag] for flag in FLAGS if isinstance(stated.get(flag), bool)},
-    }
+    flags = {flag: stated[flag] for flag in FLAGS if isinstance(stated.get(flag), bool)}
+    return {"content": stated["content"], **flags}
 
 
 def _by_transformers(directory: Path, name: str) -> "tokenizers.Tokenizer":

@@ -140,8 +140,12 @@ def test_tokens_that_were_added_to_a_vocabulary_are_pieces(name: str | None, tmp
 
 
 def test_added_tokens_without_embeddings_are_refused(tmp_path: Path) -> None:
+    """But not those that are named without an id, such as the bos_token of a class that puts none before a text."""
     path = vocabulary(tmp_path, BERT, "bert")
     tokenizer_files.load(path, {}).backend.save(str(path / "tokenizer.json"))
+    (path / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>", "cls_token": "[CLS]"}))
+    opened = tokenizer_files.load(path, {"vocab_size": len(BERT) + len(WORDS)}).backend
+    assert opened.token_to_id("<s>") is None and opened.encode("the").tokens == ["[CLS]", "the", "[SEP]"]
     (path / "added_tokens.json").write_text(json.dumps({"<e>": 5000}))
     with pytest.raises(ModelError, match="over the 16 that the model has embeddings for"):
         tokenizer_files.load(path, {"vocab_size": len(BERT) + len(WORDS)})

@@ -153,10 +153,11 @@ def check(
     """
     findings = Findings()
     tokens = tokenizer_files.load(model.path, model.config) if model else NoTokenizer()
-    limit, tokens.max_length = tokens.max_length, ENDLESS
     base = model or Model(Path(), {})
     task_class: type[BaseTask] = registry.load("tasks", settings.task).Task
-    reader = task_class(tokens, base.config, settings.options)
+    config = task_class.config_of_base(model) if model else {}
+    reader = task_class(tokens, config, settings.options)
+    limit, tokens.max_length = tokens.max_length, ENDLESS
     sources = {"train": train} | ({} if dev is None else {"dev": dev})
     splits = [_read(name, records, reader, findings) for name, records in sources.items()]
     facts: dict[str, Any] = {"task": settings.task, "records": {split.name: split.read for split in splits}}
@@ -172,15 +173,13 @@ def check(
     except UsageError as refusal:
         findings.add("nothing-to-learn", splits[0].files, str(refusal))
     else:
-        task = task_class(tokens, {**base.config, **decision.config}, settings.options)
+        task = task_class(tokens, {**config, **decision.config}, settings.options)
         for split in splits:
             _label(split, task, settings, decision, findings)
         facts |= {"problem": decision.problem, "labels": _table(splits, task, decision)}
         if decision.has_classes:
             _check_labels(splits, task, findings)
     if model:
-        stated = task_class.config_of(model).get("sentence") or {}  # embeddings may be made of shorter texts
-        limit = min(limit, stated.get("max_length") or limit)
         facts["tokens"] = {s.name: _lengths(s, tokens, limit, findings) for s in splits if s.examples}
     _check_repeats(splits, reader, findings)
     return facts, findings

@@ -75,7 +75,7 @@ def read(
     source = Source(path, encoding)
     name = by_extension("input", path)
     if name not in TABLES:
-        has_nul = b"\0" in source.head(HEAD) and source.is_utf8
+        has_nul = b"\0" in source.head(HEAD) and source.is_utf8  # the head first: to open it tells no_text
         fault = "a binary file (NUL bytes); --encoding names an encoding that has them" if has_nul else source.no_text
         if fault:
             yield RecordError(f"{path}:1: {fault}")

@@ -11,7 +11,7 @@ import fcntl
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Sink:
     def overwrite(self, data: bytes) -> None:
         """Replace the first bytes; only where it is seekable."""
         self._raw.seek(0)
-        Sink.write(self, data)  # they count already
+        Sink.write(self, data)  # not the subclass's, which would count them once more
 
     def commit(self) -> None:
         """Everything was written."""
@@ -221,6 +221,13 @@ def replace_file(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_files(directory: Path, patterns: Iterable[str]) -> None:
+    """Delete the files in a directory whose names fit one of the patterns, but no directories. Raises OSError."""
+    for pattern in patterns:
+        for path in [path for path in directory.glob(pattern) if not path.is_dir()]:
+            path.unlink()
 
 
 @contextmanager

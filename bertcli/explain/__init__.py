@@ -8,6 +8,7 @@ Try: bertcli explain "a gripping film"
 
 import inspect
 import re
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -212,6 +213,7 @@ class Explainer:
         words = self.task.word_offsets(record)  # of words that were tokenised one by one
         spaces = 0 if words is None else int(self.task.tokenizer.tells_spaces())  # that were put before each
         names = list(texts)
+        ends = {name: [run.end() for run in re.finditer(IDEOGRAPHS, text)] for name, text in texts.items()}
         pieces = []
         rows = zip(trace.tokens, trace.is_special, trace.sides, trace.words, trace.offsets, strict=True)
         for token, is_special, side, word, (start, end) in rows:
@@ -221,7 +223,7 @@ class Explainer:
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
             name = names[side or 0]  # The library forgets the side of a first text that was encoded by itself.
-            pieces.append(Piece(token, name, _unit(texts[name], word, start), start, end))
+            pieces.append(Piece(token, name, _unit(texts[name], word, start, ends[name]), start, end))
         return pieces
 
     def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -252,15 +254,17 @@ def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
     raise ModelError(f"{model.path}: its tokenizer has no token for a mask, padding or unknown pieces to start from.")
 
 
-def _unit(text: str, word: int | None, start: int) -> tuple[int, ...]:
-    """What tells the word of a piece from the text's others, in all windows the same. word: the tokenizer's number.
+def _unit(text: str, word: int | None, start: int, ends: Sequence[int]) -> tuple[int, ...]:
+    """What tells the word of a piece from the text's others, in all windows the same.
+
+    word: the tokenizer's number. ends: of the runs of ideographs in the text.
 
     Where nothing parts words, as in Chinese, it is the place of the piece, for a sentence would be one word; what
     stands between ideographs is a word too. A space, or its mark, belongs to what follows.
     """
     start = len(text) - len(text[start:].lstrip())
     is_ideograph = re.match(IDEOGRAPHS, text[start : start + 1])
-    return (start,) if word is None or is_ideograph else (word, sum(map(len, re.findall(IDEOGRAPHS, text[:start]))))
+    return (start,) if word is None or is_ideograph else (word, bisect(ends, start))
 
 
 def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:

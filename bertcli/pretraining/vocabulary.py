@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from bertcli.data.sinks import new_directory
+from bertcli.data.sinks import new_directory, remove_files
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.pretraining.source import Source, Stop, Texts, key, locked
 from bertcli.tokenizer_files import FILES
@@ -65,8 +65,7 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
         output.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
             save(tokenizer, Path(draft), lowercase=lowercase)
-            for file in [file for pattern in FILES for file in output.glob(pattern)]:
-                file.unlink()  # of another tokenizer, which transformers would read beside these
+            remove_files(output, FILES)  # of another tokenizer, which transformers would read beside these
             for file in Path(draft).iterdir():
                 file.replace(output / file.name)
     except OSError as error:

@@ -93,6 +93,12 @@ class BaseTask(ABC):
         return model.config
 
     @classmethod
+    def config_of_base(cls, model: Model) -> dict[str, Any]:
+        """The same of a model that is to be trained, without what is said of its head, which a new one replaces."""
+        of_head = ("activation", "calibration", "is_decoder")
+        return {name: value for name, value in cls.config_of(model).items() if name not in of_head}
+
+    @classmethod
     def decide(cls, settings: "LabelSettings", base: Model, records: Sequence[Record]) -> "Decision":
         """The outputs that a head needs for these records. Raises UsageError where there is nothing to learn."""
         if cls.decision is None:

@@ -155,9 +155,7 @@ def read_data(
         if settings.max_length > tokens.max_length:
             raise UsageError(f"--max-length {settings.max_length}: the model takes at most {tokens.max_length} tokens.")
         tokens.max_length = settings.max_length
-    # These two belong to the base model's head, which is replaced by a new one.
-    of_head = ("calibration", "is_decoder")
-    config = {name: value for name, value in task_class.config_of(base).items() if name not in of_head}
+    config = task_class.config_of_base(base)
     sources = {"vocabulary": Counter[str]()}
     if vocabulary is not None:
         encoder = task_class(tokens, config, replace(settings.options, long="window"))  # predict reads all of a text

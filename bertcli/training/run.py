@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, is_tensorboard_available
 
-from bertcli.data.sinks import replace_file, writing
+from bertcli.data.sinks import remove_files, replace_file, writing
 from bertcli.device import Device, has_fast_bf16, keep_attention_off_cudnn, keep_freed_memory
 from bertcli.errors import UsageError
 from bertcli.model import DECISIVE
@@ -287,9 +287,7 @@ def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> Non
             checkpoint.sync(best)
             # Some files of a model that is being replaced would be read beside those of this one.
             shutil.rmtree(output / "onnx", ignore_errors=True)
-            for pattern in (*DECISIVE, *FILES, "*.safetensors*"):
-                for file in [file for file in output.glob(pattern) if not file.is_dir()]:
-                    file.unlink()
+            remove_files(output, (*DECISIVE, *FILES, "*.safetensors*"))
             _move(best.rename(trainer.plan.folder / f"ready-{step}"), output)  # which `finished` can do as well
     trainer.accelerator.wait_for_everyone()
 

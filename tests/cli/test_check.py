@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -142,6 +143,33 @@ def test_both_texts_of_a_pair_that_is_encoded_separately_are_counted(check: Chec
     assert report["tokens"]["train"] == {"median": 4, "longest": 5, "limit": 64, "over": 0.0, "unknown": 2 / 7}
     messages = [p["message"] for kind in report["findings"] if kind["code"] == "unknown-pieces" for p in kind["places"]]
     assert messages == ["2 of 5 pieces are unknown: ba ☃"]
+
+
+def test_the_head_that_a_training_replaces_is_no_matter(check: Check, syllables: Path) -> None:
+    """DistilBERT's config.json has an activation, which is none of a score; a causal model may learn to fill masks."""
+    shutil.copytree(syllables, check.folder / "m")
+    config = json.loads((syllables / "config.json").read_text())
+    more = {"activation": "gelu", "num_labels": 1, "is_decoder": True}
+    (check.folder / "m" / "config.json").write_text(json.dumps({**config, **more}))
+    check.write("a.jsonl", jsonl([{"text": f"{mark} [MASK]", "label": mark} for mark in ("ba", "bi")]))
+    for task in ("text-classification", "fill-mask"):
+        code, report = check.report("a.jsonl", "-t", task, "-m", "m")
+        assert (code, report["task"], report["errors"]) == (0, task, 0)
+
+
+def test_the_length_that_vectors_are_made_of_is_the_limit(check: Check, syllables: Path) -> None:
+    shutil.copytree(syllables, check.folder / "m")
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "pool", "type": "a.Pooling"}]
+    (check.folder / "m" / "pool").mkdir()
+    for name, value in (
+        ("modules.json", modules),
+        ("pool/config.json", {"pooling_mode": "mean"}),
+        ("sentence_bert_config.json", {"max_seq_length": 4, "do_lower_case": True}),
+    ):
+        (check.folder / "m" / name).write_text(json.dumps(value))
+    check.write("a.jsonl", jsonl([{"text": "BA BI BO", "b": "ba", "label": 1}, {"text": "ba", "b": "bi", "label": 2}]))
+    _, report = check.report("a.jsonl", "-t", "embed", "-m", "m", "--pair-field", "b")
+    assert report["tokens"]["train"] == {"median": 4, "longest": 5, "limit": 4, "over": 0.5, "unknown": 0.0}
 
 
 def test_labels_that_change_what_all_are_taken_for(check: Check) -> None:

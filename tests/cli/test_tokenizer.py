@@ -66,8 +66,10 @@ def test_what_is_in_the_directory_is_kept_unless_told_otherwise(bertcli: Run, co
     )
     (tmp_path / "tok/special_tokens_map.json").write_text('{"mask_token": "<mask>"}')
     (tmp_path / "tok/added_tokens.json").write_text('{"<mask>": 50}')
+    (tmp_path / "tok/vocab.model").write_text("fits two patterns")
+    (tmp_path / "tok/old.model").mkdir()
     train(bertcli, *arguments, "--overwrite")
-    assert names(tmp_path / "tok") == sorted(["notes", *FILES])
+    assert names(tmp_path / "tok") == sorted(["notes", "old.model", *FILES])
 
 
 def test_faults_are_counted_and_the_first_is_named(bertcli: Run, corpus: Path) -> None:

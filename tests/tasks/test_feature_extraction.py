@@ -143,6 +143,8 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="its encoder is in 0_Transformer"):
             _ = read(path).sentence
     (tmp_path / "0_Transformer" / "config.json").rename(tmp_path / "config.json")
+    (tmp_path / "modules.json").write_text('{"repos": {}}')  # of another program, beside a model's directory
+    assert Model(tmp_path / "m", {}).sentence == {}
     (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "a.Transformer"}]))
     assert read(tmp_path).sentence == {}
     (tmp_path / "sentence_bert_config.json").write_text('{"module_output_name": "sentence_embedding"}')

@@ -410,12 +410,12 @@ def _score(value: float) -> float:
     return round(float(value), DIGITS)
 
 
-# Labels: names, lists of names or numbers, and which of the three data has.
-
-
 def _sigmoid(logits: Logits) -> Array:
     """Of each logit, without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * logits))
+
+
+# Labels: names, lists of names or numbers, and which of the three data has.
 
 
 def problem_of(config: Mapping[str, Any]) -> Problem:
