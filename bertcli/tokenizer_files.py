@@ -138,15 +138,15 @@ def _open(
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{file}: not a tokenizer file ({error}).") from error
-        normalizer = backend.normalizer
-        if isinstance(normalizer, tokenizers.normalizers.BertNormalizer) and name not in AS_IT_IS:
+        normalizer, splitter = backend.normalizer, backend.pre_tokenizer
+        stated = {} if name in AS_IT_IS else settings
+        if isinstance(normalizer, tokenizers.normalizers.BertNormalizer):
             for key, attribute in NORMALIZER.items():
-                if key in settings and (settings[key] is not None or key == "strip_accents"):  # null: as lowercase is
-                    setattr(normalizer, attribute, settings[key])
+                if key in stated and (stated[key] is not None or key == "strip_accents"):  # null: as lowercase is
+                    setattr(normalizer, attribute, stated[key])
             backend.normalizer = normalizer
-        splitter, prefix = backend.pre_tokenizer, settings.get("add_prefix_space")
-        if isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel) and prefix is not None and name not in AS_IT_IS:
-            splitter.add_prefix_space = prefix
+        if isinstance(splitter, tokenizers.pre_tokenizers.ByteLevel) and stated.get("add_prefix_space") is not None:
+            splitter.add_prefix_space = stated["add_prefix_space"]
             backend.pre_tokenizer = splitter
         backend.add_tokens(listed)
         added = {token.content for token in backend.get_added_tokens_decoder().values()}

@@ -78,7 +78,7 @@ class Task(BaseTask):
         if self.is_regression and len(self.labels) > 1:
             raise ModelError(f"config.json: a regression of {len(self.labels)} numbers; bertcli gives one for a text.")
         if self.is_regression and activation not in ("", "Identity", "Sigmoid"):
-            raise ModelError(f"its score passes through {activation}; bertcli has Sigmoid and Identity.")
+            raise ModelError(f"config.json: the score passes through {activation}; bertcli has Sigmoid and Identity.")
         if self.is_regression:
             options.require_accepted({"pair_field"}, "a model that predicts a number")
             self.subject = "this model predicts a number, which"
