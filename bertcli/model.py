@@ -156,18 +156,7 @@ class Model:
         name), prompt (the name of the usual one); the last four None or empty where it does not say. Raises ModelError
         for another pooling, for layers after it, such as Dense, and where the encoder is in a folder of its own.
         """
-        folders, root = self.sentence_folders, self.path
-        if root.name.startswith("0_"):  # As the folder of the encoder was called, when it had one.
-            outer = replace(self, path=root.parent).sentence_folders
-            folders, root = (outer, root.parent) if outer.get("Transformer") == root else (folders, root)
-        if others := folders.keys() - MODULES:
-            raise ModelError(f"{root}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
-        if folders.get("Transformer", root) != root:
-            raise ModelError(
-                f"{root}: modules.json says that its encoder is in {folders['Transformer'].name}; to have it beside "
-                f'modules.json, save the model anew: python -c "from sentence_transformers import '
-                f"SentenceTransformer; SentenceTransformer('{root}').save('NEW')\""
-            )
+        folders = self.require_sentence_steps()
         readings = (safety.read_json(self.path / name) for name in safety.READINGS)
         reading: dict[str, Any] = next(filter(None, readings), {})
         if "Pooling" not in folders:
@@ -191,6 +180,22 @@ class Model:
             "max_length": reading.get("max_seq_length"), "lowercase": reading.get("do_lower_case", False),
             "dimensions": more.get("truncate_dim"), "prompts": prompts, "prompt": more.get("default_prompt_name"),
         }  # fmt: skip
+
+    def require_sentence_steps(self) -> dict[str, Path]:
+        """`sentence_folders`. Raises ModelError for a step that bertcli lacks, or an encoder in a folder of its own."""
+        folders, root = self.sentence_folders, self.path
+        if root.name.startswith("0_"):  # As the folder of the encoder was called, when it had one.
+            outer = replace(self, path=root.parent).sentence_folders
+            folders, root = (outer, root.parent) if outer.get("Transformer") == root else (folders, root)
+        if others := folders.keys() - MODULES:
+            raise ModelError(f"{root}: its vectors pass through {', '.join(sorted(others))}, which bertcli lacks.")
+        if folders.get("Transformer", root) != root:
+            raise ModelError(
+                f"{root}: modules.json says that its encoder is in {folders['Transformer'].name}; to have it beside "
+                f'modules.json, save the model anew: python -c "from sentence_transformers import '
+                f"SentenceTransformer; SentenceTransformer('{root}').save('NEW')\""
+            )
+        return folders
 
     @property
     def sentence_folders(self) -> dict[str, Path]:
@@ -249,7 +254,7 @@ def read(path: Path) -> Model:
     safety.require_name(path)
     configs = safety.read_configs(path)
     if "config.json" not in configs:
-        _ = Model(path, {}).sentence  # says so where a sentence-transformers model has it in another folder
+        Model(path, {}).require_sentence_steps()  # which says where sentence-transformers has put it
         raise ModelError(f"{path}: no config.json, so this is not a model directory.")
     return Model(path, configs["config.json"])
 

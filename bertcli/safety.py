@@ -99,14 +99,14 @@ def require_config(file: Path, config: Any, name: str = "") -> None:
 
     name: of the file that it stands for, where its own is another.
     """
-    for key, value in entries(config):
+    for key, value in _entries(config):
         if key == "auto_map" and value:
             raise ModelError(
                 f"{file.parent}: {file.name} has an auto_map, which names Python code of the model's own; bertcli "
                 "never runs such code. Where transformers has this type of model itself, delete auto_map from a copy; "
                 "else take another model."
             )
-        texts = [value, *(text for _, text in entries(value))] if key.endswith("_implementation") else []
+        texts = [value, *(text for _, text in _entries(value))] if key.endswith("_implementation") else []
         if any(isinstance(text, str) and "/" in text for text in texts):
             raise ModelError(
                 f"{file.parent}: {file.name} says {key}: {_shown(value)}, which names code on the Hub; bertcli never "
@@ -206,7 +206,7 @@ def _end_of_tensors(length: bytes, content: Any) -> int:
     return 8 + size + max(ends, default=0)
 
 
-def entries(value: Any) -> Iterator[tuple[str, Any]]:
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Every key of every object in parsed JSON, with its value, at any depth."""
     pending = [value]  # a list, not recursion: a hostile file may be as deep as the parser takes
     while pending:

@@ -84,10 +84,8 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
     for file in reversed(STATED):
         stated = read_json(directory / file)
         for role in SPECIAL if isinstance(stated, dict) else ():
-            token = stated.get(f"{role}_token")
-            content = token.get("content") if isinstance(token, dict) else token
-            if isinstance(content, str):
-                special[role] = content
+            if token := _flags_of(stated.get(f"{role}_token")):
+                special[role] = token["content"]
     side = settings.get("truncation_side") or (backend.truncation or {}).get("direction")
     has_segments = _has_segments(settings, config)
     return Tokenizer(backend, limit, special, has_segments=has_segments, keeps_end=str(side).lower() == "left")

@@ -66,7 +66,8 @@ class Command(click.Command):
                 assert error.param is not None and isinstance(error.param.envvar, list)
                 variable = next(variable for variable in error.param.envvar if os.environ.get(variable))
                 raise click.BadParameter(f"{error.message} {variable} says so.", error.ctx, error.param) from None
-            bare = [name for before, name in pairs if not before.startswith("-") and os.path.isfile(name)]  # noqa: PTH113 - Path's raises for a long text
+            names = [name for before, name in pairs if not before.startswith("-")]
+            bare = [name for name in names if os.path.isfile(name)]  # noqa: PTH113 - Path's raises for a long text
             if bare and any(parameter.name == "train" and parameter.opts == ["--train"] for parameter in self.params):
                 hint = f"Labelled data has an option: --train {bare[0]}"
                 raise click.UsageError(f"{error.format_message()} {hint}", error.ctx) from None

@@ -27,7 +27,6 @@ from bertcli.device import Device, has_fast_bf16, keep_attention_off_cudnn, keep
 from bertcli.errors import UsageError
 from bertcli.model import DECISIVE
 from bertcli.tasks.training import file_hash
-from bertcli.tokenizer_files import FILES
 from bertcli.training import artifacts, checkpoint
 from bertcli.training.artifacts import METRICS, plain
 from bertcli.training.checkpoint import CHECKPOINTS, GONE, LOG, NO_RUN, SETTINGS
@@ -287,7 +286,7 @@ def publish(trainer: Trainer, output: Path, fill: Callable[[Path], None]) -> Non
             checkpoint.sync(best)
             # Some files of a model that is being replaced would be read beside those of this one.
             shutil.rmtree(output / "onnx", ignore_errors=True)
-            remove_files(output, (*DECISIVE, *FILES, "*.safetensors*"))
+            remove_files(output, (*DECISIVE, "*.safetensors*"))
             _move(best.rename(trainer.plan.folder / f"ready-{step}"), output)  # which `finished` can do as well
     trainer.accelerator.wait_for_everyone()
 

@@ -72,7 +72,7 @@ class Task(BaseTask):
         self.is_multi = self.problem == "multi_label_classification"
         # A problem_type is transformers' word, or that of a training here: the number is then the output as it is.
         activation = "" if config.get("problem_type") else str(config.get("activation") or "").rpartition(".")[2]
-        self.is_squeezed = self.is_regression and activation == "Sigmoid"
+        self.has_sigmoid = self.is_regression and activation == "Sigmoid"
         self.temperature = temperature_of(config)
         self.thresholds = thresholds_of(config, self.labels)
         if self.is_regression and len(self.labels) > 1:
@@ -211,7 +211,7 @@ class Task(BaseTask):
         if len(outputs) > 1:
             weights = [len(window.ids) for window in features.windows]
             logits = np.average([output["logits"] for output in outputs], axis=0, weights=weights).astype(np.float32)
-        return _sigmoid(logits) if self.is_squeezed else logits
+        return _sigmoid(logits) if self.has_sigmoid else logits
 
     def decode(self, record: Record, prediction: Array) -> dict[str, Any]:
         """label and score; labels (all over the threshold) for multi-label; score alone for regression."""

@@ -28,7 +28,7 @@ class Explaining(BaseExplaining):
         total = sum(len(window.ids) for window in features.windows)
         sources = tuple((i, None, len(window.ids) / total) for i, window in enumerate(features.windows))
         if task.is_regression:
-            return [Target("score", (Row("logits", 0, sources),), "sigmoid" if task.is_squeezed else "identity")]
+            return [Target("score", (Row("logits", 0, sources),), "sigmoid" if task.has_sigmoid else "identity")]
         if target is not None:
             indices = [task.index[target]]
         else:
