@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -351,9 +350,8 @@ class RawText:
 
     def source(self) -> "Source":
         """Files, how they are read, and what happens at a fault. Raises UsageError for what names no file."""
-        from bertcli.data.documents import expand, read
-        from bertcli.pretraining.source import Source
+        from bertcli.pretraining.source import Source, expand
 
-        documents = partial(read, text_field=self.text_field, encoding=self.encoding, per=self.document_per)
-        chosen = {"text_field": self.text_field, "encoding": self.encoding, "document_per": self.document_per}
-        return Source(expand(self.corpus), documents, chosen, self.on_error == "skip")
+        return Source(
+            expand(self.corpus), self.text_field, self.encoding, self.document_per, skip_faults=self.on_error == "skip"
+        )

@@ -1,42 +1,65 @@
-"""The raw text of a run, whoever reads it, and the folders in which what is made of it is kept between runs.
+"""Raw text in: files as one stream of documents, in constant memory; and the folders that keep what is made of it.
 
-A folder is named by the content that it was made from and made by one process at a time. Knows no file format and no
-token. Try: python -c "from bertcli.pretraining.source import key; print(key(1, {'corpus file 1': 'its sha256'}))"
+What cannot be read is left out, and a RecordError stands in its place. A folder is named by the content that it was
+made from and made by one process at a time. Knows no task and no token.
+
+Try: python -c 'from bertcli.pretraining.source import Source; print(next(Source([]).read("README.md")))'
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from bertcli.data import readers, streams
+from bertcli.data.formats import by_extension
+from bertcli.data.records import lookup
 from bertcli.data.sinks import writing
 from bertcli.errors import Interrupted, RecordError, UsageError
 
-if TYPE_CHECKING:
-    from bertcli.data.documents import Document
-
+TABLES = ("parquet", "arrow")
+RECORDS = ("jsonl", "csv", "tsv", *TABLES)  # formats that part documents themselves; all others are plain text
+HEAD = 8 << 10  # bytes in which a binary file is recognised
+# Characters. Who takes a document holds all of it, several times over once it is tokenised: a library's dump in one
+# file must not fill the memory.
+LARGEST = 16 << 20
 PAUSE = 0.05  # seconds between two looks at whether to stop, while another process has a folder
 Stop = Callable[[], int | None]  # asked from time to time; a signal number that it returns ends the work
+Row = tuple[int, str | RecordError | None]  # line number, its text or fault; None ends a document
+
+
+@dataclass(slots=True)
+class Document:
+    """At least one line, none of them blank, without their ends and the white space around them.
+
+    source: the file's name. line: 1-based line of the file where the document begins.
+    """
+
+    lines: list[str]
+    source: str
+    line: int
 
 
 @dataclass(frozen=True)
 class Source:
-    """Raw text. files: in order. read: the documents of one of them, with the faults met between them.
+    """Raw text. files: in order, as `expand` gives them. document_per: what parts the documents of plain text.
 
-    options: those that `read` was made with, by name. skip_faults: leave text with a fault out, else the first one ends
-    the run.
+    text_field: of a record (a line of JSONL, a row of a table), which is a document. skip_faults: leave text with a
+    fault out, else the first one ends the run.
     """
 
     files: Sequence[str]
-    read: Callable[[str], Iterable["Document | RecordError"]]
-    options: Mapping[str, str | None]
-    skip_faults: bool
+    text_field: str = "text"
+    encoding: str = "utf-8"
+    document_per: Literal["blank-line", "file", "line"] = "blank-line"
+    skip_faults: bool = True
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -45,12 +68,89 @@ class Source:
             f"corpus file {i} ({Path(name).name})": sha256(name) + "".join(Path(name.lower()).suffixes[-2:])
             for i, name in enumerate(self.files, 1)
         }
-        return content | {f"--{name.replace('_', '-')}": str(value) for name, value in self.options.items()}
+        options = {"text-field": self.text_field, "encoding": self.encoding, "document-per": self.document_per}
+        return content | {f"--{name}": value for name, value in options.items()}
 
-    def check(self, item: "Document | RecordError") -> None:
+    def check(self, item: Document | RecordError) -> None:
         """Raise UsageError for a fault, unless faults are skipped."""
         if isinstance(item, RecordError) and not self.skip_faults:
             raise UsageError(f"{str(item).removesuffix('.')}; --on-error skip leaves such places out.")
+
+    def read(self, path: str) -> Iterator[Document | RecordError]:
+        """The documents of one file.
+
+        A line or record that cannot be read is left out; its RecordError begins with `file:line: ` and comes before the
+        document it was in. A binary file is one RecordError. A document of more than 16 Mi characters is cut between
+        lines. Raises UsageError for an encoding or a table header that cannot be used.
+        """
+        streams.check_encoding(self.encoding)
+        file = streams.Source(path, self.encoding)
+        name = by_extension("input", path)
+        if name not in TABLES:
+            has_nul = b"\0" in file.head(HEAD) and file.is_utf8  # the head first: to open it tells no_text
+            fault = "a binary file (NUL bytes); --encoding names an encoding that has them" if has_nul else file.no_text
+            if fault:
+                yield RecordError(f"{path}:1: {fault}")
+                return
+        lines: list[str] = []
+        begin = size = 0
+        for number, text in self._records(path) if name in RECORDS else self._lines(file):
+            if isinstance(text, RecordError):
+                yield RecordError(f"{path}:{number}: {text}")
+                continue
+            if lines and (text is None or size + len(text) > LARGEST):
+                yield Document(lines, path, begin)
+                lines, size = [], 0
+            if text:
+                begin = begin if lines else number
+                lines.append(text)
+                size += len(text)
+        if lines:
+            yield Document(lines, path, begin)
+
+    def _lines(self, file: streams.Source) -> Iterator[Row]:
+        for number, line in file.texts(keep_ends=True):
+            text = line if isinstance(line, RecordError) else line.strip()
+            if text:
+                yield number, text
+            if self.document_per == "line" or (self.document_per == "blank-line" and not text):
+                yield number, None
+
+    def _records(self, path: str) -> Iterator[Row]:
+        for record in readers.read([path], encoding=self.encoding):
+            try:
+                if record.fault:
+                    raise RecordError(record.fault)
+                text = lookup(record.fields, self.text_field, "--text-field")
+                if not isinstance(text, str):
+                    raise RecordError(f"field '{self.text_field}' is no text; --text-field names another.")
+            except RecordError as error:
+                yield record.line, error
+            else:
+                yield from ((record.line, line.strip()) for line in text.split("\n"))
+                yield record.line, None
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """The files, each once, that names of files, directories (all below) and patterns stand for; see readers.py.
+
+    Raises UsageError for what names no file, cannot be read, or can be read only once, such as stdin or a pipe.
+    """
+    files: dict[str, str] = {}
+    for path in names:
+        if path == "-":
+            raise UsageError(
+                "a corpus is read more than once, which stdin cannot be; write it to a file and name that."
+            )
+        if not readers.matches(path):
+            raise UsageError(f"no file matches '{path}'; name files, directories or quoted patterns.")
+    for file in readers.expand(names):
+        readers.check_path(file)
+        if not Path(file).is_file():
+            reason = "is a pipe or a device, and a corpus is read more than once"
+            raise UsageError(f"{file} {reason}; write it to a file.")
+        files.setdefault(os.path.realpath(file), file)
+    return list(files.values())
 
 
 @dataclass

@@ -84,13 +84,11 @@ def tokenising(corpus: str, tokenizer: str) -> None:
 
 
 def _corpus_seconds(corpus: str, tokenizer: str, cache: Path) -> float:
-    from functools import partial
 
-    from bertcli.data.documents import read
     from bertcli.pretraining.corpus import Recipe, prepare
     from bertcli.pretraining.source import Source
 
-    source = Source([corpus], partial(read), {}, True)
+    source = Source([corpus])
     recipe = Recipe(source, Path(tokenizer, "tokenizer.json").read_text(encoding="utf-8"))
     began = time.perf_counter()
     for _ in prepare(recipe, cache, 2, lambda: None):

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bertcli.data.documents import read as read_documents
 from bertcli.data.readers import read
 from bertcli.data.streams import SIGNATURES, no_text
 from bertcli.errors import RecordError, UsageError
+from bertcli.pretraining.source import Source
 
 
 def archive(*names: str) -> bytes:
@@ -82,7 +82,7 @@ def test_an_explicit_format_makes_it_faults_of_lines(records: Any) -> None:
 
 def test_a_corpus_leaves_it_out(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"%PDF-1.7\n")
-    (only,) = read_documents(str(tmp_path / "a.txt"))
+    (only,) = Source([]).read(str(tmp_path / "a.txt"))
     assert isinstance(only, RecordError) and "a.txt:1: PDF, no text" in str(only)
 
 

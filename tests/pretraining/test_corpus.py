@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from bertcli.data.documents import read
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.pretraining import corpus as build
 from bertcli.pretraining.corpus import FILES, Corpus, Recipe, Writer, open_corpus, prepare
@@ -31,8 +29,7 @@ MODEL.add_special_tokens(WORDS[:5])
 
 
 def source(*files: Path, skip: bool = False, text_field: str = "text") -> Source:
-    options = {"text_field": text_field}
-    return Source([str(file) for file in files], partial(read, **options), options, skip)
+    return Source([str(file) for file in files], text_field=text_field, skip_faults=skip)
 
 
 def recipe(*files: Path, **options: Any) -> Recipe:

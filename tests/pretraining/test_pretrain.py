@@ -4,7 +4,6 @@ import json
 import random
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from bertcli import tokenizer_files
-from bertcli.data.documents import expand, read
 from bertcli.device import Device
 from bertcli.errors import Interrupted, UsageError
 from bertcli.model import read as read_model
 from bertcli.pretraining.pretrain import Event, Narrow, operations, peak, pretrain
 from bertcli.pretraining.settings import PretrainSettings
-from bertcli.pretraining.source import Source
+from bertcli.pretraining.source import Source, expand
 from bertcli.training.finetune import open_base
 from bertcli.training.loop import Eval, Step
 from bertcli.training.run import Note, Saved
@@ -70,7 +68,7 @@ def fit(corpus: Path, config: str, tmp_path: Path) -> Fit:
         }  # fmt: skip
         if "model" in values:
             del defaults["model_config"], defaults["vocab_size"]
-        source = Source(expand([str(corpus)]), partial(read), {"document_per": "blank-line"}, skip_faults=True)
+        source = Source(expand([str(corpus)]))
         return list(pretrain(PretrainSettings(**{**defaults, **values}), source, DEVICE, tmp_path / "cache", **chosen))
 
     return run

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bertcli.data import documents
-from bertcli.data.documents import Document, expand, read
 from bertcli.errors import RecordError, UsageError
+from bertcli.pretraining import source
+from bertcli.pretraining.source import Document, Source, expand
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "open"
 TEXT = b"\xef\xbb\xbf\n one \r\ntwo\n\n \t\r\n\xe3\x80\x80three\n"
@@ -20,7 +20,7 @@ TEXT = b"\xef\xbb\xbf\n one \r\ntwo\n\n \t\r\n\xe3\x80\x80three\n"
 def found(path: Path, content: bytes, **options: Any) -> list[tuple[int, list[str]] | str]:
     """Documents as (line, lines), faults as their message, both without the directory."""
     path.write_bytes(content)
-    items = list(read(str(path), **options))
+    items = list(Source([], **options).read(str(path)))
     assert all(item.source == str(path) for item in items if isinstance(item, Document))
     return [
         (item.line, item.lines) if isinstance(item, Document) else str(item).removeprefix(f"{path.parent}/")
@@ -37,7 +37,7 @@ def found(path: Path, content: bytes, **options: Any) -> list[tuple[int, list[st
     ],
 )
 def test_plain_text_is_parted_as_asked(tmp_path: Path, per: str, expected: Any) -> None:
-    assert found(tmp_path / "a.txt", TEXT, per=per) == expected
+    assert found(tmp_path / "a.txt", TEXT, document_per=per) == expected
 
 
 @pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
@@ -57,7 +57,7 @@ def test_a_broken_line_is_left_out_of_its_document(tmp_path: Path) -> None:
 def test_another_encoding(tmp_path: Path) -> None:
     assert found(tmp_path / "a.txt", "é\n\nü\n".encode("utf-16"), encoding="utf-16") == [(1, ["é"]), (3, ["ü"])]
     with pytest.raises(UsageError, match="no encoding 'utf-99'"):
-        next(read(str(tmp_path / "a.txt"), encoding="utf-99"))
+        next(Source([], encoding="utf-99").read(str(tmp_path / "a.txt")))
 
 
 def test_a_broken_archive_is_a_fault_after_what_could_be_read(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_each_jsonl_record_is_a_document(tmp_path: Path) -> None:
         b'{"text": " "}',
         b'{"text": "z"}',
     ]
-    assert found(tmp_path / "a.jsonl", b"\n".join(lines), per="file") == [
+    assert found(tmp_path / "a.jsonl", b"\n".join(lines), document_per="file") == [
         (1, ["one", "two"]),
         "a.jsonl:2: field 'text' is no text; --text-field names another.",
         "a.jsonl:3: not JSON (Expecting property name enclosed in double quotes at column 2)",
@@ -109,9 +109,9 @@ def test_a_field_of_csv_and_tsv(tmp_path: Path) -> None:
 
 
 def test_a_very_long_document_is_cut_between_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "LARGEST", 6)
+    monkeypatch.setattr(source, "LARGEST", 6)
     expected = [(1, ["aaa", "bbb"]), (4, ["cccccccc"]), (5, ["d"])]
-    assert found(tmp_path / "a.txt", b"aaa\nbbb\n\ncccccccc\nd\n", per="file") == expected
+    assert found(tmp_path / "a.txt", b"aaa\nbbb\n\ncccccccc\nd\n", document_per="file") == expected
 
 
 @pytest.fixture
@@ -159,13 +159,13 @@ def test_a_name_without_a_file_is_a_usage_error(tree: Path, path: str, message: 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
 def test_wikipedia_articles_are_as_many_as_their_titles() -> None:
-    items = list(read(str(DATA / "wiki_zh" / "zhwiki-hant-sample.txt.xz")))
+    items = list(Source([]).read(str(DATA / "wiki_zh" / "zhwiki-hant-sample.txt.xz")))
     assert len(items) == len((DATA / "wiki_zh" / "zhwiki-hant-sample.titles.tsv").read_bytes().splitlines())
     assert not any(isinstance(item, RecordError) for item in items)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data sets are not here")
 def test_a_novel_has_no_marks_of_its_file_in_its_text() -> None:
-    (novel,) = read(str(DATA / "novels_en" / "Doyle_Hound_1902.txt.xz"), per="file")
+    (novel,) = Source([], document_per="file").read(str(DATA / "novels_en" / "Doyle_Hound_1902.txt.xz"))
     assert isinstance(novel, Document)
     assert all(line and line == line.strip() and "\ufeff" not in line for line in novel.lines)
