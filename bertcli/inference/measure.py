@@ -144,7 +144,7 @@ def check(session: Session, request: Request) -> Check:
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """What one process measures. records: None for made-up texts."""
 
     request: Request
@@ -153,13 +153,13 @@ class Job:
     records: Sequence[Record] | None
 
 
-def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]:
+def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[str, Any]]:
     """A row for each length, of each backend with each precision that was asked for, is installed, and has a file.
 
     Where the model has an early exit, once with it, unless --no-exit is asked for, and once at full depth. Raises
     UsageError where nothing can be measured.
     """
-    request = job.request
+    request = workload.request
     lookups = {name: cache.with_cached_onnx(model, head, name, request.calibrate) for name in ONNX}
     files = [name for name, completed in lookups.items() if name in completed.precisions(head)]
     has_exit = request.exit and exit_threshold_of(model.config) is not None
@@ -179,7 +179,7 @@ def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]
         raise UsageError("no backend and precision that were asked for can run this model here; see `bertcli info`.")
     context = multiprocessing.get_context("spawn")
     for backend, precision, leaves in variants:
-        variant = replace(job, request=replace(request, backend=backend, precision=precision, exit=leaves))
+        variant = replace(workload, request=replace(request, backend=backend, precision=precision, exit=leaves))
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_answer, args=(theirs, variant, time.time()))
         with unseen_signals():
@@ -196,11 +196,11 @@ def time_variants(job: Job, model: Model, head: str) -> Iterator[dict[str, Any]]
         yield from rows
 
 
-def _answer(connection: Connection, job: Job, began: float) -> None:
+def _answer(connection: Connection, workload: Workload, began: float) -> None:
     """What a process does: it sends its rows, or why there are none, and ends at once if the first process does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        connection.send(measure(job, began))
+        connection.send(measure(workload, began))
     except Exception as error:
         connection.send(error)
 
@@ -212,20 +212,20 @@ def _end_with_parent() -> None:
     os._exit(Exit.FAILED)
 
 
-def measure(job: Job, began: float) -> list[dict[str, Any]]:
+def measure(workload: Workload, began: float) -> list[dict[str, Any]]:
     """The rows of one backend and precision. began: the time of day at which its process was started."""
-    session = open_session(job.request, job.options)
-    records = list(job.records or ())
+    session = open_session(workload.request, workload.options)
+    records = list(workload.records or ())
     if not records:  # texts of several lengths, no two of them equal, with what any task asks for
         for size in MADE_UP:
             for number in range(TOKENS // size):
                 words = [str(number), *(WORDS[(number + i) % len(WORDS)] for i in range(size - 1))]
                 records.append(Record(len(records), session.task.sample(" ".join(words))))
-    _rate(session, records[:1], job.settings)
+    _rate(session, records[:1], workload.settings)
     first_result = time.time() - began
     rows = []
     for limit, pairs in sorted(_by_length(session.task, records).items(), key=lambda item: item[0] or math.inf):
-        rates = [_rate(session, [record for record, _ in pairs], job.settings) for _ in range(RUNS + 1)][1:]
+        rates = [_rate(session, [record for record, _ in pairs], workload.settings) for _ in range(RUNS + 1)][1:]
         tokens = sum(count for _, count in pairs) / len(pairs)
         rows.append(
             {

@@ -34,7 +34,7 @@ def bench(messages: Messages, options: Bench) -> int:
     A row for each backend and precision that can run the model and for each length: the median of five runs after one
     that does not count, with the least and the most. At most 10,000 records are taken.
     """
-    from bertcli.inference.measure import Job, time_variants
+    from bertcli.inference.measure import Workload, time_variants
     from bertcli.inference.session import open_task_class
 
     records = list(islice(options.open(options.files), MOST)) if options.files else None
@@ -42,7 +42,7 @@ def bench(messages: Messages, options: Bench) -> int:
         raise UsageError("nothing to measure: the input has no records; without FILES texts are made up.")
     options.write_missing_onnx(messages, iter(records or ()))
     model, task_class = open_task_class(options)
-    rows = time_variants(Job(options, options, options, records), model, task_class.head)
+    rows = time_variants(Workload(options, options, options, records), model, task_class.head)
     if not is_for_people(options.output_format):
         print_json(rows)
         return Exit.OK
