@@ -116,7 +116,9 @@ def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task
 
     monkeypatch.setattr(measure, "TOKENS", 400)
     monkeypatch.setattr(measure, "RUNS", 1)
-    rows = measure.measure(measure.Workload(Request(task=task, backend="onnx"), Options(**fields), Settings(), None), 0.0)
+    rows = measure.measure(
+        measure.Workload(Request(task=task, backend="onnx"), Options(**fields), Settings(), None), 0.0
+    )
     # A question is more tokens for each text. Windows of a text of 400 words, of 128 or 512 tokens, have more than 512.
     question = {"to 64"} if task == "qa" else set()
     assert {row["tokens"] for row in rows} == {"to 16", "to 32", "to 128", "more"} | question
