@@ -29,7 +29,7 @@ from typing import NamedTuple
 from bertcli.data.compression import compression, extension
 from bertcli.data.formats import INPUT, by_extension, load
 from bertcli.data.records import Header, Record
-from bertcli.data.streams import Source, check_encoding
+from bertcli.data.streams import LONE_RETURN, Source, check_encoding
 from bertcli.errors import UsageError
 
 CHUNK = 1 << 20  # bytes read at once to count line ends: 3 GB/s from the page cache
@@ -193,6 +193,8 @@ def _part_records(
             f"{source.shown}:1: JSON that is no lines of objects; `jq -c {_lines_of(source.begin()[0])}` makes them, "
             "and --input-format says what else it is: lines, squad or a labelling tool's"
         )
+    if name == LINES and "\r" in source.begin()[0].rstrip("\r\n"):
+        note(f"{source.shown}: {LONE_RETURN}")
     format_, read_format = INPUT[name], load("input", name)
     if format_.is_table and part.end is not None:
         from bertcli.data.formats.table_reader import count
