@@ -56,7 +56,7 @@ class Model:
     def name(self) -> str:
         """The directory's name, of what was fetched from the Hub the name there, or what says that it is embedded."""
         if self.path.parent == BUILTIN:
-            return f"the embedded model"
+            return "the embedded model"
         if self.path.parent.name == "snapshots":  # in models--ORGANISATION--NAME
             return self.path.parents[1].name.partition("--")[2].replace("--", "/")
         return self.path.absolute().name
