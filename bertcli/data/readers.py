@@ -54,6 +54,7 @@ LINES_OF = {  # how a document begins, and what jq needs to make lines of it: an
 UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
 # What Spark, Dask, datasets and brat write beside their files of data.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", "dataset_dict.json", "annotation.conf", "visual.conf"}
+LOGS = {"_delta_log", ".hoodie"}  # of Delta Lake and Hudi; Iceberg's has files of names that end in .metadata.json
 
 
 @dataclass(frozen=True)
@@ -313,7 +314,8 @@ def below(directory: str) -> list[str]:
     """All files in a directory and those in it, sorted. Raises UsageError where there is none.
 
     Hidden ones are left out, and those beside an output that bertcli has not finished, which may lie in its own input.
-    Raises it, too, where the name of a directory in it holds a column that its tables lack, as Spark parts them.
+    Raises it, too, where the name of a directory in it holds a column that its tables lack, as Spark parts them, and
+    for a table of Delta Lake, Hudi or Iceberg, whose log says which of its files count.
     """
 
     def fail(error: OSError) -> None:
@@ -321,6 +323,11 @@ def below(directory: str) -> list[str]:
 
     files: list[str] = []
     for folder, folders, names in os.walk(directory, onerror=fail):
+        if LOGS.intersection(folders) or any(name.endswith(".metadata.json") for name in names):
+            raise UsageError(
+                f"{folder} is a table of Delta Lake, Hudi or Iceberg, whose files also hold rows that it has no longer; "
+                "write its rows to a Parquet file with the library that made it, and name that."
+            )
         folders[:] = [name for name in folders if not name.startswith(".")]
         others = {name for name in names if name in MARKERS or name.startswith(".") or _is_unfinished(name, names)}
         if {"dataset_info.json", "state.json"} <= {*names}:  # as datasets saves one, with what it has computed of it
