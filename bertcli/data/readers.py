@@ -325,7 +325,7 @@ def below(directory: str) -> list[str]:
     for folder, folders, names in os.walk(directory, onerror=fail):
         if LOGS.intersection(folders) or any(name.endswith(".metadata.json") for name in names):
             raise UsageError(
-                f"{folder} is a table of Delta Lake, Hudi or Iceberg, whose files also hold rows that it has no longer; "
+                f"{folder} is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too; "
                 "write its rows to a Parquet file with the library that made it, and name that."
             )
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -74,6 +74,8 @@ def test_a_table_whose_log_says_which_files_count_is_refused(
     for name in (f"lake/table/{log}", "lake/table/data/a.parquet"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    with pytest.raises(UsageError, match="is a table of Delta Lake, Hudi or Iceberg, whose files also hold rows that"):
+    with pytest.raises(
+        UsageError, match="is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too;"
+    ):
         expand(["lake"])
     assert expand(["lake/table/data"]) == ["lake/table/data/a.parquet"]
