@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import BashComplete, add_completion_class
 
 from bertcli import __version__, registry
 from bertcli.cli.terminal import say
@@ -34,6 +35,16 @@ OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sente
 
 class ReaderGone(Exception):
     """The reader of stdout has closed it. This is no OSError, for which click would choose the exit code itself."""
+
+
+@add_completion_class
+class Bash(BashComplete):
+    """Completion in bash, to which `--format=js` is three words."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one that is completed, and that; click skips the sign only where it is the last."""
+        words, incomplete = super().get_completion_args()
+        return [word for word in words if word != "="], incomplete
 
 
 class Commands(click.Group):

@@ -255,6 +255,16 @@ def test_vowels_that_are_marks_on_letters_tell_words_apart(check: Check) -> None
     assert ("label-typo", "a.jsonl:31") in check("a.jsonl")[1]
 
 
+@pytest.mark.parametrize(("text", "is_json"), [("json: true", True), ("check:\n  json: no", False)])
+def test_json_may_be_asked_for_in_a_config_file(
+    check: Check, capsys: pytest.CaptureFixture[str], text: str, is_json: bool
+) -> None:
+    check.write("a.jsonl", jsonl(ROWS))
+    check.write("c.yaml", text)
+    run(["check", "a.jsonl", "--config", "c.yaml"])
+    assert capsys.readouterr().out.startswith("{") is is_json
+
+
 BROKEN = {  # what anyone may give it -> the exit code, and the codes of the findings
     "empty": (b"", 1, {"nothing-to-learn"}),
     "one record": (jsonl(ROWS[:1]).encode(), 1, {"nothing-to-learn"}),

@@ -30,6 +30,8 @@ def test_commands_are_completed(bertcli: Run) -> None:
         ("predict --backe", ["--backend"]),
         ("predict --backend o", ["onnx", "openvino"]),
         ("predict -t text", ["text-classification"]),
+        ("predict --format = js", ["jsonl"]),
+        ("predict --backend =", ["auto", "onnx", "openvino", "pytorch"]),
         ("evaluate --map-labels labels.", ["labels."]),  # the shell goes on, with files
         ("pretrain --words w", ["w"]),
     ],
