@@ -363,7 +363,7 @@ class NoTokenizer(Tokenizer):
     """A tokenizer for where no model is opened: it takes every text, and finds one piece in each."""
 
     def __init__(self) -> None:
-        self.max_length = ENDLESS
+        self.max_length, self.keeps_end = ENDLESS, False
         self.mask = "[MASK]", 0  # BERT's
         self.padding = self.unknown = None  # nothing is encoded or looked up
 
