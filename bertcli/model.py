@@ -53,6 +53,15 @@ class Model:
     names: Mapping[str, str] = field(default_factory=lambda: ONNX)
 
     @property
+    def name(self) -> str:
+        """The directory's name, of what was fetched from the Hub the name there, or what says that it is embedded."""
+        if self.path.parent == BUILTIN:
+            return "the embedded model"
+        if self.path.parent.name == "snapshots":  # in models--ORGANISATION--NAME
+            return self.path.parents[1].name.partition("--")[2].replace("--", "/")
+        return self.path.absolute().name
+
+    @property
     def labels(self) -> list[str]:
         """Label names by id; empty where config.json says nothing of them."""
         return names_of(self.config)

@@ -63,7 +63,7 @@ class Tokenizer:
     pieces: where its vocabulary is a part of a larger one, the ids that its tokens had there. traced: windows keep what
     the library says of each token; that takes memory and time. mostly: the share of unknown pieces above which a
     text counts as unknown. has_segments: whether the second text of a pair is told from the first by segment ids.
-    keeps_end: whether `encode` cuts off the beginning of a long text, not its end, where it is to cut.
+    keeps_end: whether a long text loses its beginning, not its end, where it is to be cut.
     """
 
     mostly = MOSTLY
@@ -228,14 +228,22 @@ class Tokenizer:
         bare = [self.backend.encode(part, add_special_tokens=False) for part in parts]
         size = self.max_length - self.backend.num_special_tokens_to_add(len(parts) == 2)
         shares = _shares(bare, size)
-        if long == "truncate":
-            for encoding, share in zip(bare, shares, strict=True):
-                encoding.truncate(share, direction="left" if self.keeps_end else "right")
-            return Features([self._framed(*bare)], truncated=True)
-        pieces = [_cut(encoding, share) for encoding, share in zip(bare, shares, strict=True)]
+        pieces = [self._cut(encoding, share, long) for encoding, share in zip(bare, shares, strict=True)]
         count = max(map(len, pieces))
-        rows = [[piece[i * len(piece) // count] for piece in pieces] for i in range(count)]
-        return Features([self._framed(*row) for row in rows])
+        rows = [[piece[i * len(piece) // count][1] for piece in pieces] for i in range(count)]
+        return Features([self._framed(*row) for row in rows], truncated=long == "truncate")
+
+    def _cut(self, encoding: "Encoding", size: int, long: Long) -> "list[tuple[int, Encoding]]":
+        """Pieces of at most `size` tokens, each with the index of its first token.
+
+        Each shares a quarter with the one before; where the text is to be cut, there is one.
+        """
+        count = len(encoding)
+        if long == "truncate":
+            encoding.truncate(size, direction="left" if self.keeps_end else "right")
+            return [(count - len(encoding) if self.keeps_end else 0, encoding)]
+        encoding.truncate(size, stride=size // 4)
+        return list(zip(itertools.count(0, size - size // 4), [encoding, *encoding.overflowing], strict=False))
 
     def _too_long(self, what: str) -> RecordError:
         return RecordError(f"the {what} is longer than the model's {self.max_length} tokens (--long error).")
@@ -269,11 +277,9 @@ class Tokenizer:
         size = self.max_length - self.backend.num_special_tokens_to_add(False)
         if len(encoding) > size and long == "error":
             return self._too_long("text")
-        pieces, step = _cut(encoding, size), size - size // 4
-        windows = []
-        for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
-            windows.append(self._framed(piece, words=words[i * step : i * step + len(piece)]))
-        return Features(windows, truncated=len(windows) < len(pieces))
+        pieces = self._cut(encoding, size, long)
+        windows = [self._framed(piece, words=words[start : start + len(piece)]) for start, piece in pieces]
+        return Features(windows, truncated=long == "truncate" and len(words) > size)
 
     def encode_contexts(self, pairs: Sequence[tuple[str, str]], long: Long = "window") -> list[Features | RecordError]:
         """Encode questions with contexts. Only the context is cut into windows; each has its tokens' offsets."""
@@ -288,18 +294,18 @@ class Tokenizer:
                 continue
             question.truncate(size // 2)
             offsets, room = without_spaces(context.offsets, text), size - len(question)
-            pieces, step = _cut(context, room), room - room // 4
-            if len(pieces) > 1 and long == "error":
+            if len(context) > room and long == "error":
                 features.append(self._too_long("context"))
                 continue
             windows = []
-            for i, piece in enumerate(pieces[:1] if long == "truncate" else pieces):
+            for start, piece in self._cut(context, room, long):
                 window = self._framed(question, piece)
                 before = len(self._frames[1].ids[0]) + len(question) + len(self._frames[1].ids[1])
                 window.offsets = np.full((len(window.ids), 2), -1)
-                window.offsets[before : before + len(piece)] = offsets[i * step :][: len(piece)]
+                window.offsets[before : before + len(piece)] = offsets[start : start + len(piece)]
                 windows.append(window)
-            features.append(Features(windows, truncated=is_cut or len(windows) < len(pieces)))
+            is_cut |= long == "truncate" and len(offsets) > room
+            features.append(Features(windows, truncated=is_cut))
         return features
 
 
@@ -353,17 +359,11 @@ def _shares(encodings: "list[Encoding]", size: int) -> list[int]:
     return [half, size - half]
 
 
-def _cut(encoding: "Encoding", size: int) -> "list[Encoding]":
-    """Cut an encoding into pieces of at most `size` tokens, each sharing a quarter with the one before."""
-    encoding.truncate(size, stride=size // 4)
-    return [encoding, *encoding.overflowing]
-
-
 class NoTokenizer(Tokenizer):
     """A tokenizer for where no model is opened: it takes every text, and finds one piece in each."""
 
     def __init__(self) -> None:
-        self.max_length = ENDLESS
+        self.max_length, self.keeps_end = ENDLESS, False
         self.mask = "[MASK]", 0  # BERT's
         self.padding = self.unknown = None  # nothing is encoded or looked up
 

@@ -33,6 +33,15 @@ def test_an_architecture_without_a_task_is_named(tmp_path: Path) -> None:
         task_of(make(tmp_path, architectures=["BertForNextSentencePrediction"]))
 
 
+def test_a_model_is_named_as_people_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its directory, not by the digest of a snapshot, nor by the task of the embedded one."""
+    snapshot = tmp_path / "models--google-bert--bert-base" / "snapshots" / "86b5e0934494"
+    assert (Model(snapshot, {}).name, Model(tmp_path / "mine", {}).name) == ("google-bert/bert-base", "mine")
+    assert model.resolve(None).name == "the embedded model"
+    monkeypatch.chdir(tmp_path)
+    assert Model(Path(), {}).name == tmp_path.name
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no config.json"), ("{", "cannot be read"), ("[]", "not a JSON object"), ("\udcff", "cannot be read")],

@@ -109,6 +109,32 @@ def test_a_long_text_is_cut_on_the_side_of_transformers(
     assert isinstance(features, Features) and features.windows[0].ids == expected and features.truncated
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_words_masks_and_contexts_are_cut_on_that_side_too(side: str, tmp_path: Path) -> None:
+    path = vocabulary(tmp_path, BERT, "bert", truncation_side=side, model_max_length=8)
+    ours, theirs = tokenizer_files.load(path, {}), pretrained.open_tokenizer(path)
+    words, masked = "the films is good a bad film is".split(), "the [MASK] is good [MASK] bad film is"
+    pair = ("film", "the films is good a bad film is")
+    options: dict[str, Any] = {"truncation": True, "max_length": 8}
+
+    (features,) = ours.encode_words([words], "truncate")
+    assert isinstance(features, Features) and features.truncated
+    assert features.windows[0].ids == theirs(words, is_split_into_words=True, **options)["input_ids"]
+    assert features.windows[0].words == ([-1, 2, 3, 4, 5, 6, 7, -1] if side == "left" else [-1, 0, 1, -1, 2, 3, 4, -1])
+
+    (features,) = ours.encode_marked([masked], ours.mask[1], "truncate")
+    assert isinstance(features, Features) and features.truncated
+    assert features.windows[0].ids == theirs(masked, **options)["input_ids"]
+    ordinals = [-1, -1, 1, -1, -1, -1] if side == "left" else [-1, 0, -1, -1, 1, -1]
+    assert features.windows[0].words == [-1, *ordinals, -1]
+
+    (features,) = ours.encode_contexts([pair], "truncate")
+    expected = theirs(*pair, return_offsets_mapping=True, **{**options, "truncation": "only_second"})
+    assert isinstance(features, Features) and features.truncated and features.windows[0].ids == expected["input_ids"]
+    offsets = features.windows[0].offsets
+    assert offsets is not None and offsets[3:-1].tolist() == [[*span] for span in expected["offset_mapping"][3:-1]]
+
+
 @pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast", None])
 def test_tokens_that_were_added_to_a_vocabulary_are_pieces(name: str | None, tmp_path: Path) -> None:
     """name: of the class, where there is a tokenizer.json, which lacks them."""

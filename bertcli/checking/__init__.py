@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bertcli import registry, tokenizer_files
-from bertcli.checking.repeats import near
+from bertcli.checking.repeats import COMBINING, MARKS, near
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
@@ -33,7 +33,7 @@ FEW = 5  # A label with fewer training records can hardly be learnt.
 UNEVEN = 10  # If a label is so many times as frequent as the rarest one, rare ones are seldom predicted.
 FREQUENT = 20  # A label is so many times as frequent as a typo of it.
 # Labels that differ in these alone mean the same, but not +1 and -1; C, C++ and C#; 1.10 and 11.0.
-MARKS = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W\d_])|(?<=[^\W\d_])[\W_]+(?=[^\W_])")
+BETWEEN = re.compile(rf"(?<=[^\W_]|[{COMBINING}]){MARKS}(?=[^\W\d_])|(?<=[^\W\d_]|[{COMBINING}]){MARKS}(?=[^\W_])")
 SURROUNDING = " \t_.,;:!?\"'()[]<>{}"
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
 # Codes of findings with their sentences (what is wrong, what to do), in the order in which they are shown.
@@ -335,7 +335,7 @@ def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
             matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
             if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio():
                 alike.append((matcher.ratio(), other))
-        bare = MARKS.sub("", name.casefold().strip(SURROUNDING)) or name
+        bare = BETWEEN.sub("", name.casefold().strip(SURROUNDING)) or name
         if (other := usual.setdefault(bare, name)) != name:
             yield name, other
         elif alike and max(alike)[0] >= ALIKE:

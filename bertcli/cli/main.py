@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+)
 
 from bertcli import __version__, registry
 from bertcli.cli.terminal import say
@@ -34,6 +42,38 @@ OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sente
 
 class ReaderGone(Exception):
     """The reader of stdout has closed it. This is no OSError, for which click would choose the exit code itself."""
+
+
+class Completion(ShellComplete):
+    """Completion of values after `=`, as `--format=js`: click's answer would stand in the place of all of that word."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """What may stand in the place of a word. args: the words before it."""
+        items = super().get_completions(args, incomplete)
+        option, sign, _ = incomplete.partition("=")
+        for item in items if option.startswith("--") and sign else ():
+            item.value = f"{option}={item.value}"
+        return items
+
+
+@add_completion_class
+class Bash(Completion, BashComplete):
+    """To bash that is three words."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one that is completed, and that; click skips the sign only where it is the last."""
+        words, incomplete = super().get_completion_args()
+        return [word for word in words if word != "="], incomplete
+
+
+@add_completion_class
+class Zsh(Completion, ZshComplete):
+    """To zsh that is one word."""
+
+
+@add_completion_class
+class Fish(Completion, FishComplete):
+    """To fish, too."""
 
 
 class Commands(click.Group):

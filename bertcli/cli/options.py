@@ -314,6 +314,11 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
         if value is None:
             continue
         try:
+            flag_value = getattr(option, "flag_value", None)
+            if isinstance(flag_value, str) and name in map(_key, option.opts):  # as --json, which stands for a value
+                if not click.BOOL.convert(value, option, ctx):
+                    continue
+                value = flag_value
             if name not in known:
                 value = not click.BOOL.convert(value, option, ctx)
             takes_many = getattr(option, "multiple", False) or option.nargs == -1

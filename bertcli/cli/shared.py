@@ -195,7 +195,12 @@ class Running(Reading, Options, Request, Settings):
 def label_map(value: Any) -> dict[str, str]:
     """`A=B,C=`, or a file of such pairs: JSON, YAML, or one a line; a mapping comes from a config file as it is."""
     is_file = isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - Path's raises for a long list
-    pairs = read_yaml(value) if is_file else value
+    try:
+        pairs = read_yaml(value) if is_file else value
+    except UsageError:  # also where all lines are pairs, such as `@user=NAME`
+        if not all(b"=" in line for line in Path(value).read_bytes().splitlines() if line.strip()):
+            raise
+        pairs = None
     if isinstance(pairs, Mapping):
         return {str(old): "" if new is None else str(new) for old, new in pairs.items()}
     lines = Path(value).read_text(encoding="utf-8-sig").splitlines() if is_file else str(value).split(",")

@@ -29,7 +29,7 @@ from typing import NamedTuple
 from bertcli.data.compression import compression, extension
 from bertcli.data.formats import INPUT, by_extension, load
 from bertcli.data.records import Header, Record
-from bertcli.data.streams import Source, check_encoding
+from bertcli.data.streams import LONE_RETURN, Source, check_encoding
 from bertcli.errors import UsageError
 
 CHUNK = 1 << 20  # bytes read at once to count line ends: 3 GB/s from the page cache
@@ -54,6 +54,7 @@ LINES_OF = {  # how a document begins, and what jq needs to make lines of it: an
 UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
 # What Spark, Dask, datasets and brat write beside their files of data.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", "dataset_dict.json", "annotation.conf", "visual.conf"}
+LOGS = {"_delta_log", ".hoodie"}  # of Delta Lake and Hudi; Iceberg's has files of names that end in .metadata.json
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,8 @@ def _part_records(
             f"{source.shown}:1: JSON that is no lines of objects; `jq -c {_lines_of(source.begin()[0])}` makes them, "
             "and --input-format says what else it is: lines, squad or a labelling tool's"
         )
+    if name == LINES and "\r" in source.begin()[0].rstrip("\r\n"):
+        note(f"{source.shown}: {LONE_RETURN}")
     format_, read_format = INPUT[name], load("input", name)
     if format_.is_table and part.end is not None:
         from bertcli.data.formats.table_reader import count
@@ -311,7 +314,8 @@ def below(directory: str) -> list[str]:
     """All files in a directory and those in it, sorted. Raises UsageError where there is none.
 
     Hidden ones are left out, and those beside an output that bertcli has not finished, which may lie in its own input.
-    Raises it, too, where the name of a directory in it holds a column that its tables lack, as Spark parts them.
+    Raises it, too, where the name of a directory in it holds a column that its tables lack, as Spark parts them, and
+    for a table of Delta Lake, Hudi or Iceberg, whose log says which of its files count.
     """
 
     def fail(error: OSError) -> None:
@@ -319,6 +323,11 @@ def below(directory: str) -> list[str]:
 
     files: list[str] = []
     for folder, folders, names in os.walk(directory, onerror=fail):
+        if LOGS.intersection(folders) or any(name.endswith(".metadata.json") for name in names):
+            raise UsageError(
+                f"{folder} is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too; "
+                "write its rows to a Parquet file with the library that made it, and name that."
+            )
         folders[:] = [name for name in folders if not name.startswith(".")]
         others = {name for name in names if name in MARKERS or name.startswith(".") or _is_unfinished(name, names)}
         if {"dataset_info.json", "state.json"} <= {*names}:  # as datasets saves one, with what it has computed of it

@@ -5,10 +5,12 @@ outcomes, such as inference/stream.py gives for a model, so that both are scored
 Try: bertcli evaluate dev-v1.1.json --predictions predictions.json
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bertcli.data.compression import extension
 from bertcli.data.formats.jsonl import LENIENT, check_values
@@ -49,14 +51,24 @@ def read_results(
     Raises UsageError for what cannot be read.
     """
     document: object = None
+    pairs: list[tuple[str, Any]] = []  # of the outermost object, which is finished last; an id may be there twice
+
+    def kept(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = members
+        return dict(members)
+
     if extension(file) == ".json":
-        source = Source(file, encoding)
+        source, parse = Source(file, encoding), LENIENT
+        decoder = json.JSONDecoder(
+            object_pairs_hook=kept, parse_constant=parse.parse_constant, parse_float=parse.parse_float,
+            parse_int=parse.parse_int,
+        )  # fmt: skip
         with suppress(ValueError, RecursionError, RecordError):
-            document = LENIENT.decode("".join(map(source.text, source.lines())))
+            document = decoder.decode("".join(map(source.text, source.lines())))
     if not isinstance(document, dict) or not document or id_field in document:  # lines of objects, or something else
         return list(read([file], input_format=input_format, encoding=encoding)), id_field
     field, records = id_field or ID, []
-    for name, value in document.items():
+    for name, value in pairs:
         record = Record(fields={field: name, "prediction": value}, line=1, source=file)
         try:
             check_values(record.fields)

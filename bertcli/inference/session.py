@@ -33,8 +33,8 @@ class Session:
 
     @property
     def name(self) -> str:
-        """The name of the model's directory."""
-        return self.model.path.name
+        """The model's name."""
+        return self.model.name
 
 
 def open_session(request: Request, options: Options) -> Session:
@@ -65,7 +65,7 @@ def open_session(request: Request, options: Options) -> Session:
         backend.reduce = task.reduce_tensors
     exit_reason = _open_exit(request, model, task, backend)
     reason = (
-        f"{task.name} with {model.path.name}: {name} {backend.precision} on {chosen.type}, {chosen.threads} threads "
+        f"{task.name} with {model.name}: {name} {backend.precision} on {chosen.type}, {chosen.threads} threads "
         f"({why}; {chosen.reason}){exit_reason}"
     )
     if "records" in (calibration := model.config.get("calibration") or {}):

@@ -69,7 +69,7 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     if "+" in settings.objective and not hasattr(getattr(module, "cls", None), "seq_relationship"):
         family = config.model_type
         raise UsageError(f"--objective {settings.objective}: models of type {family} have no head for pairs; use mlm.")
-    why = base.path.name if base else settings.model_config or f"--size {settings.size or SIZE}"
+    why = base.name if base else settings.model_config or f"--size {settings.size or SIZE}"
     shape = f"{config.num_hidden_layers} layers of {config.hidden_size}, {module.num_parameters():,} weights"
     notes = [f"model: {type(module).__name__}, {shape} ({why})", *notes]
     if settings.init_embeddings:

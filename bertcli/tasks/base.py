@@ -6,6 +6,7 @@ The rest of the package calls these classes and never asks which task it is.
 Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
+import ast
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -373,8 +374,11 @@ def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def from_cell(value: Any) -> Any:
-    """A value from a cell of a table, where lists and objects are written as JSON."""
+    """A value from a cell of a table, where lists and objects are written as JSON, or as pandas does: as Python's."""
     if isinstance(value, str) and value.startswith(("[", "{")):
         with suppress(ValueError, RecursionError):
             return json.loads(value)
+        with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            if repr(literal := ast.literal_eval(value)) == value:  # NumPy's ['a' 'b'] would be one string
+                return json.loads(json.dumps(literal))
     return value

@@ -157,14 +157,15 @@ def read_data(
         tokens.max_length = settings.max_length
     config = task_class.config_of_base(base)
     sources = {"vocabulary": Counter[str]()}
+    whole = replace(settings.options, long="window")  # as predict and evaluate read a text
     if vocabulary is not None:
-        encoder = task_class(tokens, config, replace(settings.options, long="window"))  # predict reads all of a text
+        encoder = task_class(tokens, config, whole)
         tokens = cut_to_pieces(tokens, used_pieces(encoder, vocabulary, sources["vocabulary"]))
         config["pad_token_id"] = tokens.pad
     encoder, faults = task_class(tokens, config, settings.options), Faults()
     examples = {"train": Examples(encoder, train, faults, unlabelled)}
     if dev is not None:
-        examples["dev"] = Examples(encoder, dev, faults)
+        examples["dev"] = Examples(task_class(tokens, config, whole), dev, faults)
     faults.require_none(good=sum(map(len, examples.values())))
 
     labelled = examples["train"].records[: examples["train"].labelled]

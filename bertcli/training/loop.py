@@ -240,8 +240,8 @@ class Trainer:
         self.save()
 
     def _is_best(self, metric: float | None) -> bool:
-        """Compare with the best so far. metric: None where it is not defined for these predictions."""
-        value = -math.inf if metric is None else self.plan.direction * float(metric)
+        """Compare with the best so far. metric: None where these predictions do not define it; a loss may be NaN."""
+        value = -math.inf if metric is None or math.isnan(metric) else self.plan.direction * float(metric)
         is_best = self.best is None or value > self.best
         self.best = value if is_best else self.best
         self.evals_without_best = 0 if is_best else self.evals_without_best + 1

@@ -57,7 +57,7 @@ class Settings:
     scheme: Scheme = like(Options, "scheme")
     long: Long = option(
         "truncate",
-        "Texts over --max-length: overlapping windows, or a cut that is reported.",
+        "Training texts over --max-length: overlapping windows, or a cut that is reported.",
         choices=("window", "truncate"),
         group="data",
     )

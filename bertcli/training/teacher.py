@@ -93,7 +93,7 @@ def ask(
     """
     session = open_teacher(settings, device, accelerator.mixed_precision == "bf16")
     backend, where = session.backend, session.device
-    yield Note(f"teacher: {session.model.path.name}, {backend.name} {backend.precision} on {where.type}")
+    yield Note(f"teacher: {session.model.name}, {backend.name} {backend.precision} on {where.type}")
     distillation = data.task.distillation(data.decision, settings, session.task, settings.teacher_temperature)
     read = (repr(session.task.read(record)).encode("utf-8", "surrogatepass") for record in records)
     keys = [blake2b(content, digest_size=16).digest() for content in read]

@@ -245,6 +245,26 @@ def test_labels_that_differ_in_marks_with_a_meaning_are_no_typos(check: Check) -
     assert [place for name, place in check("a.jsonl")[1] if name == "label-typo"] == ["a.jsonl:61"]
 
 
+def test_vowels_that_are_marks_on_letters_tell_words_apart(check: Check) -> None:
+    """Of Hindi and Thai; punctuation and the marks on emoji do not."""
+    labels = ("का", "की", "ที่", "ทุ")
+    rows = [{"text": f"{label} {word}", "label": label} for label in labels for word in planted.WORDS[:6]]
+    check.write("a.jsonl", jsonl([*rows, {"text": "का, ऊ ❤\ufe0f", "label": "का"}, {"text": "का ऊ ❤", "label": "का"}]))
+    assert check("a.jsonl") == (0, [("near-duplicate", "a.jsonl:26")])
+    check.write("a.jsonl", jsonl([*rows, *rows[6:12], {"text": "one more", "label": "का."}]))
+    assert ("label-typo", "a.jsonl:31") in check("a.jsonl")[1]
+
+
+@pytest.mark.parametrize(("text", "is_json"), [("json: true", True), ("check:\n  json: no", False)])
+def test_json_may_be_asked_for_in_a_config_file(
+    check: Check, capsys: pytest.CaptureFixture[str], text: str, is_json: bool
+) -> None:
+    check.write("a.jsonl", jsonl(ROWS))
+    check.write("c.yaml", text)
+    run(["check", "a.jsonl", "--config", "c.yaml"])
+    assert capsys.readouterr().out.startswith("{") is is_json
+
+
 BROKEN = {  # what anyone may give it -> the exit code, and the codes of the findings
     "empty": (b"", 1, {"nothing-to-learn"}),
     "one record": (jsonl(ROWS[:1]).encode(), 1, {"nothing-to-learn"}),

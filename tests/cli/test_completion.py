@@ -30,12 +30,22 @@ def test_commands_are_completed(bertcli: Run) -> None:
         ("predict --backe", ["--backend"]),
         ("predict --backend o", ["onnx", "openvino"]),
         ("predict -t text", ["text-classification"]),
+        ("predict --format = js", ["jsonl"]),
+        ("predict --backend =", ["auto", "onnx", "openvino", "pytorch"]),
         ("evaluate --map-labels labels.", ["labels."]),  # the shell goes on, with files
         ("pretrain --words w", ["w"]),
     ],
 )
 def test_options_and_values_are_completed(bertcli: Run, words: str, expected: list[str]) -> None:
     assert complete(bertcli, f"bertcli {words}", words.count(" ") + 1) == expected
+
+
+def test_a_value_after_a_sign_is_completed_with_its_option(bertcli: Run) -> None:
+    """For zsh and fish, to which that is one word."""
+    env = {"_BERTCLI_COMPLETE": "zsh_complete", "COMP_WORDS": "bertcli predict --format=js", "COMP_CWORD": "2"}
+    assert bertcli(**env).stdout.splitlines() == [b"plain", b"--format=jsonl", b"_"]
+    env = {"_BERTCLI_COMPLETE": "fish_complete", "COMP_WORDS": "bertcli predict", "COMP_CWORD": "--format=js"}
+    assert b"--format=jsonl" in bertcli(**env).stdout
 
 
 def test_an_unknown_shell_is_a_usage_error(bertcli: Run) -> None:

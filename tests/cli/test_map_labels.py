@@ -41,6 +41,15 @@ def test_a_file_of_them(bertcli: Run, dev: str, tmp_path: Path, text: str) -> No
     )
 
 
+def test_a_file_of_pairs_that_yaml_cannot_read(bertcli: Run, dev: str, tmp_path: Path) -> None:
+    (tmp_path / "map").write_text("@user=x\nx: y=z\n\n" + MAP.replace(",", "\n"), encoding="utf-8")
+    assert (
+        bertcli("evaluate", dev, "--map-labels", "map").stdout == bertcli("evaluate", dev, "--map-labels", MAP).stdout
+    )
+    (tmp_path / "map").write_text("good: [positive\n", encoding="utf-8")
+    assert b"map: not YAML" in bertcli("evaluate", dev, "--map-labels", "map", expect=2).stderr
+
+
 def test_a_sentence_with_a_type_left_out_is_scored_on_the_others(bertcli: Run, dev: str) -> None:
     names = ("evaluate", "dev.conll", "-t", "ner", "--map-labels")
     done = json.loads(bertcli(*names, "person=PER,place=LOC,game=").stdout)

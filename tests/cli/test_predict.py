@@ -268,5 +268,5 @@ def test_wrong_usage_exits_2_with_one_sentence(bertcli: Run, arguments: list[str
 
 def test_verbose_says_what_was_chosen_and_why_and_quiet_says_nothing(bertcli: Run) -> None:
     verbose = bertcli("predict", "-v", stdin=GOOD).stderr.decode()
-    assert "text-classification with text-classification: onnx int8 on cpu" in verbose
+    assert "text-classification with the embedded model: onnx int8 on cpu" in verbose
     assert bertcli("predict", "-q", stdin=b"\xff\n", expect=3).stderr == b""

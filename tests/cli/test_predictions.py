@@ -207,6 +207,13 @@ def test_masks_and_similarities(bertcli: Run, tmp_path: Path) -> None:
     assert shown["spearman"] == 1
 
 
+def test_an_id_that_is_twice_in_one_object_is_refused(bertcli: Run, tmp_path: Path) -> None:
+    """As on two lines: JSON's own reader takes the last."""
+    write(tmp_path, gold_csv=GOLD, p_json='{"1": "pos", "2": {"a": 1, "a": 2}, "1": "neg"}')
+    done = bertcli("evaluate", "gold.csv", "--predictions", "p.json", expect=2)
+    assert b"p.json:1: a second prediction for id '1'; keep one." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [

@@ -194,3 +194,16 @@ def test_a_number_that_cannot_be_used_is_a_fault_of_its_question_alone(tmp_path:
         (3, "not usable JSON (a number with too many digits)"),
         (4, "not JSON (NaN is not a JSON number; use null)"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "is_told"), [(b"good\rbad\r", True), (b"good\r\nbad\r\n", False), (b"good", False), (b"", False)]
+)
+def test_a_text_of_carriage_returns_alone_is_one_record_and_says_so(
+    tmp_path: Path, content: bytes, is_told: bool
+) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    notes: list[str] = []
+    list(read([str(tmp_path / "a.txt")], note=notes.append))
+    told = f"{tmp_path / 'a.txt'}: a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one"
+    assert notes == [told] * is_told

@@ -63,3 +63,19 @@ def test_a_column_in_the_name_of_a_directory_is_not_lost_silently() -> None:
         expand(["spark/"])
     assert expand(["spark/**/*.gz"]) == ["spark/lang=en/day=1/part.csv.gz"]
     assert expand(["texts"]) == ["texts/source=wiki/a.txt"]
+
+
+@pytest.mark.parametrize("log", ["_delta_log/0.json", ".hoodie/hoodie.properties", "metadata/v1.metadata.json"])
+def test_a_table_whose_log_says_which_files_count_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str
+) -> None:
+    """Its files hold rows that were deleted, too; who names the files has them."""
+    monkeypatch.chdir(tmp_path)
+    for name in (f"lake/table/{log}", "lake/table/data/a.parquet"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    with pytest.raises(
+        UsageError, match="is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too;"
+    ):
+        expand(["lake"])
+    assert expand(["lake/table/data"]) == ["lake/table/data/a.parquet"]

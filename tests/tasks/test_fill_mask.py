@@ -33,6 +33,15 @@ def test_a_mask_that_was_cut_off_is_missed(task: fill_mask.Task) -> None:
     assert [(example.right, example.sure) for example in examples] == [(False, 0.0), (False, 0.0)]
 
 
+def test_where_the_beginning_is_cut_off_so_are_the_first_masks(task: fill_mask.Task) -> None:
+    task.tokenizer.keeps_end = True
+    record, guesses = Record(0, {"text": "a <mask> b <mask>"}), [[(3, 0.9)]]
+    assert task.decode(record, guesses)["filled"] == "a <mask> bb"
+    assert task.metrics([[2, 3]], [guesses])["accuracy"] == 0.5
+    (example,) = task.examples([record], [[2, 3]], [guesses])
+    assert (example.right, example.sure) == (False, 0.0)
+
+
 def test_a_model_of_the_next_word_is_refused(task: fill_mask.Task) -> None:
     with pytest.raises(ModelError, match="the word that comes next, not one that is masked"):
         fill_mask.Task(task.tokenizer, {"is_decoder": True}, Options())

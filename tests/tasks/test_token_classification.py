@@ -15,7 +15,7 @@ from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.evaluation import digest
 from bertcli.features import Features
-from bertcli.tasks.base import IGNORED
+from bertcli.tasks.base import IGNORED, from_cell
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Mark
@@ -356,3 +356,16 @@ def test_white_space_and_what_nobody_sees_are_no_words() -> None:
     alone = [letter for letter in everything if hidden.match(letter)]
     assert "\u3000" in alone and "\u2060" in alone
     assert not any(re.search(WORD, letter) for letter in alone)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ('["a", "b"]', ["a", "b"]), ("['a', \"it's\"]", ["a", "it's"]), ("[(0, 3, 'PER')]", [[0, 3, "PER"]]),
+        ("[{'start': 0, 'type': None}]", [{"start": 0, "type": None}]),
+        *((text, text) for text in ("['a' 'b']", "[sic", "{'a'}", "[nan]", "[" * 9999, "['a','b']")),
+    ],
+)  # fmt: skip
+def test_lists_in_cells_are_json_or_as_pandas_writes_them(cell: str, value: Any) -> None:
+    """NumPy's list is neither: without commas Python would join its strings."""
+    assert from_cell(cell) == value

@@ -240,6 +240,14 @@ def test_texts_that_are_cut_are_counted(fit: Fit) -> None:
     assert sum(step.examples for step in steps(events)) > 66
 
 
+def test_dev_texts_are_read_whole_as_evaluate_reads_them(fit: Fit) -> None:
+    """Whatever --long does with those to learn from."""
+    dev = records([("bad " * 60 + "good " * 60, "pos"), ("good " * 60 + "bad " * 60, "neg")])
+    cut, windowed = (fit(sentiment(), dev, epochs=1, long=long, overwrite=True) for long in ("truncate", "window"))
+    assert saved(cut).metrics == saved(windowed).metrics
+    assert not any(isinstance(event, Note) and "were cut" in event.message for event in cut)
+
+
 def test_a_shorter_length_belongs_to_the_model(fit: Fit) -> None:
     done = saved(fit(sentiment(), sentiment(8), epochs=1, max_length=6))
     assert tokenizer_files.load(done.path, read(done.path).config).max_length == 6

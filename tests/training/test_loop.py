@@ -1,5 +1,6 @@
 """The loop, on a model of six weights: same result however it is cut up, stopped and resumed; and what it decides."""
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -240,6 +241,8 @@ def test_less_or_more_is_better(tmp_path: Path, direction: int, best: list[bool]
 def test_an_undefined_metric_is_the_worst(tmp_path: Path) -> None:
     run = trainer(tmp_path, ToyJob(*FOUR), metric="pearson")
     assert [run._is_best(value) for value in (None, -0.5, None)] == [True, True, False]
+    run.best = None
+    assert [run._is_best(value) for value in (math.nan, -0.5, math.nan)] == [True, True, False]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

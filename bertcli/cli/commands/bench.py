@@ -58,5 +58,5 @@ def bench(messages: Messages, options: Bench) -> int:
         }
         for row in rows
     }
-    render(stdout_console(), {"bench": table}, model.path.name)
+    render(stdout_console(), {"bench": table}, model.name)
     return Exit.OK

@@ -28,7 +28,7 @@ HEAD = 1 << 16  # characters in which a document is told from lines, and the fir
 _NAMES = {list: "array", str: "string", bool: "boolean", type(None): "null"}
 _MARKS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]')  # a string of JSON has no line end, so none goes over a line
 BETWEEN = ", \t\r\n"  # what may be between two items
-_SQUAD = re.compile(r'\s*\{.*?"data"\s*:\s*\[.*?"paragraphs"\s*:\s*\[', re.DOTALL)
+_SQUAD = re.compile(r'\s*\{(?>.*?"data"\s*:\s*\[).*?"paragraphs"\s*:\s*\[', re.DOTALL)
 QUESTION = ("id", "question", "answers", "is_impossible")
 
 

@@ -115,10 +115,15 @@ class Task(BaseTask):
         masks = [[{"token": self._token(i), "score": round(score, DIGITS)} for i, score in guesses[:count]]
                  for guesses in prediction]  # fmt: skip
         filled, *rest = self._text(record).split(self.mask)
-        best = [guesses[0][0] for guesses in prediction] + [None] * (len(rest) - len(masks))  # masks that were cut
+        best = self._of_all([guesses[0][0] for guesses in prediction], len(rest), None)
         for token, part in zip(best, rest, strict=True):
             filled = (filled + self.mask if token is None else self._followed(filled, token)) + part
         return {"masks": masks, "filled": filled}
+
+    def _of_all(self, values: Sequence[Any], count: int, lacking: Any) -> list[Any]:
+        """Values of the masks that were read, in the order of all `count` of a text; `lacking` for those cut off."""
+        cut = [lacking] * (count - len(values))
+        return [*cut, *values] if self.tokenizer.keeps_end else [*values, *cut]
 
     def _followed(self, text: str, token: int) -> str:
         """A text with one more token, which goes on with its last word or begins another, as the tokenizer decodes it.
@@ -185,8 +190,8 @@ class Task(BaseTask):
         """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
         examples = []
         for record, answers, guesses in zip(records, gold, predictions, strict=True):
-            first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(answers, guesses, strict=False)]
-            first += [(False, 0.0)] * (len(answers) - len(guesses))  # of a cut text
+            whole = self._of_all(guesses, len(answers), [(None, 0.0)])
+            first = [(guess[0][0] == answer, guess[0][1]) for answer, guess in zip(answers, whole, strict=True)]
             wrong = [score for is_right, score in first if not is_right]
             sure = max(wrong) if wrong else min((score for _, score in first), default=0.0)
             named, predicted = list(map(self._token, answers)), [self._token(guess[0][0]) for guess in guesses]
@@ -199,7 +204,7 @@ class Task(BaseTask):
         ranks = []
         for answers, guesses in zip(gold, predictions, strict=True):
             ranked = [[token for token, _ in guess] for guess in guesses]
-            ranked += [[]] * (len(answers) - len(ranked))  # a mask that was cut off has no guess, and is missed
+            ranked = self._of_all(ranked, len(answers), [])  # a mask that was cut off has no guess, and is missed
             pairs = zip(answers, ranked, strict=True)
             ranks.append([tokens.index(answer) + 1 if answer in tokens else None for answer, tokens in pairs])
         return {"ranks": ranks}

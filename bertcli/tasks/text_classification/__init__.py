@@ -151,7 +151,7 @@ class Task(BaseTask):
         if settings.labels:
             labels, why = list(settings.labels), "as given by --labels"
         elif is_same_problem and set(names) <= set(base.labels):
-            labels, why = base.labels, f"those of the model {base.path.name}"
+            labels, why = base.labels, f"those of the model {base.name}"
         return Decision(problem, labels, reason, why, config=label_config(labels, problem) | pairs)
 
     @classmethod

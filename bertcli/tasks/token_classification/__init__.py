@@ -101,7 +101,7 @@ class Task(BaseTask):
         why = "as given by --labels" if settings.labels else "sorted types of the data"
         labels = iob2_labels(settings.labels or types)
         if not settings.labels and base.head == cls.head and set(labels) <= set(base.labels):
-            labels, why = base.labels, f"those of the model {base.path.name}"
+            labels, why = base.labels, f"those of the model {base.name}"
         scheme = "iob2" if options.scheme == "auto" else options.scheme
         if options.scheme == "auto":
             with suppress(RecordError):  # `label` says where
