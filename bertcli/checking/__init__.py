@@ -6,7 +6,6 @@ knows no task and no format.
 Try: bertcli check train.jsonl --dev dev.jsonl
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import regex
 
 from bertcli import registry, tokenizer_files
-from bertcli.checking.repeats import COMBINING, MARKS, near
+from bertcli.checking.repeats import MARKS, near
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
@@ -33,7 +33,7 @@ FEW = 5  # A label with fewer training records can hardly be learnt.
 UNEVEN = 10  # If a label is so many times as frequent as the rarest one, rare ones are seldom predicted.
 FREQUENT = 20  # A label is so many times as frequent as a typo of it.
 # Labels that differ in these alone mean the same, but not +1 and -1; C, C++ and C#; 1.10 and 11.0.
-BETWEEN = re.compile(rf"(?<=[^\W_]|[{COMBINING}]){MARKS}(?=[^\W\d_])|(?<=[^\W\d_]|[{COMBINING}]){MARKS}(?=[^\W_])")
+BETWEEN = regex.compile(rf"(?<=[^\W_]|\p{{M}}){MARKS}(?=[^\W\d_])|(?<=[^\W\d_]|\p{{M}}){MARKS}(?=[^\W_])")
 SURROUNDING = " \t_.,;:!?\"'()[]<>{}"
 ALIKE = 0.8  # difflib's ratio: one letter of five wrong, or two of ten
 # Codes of findings with their sentences (what is wrong, what to do), in the order in which they are shown.

@@ -7,9 +7,9 @@ Try: python -c "from bertcli.checking.repeats import near; print(list(near([('a 
 
 import re
 from collections.abc import Iterator, Sequence
-from unicodedata import category
 
 import numpy as np
+import regex
 
 from bertcli.arrays import Array
 
@@ -21,14 +21,9 @@ DOUBTFUL = 0.6  # estimated similarity, with a standard deviation of 0.05, from 
 CHUNK = 1 << 14  # texts sketched at once
 LEAST = 20  # letters of a text, or ideographs of half as many, under which only its letters' equality counts
 IDEOGRAPHS = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
-# Marks on letters, which \w leaves out although they are the vowels of Hindi and Thai; some others are on emoji.
-COMBINING = "".join(
-    char
-    for char in map(chr, range(0x300, 0x1F000))
-    if category(char) in ("Mn", "Mc") and not "\ufe00" <= char <= "\ufe0f"
-)
-MARKS = rf"(?:[^\w{COMBINING}]|_)+"  # punctuation, symbols and white space
-_MARKS = re.compile(MARKS)
+# Punctuation, symbols and white space, but not the marks on letters that \w leaves out: the vowels of Hindi and Thai.
+MARKS = r"(?:[^\w\p{M}\p{N}]|[_\ufe00-\ufe0f])+"
+_MARKS = regex.compile(MARKS)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
