@@ -2,7 +2,8 @@
 
 A record per row; its line is the number of the row. Bytes become base64, numbers that are no JSON ("NaN") and times
 text, as protobuf's JSON has them; decimals keep their digits. `a.b` goes into structs, as into objects of JSON. The
-batch goes with each record, so that a table written from it has the very values.
+batch goes with each record, so that a table written from it has the very values. Where `datasets` has noted the names
+of classes (ClassLabel), a record has these, as it has a dictionary's values: the numbers may be others to a model.
 
 Arrow is read from a file or, also on stdin, from a stream; a batch is in memory at once where the file is compressed,
 else it is only mapped. Parquet is read a row group after the other and in each some rows at a time; rows of a row group
@@ -11,11 +12,12 @@ that is broken are faults, each in its place.
 Try: python -c 'import pyarrow.feather as f, pyarrow as p; f.write_feather(p.table({"text": ["good"]}), "a.arrow")'
 """
 
+import json
 import os
 import sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -198,7 +200,7 @@ def _records(batches: Iterator[Any], row: int, after: int | None = None) -> Iter
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
     """The fields of each row of a RecordBatch; a RecordError is in the place of text that is no UTF-8."""
-    names, columns = batch.schema.names, []
+    names, columns, classes = batch.schema.names, [], _classes(batch.schema)
     for column, name in zip(batch.columns, names, strict=True):
         shown = _shown(column.type)
         values = column if shown == column.type else column.cast(shown)
@@ -206,7 +208,27 @@ def _rows(batch: Any) -> Iterator[dict[str, Any]]:
             columns.append(list(map(_plain, values.to_pylist())))
         except UnicodeDecodeError:  # nothing has checked it yet
             columns.append([_checked(value, name) for value in values])
+        if name in classes:
+            columns[-1] = [_named(value, classes[name]) for value in columns[-1]]
     return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _classes(schema: Any) -> dict[str, list[str]]:
+    """The names of the classes that a column has the numbers of, or lists of them, as `datasets` notes them."""
+    classes = {}
+    with suppress(ValueError, TypeError, AttributeError, LookupError):  # what somebody else has noted
+        for name, noted in json.loads(schema.metadata[b"huggingface"])["info"]["features"].items():
+            feature = noted[0] if isinstance(noted, list) else noted.get("feature", noted)
+            if feature.get("_type") == "ClassLabel":
+                classes[name] = feature["names"]
+    return classes
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """The name of a class, or of each in a list; None for -1, which `datasets` writes where there is no label."""
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return value if not isinstance(value, int) else names[value] if 0 <= value < len(names) else None
 
 
 def _checked(value: Any, name: str) -> Any:
