@@ -217,6 +217,23 @@ def test_text_that_is_no_utf8_is_looked_for_in_any_column(tmp_path: Path) -> Non
         assert [record.fault for record in read([path])] == [None, f"field '{name}': invalid UTF-8 at byte 2"]
 
 
+@pytest.mark.parametrize("name", ["a.arrow", "a.arrows"])
+def test_categories_of_polars_are_read_and_written(tmp_path: Path, name: str) -> None:
+    """Their dictionary is of views, with which pyarrow can do nothing but cast it."""
+    names = pa.array(["x", "y"], pa.string_view())
+    column = pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 1], pa.uint32()), names)
+    path = write(tmp_path / name, pa.table({"text": ["a", "b", "c", None], "label": column}))
+    assert [record.fields["label"] for record in read([path])] == ["y", "x", None, "y"]
+    for out in ("out.parquet", "out.arrow"):
+        assert label([path], tmp_path / out)["input_label"].to_pylist() == ["y", "x", None, "y"]
+
+
+def test_a_uuid_is_text(tmp_path: Path) -> None:
+    raw = bytes(range(16))
+    path = write(tmp_path / "a.parquet", pa.table({"id": pa.array([raw, None], pa.uuid())}))
+    assert [record.fields["id"] for record in read([path])] == ["00010203-0405-0607-0809-0a0b0c0d0e0f", None]
+
+
 def test_classes_that_datasets_has_named_have_their_names(tmp_path: Path) -> None:
     """Their numbers may be others to a model; what is written keeps them."""
     named = {"names": ["pos", "neg"], "_type": "ClassLabel"}
