@@ -66,6 +66,25 @@ def test_a_file_in_half_precision_or_int32_gives_single_precision_and_takes_batc
         assert outputs.dtype == np.float32 and outputs.tolist() == np.arange(3 * count).reshape(count, 3).tolist()
 
 
+def test_a_text_does_not_depend_on_its_neighbours_where_scales_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    value, shape = helper.make_tensor_value_info, ["rows", "tokens"]
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["logits"]),
+    ]
+    inputs, outputs = [value("input_ids", TensorProto.INT64, shape)], [value("logits", TensorProto.FLOAT, shape)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "dynamic", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(made, tmp_path / "onnx" / "model_quantized.onnx")
+    backend = runtime.Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "int8")
+    ids = np.array([[1, 2, 3], [1, 2, 9000]])
+    together = backend.run({"input_ids": ids})["logits"]
+    assert together.tolist() == [backend.run({"input_ids": row[None]})["logits"][0].tolist() for row in ids]
+
+
 @pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])
 def test_products_are_those_of_integers(products: Path, cpuinfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "vnni" in cpuinfo and not device.has_exact_int8():
