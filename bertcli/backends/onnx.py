@@ -19,14 +19,11 @@ import numpy as np
 import onnxruntime as ort
 
 from bertcli.arrays import Batch
-from bertcli.backends import BaseBackend, Shape, require_inputs
+from bertcli.backends import BaseBackend, Shape, is_dynamic, require_inputs
 from bertcli.device import Device, has_exact_int8, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import EXTERNAL, Model
 
-# Bytes of a file that hold its nodes, before its weights. Files that others quantize measure the scales of int8 as they
-# run, over all texts of a batch: these have a batch for each text, for a result must not depend on its neighbours.
-NODES = 1 << 22
 COPIES = 1 << 29  # bytes of weights in all sessions; streams for which no more fit share the first one
 
 
@@ -50,8 +47,7 @@ class Backend(BaseBackend):
         require_inputs(model, self.file, _shapes(inputs))
         # Files that were made of TensorFlow's models have token ids in int32.
         self.types = {node.name: np.int32 if node.type == "tensor(int32)" else None for node in inputs}
-        with self.file.open("rb") as file:
-            self.is_dynamic = b"DynamicQuantize" in file.read(NODES)
+        self.is_dynamic = is_dynamic(self.file)  # then each text is a batch
         self.streams = device.threads
         # By the thread's name, not its id: the threads of the next stream of records have the same names.
         self.sessions: dict[str, ort.InferenceSession] = {}

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bertcli import device, registry
 from bertcli.backends import onnx as runtime
-from bertcli.errors import ModelError
+from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 
 WIDTH = 64
@@ -83,6 +83,8 @@ def test_a_text_does_not_depend_on_its_neighbours_where_scales_are_measured(tmp_
     ids = np.array([[1, 2, 3], [1, 2, 9000]])
     together = backend.run({"input_ids": ids})["logits"]
     assert together.tolist() == [backend.run({"input_ids": row[None]})["logits"][0].tolist() for row in ids]
+    with pytest.raises(UsageError, match="measured over a batch; use --backend onnx"):
+        registry.load("backends", "openvino").Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "int8")
 
 
 @pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])
