@@ -106,3 +106,12 @@ def require_inputs(model: Model, file: Path, shapes: Mapping[str, Shape]) -> Non
                 f"{file}: its {name} are {fixed}, but texts come in any number and length; write it anew with bertcli "
                 "export, or with axes that are dynamic."
             )
+
+
+def is_dynamic(file: Path) -> bool:
+    """Whether an ONNX file measures its int8 scales as it runs, over all texts of a batch, as those of others do.
+
+    A result must not depend on its neighbours. The nodes of a file are at its beginning, before its weights.
+    """
+    with file.open("rb") as stream:
+        return b"DynamicQuantize" in stream.read(1 << 22)

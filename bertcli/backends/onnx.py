@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from bertcli.arrays import Batch
-from bertcli.backends import BaseBackend, Shape, require_inputs
+from bertcli.backends import BaseBackend, Shape, is_dynamic, require_inputs
 from bertcli.device import Device, has_exact_int8, keep_freed_memory
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import EXTERNAL, Model
@@ -47,6 +47,7 @@ class Backend(BaseBackend):
         require_inputs(model, self.file, _shapes(inputs))
         # Files that were made of TensorFlow's models have token ids in int32.
         self.types = {node.name: np.int32 if node.type == "tensor(int32)" else None for node in inputs}
+        self.is_dynamic = is_dynamic(self.file)  # then each text is a batch
         self.streams = device.threads
         # By the thread's name, not its id: the threads of the next stream of records have the same names.
         self.sessions: dict[str, ort.InferenceSession] = {}
@@ -59,8 +60,12 @@ class Backend(BaseBackend):
             with self.lock:
                 self.sessions.setdefault(thread, self._another() if self.sessions else self.session)
         try:
-            arrays = {name: np.asarray(batch[name], type_) for name, type_ in self.types.items()}
-            values = self.sessions[thread].run(None, arrays)
+            inputs = {name: np.asarray(batch[name], type_) for name, type_ in self.types.items()}
+            size = 1 if self.is_dynamic else len(batch["input_ids"])
+            rows = range(0, len(batch["input_ids"]), size)
+            parts = [{name: array[row : row + size] for name, array in inputs.items()} for row in rows]
+            outputs = zip(*(self.sessions[thread].run(None, part) for part in parts), strict=True)
+            values = [arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for arrays in outputs]
         except Exception as error:  # a graph that cannot be computed, whatever its shapes say
             raise ModelError(f"{self.file}: ONNX Runtime cannot run it ({error}).") from error
         values = [value.astype(np.float32, copy=False) for value in values]  # a file in fp16 gives fp16

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bertcli.arrays import Batch
-from bertcli.backends import BaseBackend, Shape, require_inputs
+from bertcli.backends import BaseBackend, Shape, is_dynamic, require_inputs
 from bertcli.device import Device
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
@@ -40,6 +40,10 @@ class Backend(BaseBackend):
         if device.type != "cpu":
             raise UsageError(f"backend openvino runs on the CPU; for {device.type} use --backend pytorch.")
         self.precision, file = model.require_onnx(precision)
+        if is_dynamic(file):
+            raise UsageError(
+                f"{file}: its int8 scales are measured over a batch; use --backend onnx or --precision fp32."
+            )
         # The first time that an array is read out of a tensor, the binding holds a lock of C++ while it waits for the
         # interpreter; two streams that come to this at the same moment wait for each other for ever (seen with OpenVINO
         # 2026.4.1). So one is read before there are streams.

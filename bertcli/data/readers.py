@@ -233,10 +233,13 @@ def _told_by_first_line(source: Source, text_field: str, note: Callable[[str], N
         from bertcli.data.formats.jsonl import is_squad
 
         name = "squad" if is_squad(line) else "jsonl"
-    for separator, table in (("\t", "csv" if line.startswith('"') else "tsv"), (",", "csv"), (";", "csv")):
+    has_sep = line.startswith(("sep=", '"sep='))  # as a first line tells Excel what parts the cells
+    line = source.begin(2)[1].strip() if has_sep else line
+    tabs = "csv" if has_sep or line.startswith('"') else "tsv"
+    for separator, table in (("\t", tabs), (",", "csv"), (";", "csv"), ("|", "csv")):
         cells = [cell.strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and (text_field in cells or {"question", "context"} <= set(cells)):
-            row = source.begin(2)[1].strip()
+            row = source.begin(2 + has_sep)[-1].strip()
             name = table if separator in row or (table == "csv" and row.startswith('"')) else LINES
             break
     if name != LINES:

@@ -6,9 +6,10 @@ The rest of the package calls these classes and never asks which task it is.
 Try: python -c "from bertcli.tasks.fill_mask import Task; help(Task)"
 """
 
-import ast
 import json
+import re
 from abc import ABC, abstractmethod
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 
 CHUNK = 4096  # records encoded at once
+# ['a' 'b'], [0 1], {'text': array(['a'], dtype=object)}
+ARRAY = re.compile(r"""\[\s*(['"].*['"]|[-+.e\d]+(\s+[-+.e\d]+)+)\s*\]|[\[{].*\barray\(.*[\]}]""", re.DOTALL)
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
 Encoded = Features | RecordError
@@ -208,7 +211,7 @@ class BaseTask(ABC):
     def label_fields(self, record: Record) -> dict[str, Any]:
         """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
         name = self.options.label_field
-        return {name: lookup(record.fields, name, "--label-field")}
+        return {name: from_cell(lookup(record.fields, name, "--label-field"))}
 
     def label_names(self, gold: Any) -> Sequence[str]:
         """The names of the labels in a gold label, to be counted."""
@@ -374,11 +377,19 @@ def usable(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def from_cell(value: Any) -> Any:
-    """A value from a cell of a table, where lists and objects are written as JSON, or as pandas does: as Python's."""
+    """A value from a cell of a table: lists and objects are JSON or as Python prints them, \\N is a database's null.
+
+    Raises RecordError for an array as NumPy prints it.
+    """
+    if value == "\\N":
+        return None
     if isinstance(value, str) and value.startswith(("[", "{")):
         with suppress(ValueError, RecursionError):
             return json.loads(value)
         with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            if repr(literal := ast.literal_eval(value)) == value:  # NumPy's ['a' 'b'] would be one string
-                return json.loads(json.dumps(literal))
+            printed = literal_eval(value)
+            if "".join(repr(printed).split()) == "".join(value.split()):  # NumPy's ['a' 'b'] is one text to Python
+                return json.loads(json.dumps(printed))  # tuples are lists, too
+        if ARRAY.fullmatch(value):
+            raise RecordError(f"{value!r:.60} is an array as NumPy prints it; write JSON, or a list, as by .map(list).")
     return value

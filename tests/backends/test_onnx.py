@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bertcli import device, registry
 from bertcli.backends import onnx as runtime
-from bertcli.errors import ModelError
+from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 
 WIDTH = 64
@@ -64,6 +64,27 @@ def test_a_file_in_half_precision_or_int32_gives_single_precision_and_takes_batc
     for count in (1, 2):
         outputs = opened().run({"input_ids": np.arange(3 * count).reshape(count, 3)})["last_hidden_state"]
         assert outputs.dtype == np.float32 and outputs.tolist() == np.arange(3 * count).reshape(count, 3).tolist()
+
+
+def test_a_text_does_not_depend_on_its_neighbours_where_scales_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    value, shape = helper.make_tensor_value_info, ["rows", "tokens"]
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["logits"]),
+    ]
+    inputs, outputs = [value("input_ids", TensorProto.INT64, shape)], [value("logits", TensorProto.FLOAT, shape)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "dynamic", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(made, tmp_path / "onnx" / "model_quantized.onnx")
+    backend = runtime.Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "int8")
+    ids = np.array([[1, 2, 3], [1, 2, 9000]])
+    together = backend.run({"input_ids": ids})["logits"]
+    assert together.tolist() == [backend.run({"input_ids": row[None]})["logits"][0].tolist() for row in ids]
+    with pytest.raises(UsageError, match="measured over a batch; use --backend onnx"):
+        registry.load("backends", "openvino").Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "int8")
 
 
 @pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])

@@ -1,6 +1,7 @@
 """Parquet and Arrow: what a table has comes out of it, goes back into one, and stands the same in JSON."""
 
 import datetime
+import json
 import math
 import struct
 from decimal import Decimal
@@ -216,7 +217,57 @@ def test_text_that_is_no_utf8_is_looked_for_in_any_column(tmp_path: Path) -> Non
         assert [record.fault for record in read([path])] == [None, f"field '{name}': invalid UTF-8 at byte 2"]
 
 
+@pytest.mark.parametrize("name", ["a.arrow", "a.arrows"])
+def test_categories_of_polars_are_read_and_written(tmp_path: Path, name: str) -> None:
+    """Their dictionary is of views, with which pyarrow can do nothing but cast it."""
+    names = pa.array(["x", "y"], pa.string_view())
+    column = pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 1], pa.uint32()), names)
+    path = write(tmp_path / name, pa.table({"text": ["a", "b", "c", None], "label": column}))
+    assert [record.fields["label"] for record in read([path])] == ["y", "x", None, "y"]
+    for out in ("out.parquet", "out.arrow"):
+        assert label([path], tmp_path / out)["input_label"].to_pylist() == ["y", "x", None, "y"]
+
+
+def test_a_uuid_is_text(tmp_path: Path) -> None:
+    raw = bytes(range(16))
+    path = write(tmp_path / "a.parquet", pa.table({"id": pa.array([raw, None], pa.uuid())}))
+    assert [record.fields["id"] for record in read([path])] == ["00010203-0405-0607-0809-0a0b0c0d0e0f", None]
+
+
+def test_classes_that_datasets_has_named_have_their_names(tmp_path: Path) -> None:
+    """Their numbers may be others to a model; what is written keeps them."""
+    named = {"names": ["pos", "neg"], "_type": "ClassLabel"}
+    features = {
+        "text": {"dtype": "string", "_type": "Value"},
+        "label": named,
+        "tags": {"feature": named, "_type": "List"},
+        "old": [named],
+        "body": {"a": named},
+    }
+    columns = {"text": ["a", "b", "c"], "label": [0, 1, -1], "tags": [[1, 0], [], None], "old": [[1], [0], []]}
+    content = pa.table(columns | {"body": [{"a": 1}] * 3})
+    for noted in (json.dumps({"info": {"features": features}}), "[]", "{", '{"info": null}'):
+        path = write(tmp_path / "a.parquet", content.replace_schema_metadata({"huggingface": noted}))
+        rows = [record.fields for record in read([path])]
+        if "ClassLabel" not in noted:
+            assert rows == content.to_pylist()
+            continue
+        assert [row["label"] for row in rows] == ["pos", "neg", None]
+        assert [row["tags"] for row in rows] == [["neg", "pos"], [], None]
+        assert [row["old"] for row in rows] == [["neg"], ["pos"], []] and rows[0]["body"] == {"a": 1}
+        assert label([path], tmp_path / "out.parquet")["input_label"].to_pylist() == [0, 1, -1]
+
+
 # -- out
+
+
+def test_pandas_takes_no_result_for_the_index_that_had_its_name(tmp_path: Path) -> None:
+    for index in ("label", "text"):
+        noted = json.dumps({"index_columns": [index], "columns": []})
+        content = pa.table({"text": ["a"], index if index == "label" else "n": ["x"]})
+        path = write(tmp_path / "a.parquet", content.replace_schema_metadata({"pandas": noted, "made by": "a test"}))
+        metadata = label([path], tmp_path / f"{index}.parquet").schema.metadata
+        assert metadata[b"made by"] == b"a test" and (b"pandas" in metadata) is (index == "text")
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])

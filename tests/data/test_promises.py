@@ -76,6 +76,10 @@ def test_rows_of_tsv_with_quotation_marks_or_without_a_header_say_the_way(record
         (b"id\ttext\n1\ta, b\n", {}, {"id": "1", "text": "a, b"}),
         (b'"id"\t"text"\n"1"\t"a, b"\n', {}, {"id": "1", "text": "a, b"}),  # as R's write.table
         (b"text;label\na, b;x\n", {}, {"text": "a, b", "label": "x"}),
+        (b"id|text\n1|a, b\n", {}, {"id": "1", "text": "a, b"}),  # as sqlite3 -header
+        (b"sep=;\r\nid;text\r\n1;a, b\r\n", {}, {"id": "1", "text": "a, b"}),
+        (b"sep=\t\nid\ttext\n1\ta, b\n", {}, {"id": "1", "text": "a, b"}),
+        (b"sep=;\nid;body\n1;a\n", {}, {"text": "sep=;"}),
         (b'"question","context"\nq,c\n', {}, {"question": "q", "context": "c"}),
         (b"id,body\n1,a\n", {"text_field": "body"}, {"id": "1", "body": "a"}),
         (b"id,body\n1,a\n", {}, {"text": "id,body"}),

@@ -1,8 +1,9 @@
 """Tables of Parquet and of Arrow's IPC format, also called Feather, as records. pip install 'bertcli[parquet]'.
 
-A record per row; its line is the number of the row. Bytes become base64, numbers that are no JSON ("NaN") and times
-text, as protobuf's JSON has them; decimals keep their digits. `a.b` goes into structs, as into objects of JSON. The
-batch goes with each record, so that a table written from it has the very values.
+A record per row; its line is the number of the row. Bytes become base64, UUIDs, numbers that are no JSON ("NaN") and
+times text, as protobuf's JSON has them; decimals keep their digits. `a.b` goes into structs, as into objects of JSON.
+The batch goes with each record, so that a table written from it has the very values. Where `datasets` has noted the
+names of classes (ClassLabel), a record has these, as it has a dictionary's values: a model's numbers may be others.
 
 Arrow is read from a file or, also on stdin, from a stream; a batch is in memory at once where the file is compressed,
 else it is only mapped. Parquet is read a row group after the other and in each some rows at a time; rows of a row group
@@ -11,11 +12,12 @@ that is broken are faults, each in its place.
 Try: python -c 'import pyarrow.feather as f, pyarrow as p; f.write_feather(p.table({"text": ["good"]}), "a.arrow")'
 """
 
+import json
 import os
 import sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -64,8 +66,9 @@ def read_arrow(
     """The records of the rows from `first`, counted from 0, up to `after`."""
     with _reading(source.name, "Arrow"):
         reader = _arrow_file(source.name)
-        source.header = _header(reader.schema, source.name)
-    yield from islice(_records(_batches(reader), 0), first, after)
+        schema = _without_views(reader.schema)
+        source.header = _header(schema, source.name)
+    yield from islice(_records(_batches(reader, schema), 0), first, after)
 
 
 def read_parquet(
@@ -137,12 +140,29 @@ def _whole(reader: Any) -> Iterator[Any]:
     return (reader.get_batch(i) for i in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
 
 
-def _batches(reader: Any) -> Iterator[Any]:
-    """The batches in slices of ROWS. Raises ArrowInvalid for one that is broken."""
-    for batch in _whole(reader):
-        batch.validate()
-        for column in batch.columns:
+def _without_views(schema: Any) -> Any:
+    """The schema with dictionaries of strings where polars has categories of views, of which pyarrow can only cast."""
+    pyarrow = library()
+    fields = [
+        field.with_type(pyarrow.dictionary(field.type.index_type, pyarrow.string(), field.type.ordered))
+        if pyarrow.types.is_dictionary(field.type) and pyarrow.types.is_string_view(field.type.value_type)
+        else field
+        for field in schema
+    ]
+    return pyarrow.schema(fields, schema.metadata)
+
+
+def _batches(reader: Any, schema: Any) -> Iterator[Any]:
+    """The batches in slices of ROWS, with the types of the schema. Raises ArrowInvalid for one that is broken."""
+    for whole in _whole(reader):
+        whole.validate()
+        for column in whole.columns:
             _validate(column)
+        columns = [
+            column if column.type == type_ else column.cast(type_)
+            for column, type_ in zip(whole.columns, schema.types, strict=True)
+        ]
+        batch = library().record_batch(columns, schema=schema)
         for start in range(0, batch.num_rows, ROWS):
             yield batch.slice(start, ROWS)
 
@@ -198,7 +218,7 @@ def _records(batches: Iterator[Any], row: int, after: int | None = None) -> Iter
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
     """The fields of each row of a RecordBatch; a RecordError is in the place of text that is no UTF-8."""
-    names, columns = batch.schema.names, []
+    names, columns, classes = batch.schema.names, [], _classes(batch.schema)
     for column, name in zip(batch.columns, names, strict=True):
         shown = _shown(column.type)
         values = column if shown == column.type else column.cast(shown)
@@ -206,7 +226,27 @@ def _rows(batch: Any) -> Iterator[dict[str, Any]]:
             columns.append(list(map(_plain, values.to_pylist())))
         except UnicodeDecodeError:  # nothing has checked it yet
             columns.append([_checked(value, name) for value in values])
+        if name in classes:
+            columns[-1] = [_named(value, classes[name]) for value in columns[-1]]
     return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _classes(schema: Any) -> dict[str, list[str]]:
+    """The names of the classes that a column has the numbers of, or lists of them, as `datasets` notes them."""
+    classes = {}
+    with suppress(ValueError, TypeError, AttributeError, LookupError):  # what somebody else has noted
+        for name, noted in json.loads(schema.metadata[b"huggingface"])["info"]["features"].items():
+            feature = noted[0] if isinstance(noted, list) else noted.get("feature", noted)
+            if feature.get("_type") == "ClassLabel":
+                classes[name] = feature["names"]
+    return classes
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """The name of a class, or of each in a list; None for -1, which `datasets` writes where there is no label."""
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return value if not isinstance(value, int) else names[value] if 0 <= value < len(names) else None
 
 
 def _checked(value: Any, name: str) -> Any:
@@ -227,7 +267,7 @@ def _shown(type_: Any) -> Any:
     if types.is_dictionary(type_):
         return _shown(type_.value_type)
     if isinstance(type_, pyarrow.BaseExtensionType):
-        return _shown(type_.storage_type)
+        return type_ if type_.extension_name == "arrow.uuid" else _shown(type_.storage_type)
     if types.is_struct(type_):
         return pyarrow.struct([field.with_type(_shown(field.type)) for field in type_])
     if types.is_map(type_):

@@ -115,7 +115,10 @@ class ArrowFormatter(BaseFormatter):
             fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
             try:
                 self._require(self._arrow.schema(fields))
-                self.columns.add(self._arrow.schema(fields, schema.metadata))
+                metadata = dict(schema.metadata or {})
+                if names != schema.names:  # pandas would take a result for the index, or the type, of that name
+                    metadata.pop(b"pandas", None)
+                self.columns.add(self._arrow.schema(fields, metadata))
             except RecordError:
                 if result is not None:
                     raise

@@ -153,7 +153,7 @@ class Task(BaseTask):
         text, targets = self._text(record), []
         parts, masked = text.split(self.mask), encode(text).ids
         masks = [i for i, token in enumerate(masked) if token == self.mask_id]
-        answers = self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))
+        answers = self.one_each(record, from_cell(lookup(record.fields, self.options.label_field, "--label-field")))
         for number, answer in enumerate(answers):
             if not isinstance(answer, str):
                 raise RecordError(f"the answer {answer!r} is not text.")
@@ -239,7 +239,12 @@ class ExternalTask(BaseExternalTask, Task):
 
     def label(self, record: Record) -> list[Any]:
         """The text of the answer at each mask. Raises RecordError."""
-        return list(map(_text, self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))))
+        return list(
+            map(
+                _text,
+                self.one_each(record, from_cell(lookup(record.fields, self.options.label_field, "--label-field"))),
+            )
+        )
 
     def external_prediction(self, record: Record, result: Record) -> list[Any]:
         """The guesses: of `masks` as `predict` writes it, or the one text for each mask. Raises RecordError."""

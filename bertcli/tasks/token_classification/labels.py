@@ -102,7 +102,9 @@ def tags_of(record: Record, field: str) -> list[str]:
     name = field if field in record.fields else "tags"
     tags = from_cell(lookup(record.fields, name, "--label-field"))
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
-        raise RecordError(f"field '{name}' is not a list of tags.")
+        raise RecordError(
+            f"field '{name}' is not a list of tags; of numbers `datasets` notes the names in Parquet alone."
+        )
     if len(tags) != (count := len(tokens_of(record))):
         raise RecordError(f"{len(tags)} tags for {count} tokens.")
     return tags
