@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, RecordError, UsageError
 from bertcli.export.int8 import dequantized
 from bertcli.inference.session import open_task
-from bertcli.model import read, resolve
+from bertcli.model import read, resolve, update
 from bertcli.tasks.feature_extraction import Task as Embedding
 from bertcli.tasks.labels import Decision, label_config
 from bertcli.tasks.options import Options
@@ -302,6 +303,18 @@ def test_outputs_are_kept_where_they_mean_the_same(
     assert len(labels) != len(stated) or torch.equal(before.classifier.weight, after.classifier.weight) == (not new)
     assert torch.equal(before.bert.embeddings.word_embeddings.weight, after.bert.embeddings.word_embeddings.weight)
     assert list(after.config.id2label.values()) == labels
+
+
+@pytest.mark.parametrize("has_dev", [True, False])
+def test_a_threshold_of_no_answer_belongs_to_the_weights_that_it_was_tuned_for(
+    fit: Fit, tiny_model: Path, tmp_path: Path, has_dev: bool
+) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    update(read(base), {"null_threshold": 99.0})
+    data = [Record(0, {"question": "plot", "context": "a good film", "answers": ["film"]})]
+    done = saved(fit(data, data if has_dev else None, task="question-answering", model=str(base), epochs=1))
+    assert "null_threshold" not in json.loads((done.path / "config.json").read_text())
+    assert "null_threshold" not in (done.metrics or {})
 
 
 def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
