@@ -99,7 +99,7 @@ class BaseTask(ABC):
     @classmethod
     def config_of_base(cls, model: Model) -> dict[str, Any]:
         """The same of a model that is to be trained, without what is said of its head, which a new one replaces."""
-        of_head = ("activation", "calibration", "is_decoder")
+        of_head = ("activation", "calibration", "is_decoder", "null_threshold")
         return {name: value for name, value in cls.config_of(model).items() if name not in of_head}
 
     @classmethod

@@ -19,12 +19,13 @@ from torch import nn
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.export.int8 import dequantized
-from bertcli.model import Model
+from bertcli.model import Model, names_of
 from bertcli.pretrained import new_module, open_config, open_module
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Tokenizer
 
-OF_HEAD = ("calibration", "exit_after", "pair_field")  # what config.json says of the head that is to be trained anew
+# What config.json says of the head that is to be trained anew.
+OF_HEAD = ("calibration", "exit_after", "null_threshold", "pair_field")
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
     "dropout", "attention_dropout", "seq_classif_dropout",
@@ -62,6 +63,8 @@ def open_base(
         how = {"attn_implementation": attention} if attention else {}
         module, info = open_module(base.path, head, config=config, ignore_mismatched_sizes=True, **how)
         new = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
+        if not _has_outputs(base, head, names_of(changes)):
+            new = sorted({*new, *_renew_outputs(module, head, new)})
     else:  # An embedded model has int8 weights alone.
         encoder = dequantized(base, base.head).base_model.state_dict()
         module = new_module(config, head, dtype=torch.float32, attn_implementation=attention)
@@ -80,6 +83,27 @@ def open_base(
     if pieces is not None:
         _keep_pieces(module, list(pieces))
     return module, new
+
+
+def _has_outputs(base: Model, head: str, labels: Sequence[str]) -> bool:
+    """Whether a base model's head has an output for each of these labels, in their order, or says nothing of its own.
+
+    Ids, and LABEL_0 and the like, are transformers' names for labels of any meaning; so is that of a single number.
+    """
+    ids = [str(i) for i in range(len(labels))]
+    names, stated = ([name.removeprefix("LABEL_") for name in part] or ids for part in (labels, base.labels))
+    return len(labels) < 2 or (base.head == head and (names == stated or ids in (names, stated)))
+
+
+def _renew_outputs(module: Any, head: str, new: Sequence[str]) -> list[str]:
+    """Make the weights with a row for each output random, as where their sizes differ; their names, without `new`."""
+    prefix, size = f"{module.base_model_prefix}.", (module.config.num_labels,)
+    rows = [name for name, weight in module.state_dict().items() if weight.shape[:1] == size]
+    kept = [name for name in rows if not name.startswith(prefix) and name not in new]
+    if kept:
+        weights = new_module(module.config, head, dtype=torch.float32).state_dict()
+        module.load_state_dict({name: weights[name] for name in kept}, strict=False)
+    return kept
 
 
 def _with_layers(module: Any, head: str, count: int, attention: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +15,18 @@ import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
+from transformers import BertConfig
 
-from bertcli import exits, tokenizer, tokenizer_files
+from bertcli import exits, pretrained, tokenizer, tokenizer_files
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.device import Device
 from bertcli.errors import Interrupted, ModelError, RecordError, UsageError
 from bertcli.export.int8 import dequantized
 from bertcli.inference.session import open_task
-from bertcli.model import read, resolve
+from bertcli.model import read, resolve, update
 from bertcli.tasks.feature_extraction import Task as Embedding
-from bertcli.tasks.labels import Decision
+from bertcli.tasks.labels import Decision, label_config
 from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering.training import Training as Answering
 from bertcli.tasks.text_classification import Task
@@ -279,6 +281,48 @@ def test_a_classifier_that_is_trained_further_keeps_its_labels(fit: Fit, tmp_pat
     assert evals[0].metrics["accuracy"] == 1.0  # at this rate it can only have kept what it knew
     other = fit(sentiment(names=("a", "b")), model=str(first.path), output=str(tmp_path / "other"), epochs=1)
     assert "labels: a, b (sorted" in notes(other)
+
+
+@pytest.mark.parametrize(
+    ("stated", "labels", "head", "new"),
+    [
+        (["neg", "pos"], ["neg", "pos"], "SequenceClassification", ""),
+        (["neg", "pos"], ["0", "1"], "SequenceClassification", ""),
+        (["LABEL_0", "LABEL_1"], ["pos", "neg"], "SequenceClassification", ""),
+        (["neg", "pos"], ["pos", "neg"], "SequenceClassification", "classifier"),
+        (["neg", "pos"], ["ham", "spam"], "SequenceClassification", "classifier"),
+        (["neg", "pos"], ["neg", "pos", "odd"], "SequenceClassification", "classifier"),
+        (["O", "B-X"], ["O", "B-Y"], "TokenClassification", "classifier"),
+        (["O", "B-X"], ["O", "B-X"], "TokenClassification", ""),
+        (["1.0"], ["score"], "SequenceClassification", ""),
+    ],
+)
+def test_outputs_are_kept_where_they_mean_the_same(
+    tmp_path: Path, stated: list[str], labels: list[str], head: str, new: str
+) -> None:
+    config = BertConfig(
+        vocab_size=31, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        id2label=dict(enumerate(stated)), label2id={label: i for i, label in enumerate(stated)},
+    )  # fmt: skip
+    before = pretrained.new_module(config, head)
+    before.save_pretrained(tmp_path)
+    after, names = open_base(read(tmp_path), head, label_config(labels), None)
+    assert names == ([f"{new}.bias", f"{new}.weight"] if new else [])
+    assert len(labels) != len(stated) or torch.equal(before.classifier.weight, after.classifier.weight) == (not new)
+    assert torch.equal(before.bert.embeddings.word_embeddings.weight, after.bert.embeddings.word_embeddings.weight)
+    assert list(after.config.id2label.values()) == labels
+
+
+@pytest.mark.parametrize("has_dev", [True, False])
+def test_a_threshold_of_no_answer_belongs_to_the_weights_that_it_was_tuned_for(
+    fit: Fit, tiny_model: Path, tmp_path: Path, has_dev: bool
+) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    update(read(base), {"null_threshold": 99.0})
+    data = [Record(0, {"question": "plot", "context": "a good film", "answers": ["film"]})]
+    done = saved(fit(data, data if has_dev else None, task="question-answering", model=str(base), epochs=1))
+    assert "null_threshold" not in json.loads((done.path / "config.json").read_text())
+    assert "null_threshold" not in (done.metrics or {})
 
 
 def test_an_unknown_dev_label_is_refused_with_the_list(fit: Fit) -> None:
