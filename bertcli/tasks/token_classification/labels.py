@@ -103,7 +103,7 @@ def tags_of(record: Record, field: str) -> list[str]:
     tags = from_cell(lookup(record.fields, name, "--label-field"))
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
         raise RecordError(
-            f"field '{name}' is not a list of tags; of numbers `datasets` notes the names in Parquet alone."
+            f"field '{name}' is not a list of tags; if they are numbers, Parquet files of `datasets` have their names."
         )
     if len(tags) != (count := len(tokens_of(record))):
         raise RecordError(f"{len(tags)} tags for {count} tokens.")
