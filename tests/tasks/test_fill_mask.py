@@ -56,6 +56,7 @@ def test_an_answer_after_a_space_has_the_space_in_it(task: fill_mask.Task) -> No
         ("a <mask> a", "b", [4]),
         ("<mask> a", "b", [3]),
         ("a <mask> <mask>", ["b", "a"], [4, 5]),
+        ("a <mask> <mask>", '["b", "a"]', [4, 5]),  # as in a cell of CSV
         ("a<mask>", "b", [3]),
         ("a <mask>", "Ġb", [4]),
     ):

@@ -290,6 +290,11 @@ def test_a_text_field_that_was_named_wins_over_tokens(
     assert ("tags" in shown) is (words == ["a"])
 
 
+def test_tags_that_are_numbers_say_where_their_names_are(tokens: tokenizer.Tokenizer) -> None:
+    with pytest.raises(RecordError, match="not a list of tags; if they are numbers, Parquet files of `datasets` have"):
+        task(tokens).label(Record(fields={"tokens": WORDS, "ner_tags": [1, 2], "tags": [1, 2]}))
+
+
 def test_tokens_that_are_objects_need_a_text(tokens: tokenizer.Tokenizer) -> None:
     (refused,) = task(tokens).encode([Record(fields={"tokens": OBJECTS})])
     assert str(refused) == "field 'tokens' is not a list of texts; --text-field names a text to read instead."

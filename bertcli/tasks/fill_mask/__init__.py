@@ -153,7 +153,7 @@ class Task(BaseTask):
         text, targets = self._text(record), []
         parts, masked = text.split(self.mask), encode(text).ids
         masks = [i for i, token in enumerate(masked) if token == self.mask_id]
-        answers = self.one_each(record, from_cell(lookup(record.fields, self.options.label_field, "--label-field")))
+        answers = self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))
         for number, answer in enumerate(answers):
             if not isinstance(answer, str):
                 raise RecordError(f"the answer {answer!r} is not text.")
@@ -173,7 +173,8 @@ class Task(BaseTask):
         return targets
 
     def one_each(self, record: Record, value: Any) -> list[Any]:
-        """What a field says of each mask of a text. Raises RecordError where that is less or more."""
+        """What a field, or a cell of a table, says of each mask. Raises RecordError where that is less or more."""
+        value = from_cell(value)
         answers = value if isinstance(value, list) else [value]
         if len(answers) != (masks := self.read(record).count(self.mask)):
             raise RecordError(f"{len(answers)} answers for {masks} masks.")
@@ -239,16 +240,11 @@ class ExternalTask(BaseExternalTask, Task):
 
     def label(self, record: Record) -> list[Any]:
         """The text of the answer at each mask. Raises RecordError."""
-        return list(
-            map(
-                _text,
-                self.one_each(record, from_cell(lookup(record.fields, self.options.label_field, "--label-field"))),
-            )
-        )
+        return list(map(_text, self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))))
 
     def external_prediction(self, record: Record, result: Record) -> list[Any]:
         """The guesses: of `masks` as `predict` writes it, or the one text for each mask. Raises RecordError."""
-        masks = self.one_each(record, from_cell(self.value(self.options, result)))
+        masks = self.one_each(record, self.value(self.options, result))
         listed = [mask if isinstance(mask, list) and mask else [mask] for mask in masks]
         return [[(_text(guess), 0.0) for guess in mask] for mask in listed]
 
