@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bertcli.data.records import Record
     from bertcli.inference.stream import Outcome
-    from bertcli.pretraining.corpus import Reading
+    from bertcli.pretraining.corpus import Tokenising
     from bertcli.training.loop import Eval, Step
     from bertcli.training.run import Note
     from bertcli.training.teacher import Answering
@@ -248,9 +248,9 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             with suppress(OSError):  # the terminal may be gone, and the run has been stored
                 self.live.stop()
 
-    def event(self, event: "Note | Reading | Answering | Step | Eval") -> None:
+    def event(self, event: "Note | Tokenising | Answering | Step | Eval") -> None:
         """Show what a training run tells."""
-        from bertcli.pretraining.corpus import Reading
+        from bertcli.pretraining.corpus import Tokenising
         from bertcli.training.loop import Eval, Step
         from bertcli.training.teacher import Answering
 
@@ -279,7 +279,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
                 self.live.console.print(visible(line), highlight=False, markup=False)
             else:
                 self.messages.line(line)
-        elif isinstance(event, Reading):
+        elif isinstance(event, Tokenising):
             # How much is left is not known of compressed files.
             parts = [
                 f"tokenising: {event.characters / MILLION:,.0f} M characters,",

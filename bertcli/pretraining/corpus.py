@@ -165,7 +165,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Tokenising:
     """How far tokenising is: characters and tokens so far; characters a second in this run."""
 
     characters: int
@@ -173,7 +173,7 @@ class Reading:
     speed: float
 
 
-def prepare(recipe: Recipe, cache: Path, workers: int, stop: Stop) -> Generator[Reading, None, Corpus]:
+def prepare(recipe: Recipe, cache: Path, workers: int, stop: Stop) -> Generator[Tokenising, None, Corpus]:
     """Yield how far it is, return the corpus; at once where the cache has it.
 
     One process builds a folder, others wait for it, be they of this run or of another. Raises UsageError for a corpus
@@ -205,7 +205,7 @@ Lines = Sequence[str]
 _Batches = Iterator[tuple[_Position, list[Lines]]]
 
 
-def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[Reading]:
+def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[Tokenising]:
     """Write the folder, from where its journal says that an earlier run was."""
     writer = Writer(folder, Encoder(recipe.tokenizer).dtype)
     first = _Position(**writer.state)
@@ -215,7 +215,7 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[R
             for position, part in parts:
                 writer.append(part)
                 speed = (position.characters - first.characters) / (time.perf_counter() - began)
-                yield Reading(position.characters, writer.counts["ids"], speed)
+                yield Tokenising(position.characters, writer.counts["ids"], speed)
                 signum = stop()
                 if signum or position.characters > committed + COMMIT:
                     writer.commit(asdict(position))

@@ -45,8 +45,8 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     Raises UsageError or ModelError where it cannot be, and for blocks longer than it has positions.
     """
     pretrained.quiet()
-    words = tokenizer_files.load(folder, base.config if base else {})
-    config = _config(settings, base, words)
+    tokenizer = tokenizer_files.load(folder, base.config if base else {})
+    config = _config(settings, base, tokenizer)
     positions = tokenizer_files.load(folder, config.to_dict()).max_length
     if settings.longest > positions:
         raise UsageError(f"--lengths {settings.longest}: the model has positions for {positions} tokens.")
@@ -73,7 +73,7 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     shape = f"{config.num_hidden_layers} layers of {config.hidden_size}, {module.num_parameters():,} weights"
     notes = [f"model: {type(module).__name__}, {shape} ({why})", *notes]
     if settings.init_embeddings:
-        notes.append(_init_embeddings(settings.init_embeddings, module, words, settings.seed))
+        notes.append(_init_embeddings(settings.init_embeddings, module, tokenizer, settings.seed))
     if settings.gradient_checkpointing:
         # the older name is deprecated, and the newer is not in all versions
         getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)()
@@ -84,12 +84,12 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     return Module(module, notes, dropout, positions)
 
 
-def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) -> Any:
+def _config(settings: PretrainSettings, base: Model | None, tokenizer: Tokenizer) -> Any:
     """The configuration that transformers makes the model from."""
     import transformers
 
     is_decoder = settings.objective == "causal"  # whatever a checkpoint was until now
-    count = words.backend.get_vocab_size()
+    count = tokenizer.backend.get_vocab_size()
     if base:
         config = pretrained.open_config(base.path, is_decoder=is_decoder)
     elif path := settings.model_config:
@@ -107,7 +107,7 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
             vocab_size=count, is_decoder=is_decoder,
         )  # fmt: skip
     config.vocab_size = max(config.vocab_size, count)
-    config.pad_token_id = words.pad
+    config.pad_token_id = tokenizer.pad
     return config
 
 
@@ -136,10 +136,10 @@ OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz"
 MARKS = "#[<"  # begin what is no word of a vocabulary: `##s`, `[MASK]`, `<unk>`
 
 
-def _init_embeddings(path: str, module: Any, words: Tokenizer, seed: int) -> str:
+def _init_embeddings(path: str, module: Any, tokenizer: Tokenizer, seed: int) -> str:
     """Copy word vectors into the embeddings of the words that both know."""
-    normalizer = json.loads(words.backend.to_str())["normalizer"] or {}
-    known = words.backend.get_vocab()
+    normalizer = json.loads(tokenizer.backend.to_str())["normalizer"] or {}
+    known = tokenizer.backend.get_vocab()
     ids, vectors = read(path, known, lowercase=bool(normalizer.get("lowercase")))
     table = module.get_input_embeddings().weight
     width, deviation = table.shape[1], module.config.initializer_range
