@@ -1,7 +1,7 @@
 """Commands from dataclasses: a field is an option, its type says how it is read, and the body gets an object of them.
 
     @dataclass(frozen=True, kw_only=True)
-    class Predict(Reading, Request):
+    class Predict(InputOptions, Request):
         force: bool = option(False, "Replace an existing --output.")
 
     @command("files model text_field force", EXAMPLES)

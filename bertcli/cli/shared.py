@@ -19,7 +19,7 @@ from bertcli.cli.options import Parsed, by_name, read_yaml
 from bertcli.cli.terminal import Messages, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
-from bertcli.inference import OF_ONNX, Request, Settings
+from bertcli.inference import OF_ONNX, Batching, Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import Options
 
@@ -53,7 +53,7 @@ NAME = re.compile(r"[\w .-]*")  # A column's name with other characters may be a
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Formatted:
+class PrintOptions:
     """The format of what a command prints once, at its end."""
 
     output_format: Literal["rich", "json"] | None = option(
@@ -70,7 +70,7 @@ class Formatted:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Reading:
+class InputOptions:
     """How records are read."""
 
     text_field: str = like(Options, "text_field")
@@ -173,7 +173,7 @@ def _messages() -> Messages:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Running(Reading, Options, Request, Settings):
+class RunOptions(InputOptions, Options, Request, Batching):
     """The options of a command that runs a model on records."""
 
     files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
@@ -206,7 +206,7 @@ def label_map(value: Any) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Labelled(Reading):
+class LabelledInputOptions(InputOptions):
     """How labelled records are read."""
 
     map_labels: Mapping[str, str] | None = option(
@@ -248,7 +248,7 @@ def require_beside(options: Any, others: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Reported:
+class ReportOptions:
     """The page of --report."""
 
     report: str | None = option(None, "HTML page of curves, tables and examples to search.", "FILE", type=PATH)
@@ -277,7 +277,7 @@ class Reported:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Training(Reported):
+class TrainingOptions(ReportOptions):
     """Where and how a training is done, besides what is trained."""
 
     output: str = option(REQUIRED, "Where the model goes.", "DIR", flags="-o", type=PATH)
@@ -330,7 +330,7 @@ def until_stopped(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RawText:
+class RawTextOptions:
     """How raw text is read."""
 
     corpus: tuple[str, ...] = option(REQUIRED, is_argument=True, type=PATH)

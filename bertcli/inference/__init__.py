@@ -1,8 +1,8 @@
 """A model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it.
 
-Here are the options of a run. A Request says which model runs on which machine, and session.py opens it. Settings say
+Here are the options of a run. A Request says which model runs on which machine, and session.py opens it. Batching say
 how records are batched, and stream.py obeys them. Imports nothing heavy.
-Try: python -c "from bertcli.inference import Request, Settings; print(Request(), Settings())"
+Try: python -c "from bertcli.inference import Request, Batching; print(Request(), Batching())"
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Settings:
+class Batching:
     """How records are batched: a chunk of them is sorted by length, and cut into batches of equal length.
 
     chunk_records: most records in a chunk, None for as many as suit the device. characters: most text in a chunk, None

@@ -28,7 +28,7 @@ from bertcli.backends import Stages, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Exit, UsageError
 from bertcli.features import Features, Window
-from bertcli.inference import Request, Settings, cache
+from bertcli.inference import Batching, Request, cache
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import result, scripts, stream
@@ -149,7 +149,7 @@ class Workload:
 
     request: Request
     options: Options
-    settings: Settings
+    settings: Batching
     records: Sequence[Record] | None
 
 
@@ -246,7 +246,7 @@ def measure(workload: Workload, began: float) -> list[dict[str, Any]]:
     return [{**row, "peak_mb": round(peak / 1e6)} for row in rows]
 
 
-def _rate(session: Session, records: Sequence[Record], settings: Settings) -> float:
+def _rate(session: Session, records: Sequence[Record], settings: Batching) -> float:
     """Texts a second, from records to results."""
     began = time.perf_counter()
     for outcome in chain.from_iterable(stream(session.task, session.backend, records, settings)):

@@ -16,7 +16,7 @@ from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Interrupted, UsageError
-from bertcli.inference import Request, Settings
+from bertcli.inference import Batching, Request
 from bertcli.inference.session import open_session
 from bertcli.inference.stream import Finished, Stop, finish, stream
 from bertcli.tasks.options import Options
@@ -27,7 +27,7 @@ Read = Callable[[int], Iterable[Record]]
 class Worker:
     """An actor: a model, opened once. Called with the number of a piece it gives that piece's answers."""
 
-    def __init__(self, request: Request, options: Options, settings: Settings, read: Read) -> None:
+    def __init__(self, request: Request, options: Options, settings: Batching, read: Read) -> None:
         self.session = open_session(request, options)
         self.settings, self.read = settings, read
 
@@ -45,7 +45,7 @@ class Worker:
 def answers(
     request: Request,
     options: Options,
-    settings: Settings,
+    settings: Batching,
     read: Read,
     pieces: int,
     address: str | None,

@@ -26,7 +26,7 @@ from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
-from bertcli.inference import CHARACTERS, Settings
+from bertcli.inference import CHARACTERS, Batching
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
 
@@ -76,14 +76,14 @@ def stream(
     task: BaseTask,
     backend: BaseBackend,
     records: Iterable[Record],
-    settings: Settings | None = None,
+    settings: Batching | None = None,
     stop: Stop | None = None,
 ) -> Iterator[list[Outcome]]:
     """Yield the outcomes of each chunk of records as soon as it and all chunks before it are done.
 
     Raises Interrupted after a stop request, once what was finished has been yielded, and whatever `records` raises.
     """
-    work = _Stream(task, backend, settings or Settings(), stop or Stop())
+    work = _Stream(task, backend, settings or Batching(), stop or Stop())
     try:
         # A read that blocks must hold up neither results nor signals, hence a thread of its own.
         threading.Thread(target=work.read, args=(records,), daemon=True, name="bertcli-reader").start()
@@ -118,7 +118,7 @@ _Group = list[Row[tuple[_Chunk, Slot]]]  # the windows of a batch, each with whe
 class _Stream:
     """The state of one run. `events` wakes the caller's thread: with a batch that ended, or with None to look again."""
 
-    def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
+    def __init__(self, task: BaseTask, backend: BaseBackend, settings: Batching, stop: Stop) -> None:
         self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
         self.events = stop.events
         # The reader and the caller's thread share these. A record waits with its number of characters. `room` guards

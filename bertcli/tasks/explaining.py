@@ -19,7 +19,7 @@ from bertcli.data.records import Record
 from bertcli.features import Features
 from bertcli.tasks.base import BaseTask, Outputs
 
-Source = tuple[int, int | None, float]  # window, token (None: of the whole), weight
+Position = tuple[int, int | None, float]  # window, token (None: of the whole), weight
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Row:
 
     output: str
     index: int
-    sources: tuple[Source, ...]
+    sources: tuple[Position, ...]
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Target:
         """(S,): the mean log-odds of its rows, or the quantity."""
         return torch.stack([self._score(row, outputs) for row in self.rows]).mean(0)
 
-    def share(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> float:
+    def probability(self, outputs: Sequence[Mapping[str, torch.Tensor]]) -> float:
         """The mean probability of its rows for the first of S, or the quantity."""
         scores = [float(self._score(row, outputs)[0]) for row in self.rows]
-        shares = scores if self.link == "identity" else [0.5 * (1 + math.tanh(0.5 * score)) for score in scores]
-        return float(np.mean(shares))
+        probabilities = scores if self.link == "identity" else [0.5 * (1 + math.tanh(0.5 * score)) for score in scores]
+        return float(np.mean(probabilities))
 
     def _score(self, row: Row, outputs: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
         """(S,) of outputs (S, L), or (S, T, L) where the sources name tokens."""

@@ -65,7 +65,7 @@ def text_of(record: Record, name: str, option: str) -> str:
     return value
 
 
-def in_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
+def in_offset_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
     """Positions counted in code points, each in another unit; one pass over the text, however many there are."""
     counted, last, total = {}, 0, 0
     for position in sorted(set(positions)):
@@ -81,7 +81,7 @@ def in_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, 
 
 def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[dict[str, Any]]:
     """The marks of a text as a result lists them: type, text, start and end in that unit, and score, if it has one."""
-    units = in_unit(text, [position for mark in marks for position in (mark.start, mark.end)], unit)
+    units = in_offset_unit(text, [position for mark in marks for position in (mark.start, mark.end)], unit)
     return [
         {"type": mark.type, "text": text[mark.start : mark.end], "start": units[mark.start], "end": units[mark.end]}
         | ({} if mark.score is None else {"score": mark.score})
@@ -89,7 +89,7 @@ def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[d
     ]
 
 
-def whole(text: str, start: int, end: int) -> int:
+def grapheme_end(text: str, start: int, end: int) -> int:
     """The end of the last character that a person sees in text[start:end]: accents and joiners after it belong to it.
 
     Characters as Unicode's annex 29 parts them: vowel signs, marks, variation selectors, flags of two letters. A chain

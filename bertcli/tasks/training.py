@@ -190,7 +190,7 @@ def file_hash(source: str) -> dict[str, str]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-SURE = 50.0  # a logit beside which others do not count, softened or not
+SURE_LOGIT = 50.0  # a logit beside which others do not count, softened or not
 Outputs = Mapping[str, torch.Tensor]  # of a model, by name, first axis B
 Targets = torch.Tensor
 
@@ -349,7 +349,7 @@ class BaseDistillation(BaseTraining):
         return functional.kl_div(softened, shares, reduction="sum") * self.temperature**2
 
 
-def is_known(targets: Targets) -> torch.Tensor:
+def has_target(targets: Targets) -> torch.Tensor:
     """(N,) of bool for targets (N, …) of numbers: which are of records that have a label."""
     return ~targets.isnan().flatten(1).any(1)
 
@@ -370,7 +370,7 @@ def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str])
             raise UsageError(f"--class-weights: no label is called {', '.join(unknown)}; they are: {names}.")
         return torch.tensor([float(chosen.get(label, 1)) for label in labels])
     if targets.is_floating_point():
-        targets = targets[is_known(targets)]
+        targets = targets[has_target(targets)]
         present = targets.sum(0)
         # At least 1 each: a label that all records have would weigh nothing, and be learnt by none of them.
         return (len(targets) - present).clamp(min=1) / present.clamp(min=1)

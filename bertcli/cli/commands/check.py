@@ -35,7 +35,7 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Check(shared.Labelled):
+class Check(shared.LabelledInputOptions):
     """The options of `bertcli check`."""
 
     output_format: Literal["rich", "lines", "json"] | None = option(

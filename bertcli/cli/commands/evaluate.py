@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import Parsed, command, number
-from bertcli.cli.shared import Reported
+from bertcli.cli.shared import ReportOptions
 from bertcli.cli.terminal import Messages, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
 from bertcli.option import option
@@ -41,7 +41,7 @@ def number_or_auto(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
+class Evaluate(shared.LabelledInputOptions, shared.RunOptions, shared.PrintOptions, ReportOptions):
     """The options of `bertcli evaluate`."""
 
     null_threshold: float | Literal["auto"] | None = option(

@@ -33,7 +33,7 @@ bertcli explain -m DIR --input reviews.jsonl > explained.jsonl
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Explain(shared.Reading, Options, Request):
+class Explain(shared.InputOptions, Options, Request):
     """The options of `bertcli explain`."""
 
     texts: tuple[str, ...] = option((), metavar="[TEXT]...", is_argument=True)

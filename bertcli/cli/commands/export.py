@@ -27,7 +27,7 @@ head -512 texts.txt | bertcli export DIR --calibrate -
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Export(shared.Reading, Options):
+class Export(shared.InputOptions, Options):
     """The options of `bertcli export`."""
 
     model: str = option(REQUIRED, metavar="DIR", is_argument=True, type=click.Path(exists=True, file_okay=False))

@@ -11,7 +11,7 @@ from bertcli import device, registry
 from bertcli.cli import shared
 from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import Parsed, command
-from bertcli.cli.shared import STOPPING, Training, until_stopped
+from bertcli.cli.shared import STOPPING, TrainingOptions, until_stopped
 from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit, Interrupted, ModelError, UsageError
 from bertcli.inference import SAMPLES
@@ -65,7 +65,7 @@ def names(value: Any) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Finetune(Training, shared.Labelled, Settings):
+class Finetune(TrainingOptions, shared.LabelledInputOptions, Settings):
     """The options of `bertcli finetune`."""
 
     model: str | None = option(None, "Directory or Hub name.  [default: embedded encoder]", "MODEL", flags="-m")

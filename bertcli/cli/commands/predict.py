@@ -51,7 +51,7 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Predict(shared.Running):
+class Predict(shared.RunOptions):
     """The options of `bertcli predict`."""
 
     shard: str | None = option(

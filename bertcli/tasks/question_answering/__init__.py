@@ -21,7 +21,7 @@ from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, Mark, in_unit, text_of, whole
+from bertcli.tasks.texts import DIGITS, Example, Mark, grapheme_end, in_offset_unit, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("qa",)
-KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
+KEPT = 20  # spans over which scores are probabilities, as in google-research/bert `run_squad.py`
 LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
 NO_ANSWER = (-1, -1)
 
@@ -119,21 +119,21 @@ class Task(BaseTask):
         """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
         context = self._context(record)
         spans = distinct(context, prediction)
-        *shares, share = self._shares(spans)
+        *probabilities, probability = self._probabilities(spans)
         if self.options.top_k is None:
-            del spans[1:]  # after the shares, which are those of all
+            del spans[1:]  # after the probabilities, which are those of all
         positions = [position for span in spans for position in (span.start, span.end)]
-        units = in_unit(context, positions, self.options.offset_unit)
+        units = in_offset_unit(context, positions, self.options.offset_unit)
         answers: list[dict[str, Any]] = [
             {
                 "answer": context[span.start : span.end],
                 "start": units[span.start],
                 "end": units[span.end],
-                "score": round(share, DIGITS),
+                "score": round(probability, DIGITS),
             }
-            for span, share in zip(spans, shares, strict=False)
+            for span, probability in zip(spans, probabilities, strict=False)
         ]
-        nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
+        nothing = {"answer": "", "start": None, "end": None, "score": round(probability, DIGITS)}
         first = answers[0] if self._is_answered(spans) else nothing
         question = {} if self.options.question is None else {"question": self.options.question}
         if self.options.top_k is None:
@@ -142,7 +142,7 @@ class Task(BaseTask):
         others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
         return question | first | {"answers": [first, *others][: self.options.top_k]}
 
-    def _shares(self, spans: list[Span]) -> list[float]:
+    def _probabilities(self, spans: list[Span]) -> list[float]:
         """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
         null = 0.0 if self.null_threshold is not None or not spans else -np.inf
         scores = np.array([*(span.score for span in spans), null])
@@ -265,7 +265,7 @@ class Task(BaseTask):
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
-        return gold.context[spans[0].start : whole(gold.context, spans[0].start, spans[0].end)] if spans else ""
+        return gold.context[spans[0].start : grapheme_end(gold.context, spans[0].start, spans[0].end)] if spans else ""
 
     def _answers(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[str]:
         pairs = zip(gold, predictions, strict=True)
@@ -283,8 +283,8 @@ class Task(BaseTask):
     def _example(
         self, record: Record, gold: Gold, spans: list[Span], predicted: str, value: tuple[float, float]
     ) -> Example:
-        shares = self._shares(distinct(gold.context, spans))
-        score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
+        probabilities = self._probabilities(distinct(gold.context, spans))
+        score = round(probabilities[0] if self._is_answered(spans) else probabilities[-1], DIGITS)
         marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
         known = gold.target not in (None, NO_ANSWER)
         question = self.texts(record)["question"]
@@ -335,7 +335,7 @@ def distinct(context: str, spans: Sequence[Span]) -> list[Span]:
     """The spans with whole characters at their end, the best of those that are then the same."""
     best: dict[tuple[int, int], float] = {}
     for span in spans:
-        best.setdefault((span.start, whole(context, span.start, span.end)), span.score)
+        best.setdefault((span.start, grapheme_end(context, span.start, span.end)), span.score)
     return [Span(score, *position) for position, score in best.items()]
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.question_answering import NO_ANSWER, Gold, Span
-from bertcli.tasks.training import SURE, BaseDistillation, BaseTraining, Examples, Outputs, Targets
+from bertcli.tasks.training import SURE_LOGIT, BaseDistillation, BaseTraining, Examples, Outputs, Targets
 
 NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
 
@@ -60,7 +60,7 @@ class Distillation(BaseDistillation):
         """(1, 3), (0, 3) for no answer; None where the answer is not in the context."""
         if gold.target is None:
             return None
-        return np.array([(SURE, *gold.target)] if gold.target != NO_ANSWER else [], np.float64).reshape(-1, 3)
+        return np.array([(SURE_LOGIT, *gold.target)] if gold.target != NO_ANSWER else [], np.float64).reshape(-1, 3)
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(tokens, 2): the share of the spans that start and end at each token; at CLS that of no answer and of spans

@@ -50,9 +50,9 @@ PROBLEMS: Mapping[str, Problem] = {
 INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads no more than 4,300 digits, and float holds 308
 # Tables have 3., and 1e-05 where a number is small; what is no finite one is not taken for a class beside numbers.
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
-NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
+NUMBERS = {"decimal number", "integer"}  # types of labels; the others are list and name
 FAR = 100.0  # a step of AdamW moves an output by its rate times its units at most: 0.08 of 768 at 1e-4
-NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
+NEARLY_ALL = 0.9  # share of labels of one type from which on those of another look like mistakes
 
 
 class Task(BaseTask):
@@ -99,30 +99,30 @@ class Task(BaseTask):
         """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
         values = [label_of(record, settings.options) for record in records]
         stated = usable(lambda value: value, values)  # where there is none is a fault, and tells nothing of the others
-        counts = Counter(map(sort_of, stated))
-        sorts, numbers = set(counts), sum(counts[sort] for sort in NUMBERS)
+        counts = Counter(map(label_type, stated))
+        types, numbers = set(counts), sum(counts[type_] for type_ in NUMBERS)
         problem: Problem = "single_label_classification"
         if settings.problem != "auto":
             problem, reason = PROBLEMS[settings.problem], "asked for"
-        elif sorts == {"list"} and all(len(value) == 1 for value in stated):
+        elif types == {"list"} and all(len(value) == 1 for value in stated):
             reason = "every label is a list of one; --problem multi learns each by itself"
-        elif sorts == {"list"}:
+        elif types == {"list"}:
             problem, reason = "multi_label_classification", "every label is a list"
-        elif sorts == {"decimal number"}:
+        elif types == {"decimal number"}:
             problem, reason = "regression", "every label is a number with a decimal point"
             if all(float(value).is_integer() for value in stated):  # as pandas writes classes beside nulls
                 reason += "; --problem single makes classes of them"
-        elif sorts == NUMBERS:
+        elif types == NUMBERS:
             problem, reason = "regression", "every label is a number, and some have a decimal point"
         elif counts["decimal number"] and numbers >= NEARLY_ALL * len(stated):  # what is none is a fault too
             problem, reason = "regression", "nearly every label is a number; --problem single makes classes of all"
-        elif sorts == {"integer"}:
+        elif types == {"integer"}:
             reason = "whole numbers are classes; --problem regression takes them as numbers"
         else:
             reason = "the labels are neither lists nor all decimal numbers"
-        if settings.problem == "auto" and "name" in sorts:
+        if settings.problem == "auto" and "name" in types:
             parts = {str(value): str(value).split(settings.options.label_separator) for value in stated}
-            if all(sort_of(part) in NUMBERS for listed in parts.values() for part in listed):
+            if all(label_type(part) in NUMBERS for listed in parts.values() for part in listed):
                 shown = next(name for name, listed in parts.items() if len(listed) > 1)
                 raise UsageError(
                     f"labels such as '{shown}' may be several or one decimal number: --problem multi takes them for "
@@ -161,7 +161,7 @@ class Task(BaseTask):
         if isinstance(value, float):  # a class, as pandas writes integers beside nulls, once it is called something
             value = next((name for name in (str(value), f"{value:g}") if renamed(name, options) != name), value)
         several = several or isinstance(value, list)
-        names = [name for label in names_of(value, options, several) if (name := renamed(label, options))]
+        names = [name for label in names_in_label(value, options, several) if (name := renamed(label, options))]
         if not names and not several:
             return None
         return replace(record, fields={**record.fields, options.label_field: names if several else names[0]})
@@ -178,28 +178,28 @@ class Task(BaseTask):
     def split_doubts(
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
-        """Whole numbers, which may be meant as such; and a label of another sort than most, which makes classes of all.
+        """Whole numbers, which may be meant as such; and a label of another type than most, which makes classes of all.
 
-        Only where the sort decides what is learnt.
+        Only where the type decides what is learnt.
         """
         if not is_train or settings.problem != "auto":
             return
         labelled = [(record, label_of(record, settings.options)) for record in records]
-        sorts = [sort_of(label) for _, label in labelled]
-        counts = Counter(sorts)
-        numbers = {int(label) for (_, label), sort in zip(labelled, sorts, strict=True) if sort == "integer"}
-        if len(numbers) > 2 and counts["integer"] == len(sorts):
+        types = [label_type(label) for _, label in labelled]
+        counts = Counter(types)
+        numbers = {int(label) for (_, label), type_ in zip(labelled, types, strict=True) if type_ == "integer"}
+        if len(numbers) > 2 and counts["integer"] == len(types):
             shown = f"{len(numbers):,} whole numbers from {min(numbers)} to {max(numbers)}"
             yield records[0], "number-labels", RecordError(shown)
-        usual = max(("list", "decimal number"), key=lambda sort: counts[sort])
+        usual = max(("list", "decimal number"), key=lambda type_: counts[type_])
         same = {usual} if usual == "list" else NUMBERS  # 4 among 3.5 and 2.25 is a number too
-        alike = sum(counts[sort] for sort in same)
-        if not counts[usual] or not NEARLY_ALL * len(sorts) <= alike < len(sorts):
+        alike = sum(counts[type_] for type_ in same)
+        if not counts[usual] or not NEARLY_ALL * len(types) <= alike < len(types):
             return
-        for (record, label), sort in zip(labelled, sorts, strict=True):
-            if sort not in same:
-                shown = f"{label!r:.60} is {'an' if sort == 'integer' else 'a'} {sort}"
-                message = f"{shown}, {alike:,} of {len(sorts):,} are a {usual}"
+        for (record, label), type_ in zip(labelled, types, strict=True):
+            if type_ not in same:
+                shown = f"{label!r:.60} is {'an' if type_ == 'integer' else 'a'} {type_}"
+                message = f"{shown}, {alike:,} of {len(types):,} are a {usual}"
                 yield record, "mixed-labels", RecordError(message)
 
     def combine(self, features: Features, outputs: Outputs) -> Array:
@@ -268,7 +268,7 @@ class Task(BaseTask):
         value = label_of(record, self.options)
         if self.is_regression:
             return number_of(value)
-        names = names_of(value, self.options, self.is_multi)
+        names = names_in_label(value, self.options, self.is_multi)
         if unknown := next((name for name in names if name not in self.index), None):
             message = f"unknown label '{unknown}'; the model's labels are: {', '.join(self.labels)}."
             raise UnknownLabel([unknown], [(0, message)])
@@ -288,7 +288,7 @@ class Task(BaseTask):
         if self.is_regression:
             return ""
         values = [label_of(record, self.options) for record in records]
-        names = {name for value in values for name in names_of(value, self.options, self.is_multi)}
+        names = {name for value in values for name in names_in_label(value, self.options, self.is_multi)}
         ids = sorted_names(names - set(self.labels))
         if not ids or len(ids) == len(self.labels):
             return ""
@@ -431,7 +431,7 @@ def label_of(record: Record, options: Options) -> Any:
     return from_cell(lookup(record.fields, options.label_field, "--label-field"))
 
 
-def sort_of(value: Any) -> str:
+def label_type(value: Any) -> str:
     """What a label looks like, in JSON or as text: list, decimal number, integer or name, which true and false are."""
     if isinstance(value, list):
         return "list"
@@ -442,7 +442,7 @@ def sort_of(value: Any) -> str:
     return "integer" if is_integer or INTEGER.fullmatch(text.strip()) else "name"
 
 
-def names_of(value: Any, options: Options, several: bool) -> list[str]:
+def names_in_label(value: Any, options: Options, several: bool) -> list[str]:
     """The label in a value, or where there may be several those of a list or of text with a separator, if any.
 
     As config.json stores them: 1, 1.0, "1" and ["1"] are the same label, true is "true". Raises RecordError.
@@ -465,7 +465,7 @@ def names_of(value: Any, options: Options, several: bool) -> list[str]:
 
 def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
     """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
-    by_name = {label.strip(): i for i, label in enumerate(labels)}  # as `names_of` reads them
+    by_name = {label.strip(): i for i, label in enumerate(labels)}  # as `names_in_label` reads them
     if any(name.isdecimal() for name in by_name):
         return by_name
     return {str(i): i for i in range(len(labels))} | by_name
@@ -477,7 +477,7 @@ def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -
     for record in records:
         with suppress(RecordError):
             value = label_of(record, settings.options)
-            names.update(names_of(value, settings.options, problem == "multi_label_classification"))
+            names.update(names_in_label(value, settings.options, problem == "multi_label_classification"))
     return sorted_names(names)
 
 
@@ -486,7 +486,7 @@ def sorted_names(names: set[str]) -> list[str]:
     return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
 
 
-UNKNOWN = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
+NEED_SCORES = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
 
 
 class ExternalTask(BaseExternalTask, Task):
@@ -498,17 +498,17 @@ class ExternalTask(BaseExternalTask, Task):
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
         """The problem that both sides make, and the labels of both, sorted."""
         wanted = usable(lambda record: label_of(record, options), gold)
-        sorts = set(map(sort_of, wanted))
-        are_numbers = bool(sorts) and sorts <= NUMBERS
-        is_regression = are_numbers and "decimal number" in sorts
+        types = set(map(label_type, wanted))
+        are_numbers = bool(types) and types <= NUMBERS
+        is_regression = are_numbers and "decimal number" in types
         said = usable(lambda result: cls._read(options, result, is_regression), results)
-        sorts |= set(map(sort_of, said))
-        if is_regression or (are_numbers and sorts <= NUMBERS and "decimal number" in sorts):
+        types |= set(map(label_type, said))
+        if is_regression or (are_numbers and types <= NUMBERS and "decimal number" in types):
             return label_config(["score"], "regression")
-        several = "list" in sorts
-        listed = usable(lambda value: names_of(value, options, several), wanted)
+        several = "list" in types
+        listed = usable(lambda value: names_in_label(value, options, several), wanted)
         names = {renamed(name, options) for name in chain(*listed)}
-        names.update(*usable(lambda value: _answers(options, value, several), said))
+        names.update(*usable(lambda value: _stated_labels(options, value, several), said))
         return label_config(sorted_names(names - {""}), PROBLEMS["multi" if several else "single"])
 
     @classmethod
@@ -521,7 +521,7 @@ class ExternalTask(BaseExternalTask, Task):
         if is_regression:
             return cls.value(options, result, ("score", "label"))
         is_kept = options.text_field in fields and "input_label" not in fields and "score" in fields
-        if options.prediction_field is None and is_kept and sort_of(fields.get("label")) in NUMBERS:
+        if options.prediction_field is None and is_kept and label_type(fields.get("label")) in NUMBERS:
             raise UsageError(
                 f"{result.location}: the prediction may be the number in 'label' or that in 'score'; "
                 "--prediction-field says which."
@@ -534,7 +534,7 @@ class ExternalTask(BaseExternalTask, Task):
         if self.is_regression:
             return np.array([number_of(value)])
         row = np.zeros(len(self.labels))
-        row[[self.index[name] for name in _answers(self.options, value, self.is_multi)]] = 1
+        row[[self.index[name] for name in _stated_labels(self.options, value, self.is_multi)]] = 1
         return row
 
     def probabilities(self, logits: Logits) -> Array:
@@ -546,12 +546,12 @@ class ExternalTask(BaseExternalTask, Task):
         metrics = super().metrics(gold, predictions)
         for row in metrics.get("per_class", {}).values():
             row.pop("average_precision", None)
-        return {name: value for name, value in metrics.items() if name not in UNKNOWN}
+        return {name: value for name, value in metrics.items() if name not in NEED_SCORES}
 
     @property
     def directions(self) -> Mapping[str, int]:
         """Those of the problem that labels alone decide."""
-        return {name: sign for name, sign in super().directions.items() if name not in UNKNOWN}
+        return {name: sign for name, sign in super().directions.items() if name not in NEED_SCORES}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """A number's with its error."""
@@ -564,7 +564,7 @@ class ExternalTask(BaseExternalTask, Task):
         return {name: column for name, column in columns.items() if name not in ("loss", "scores")}
 
 
-def _answers(options: Options, value: Any, several: bool) -> list[str]:
+def _stated_labels(options: Options, value: Any, several: bool) -> list[str]:
     """The stated labels, renamed. The only one stays where --map-labels leaves it out: it is a wrong answer then."""
-    answers = [renamed(name, options) or ("" if several else name) for name in names_of(value, options, several)]
+    answers = [renamed(name, options) or ("" if several else name) for name in names_in_label(value, options, several)]
     return list(filter(None, answers))

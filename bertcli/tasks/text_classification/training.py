@@ -11,7 +11,7 @@ from bertcli.arrays import Array
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.text_classification import Task
-from bertcli.tasks.training import SURE, BaseDistillation, BaseTraining, Examples, Outputs, Targets, is_known
+from bertcli.tasks.training import SURE_LOGIT, BaseDistillation, BaseTraining, Examples, Outputs, Targets, has_target
 
 
 class Training(BaseTraining):
@@ -48,9 +48,9 @@ class Training(BaseTraining):
                     logits, targets, weight=weight, reduction="sum", label_smoothing=smoothing
                 )
             case "regression":
-                known = is_known(targets)
+                known = has_target(targets)
                 return functional.mse_loss(logits[known], targets[known], reduction="sum")
-        logits, targets, weight = logits[is_known(targets)], targets[is_known(targets)], self.weights_for(logits)
+        logits, targets, weight = logits[has_target(targets)], targets[has_target(targets)], self.weights_for(logits)
         losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
         return losses / logits.shape[-1]
 
@@ -72,8 +72,8 @@ class Distillation(BaseDistillation):
         """(L,) logits, or the number."""
         if self.teacher.is_regression:
             return np.array([gold], np.float32)
-        logits = np.full(len(self.columns), -SURE, np.float32)
-        logits[np.asarray(self.columns)[list(gold) if self.teacher.is_multi else [gold]]] = SURE
+        logits = np.full(len(self.columns), -SURE_LOGIT, np.float32)
+        logits[np.asarray(self.columns)[list(gold) if self.teacher.is_multi else [gold]]] = SURE_LOGIT
         return logits
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:

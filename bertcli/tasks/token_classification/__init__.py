@@ -36,7 +36,7 @@ from bertcli.tasks.labels import (
     temperature_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, text_of, whole
+from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, grapheme_end, text_of
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold, Lost, TagSet
 from bertcli.tokenizer import Tokenizer
@@ -343,7 +343,7 @@ def _marks(text: str, offsets: Offsets, tags: Sequence[str], scores: Array | Non
     chances = None if scores is None else scores.tolist()  # many short means, which NumPy is slow at
     return tuple(
         Mark(
-            offsets[span.start][0], whole(text, offsets[span.start][0], offsets[span.end - 1][1]), span.type,
+            offsets[span.start][0], grapheme_end(text, offsets[span.start][0], offsets[span.end - 1][1]), span.type,
             None if chances is None else round(sum(chances[span.start : span.end]) / (span.end - span.start), DIGITS),
         )
         for span in entities.spans(tags)
