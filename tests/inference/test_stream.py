@@ -225,7 +225,7 @@ def test_windows_grow_while_results_come_quickly(monkeypatch: pytest.MonkeyPatch
 
     quick = sizes()
     assert quick[0] == 64 and max(quick) == 1024
-    monkeypatch.setattr("bertcli.inference.stream.QUICK", 0)
+    monkeypatch.setattr("bertcli.inference.stream.CHUNK_SECONDS", 0)
     assert set(sizes()[:-1]) == {64}
 
 
