@@ -257,10 +257,7 @@ class _Stream:
 
     def _finish(self, chunk: _Chunk) -> list[Outcome]:
         """Combine the outputs of each record's windows; this chunk's time decides the size of the next one."""
-        began, self.finished_at = (
-            max(chunk.began, self.finished_at),
-            monotonic(),
-        )  # It may have waited for the chunk before it.
+        began, self.finished_at = max(chunk.began, self.finished_at), monotonic()  # It may have waited for another.
         fits = int(len(chunk.outcomes) * CHUNK_SECONDS / max(self.finished_at - began, 1e-3))
         self.next_size = min(max(fits, FIRST_CHUNK), self.most_records)
         for i, features in chunk.features.items():

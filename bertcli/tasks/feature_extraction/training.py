@@ -41,7 +41,7 @@ class Training(BaseTraining):
         return targets
 
     def lengths(self, examples: Examples) -> Indices:
-        """Of a pair the longer text counts twice, for it pads the other."""
+        """Twice the longer text of each pair, because it pads the other."""
         lengths: Indices = 2 * examples.lengths.reshape(-1, 2).max(1)
         return lengths
 

@@ -36,9 +36,9 @@ class Training(BaseTraining):
         return targets
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The sum over B of the cross-entropy, of its binary form's mean over L, or of the squares.
+        """The sum over B of the cross-entropy, of the mean binary cross-entropy of L labels, or of the squared errors.
 
-        Class weights count for a class, or for several labels for a label's presence against its absence.
+        The class weights are those of classes, or for several labels of a label's presence against its absence.
         """
         logits = outputs["logits"].float()  # (B, L)
         match self.decision.problem:
@@ -61,7 +61,7 @@ class Distillation(BaseDistillation):
     teacher: Task
 
     def match(self) -> list[int]:
-        """By label. Raises UsageError for other labels, and for another problem."""
+        """The teacher's column for each label. Raises UsageError for other labels, and for another problem."""
         problem, other = self.decision.problem, self.teacher.problem
         if problem != other:
             names = [name.replace("_", " ") for name in (other, problem)]
@@ -81,7 +81,7 @@ class Distillation(BaseDistillation):
         return torch.from_numpy(np.stack(gold)[:, self.columns])
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The sum over B of the divergence, of its binary form's mean over L, or of the squares."""
+        """The sum over B of the divergence, of the mean binary divergence of L labels, or of the squared errors."""
         logits, temperature = outputs["logits"].float(), self.temperature
         if self.teacher.is_regression:
             return functional.mse_loss(logits, targets, reduction="sum")
