@@ -24,7 +24,7 @@ class Training(BaseTraining):
     targets_of = "units"
 
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """(W, 2): start and end token; (0, 0), that is CLS, if the window lacks the answer; IGNORED without a target."""
+        """(W, 2): start and end token; (0, 0), the CLS, if the window lacks the answer; IGNORED without a target."""
         assert examples.spans is not None  # the task encodes contexts
         targets = np.full((len(examples.owner), 2), IGNORED, np.int64)
         for window, owner in enumerate(examples.owner[examples.owner < len(gold)].tolist()):
