@@ -102,8 +102,8 @@ def keep_freed_memory() -> None:
     """Let malloc keep large freed blocks, for the next step of a training or the rest of a model's opening.
 
     glibc returns each to the kernel at once, and every page then faults in anew. That takes 14 to 20 % of the time of
-    training MiniLM-L6 in batches of 1,024 tokens on two cores (219, 186, 209, 214 examples/s; 248, 226, 246,
-    254 with blocks kept), and 12 of the 52 ms in which ONNX Runtime opens the model. Does nothing with another C library.
+    training MiniLM-L6 in batches of 1,024 tokens on two cores (219, 186, 209, 214 examples/s, and 248, 226,
+    246, 254 with blocks kept), and 12 of the 52 ms in which ONNX Runtime opens the model. Only glibc's malloc changes.
     """
     import ctypes
 
