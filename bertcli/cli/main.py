@@ -123,9 +123,7 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # as stderr; readable with PYTHONIOENCODING=ascii
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr; readable with PYTHONIOENCODING=ascii
     sys.exit(run(sys.argv[1:]))
 
 
