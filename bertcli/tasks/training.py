@@ -190,7 +190,7 @@ def file_hash(source: str) -> dict[str, str]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-SURE_LOGIT = 50.0  # beside -50 its softmax is 1 at any usual temperature
+SURE_LOGIT = 50.0  # beside logits of at most 0 its softmax is 1 at any usual temperature
 Outputs = Mapping[str, torch.Tensor]  # of a model, by name, first axis B
 Targets = torch.Tensor
 

@@ -58,7 +58,7 @@ def export_directory(
 ) -> None:
     """Write the ONNX files of a model, calibrated on the records, and print how they differ from torch.
 
-    task_name: None for the one whose head the model has.
+    task_name: None for the task whose head the model has.
     """
     from bertcli.export.cached import feeds_of
     from bertcli.export.export import export
