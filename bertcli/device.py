@@ -1,7 +1,7 @@
-"""Which processor to run on, and why: "auto" becomes a Device that carries the reason for the choice.
+"""Which device to run on, and why: "auto" becomes a Device that carries the reason for the choice.
 
-Knows no model. Looks for a GPU without importing torch, because importing it costs seconds that a CPU run
-never earns back. Try: python -c "from bertcli.device import choose; print(choose())"
+Knows no model. Looks for a GPU first without importing torch, which takes seconds that a run on the CPU never earns
+back. Try: python -c "from bertcli.device import choose; print(choose())"
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bertcli.errors import UsageError
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU in a period of so many, as a container sees its own
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time, and of the period they are for
 KINDS = ("auto", "cpu", "cuda", "mps")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -29,7 +29,7 @@ class Device:
 
 
 def choose(wanted: str = "auto", threads: int | None = None) -> Device:
-    """The Device of a --device value (one of KINDS). Raises UsageError where it is not there."""
+    """The Device for a --device value (one of KINDS). Raises UsageError if it is not available."""
     threads = threads or cores()
     if wanted != "auto":
         if wanted != "cpu" and not has_torch():
@@ -48,17 +48,17 @@ def choose(wanted: str = "auto", threads: int | None = None) -> Device:
 
 
 def has_torch() -> bool:
-    """Whether torch is installed, which the light installation leaves out; without importing it."""
+    """Whether torch is installed, without importing it; the light installation leaves it out."""
     return find_spec("torch") is not None
 
 
 def cpu(threads: int | None, reason: str) -> Device:
-    """The CPU, for a reason that is neither the user's wish nor the machine."""
+    """The CPU, chosen by the caller for this reason."""
     return Device("cpu", threads or cores(), reason)
 
 
 def cores() -> int:
-    """CPU cores that this process may use: those of its affinity, and no more than a container's quota allows."""
+    """The number of CPU cores that this process may use, by its affinity and a container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no cgroup v2; "max", which is no quota
         quota, period = map(int, QUOTA.read_text().split())
@@ -67,7 +67,7 @@ def cores() -> int:
 
 
 def available() -> dict[str, str]:
-    """Every usable device by type: its name, and its instructions that make int8 and bf16 fast."""
+    """Every usable device by type: its name, and the instructions of a CPU that make int8 and bf16 fast."""
     text = _cpuinfo()
     name = text.partition("model name")[2].partition("\n")[0].strip("\t :") or platform.machine()
     flags = [flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in text]
@@ -84,26 +84,26 @@ def available() -> dict[str, str]:
 
 
 def has_exact_int8() -> bool:
-    """Whether products of int8 weights are exact at full speed: by VNNI's instructions, and on all but x86.
+    """Whether int8 products are exact at full speed, as they are with VNNI and on all but x86.
 
-    The older ones of x86 add two products in 16 bits, which saturate (microsoft/onnxruntime#6004).
+    Older x86 instructions add two products in 16 bits, which saturate (microsoft/onnxruntime#6004).
     """
     is_x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
     return not is_x86 or "vnni" in _cpuinfo()
 
 
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 natively; where it does not, bf16 autocast is slower than fp32."""
+    """Whether this CPU multiplies bf16 natively; if not, bf16 autocast is slower than fp32."""
     flags = _cpuinfo()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep large blocks that are freed, for the next step of a training or the rest of a model's opening.
+    """Let malloc keep large freed blocks, for the next step of a training or the rest of a model's opening.
 
-    glibc gives each back to the kernel at once, and every page is then faulted in anew: 14 to 20 % of the time of
-    training MiniLM-L6 in batches of 1,024 tokens on two cores (248, 226, 246, 254 examples/s instead of 219, 186, 209,
-    214), and 12 ms of the 52 in which ONNX Runtime opens it. Nothing happens where the C library is another.
+    glibc returns each to the kernel at once, and every page then faults in anew. That takes 14 to 20 % of the time of
+    training MiniLM-L6 in batches of 1,024 tokens on two cores (219, 186, 209, 214 examples/s, and 248, 226,
+    246, 254 with blocks kept), and 12 of the 52 ms in which ONNX Runtime opens the model. Only glibc's malloc changes.
     """
     import ctypes
 
@@ -114,10 +114,10 @@ def keep_freed_memory() -> None:
 
 
 def keep_attention_off_cudnn() -> None:
-    """Let torch take its other kernels for attention: cuDNN's makes a plan for every new shape of a batch.
+    """Keep torch from cuDNN's attention kernel, which makes a plan for every new shape of a batch.
 
-    A plan takes 3.4 ms, which was 6 of the 8 s that 147 batches of 12 layers took (H200, torch 2.11; modelscope/FunASR
-    #3705 has the same on another card).
+    Plans take 3.4 ms each: 6 of the 8 s of 147 batches in 12 layers (H200, torch 2.11; on another card:
+    modelscope/FunASR#3705).
     """
     import torch
 

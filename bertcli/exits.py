@@ -1,9 +1,9 @@
-"""The head of an early exit: a second head, after some layer of an encoder, beside the one after the last.
+"""The head of an early exit: a second head after an earlier layer of an encoder than the last.
 
 A text whose label is clear after half of the layers need not pass the others (DeeBERT: Xin et al. 2020,
-arXiv 2004.12993; BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). Training and export put the head on a
-model; it is stored in a file of its own, so that transformers opens the directory as if there were none. Knows no task
-and no threshold: backends/ lets texts leave, evaluation/calibrate.py says how sure they must be.
+arXiv 2004.12993; BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). Training and export attach the head to a
+model. It has a file of its own, so that transformers opens the directory as if there were no exit. Knows no task and no
+threshold: backends/ lets texts leave, and evaluation/calibrate.py chooses how certain they must be.
 Try: bertcli finetune --exit-after 3 --train train.tsv --dev dev.tsv -o DIR
 """
 
@@ -21,7 +21,7 @@ FILE = "exit.safetensors"
 
 
 class ExitHead(torch.nn.Module):
-    """Logits (B, L) from the states of a layer (B, T, H) and the mask of the tokens (B, T)."""
+    """Logits (B, L) from the hidden states of a layer (B, T, H) and the attention mask (B, T)."""
 
     def __init__(self, size: int, labels: int) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class ExitHead(torch.nn.Module):
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Dense layer and classifier on the mean of the tokens.
 
-        The mean is a product of matrices: ONNX Runtime adds up otherwise for one text than for several, and the last
-        digits of a text would depend on its neighbours.
+        The mean is a product of matrices, because ONNX Runtime's own mean adds in another order for one text than for
+        several, and the last digits of a text would depend on its neighbours.
         """
         weights = mask.float() / mask.sum(1, keepdim=True).float()
         mean = torch.matmul(weights[:, None], states).flatten(1)
@@ -41,9 +41,9 @@ class ExitHead(torch.nn.Module):
 
 
 def attach(module: Any, layer: int) -> None:
-    """Put a new head after that layer, counted from 1; the model then gives `logits` and `exit_logits`.
+    """Attach a new head after a layer, counted from 1, so that the model gives `logits` and `exit_logits`.
 
-    Raises UsageError for a layer that is the last or none.
+    Raises UsageError for the last layer, and for one that the model has not.
     """
     layers = getattr(module.config, "num_hidden_layers", 0)
     if not 0 < layer < layers:
@@ -59,14 +59,14 @@ def attach(module: Any, layer: int) -> None:
 def _add_exit_logits(
     module: Any, args: tuple[Any, ...], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 ) -> dict[str, torch.Tensor]:
-    states = outputs["hidden_states"][module.config.exit_after].float()  # the head is no part of what autocast covers
+    states = outputs["hidden_states"][module.config.exit_after].float()  # Autocast does not cover the head.
     mask = inputs.get("attention_mask")
     mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
     return {"logits": outputs["logits"], "exit_logits": module.exit(states, mask)}
 
 
 def save(module: Any, directory: Path) -> None:
-    """Write a transformers model as its save_pretrained does, the head of an exit, if it has one, beside it."""
+    """Write a transformers model as its save_pretrained does, and the head of an exit, if it has one, beside it."""
     if not hasattr(module, "exit"):
         module.save_pretrained(directory)
         return
@@ -76,7 +76,7 @@ def save(module: Any, directory: Path) -> None:
 
 
 def load(module: Any, directory: Path) -> None:
-    """Put the head that `save` wrote on a model whose config says after which layer. Raises ModelError."""
+    """Attach the head that `save` wrote to a model; its config says after which layer. Raises ModelError."""
     file = directory / FILE
     require_whole(file)
     attach(module, module.config.exit_after)

@@ -1,6 +1,6 @@
 """An encoded record: windows of token ids, with words and offsets of each token.
 
-Knows no tokenizer, so that rooms which only pass encoded records on import nothing else.
+Knows no tokenizer, so that code which only passes encoded records on imports nothing else.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Literal
 
 from bertcli.arrays import Array
 
-Long = Literal["window", "truncate", "error"]  # what is done with a text that is longer than a window
+Long = Literal["window", "truncate", "error"]  # what happens to a text that is longer than a window
 
 
 @dataclass(slots=True)
 class Trace:
-    """The library's facts of each token in a window. sides: 0 or 1 for its text, None for special tokens.
+    """What the tokenizers library says of each token in a window. sides: 0 or 1 for its text, None for special tokens.
 
-    offsets: where it begins and ends in its text, or in its word where words are encoded, in code points.
+    offsets: its start and end in its text, or in its word if words are encoded, in code points.
     """
 
     tokens: list[str]
@@ -29,11 +29,9 @@ class Trace:
 class Window:
     """What the encoder reads at once: T token ids, special ones included, and T segment ids (None: all 0).
 
-    words: for each token the index of the word whose first piece it is, or of the mask that it is, -1 for others; None
-    where neither words nor masks are looked for.
-    offsets: (T, 2), where each token of a context begins and ends there, in code points, without the white space around
-    it; (-1, -1) for others; None where there is no context.
-    trace: only of a tokenizer that is traced.
+    words: for each token the index of the word whose first piece it is, or of the mask that it is, else -1; None if the
+    task needs neither. offsets: (T, 2), start and end of each token of a context, in code points and without white
+    space; (-1, -1) for other tokens; None without a context. trace: only from a tokenizer that is traced.
     """
 
     ids: list[int]
@@ -47,7 +45,7 @@ class Window:
 class Features:
     """One encoded record: one window, or several that overlap and cover every token of a long text.
 
-    second: where the windows of a second text begin that is encoded by itself; None where there is none.
+    second: the index of the first window of a second text that is encoded by itself, else None.
     """
 
     windows: list[Window]

@@ -32,7 +32,7 @@ DECISIVE = (  # files besides the weights that decide what a model answers
     "*_Pooling/config.json", "config_sentence_transformers.json", "exit.safetensors",
 )  # fmt: skip
 SENTENCE = "config_sentence_transformers.json"
-EXTERNAL = "_data"  # what the name of an ONNX file's tensors ends in, where they lie beside it: over 2 GB they must
+EXTERNAL = "_data"  # suffix of the file beside an ONNX file that holds its tensors, as it must for over 2 GB
 HUB_FILES = [
     "*.json", "*.txt", "*.model", "*.safetensors", "README.md",
     *(name + ending for files in (ONNX, REST) for name in files.values() for ending in ("", EXTERNAL)),
@@ -44,7 +44,7 @@ HEAD = re.compile(r"For([A-Z]\w*?)(?:Simple)?$")  # RoFormerForMaskedLM, XLMForQ
 class Model:
     """A directory with a readable config.json.
 
-    onnx: a folder that has its ONNX files, in place of the directory. names: of these files, by precision.
+    onnx: a cache folder with its ONNX files, which are then not in the directory. names: of these files by precision.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Model:
 
     @property
     def labels(self) -> list[str]:
-        """Label names by id; empty where config.json says nothing of them."""
+        """Label names in the order of their ids; empty if config.json has none."""
         return names_of(self.config)
 
     @property
@@ -76,12 +76,12 @@ class Model:
         return head[1] if head else ""
 
     def onnx_file(self, precision: str) -> Path | None:
-        """The ONNX file of a precision (int8, fp32), if there."""
+        """The ONNX file of a precision (int8, fp32), if there is one."""
         file = (self.onnx or self.path) / self.names[precision]
         return file if file.is_file() else None
 
     def precisions(self, head: str) -> list[str]:
-        """The precisions of its ONNX files for this head. A file in the cache always has the head of the run."""
+        """The precisions of its ONNX files for this head. A file in the cache is always for the head of the run."""
         return [name for name in ONNX if (self.onnx or self.head == head) and self.onnx_file(name)]
 
     @property
@@ -115,13 +115,13 @@ class Model:
 
     @property
     def layers(self) -> int:
-        """The number of layers, by any of the names in config.json; 0 where it does not say."""
+        """The number of layers, by any of its names in config.json, else 0."""
         names = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
         return next((self.config[name] for name in names if self.config.get(name)), 0)
 
     @property
     def licence(self) -> str:
-        """The licence in the front matter of its card; "" where there is none."""
+        """The licence in the front matter of its card, else ""."""
         card = self.path / "README.md"
         front = card.read_text(encoding="utf-8", errors="replace").split("---")[1:2] if card.is_file() else []
         lines = [line.partition(":") for text in front for line in text.splitlines()]
@@ -133,7 +133,7 @@ class Model:
         return any((self.path / name).is_file() for name in (safety.WEIGHTS, safety.INDEX))
 
     def require_weights(self) -> None:
-        """Raise ModelError unless there are whole safetensors; a pickle is refused with the way to convert it."""
+        """Raise ModelError unless it has complete safetensors; for a pickle the message says how to convert it."""
         if safety.weight_files(self.path):
             return
         pickle = next((name for name in PICKLES if (self.path / name).is_file()), None)
@@ -152,18 +152,18 @@ class Model:
 
     @property
     def activation(self) -> str:
-        """What a CrossEncoder of sentence-transformers passes its score through (torch's name of it); "" for unsaid."""
+        """The activation on the score of a sentence-transformers CrossEncoder, by its name in torch, else ""."""
         files = (safety.read_json(self.path / SENTENCE) or {}, self.config.get("sentence_transformers") or {})  # 6, 4
         stated = next((file["activation_fn"] for file in files if file.get("activation_fn")), None)
         return stated or self.config.get("sbert_ce_default_activation_function") or ""  # the last as 3 wrote it
 
     @property
     def sentence(self) -> dict[str, Any]:
-        """What a sentence-transformers directory says of its vectors, if it is one.
+        """What a sentence-transformers directory says of its vectors, {} for another directory.
 
-        That is: pooling (mean, cls or max), normalize, lowercase, max_length, dimensions, prompts (a text by each
-        name), prompt (the name of the usual one); the last four None or empty where it does not say. Raises ModelError
-        for another pooling, for layers after it, such as Dense, and where the encoder is in a folder of its own.
+        Keys: pooling (mean, cls or max), normalize, lowercase, max_length, dimensions, prompts (texts by name), prompt
+        (the name of the default one); the last four are None or empty if it does not say. Raises ModelError for another
+        pooling, for layers after it, such as Dense, and if the encoder is in a folder of its own.
         """
         folders = self.require_sentence_steps()
         readings = (safety.read_json(self.path / name) for name in safety.READINGS)
@@ -193,7 +193,7 @@ class Model:
     def require_sentence_steps(self) -> dict[str, Path]:
         """`sentence_folders`. Raises ModelError for a step that bertcli lacks, or an encoder in a folder of its own."""
         folders, root = self.sentence_folders, self.path
-        if root.name.startswith("0_"):  # As the folder of the encoder was called, when it had one.
+        if root.name.startswith("0_"):  # Older versions put the encoder into a folder 0_….
             outer = replace(self, path=root.parent).sentence_folders
             folders, root = (outer, root.parent) if outer.get("Transformer") == root else (folders, root)
         if others := folders.keys() - MODULES:
@@ -208,9 +208,9 @@ class Model:
 
     @property
     def sentence_folders(self) -> dict[str, Path]:
-        """The folder of each of a sentence-transformers model's steps, by class; empty where modules.json is not there.
+        """The folder of each step of a sentence-transformers model, by its class; {} without a modules.json.
 
-        Raises ModelError for a step that has no class, and for a folder outside the directory.
+        Raises ModelError for a step without a class, and for a folder outside the directory.
         """
         file = self.path / "modules.json"
         folders: dict[str, Path] = {}
@@ -226,9 +226,9 @@ class Model:
 
 
 def names_of(config: Mapping[str, Any]) -> list[str]:
-    """The names of labels by id, each once: id2label's, else transformers' for num_labels, else none.
+    """The label names in the order of their ids: id2label's, else transformers' defaults for num_labels, else none.
 
-    A name that comes again has its id behind it, for two labels of one name are still two.
+    A repeated name gets its id appended, because the two are still different labels.
     """
     stated = config.get("id2label") or {f"{i}": f"LABEL_{i}" for i in range(config.get("num_labels") or 0)}
     names: dict[str, None] = {}
@@ -239,7 +239,7 @@ def names_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def resolve(name: str | None, task: str = "text-classification") -> Model:
-    """Open `name` (a directory, else a Hub name), or the embedded model of the task where it is None.
+    """Open `name` (a directory, else a Hub name), or for None the embedded model of the task.
 
     Raises ModelError with what is missing and what to do.
     """
@@ -258,18 +258,18 @@ def resolve(name: str | None, task: str = "text-classification") -> Model:
 def read(path: Path) -> Model:
     """Read the config.json of a model directory.
 
-    Raises ModelError where there is none, for values that it cannot have, and for whatever safety.py refuses.
+    Raises ModelError if there is none, for invalid values, and for whatever safety.py refuses.
     """
     safety.require_name(path)
     configs = safety.read_configs(path)
     if "config.json" not in configs:
-        Model(path, {}).require_sentence_steps()  # which says where sentence-transformers has put it
+        Model(path, {}).require_sentence_steps()  # says where sentence-transformers has put it
         raise ModelError(f"{path}: no config.json, so this is not a model directory.")
     return Model(path, configs["config.json"])
 
 
 def fingerprint(model: Model, weights: str) -> str:
-    """A digest of what decides the results: config, tokenizer, and the weights that match the pattern (`*.onnx`)."""
+    """A digest of what decides the results: config, tokenizer, and the weights whose names match (`*.onnx`)."""
     from hashlib import blake2b, file_digest
 
     digest = blake2b(digest_size=16)
@@ -282,7 +282,7 @@ def fingerprint(model: Model, weights: str) -> str:
 
 
 def update(model: Model, changes: Mapping[str, Any]) -> None:
-    """Change entries of a model's config.json, at once or not at all."""
+    """Change entries of a model's config.json atomically."""
     file = model.path / "config.json"
     draft = file.with_suffix(".tmp")
     try:

@@ -1,7 +1,7 @@
-"""A field of a settings class that the command line may offer: its default, what --help says of it, and its bounds.
+"""A field of a settings class that the command line may offer: its default, its text in --help, and its bounds.
 
-So a setting is written once, beside the code that obeys it. Knows neither click nor a command: cli/options.py turns
-the fields that a command names into its options.
+So a setting is written once, beside the code that reads it. Knows neither click nor a command: cli/options.py makes
+options of the fields that a command names.
 Try: python -c "from bertcli.training.settings import Settings; print(Settings.__dataclass_fields__['lr'].metadata)"
 """
 
@@ -20,9 +20,9 @@ class Option:
 
     text: the sentence in --help. group: the section of --help, one of GROUPS; "" is for what nine of ten users need.
     flags: a short flag, or a long one in place of `--field-name`. choices: the allowed values, if the type is no
-    Literal; package: the folder ("tasks") whose modules are the choices. least, most: bounds that a value may reach;
-    above, below: bounds that it may not reach. is_argument: it has no flag. type: the click type, if the field's own
-    type does not say how text is read. more: further arguments of click.Option.
+    Literal. package: the folder ("tasks") whose modules are the choices. least, most: inclusive bounds. above, below:
+    exclusive bounds. is_argument: whether it is positional. type: the click type, if the field's type does not say how
+    text is read. more: further arguments of click.Option.
     """
 
     text: str = ""
@@ -47,6 +47,6 @@ def option(default: T, text: str = "", metavar: str | None = None, **how: Any) -
 
 
 def like(settings: type, name: str, default: Any = None) -> Any:
-    """The same option as a field of another class, with the same default unless another one is named."""
+    """The same option as a field of another class, with that default unless another is given."""
     other = settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
     return field(default=other.default if default is None else default, metadata=other.metadata)

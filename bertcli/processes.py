@@ -1,4 +1,4 @@
-"""Processes that bertcli starts: what reaches a whole group of them, as Ctrl-C does, is for the first to heed.
+"""Processes that bertcli starts: signals that reach all of them, as Ctrl-C does, are handled by the first process.
 
 Knows nothing of what they do. Try: bertcli bench
 """
@@ -11,11 +11,11 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def unseen_signals() -> Iterator[None]:
-    """Processes that are started within it never see SIGINT, SIGTERM or SIGHUP.
+    """Processes started within it never see SIGINT, SIGTERM or SIGHUP.
 
-    To ignore them there would be too late, for a process needs a second to begin.
+    They could not ignore the signals themselves in time, because a process needs a second to begin.
     """
-    resource_tracker.ensure_running()  # Python 3.11 lets the signals in when this has begun
+    resource_tracker.ensure_running()  # Python 3.11 unblocks the signals when it starts this one
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield

@@ -27,11 +27,11 @@ def names(folder: str) -> list[str]:
 
 
 def load(folder: str, name: str) -> ModuleType:
-    """Import the module of that name, or of that alias (its ALIASES). Raises UsageError with the choices."""
+    """Import the module of that name or alias (its ALIASES). Raises UsageError with the choices."""
     modules = _modules(folder)
     if name in modules:
         return import_module(modules[name])
-    # Modules are imported for their aliases only after the name matched no file, so that the usual path stays light.
+    # Only a name that matches no file makes all modules be imported, for their aliases.
     for module in map(import_module, modules.values()):
         if name in getattr(module, "ALIASES", ()):
             return module
@@ -42,7 +42,7 @@ def load(folder: str, name: str) -> ModuleType:
 
 
 def aliases(folder: str, name: str) -> list[str]:
-    """The ALIASES of a choice, read from its file, for --help and completion must not wait for an import."""
+    """The ALIASES of a choice, read from its file, because --help and completion must not wait for an import."""
     path = PACKAGE / folder / name.replace("-", "_")
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     stated = re.search(r"^ALIASES = (\(.*?\))", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -52,7 +52,7 @@ def aliases(folder: str, name: str) -> list[str]:
 def _modules(folder: str) -> dict[str, str]:
     """Each choice with its module, {"fill-mask": "bertcli.tasks.fill_mask"}.
 
-    Where a package has folders, they are its choices, and the files beside them are what they share; else its files.
+    If a package has folders, they are its choices, and the files beside them are shared; else its files are.
     """
     entries = sorted((PACKAGE / folder).iterdir())
     folders = [entry.name for entry in entries if not entry.suffix and (entry / "__init__.py").is_file()]
@@ -63,5 +63,5 @@ def _modules(folder: str) -> dict[str, str]:
 
 
 def choice_of(module: str) -> str:
-    """The choice that a module is, `fill-mask` for `bertcli.tasks.fill_mask`: the only place where the two meet."""
+    """The choice that a module is: `fill-mask` for `bertcli.tasks.fill_mask`."""
     return module.rpartition(".")[2].replace("_", "-")

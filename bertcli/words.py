@@ -1,14 +1,14 @@
 """A cache of token ids by word: BERT's tokenizer encodes each word by itself, and texts repeat their words.
 
-First comes what both caches share: which tokenizers qualify, what a word is, and how a new word becomes ids
-(google-research/bert tokenization.py has the rules). Then come the two caches; each is slow at the other's work:
+First comes what the caches share: which tokenizers qualify, what a word is, and how a new word becomes ids (the rules
+are in google-research/bert's tokenization.py). Then come two caches; each is slow at the work of the other:
 
-    KnownWords, a dictionary: single texts for predict. A text takes 4 us (the arrays 44, the library 26), and 20,000
-    texts 0.06 CPU s (the arrays twice as long, the library seven times).
-    HashedWords, arithmetic on whole arrays: a corpus for pretrain. 38 ms a MB of known words, 78 of new ones
-    (a dictionary 88 and 136), which is 24 MB/s on two cores instead of 15 with all else that a corpus needs.
+    KnownWords, a dictionary: for single texts in predict. A text takes 4 us (HashedWords 44, the library 26), 20,000
+    texts take 0.06 CPU s (HashedWords twice as long, the library seven times).
+    HashedWords, arithmetic on whole arrays: for a corpus in pretrain. 38 ms per MB of known words, 78 of new ones
+    (KnownWords 88 and 136), which makes 24 MB/s on two cores instead of 15, all else that a corpus needs included.
 
-Texts must not hold special tokens, which a cache does not know. Try:
+Texts must not contain special tokens, which the caches do not know. Try:
 python -c "import re; from bertcli.words import WORD; print(re.findall(WORD, 'Hello, world: 你好'))"
 """
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 PARTS = ("BertNormalizer", "BertPreTokenizer", "WordPiece")
 # `predict` needs neither IDEOGRAPHS nor WORD, and to compile them takes 5 ms: `re` does that when one is first used.
-# What BERT's tokenizer makes tokens of one character (google-research/bert tokenization.py, `_is_chinese_char`), as
-# `tokenizers` has it, which begins the range of U+2B820 at U+2B920.
+# The characters that BERT's tokenizer takes for a word each (google-research/bert tokenization.py, `_is_chinese_char`),
+# as `tokenizers` has them: there the range that should begin at U+2B820 begins at U+2B920.
 IDEOGRAPHS = (
     "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff"
     "\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f\U0002b920-\U0002ceaf\U0002f800-\U0002fa1f]+"
 )
 IDEOGRAPH = IDEOGRAPHS.strip("[]+")
-# BERT's pre-tokenizer makes each of these a word of its own, so text may be cut before and after them. The marks beyond
-# ASCII are those common enough to matter for speed.
+# BERT's pre-tokenizer makes each of these a word of its own, so text may be cut around them. Beyond ASCII only marks
+# are listed that are common enough to matter for speed.
 ALONE = r"!-/:-@\[-`{-~\n。,、;:?!()《》「」『』“”‘’…—·"  # noqa: RUF001
 WORD = f"[{ALONE}{IDEOGRAPH}]|[^ {ALONE}{IDEOGRAPH}]+"
-PLAIN_WORD = re.compile(r"[0-9A-Za-z]+|\S")  # the same in printable ASCII; KnownWords takes a sixth longer with WORD
+PLAIN_WORD = re.compile(r"[0-9A-Za-z]+|\S")  # WORD in printable ASCII, a sixth faster
 
 
 def word_encoder(backend: "tokenizers.Tokenizer") -> Callable[[str], list[int]]:
-    """A function that gives the ids of a word, without special tokens.
+    """A function from a word to its ids, without special tokens.
 
-    backend: a tokenizer of BERT's parts that neither pads nor truncates. Raises ValueError for another.
+    backend: a tokenizer made of BERT's parts that neither pads nor truncates. Raises ValueError for another.
     """
     parts = (backend.normalizer, backend.pre_tokenizer, backend.model)
     if tuple(type(part).__name__ for part in parts) != PARTS:
@@ -54,7 +54,7 @@ def word_encoder(backend: "tokenizers.Tokenizer") -> Callable[[str], list[int]]:
         raise ValueError("no token for a word that is not known")
 
     def encode(word: str) -> list[int]:
-        if word.isascii() and word.isalnum():  # normalising is lower-casing; the model alone takes a third of the time
+        if word.isascii() and word.isalnum():  # Only its case changes, and the model alone takes a third.
             return [token.id for token in model.tokenize(word.lower() if lowercase else word)]
         ids: list[int] = backend.encode(word, add_special_tokens=False).ids
         return ids
@@ -66,14 +66,14 @@ def word_encoder(backend: "tokenizers.Tokenizer") -> Callable[[str], list[int]]:
 
 PRINTABLE = "\t\n\r" + "".join(map(chr, range(0x20, 0x7F)))
 LONGEST = 20  # characters of a word that is kept
-KEPT = 1 << 16  # words, 10 to 30 MB; then they are learned anew
+KEPT = 1 << 16  # words, 10 to 30 MB; a full cache is cleared
 
 
 class KnownWords(dict[str, list[int]]):
-    """The ids of the words that were seen.
+    """The ids of the words seen so far.
 
-    backend: as `word_encoder` takes it. Raises ValueError as that does, also where its special tokens are not before
-    and after the text, and where a token that was added is found between any two words.
+    backend: as for `word_encoder`. Raises ValueError as that does, if special tokens stand elsewhere than before and
+    after the text, and if an added token may begin at any character.
     """
 
     def __init__(self, backend: "tokenizers.Tokenizer") -> None:
@@ -83,8 +83,8 @@ class KnownWords(dict[str, list[int]]):
         self.before, self.after = one.ids[:begin], one.ids[begin + 1 :]
         if backend.encode("").ids != self.before + self.after:
             raise ValueError("special tokens that are not only before and after the text")
-        # Printable ASCII without the characters that may begin a token that was added: such a token is found anywhere
-        # in a text, in any case and with any accents.
+        # plain: printable ASCII without the characters that may begin an added token, because such a token is found
+        # anywhere in a text, in any case and with any accents.
         contents = [token.content for token in backend.get_added_tokens_decoder().values()]
         forms = [*contents, *(backend.normalizer.normalize_str(content).strip() for content in contents)]
         if "" in forms:
@@ -96,9 +96,9 @@ class KnownWords(dict[str, list[int]]):
         self.plain = re.compile(f"[{re.escape(''.join(sorted(plain)))}]+")
 
     def encode(self, text: str) -> list[int] | None:
-        """The ids with those of the special tokens; None where the text is for the library.
+        """The ids with those of the special tokens; None for a text that only the library can encode.
 
-        That is other text than printable ASCII, and what may hold a token that was added.
+        That is one with other characters than printable ASCII, or that may contain an added token.
         """
         if not self.plain.fullmatch(text):
             return None
@@ -115,20 +115,20 @@ class KnownWords(dict[str, list[int]]):
 
 # A corpus.
 
-CACHED = 1 << 23  # characters of distinct words kept, about 190 MB; then they are learned anew
+CACHED = 1 << 23  # characters of distinct words, about 190 MB; a full cache is cleared
 LINE_END = "\n"
 SPACE, INSIDE, SINGLE = range(3)  # what a character is to a word
 RATIO = 0x9E3779B97F4A7C13  # of the hash's powers; odd, so that it has an inverse modulo 2^64
 
 
 class HashedWords:
-    """The ids of the words that were seen, found without making a Python object for any of them.
+    """The ids of the words seen so far, found without making a Python object of any word.
 
-    word_ids: gives the ids of a word. ideographs: whether each is a word of its own.
+    word_ids: from a word to its ids. ideographs: whether each is a word of its own.
 
     A word's polynomial hash is the difference of two running sums, and a table of 64-bit hashes says which entry it is.
-    Two of a million words collide with a probability of some 1e-7. Entry e is the word with the ids
-    flat[begin[e] : begin[e] + length[e]]; entry 0 is a line end, which has none.
+    That two of a million words collide has a probability of some 1e-7. Entry e is the word with the ids
+    flat[begin[e] : begin[e] + length[e]]; entry 0 is a line end, which has no ids.
     """
 
     def __init__(self, word_ids: Callable[[str], list[int]], ideographs: bool) -> None:
@@ -143,7 +143,7 @@ class HashedWords:
         self._clear()
 
     def encode(self, texts: Sequence[str]) -> tuple[Array, Indices]:
-        """ids: (T,) int64 of all S texts, none of which holds a line end; lengths: (S,) how many each has."""
+        """ids: (T,) int64 of all S texts, none of which contains a line end; lengths: (S,) the tokens of each."""
         entries = self._entries(LINE_END.join([*texts, ""]))
         lengths = self.length[entries]
         ends = np.cumsum(lengths)
@@ -197,7 +197,7 @@ class HashedWords:
 
 
 class HashTable:
-    """From 64-bit hashes to entries, which are numbered as they come: open addressing with linear probing."""
+    """From 64-bit hashes to entries, numbered in the order of `add`: open addressing with linear probing."""
 
     def __init__(self) -> None:
         self.hashes = self.keys = np.zeros(0, np.uint64)
@@ -208,10 +208,10 @@ class HashTable:
         return self.entries[self._slots(hashes)]
 
     def add(self, hashes: Array) -> None:
-        """Give each hash, all new and different, an entry."""
+        """Give each hash an entry; all must be new and distinct."""
         self.hashes = np.concatenate([self.hashes, hashes])
         entries = np.arange(len(self.hashes) - len(hashes), len(self.hashes))
-        if 2 * len(self.hashes) > len(self.keys):  # too full: all go to a larger table
+        if 2 * len(self.hashes) > len(self.keys):  # too full: make a larger table and insert all
             bits = max(4 * len(self.hashes), 1 << 12).bit_length()
             self.shift = np.uint64(64 - bits)
             self.keys, self.entries = np.zeros(1 << bits, np.uint64), np.full(1 << bits, -1, np.int64)
@@ -219,10 +219,10 @@ class HashTable:
         while len(entries):
             slots = self._slots(self.hashes[entries])
             self.entries[slots], self.keys[slots] = entries, self.hashes[entries]
-            entries = entries[self.entries[slots] != entries]  # another one took the slot that was free
+            entries = entries[self.entries[slots] != entries]  # those whose free slot another one took
 
     def _slots(self, hashes: Array) -> Indices:
-        """Of each hash its slot, or the free one where it would go."""
+        """The slot of each hash, or the free slot where it would go."""
         slots = (hashes >> self.shift).astype(np.int64)
         others = np.flatnonzero(self._taken(slots, hashes))
         while len(others):

@@ -1,4 +1,4 @@
-"""The command tree and the one place where a process begins and errors end: every exit code is decided here.
+"""The command tree, and where a process begins and errors end: every exit code is decided here.
 
 Commands are found by file name and imported when named. Try: bertcli --help; bertcli predict --help
 """
@@ -25,7 +25,7 @@ from bertcli import __version__, registry
 from bertcli.cli.terminal import say
 from bertcli.errors import BertcliError, Exit
 
-HINTS = {  # for what people type in place of a command
+HINTS = {  # for words that people type but that are no commands
     "help": "'bertcli --help' lists the commands, 'bertcli COMMAND --help' the options of one.",
     "train": "'bertcli finetune' trains on labelled data, 'bertcli pretrain' on raw text.",
 }
@@ -33,7 +33,7 @@ EXIT_CODES = """
 Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
 4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
 """
-# Threads sleep while they wait for each other. libgomp would spin for as long as the other thread has to wait for a
+# Let threads sleep while they wait for each other. By default libgomp spins, also while the other thread waits for a
 # busy core: two trainings with two threads each on two busy cores make 535 and 466 tokens/s instead of 6 and 6, one
 # alone 776 instead of 15 (tests/benchmarks/neighbours.py). libgomp reads this variable when torch is imported.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -86,7 +86,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named. Raises UsageError with the next step for a name that is none."""
+        """The command of that name. Raises UsageError with a hint for an unknown name."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -102,9 +102,9 @@ class Commands(click.Group):
         return command
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the commands before the options, by the first lines of their files, which needs no import of them.
+        """Show the commands before the options, without importing them.
 
-        They are `bertcli NAME: what it does.`
+        The first line of each file, `bertcli NAME: what it does.`, is its text.
         """
         with formatter.section("Commands"):
             folder, rows = registry.PACKAGE / "cli" / "commands", []
@@ -149,12 +149,12 @@ def main() -> None:
     """Prepare the process, run the command line, and exit with its code."""
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
-    # A KeyboardInterrupt in an import or in C code becomes another error there, or aborts the process (ONNX Runtime):
-    # Ctrl-C ends it as SIGTERM does, and what must be finished or removed heeds both (cli/terminal.py).
+    # A KeyboardInterrupt in an import or in C code becomes another error, or aborts the process (ONNX Runtime). So
+    # Ctrl-C ends it as SIGTERM does; code that must finish or remove something handles both (cli/terminal.py).
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A stream that the parent has closed would give its number to the next file that is opened, into which a C library
-    # would then write its complaints.
+    # If the parent has closed a standard stream, the next file that is opened would get its number, and C libraries
+    # would write their messages into it.
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -163,7 +163,7 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: with PYTHONIOENCODING=ascii tables stay readable
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr; readable with PYTHONIOENCODING=ascii
     sys.exit(run(sys.argv[1:]))
 
 

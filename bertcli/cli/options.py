@@ -1,14 +1,14 @@
-"""Commands from dataclasses: a field is an option, its type says how it is read, and the body gets an object of them.
+"""Commands from dataclasses: a field is an option, its type says how it is read, and the function gets an instance.
 
     @dataclass(frozen=True, kw_only=True)
-    class Predict(Reading, Request):
+    class Predict(InputOptions, Request):
         force: bool = option(False, "Replace an existing --output.")
 
     @command("files model text_field force", EXAMPLES)
     def predict(messages: Messages, options: Predict) -> int:
 
-The classes of the library that the command extends bring their options along, each with its default and its help.
-Knows click and no command. Try: bertcli predict --help
+The class inherits the options of other classes, each with its default and its help. Knows click and no command.
+Try: bertcli predict --help
 """
 
 import dataclasses
@@ -31,17 +31,17 @@ from bertcli.errors import UsageError
 from bertcli.option import GROUPS, Option, option
 
 PATHS = ("FILE", "DIR", "MODEL", "OTHER")  # metavars of options whose value may be a path
-NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # not config files: a model's names every option
+NAMED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)  # no config file: that of a model sets all options
 OF_NO_OPTION = {"BERTCLI_DEBUG", "BERTCLI_CACHE"}  # variables that main.py and inference/cache.py read
 WIDEST = 22  # characters of an option in --help; the text of a wider one begins on the next line
-NOT_OPTIONS = ("provenance",)  # what `finetune` writes beside the settings: versions, data hashes
+NOT_OPTIONS = ("provenance",)  # what a training writes into bertcli.yaml beside its settings
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(click.Command):
     """A command whose options may be set by BERTCLI_COMMAND_OPTION or, for all commands, BERTCLI_OPTION.
 
-    group: the group that it belongs to (`tokenizer` of `tokenizer train`), which is then the COMMAND in that name.
+    group: its click group, if it has one (`tokenizer` of `tokenizer train`): that is then the COMMAND of the variables.
     """
 
     def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
@@ -226,7 +226,7 @@ class Bounded(click.FloatRange):
 
 
 def _text(value: Any) -> str:
-    """Text in UTF-8, or the name of a file, which may be any bytes. A list from a config file is joined by commas."""
+    """Text in UTF-8, or the name of an existing file, in any bytes. A list of --config is joined by commas."""
     if isinstance(value, Mapping):
         raise ValueError(f"{value} is no text.")
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -245,7 +245,7 @@ def _warn_of_variables(ctx: click.Context, messages: Messages) -> None:
     others = sorted(name for name in os.environ if name.startswith("BERTCLI_") and name not in known)
     if not others:
         return
-    # They may belong to other commands, which are only imported now.
+    # They may belong to other commands; only now are these imported.
     root = ctx.find_root()
     group = root.command
     assert isinstance(group, click.Group)
@@ -281,8 +281,8 @@ def by_name(options: Any) -> dict[str, object]:
 def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
     """Callback of --config: the values of a YAML file become the defaults of the command's options.
 
-    Keys are option names; a key that names a command holds options for that command alone, so the `bertcli.yaml` of a
-    trained model is itself a config file. Flags and BERTCLI_… variables win over it.
+    Keys are option names. A key that is a command's name holds options for that command alone. So the `bertcli.yaml` of
+    a trained model is itself a config file. Flags and BERTCLI_… variables take precedence.
     """
     if path is None:
         return
@@ -290,7 +290,7 @@ def apply_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     if not isinstance(values, dict):
         raise UsageError(f"{path}: the file must hold `option: value` lines.")
     commands = registry.names("cli/commands")
-    # `cache`, `export` and `tokenizer` are options of other commands, too, which have no mapping as their value.
+    # `cache`, `export` and `tokenizer` are also options of other commands; these have no mapping as their value.
     sections = {key: values[key] or {} for key in commands if isinstance(values.get(key, 0), Mapping | None)}
     special = sections.get(ctx.command_path.split()[1], {})  # of `bertcli tokenizer train` its group
     shared = {key: value for key, value in values.items() if key not in sections and key not in NOT_OPTIONS}
@@ -340,9 +340,9 @@ def read_yaml(path: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """All values but null are text, as labels (`no`, `01`, `1:30`) and questions are: options read what they take.
+        """All values but null are text, so that labels such as `no`, `01` and `1:30` stay; each option parses its own.
 
-        A name that is there twice is refused, where YAML's own reader takes the last.
+        A key that occurs twice is refused, where YAML's own loader takes the last.
         """
 
         yaml_implicit_resolvers = {  # noqa: RUF012 - as the class it extends

@@ -1,7 +1,7 @@
-"""How far a run has come: of records a line at the foot of a terminal, of a training a bar, figures and curves.
+"""The progress of a run at the foot of a terminal: a line for records; a bar, figures and curves for a training.
 
-Elsewhere a training has a line for each evaluation, and now and then one for a step. Knows the events of a run, no task
-and no format. Try: bertcli predict big.jsonl -o out.jsonl; bertcli finetune … in a terminal; … 2> log.txt
+Without a terminal a training prints a line for each evaluation, and now and then one for a step. Knows the events of a
+run, no task and no format. Try: bertcli predict big.jsonl -o out.jsonl; bertcli finetune … in a terminal; … 2> log.txt
 """
 
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bertcli.data.records import Record
     from bertcli.inference.stream import Outcome
-    from bertcli.pretraining.corpus import Reading
+    from bertcli.pretraining.corpus import Tokenising
     from bertcli.training.loop import Eval, Step
     from bertcli.training.run import Note
     from bertcli.training.teacher import Answering
@@ -36,20 +36,24 @@ if TYPE_CHECKING:
 LINE_EVERY = 30.0  # seconds between lines of progress in a log
 WIDEST, NARROWEST = 60, 8  # cells of a curve
 GAP = "  "
-MOST = 256  # stretches of a curve that are kept: more than a terminal is wide
+MOST = 256  # means of a curve that are kept: more than a terminal has columns
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 MILLION = 1e6
 DRAW_EVERY = 0.2  # seconds between two states of the line
-COUNTED = 1 << 30  # bytes, half a second of reading
-TABLES = {b"PAR1": "parquet", b"ARRO": "arrow", b"\xff\xff\xff\xff": "arrow"}  # whose rows are counted, by first bytes
+COUNTED = 1 << 30  # bytes of input whose lines are counted, in half a second
+TABLES = {
+    b"PAR1": "parquet",
+    b"ARRO": "arrow",
+    b"\xff\xff\xff\xff": "arrow",
+}  # by first bytes; rows are counted
 ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
 
 class RecordCount(AbstractContextManager["RecordCount"]):
-    """The number of records done, on one line of a terminal's stderr; nothing elsewhere. Use it in a `with`.
+    """The number of finished records, on one line of a terminal on stderr; silent elsewhere. Use it in a `with`.
 
-    files: the input. If it is files of no more than COUNTED bytes, their lines are counted, to tell how much is left; a
-    pipe and an archive have a count and a speed only.
+    files: the input. The lines of files of at most COUNTED bytes are counted, to tell how much is left; for pipes and
+    archives it shows count and speed only.
     """
 
     def __init__(self, messages: Messages, files: Sequence[str]) -> None:
@@ -64,7 +68,7 @@ class RecordCount(AbstractContextManager["RecordCount"]):
         self._draw("")
 
     def count(self, record: "Record") -> None:
-        """A record is done."""
+        """Count a finished record."""
         self.records += 1
         self.line = self.before.get(record.source, 0) + record.line
         self.first_line = self.first_line or self.line
@@ -100,7 +104,7 @@ class RecordCount(AbstractContextManager["RecordCount"]):
         if line or self.is_shown:
             self.is_shown = bool(line)
             with suppress(OSError):
-                # A line that wraps would stay, and the next come below it. A terminal may not know its size.
+                # A line that wraps could not be redrawn. A terminal may not know its size.
                 room = max(os.get_terminal_size(sys.stderr.fileno()).columns - 1, 0) or None
                 click.echo(f"\r{line[:room]}\x1b[K", nl=False, err=True)
 
@@ -113,7 +117,7 @@ def left(seconds: float) -> str:
 
 
 def _lines(files: Sequence[str]) -> dict[str, int]:
-    """The lines of each file; nothing where one is no plain file, or all are too large to count for a line of text."""
+    """The number of lines of each file; {} if one is no uncompressed file, or all together are too large to count."""
     paths = [Path(name) for name in files]
     if not all(path.is_file() for path in paths) or sum(path.stat().st_size for path in paths) > COUNTED:
         return {}
@@ -126,7 +130,7 @@ def _lines(files: Sequence[str]) -> dict[str, int]:
             if head in TABLES:
                 from bertcli.data.formats.table_reader import count
 
-                with suppress(BertcliError):  # which reading it raises too
+                with suppress(BertcliError):  # Reading the file will raise it too.
                     counts[name] = count(name, TABLES[head])
                 continue
             file.seek(0)
@@ -138,9 +142,9 @@ def _lines(files: Sequence[str]) -> dict[str, int]:
 
 
 class Series:
-    """Numbers as they come, in constant memory: kept as the means of at most MOST stretches of equal length.
+    """A curve of numbers in constant memory: the means of at most MOST stretches of equal length.
 
-    value: the latest. note: what stands behind its line where there is room.
+    value: the latest number. note: shown after the curve if there is room.
     """
 
     def __init__(self) -> None:
@@ -161,7 +165,7 @@ class Series:
             self.stretch *= 2
 
     def draw(self, width: int, blocks: str = BLOCKS) -> str:
-        """At most `width` characters, the last one the latest; the lowest is the least of what is shown."""
+        """The curve in at most `width` characters; the last is the latest. Its least value is the lowest."""
         values = [*self.means, *([_mean(self.rest)] if self.rest else [])]
         shown = min(width, len(values))
         if not shown:
@@ -188,7 +192,7 @@ def _mean(values: list[float]) -> float:
 class Board:
     """The bar, figures and curves at the foot of a terminal; rich draws them several times a second.
 
-    total: how many of `unit` there are to do, None where not known. left: the remaining time, as text.
+    total: the number of `unit` in the run, None if not known. left: the remaining time, as text.
     """
 
     done: int = 0
@@ -232,8 +236,7 @@ def wrapped(parts: Sequence[str], width: int) -> list[str]:
 class TrainingProgress(AbstractContextManager["TrainingProgress"]):
     """Shows step and evaluation events as they come. Use it in a `with`. device: where the run is.
 
-    The board appears with the first step: the notes on the data and the model come before it, on lines of their own.
-    What is said while there is one stands above it.
+    The board appears with the first step, below the notes on the data and the model. Later messages stand above it.
     """
 
     def __init__(self, messages: Messages, device: Device) -> None:
@@ -248,9 +251,9 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             with suppress(OSError):  # the terminal may be gone, and the run has been stored
                 self.live.stop()
 
-    def event(self, event: "Note | Reading | Answering | Step | Eval") -> None:
-        """Show what a training run tells."""
-        from bertcli.pretraining.corpus import Reading
+    def event(self, event: "Note | Tokenising | Answering | Step | Eval") -> None:
+        """Show an event of a training."""
+        from bertcli.pretraining.corpus import Tokenising
         from bertcli.training.loop import Eval, Step
         from bertcli.training.teacher import Answering
 
@@ -279,7 +282,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
                 self.live.console.print(visible(line), highlight=False, markup=False)
             else:
                 self.messages.line(line)
-        elif isinstance(event, Reading):
+        elif isinstance(event, Tokenising):
             # How much is left is not known of compressed files.
             parts = [
                 f"tokenising: {event.characters / MILLION:,.0f} M characters,",
@@ -299,14 +302,14 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             self.messages.note(event.message)
 
     def tell(self, message: str) -> None:
-        """Say something at once to a person who watches, above the board."""
+        """Show a message at once on a terminal, above the board."""
         if self.live:
             self.live.console.print(message, highlight=False, markup=False)
         else:
             self.messages.tell(message)
 
     def _draw(self, line: str) -> None:
-        """Begin to show the board where a person watches; else say it in a line, if the last is a while ago."""
+        """Show the board on a terminal; elsewhere print the line, if the last is LINE_EVERY seconds ago."""
         if self.live:
             return
         if self.messages.draws:

@@ -1,4 +1,4 @@
-"""Classes of options that several commands share: reading input, running a model, --report, and training.
+"""The options that several commands share, in classes: reading input, running a model, --report, and training.
 
 Imports nothing heavy, for --help. Try: bertcli predict --help
 """
@@ -19,7 +19,7 @@ from bertcli.cli.options import Parsed, by_name, read_yaml
 from bertcli.cli.terminal import Messages, is_for_people, print_json, stdout_console
 from bertcli.data.formats import INPUT, by_extension
 from bertcli.errors import Interrupted, RecordError, UsageError
-from bertcli.inference import OF_ONNX, Request, Settings
+from bertcli.inference import OF_ONNX, Batching, Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks.options import Options
 
@@ -45,15 +45,15 @@ def expanded(_ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...
 PATH = click.Path()
 MANY = {"callback": expanded}
 TABLES = ("csv", "tsv", "parquet", "arrow")  # formats whose records all have the same fields
-WITHOUT_TEXT = ("context", "tokens")  # fields that some tasks read in place of a text
+WITHOUT_TEXT = ("context", "tokens")  # fields that some tasks read instead of a text
 STOPPING = "stopping after this step, with a checkpoint for --resume"
-NOT_SAVED = ("output", "resume", "overwrite", "cache", "track", "report")  # They say where and how it is trained.
+NOT_SAVED = ("output", "resume", "overwrite", "cache", "track", "report")  # options that do not decide the result
 HEADLESS = " --columns names the columns of a file without a header; --input-format conll reads tokens and tags."
-NAME = re.compile(r"[\w .-]*")  # A column's name with other characters may be a whole header, or data.
+NAME = re.compile(r"[\w .-]*")  # A column name with other characters may be an uncut header, or data.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Formatted:
+class PrintOptions:
     """The format of what a command prints once, at its end."""
 
     output_format: Literal["rich", "json"] | None = option(
@@ -70,7 +70,7 @@ class Formatted:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Reading:
+class InputOptions:
     """How records are read."""
 
     text_field: str = like(Options, "text_field")
@@ -101,7 +101,7 @@ class Reading:
         return ReadOptions(self.input_format, self.encoding, columns, delimiter, self.text_field)
 
     def labelled(self, files: Sequence[str]) -> Iterator["Record"]:
-        """As `open`, but without records that their labelling tool calls unlabelled; a warning says how many."""
+        """As `open`, without the records that their labelling tool calls unlabelled; a warning says how many."""
         records, messages = self.open(files), _messages()
 
         def kept() -> Iterator["Record"]:
@@ -122,9 +122,9 @@ class Reading:
         shard: "Shard | None" = None,
         headed: Callable[["Header"], None] = lambda header: None,
     ) -> Iterator["Record"]:
-        """The records of files or stdin, as `read` gives them. Raises UsageError at once where they cannot be read.
+        """The records of files or stdin, as `read` gives them. Raises UsageError at once if they cannot be read.
 
-        A table without the field that an option names raises it too, at its first row: that is one mistake, not many.
+        It also raises it at the first row of a table that lacks the field of an option: that is one mistake, not many.
         """
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
@@ -159,10 +159,10 @@ class Reading:
 
 
 def _require_not_stdout(files: Sequence[str]) -> None:
-    """Raise UsageError where stdout goes into an input file: `> FILE` has emptied it, `>> FILE` would never end."""
+    """Raise UsageError if stdout goes into an input file: `> FILE` has emptied it, `>> FILE` would never end."""
     written = os.fstat(1)
     for name in files or ["-"]:
-        with suppress(OSError, ValueError):  # what cannot be read is said later
+        with suppress(OSError, ValueError):  # `read` will say what cannot be read.
             read = os.fstat(0) if name == "-" else Path(name).stat()
             if stat.S_ISREG(written.st_mode) and os.path.samestat(read, written):
                 raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
@@ -173,7 +173,7 @@ def _messages() -> Messages:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Running(Reading, Options, Request, Settings):
+class RunOptions(InputOptions, Options, Request, Batching):
     """The options of a command that runs a model on records."""
 
     files: tuple[str, ...] = option((), is_argument=True, type=PATH, more=MANY)
@@ -181,7 +181,7 @@ class Running(Reading, Options, Request, Settings):
     def write_missing_onnx(self, messages: Messages, records: Iterator["Record"]) -> Iterator["Record"]:
         """Write the ONNX file that --backend needs and the model lacks into the cache; returns all the records.
 
-        The scales of int8 are measured on the first records, or on the files of --calibrate.
+        The int8 scales are measured on the files of --calibrate, else on the first records.
         """
         if self.calibrate and self.precision != "int8":
             raise UsageError("--calibrate measures the scales of int8, so it needs --precision int8.")
@@ -193,7 +193,7 @@ class Running(Reading, Options, Request, Settings):
 
 
 def label_map(value: Any) -> dict[str, str]:
-    """`A=B,C=`, or a file of such pairs: JSON, YAML, or one a line; a mapping comes from a config file as it is."""
+    """From `A=B,C=`, or a file of such pairs: JSON, YAML, or one a line; --config gives a mapping."""
     is_file = isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - Path's raises for a long list
     try:
         pairs = read_yaml(value) if is_file else value
@@ -211,7 +211,7 @@ def label_map(value: Any) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Labelled(Reading):
+class LabelledInputOptions(InputOptions):
     """How labelled records are read."""
 
     map_labels: Mapping[str, str] | None = option(
@@ -224,7 +224,7 @@ class Labelled(Reading):
 
 
 def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:
-    """Raise UsageError where two outputs are one file, or an output is an input. outputs: paths by option."""
+    """Raise UsageError if two outputs are one file, or an output is an input. outputs: paths by option."""
     seen: dict[str, str] = {}
     for option_name, path in outputs.items():
         if not path or path.startswith("/dev/"):
@@ -238,9 +238,9 @@ def require_different(outputs: Mapping[str, str | None], inputs: Iterable[str] =
 
 
 def require_beside(options: Any, others: Mapping[str, str]) -> None:
-    """Raise UsageError where an option is set, but not the option without which it does nothing.
+    """Raise UsageError if an option is set, but not the option without which it does nothing.
 
-    others: {"address": "engine ray"}: --address does nothing without --engine ray.
+    others: {"address": "engine ray"} says that --address does nothing without --engine ray.
     """
     defaults = {field.name: field.default for field in fields(options)}
     for name, other in others.items():
@@ -253,13 +253,13 @@ def require_beside(options: Any, others: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Reported:
+class ReportOptions:
     """The page of --report."""
 
     report: str | None = option(None, "HTML page of curves, tables and examples to search.", "FILE", type=PATH)
 
     def require_page(self, output: str | None = None) -> None:
-        """Raise UsageError where the page cannot be written. Called before the run, which may take hours.
+        """Raise UsageError if the page cannot be written. Called before the run, which may take hours.
 
         output: the directory that the run will make.
         """
@@ -282,8 +282,8 @@ class Reported:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Training(Reported):
-    """Where and how a training is done, besides what is trained."""
+class TrainingOptions(ReportOptions):
+    """The options of a training that are not settings of its result: where, on what, and how."""
 
     output: str = option(REQUIRED, "Where the model goes.", "DIR", flags="-o", type=PATH)
     device: str = like(Request, "device")
@@ -303,7 +303,7 @@ class Training(Reported):
 
     @property
     def cache_folder(self) -> Path:
-        """The folder of --cache, or the usual one."""
+        """The folder of --cache, else the default one."""
         from bertcli.inference.cache import root
 
         return Path(self.cache) if self.cache else root()
@@ -315,7 +315,7 @@ class Training(Reported):
     def write_training_page(
         self, messages: Messages, saved: "Saved", facts: Mapping[str, object], evaluation: "Evaluation | None" = None
     ) -> None:
-        """Write the page of a training. facts: {name: value}, None where not known. evaluation: on the dev data."""
+        """Write the page of a training. facts: by name; None is left out. evaluation: on the dev data."""
         if not self.report:
             return
         from bertcli.report import Report
@@ -327,7 +327,7 @@ class Training(Reported):
 
 
 def until_stopped(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record"]:
-    """Pass the records on. Raises Interrupted after a signal, for readers that do not ask `stop` themselves."""
+    """The same records. Raises Interrupted after a signal, for callers that do not look at `stop` themselves."""
     for record in records:
         if stop.signum is not None:
             raise Interrupted(stop.signum)
@@ -335,7 +335,7 @@ def until_stopped(stop: "Stop", records: Iterable["Record"]) -> Iterator["Record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RawText:
+class RawTextOptions:
     """How raw text is read."""
 
     corpus: tuple[str, ...] = option(REQUIRED, is_argument=True, type=PATH)
@@ -354,7 +354,7 @@ class RawText:
     )
 
     def source(self) -> "Source":
-        """Files, how they are read, and what happens at a fault. Raises UsageError for what names no file."""
+        """The files, how to read them, and what to do at a fault. Raises UsageError for a name without a file."""
         from bertcli.pretraining.source import Source, expand
 
         return Source(

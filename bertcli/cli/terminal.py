@@ -64,16 +64,16 @@ class Messages:
 
 
 def say(message: str, dim: bool = False) -> None:
-    """Write a message to stderr: on a terminal without a character that it would obey, in a pipe as it is.
+    """Write a message to stderr: without control characters on a terminal, as it is elsewhere.
 
-    What nobody reads any more is no fault of a run: its results go elsewhere.
+    That nobody reads stderr any more is no fault of a run: its results go elsewhere.
     """
     if sys.stderr.isatty():
         message = visible(message, lines=True)
         dim = dim and not is_dumb() and not os.environ.get("NO_COLOR")
     try:
         click.echo(click.style(message, dim=True) if dim else message, err=True)
-    except OSError:  # What is left in the buffer would fail again at the end of the process, and change its exit code.
+    except OSError:  # The rest in the buffer would fail again when the process ends, and change its exit code.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -84,7 +84,7 @@ def is_dumb() -> bool:
 
 
 def stdout_console() -> "Console":
-    """A rich console for results on stdout, whose reader may go away: BrokenPipeError then, where rich exits with 1."""
+    """A rich console for results on stdout. Without a reader it raises BrokenPipeError; rich would exit with 1."""
     from rich.console import Console
 
     if sys.stdout is None:
@@ -98,16 +98,16 @@ def stdout_console() -> "Console":
 
 
 def beside_results(messages: Messages) -> Messages:
-    """These messages, but silent where results may come to the same terminal: on stdout, or through a pipe.
+    """These messages, silent if results may come to the same terminal: on stdout, or through a pipe.
 
-    With -v it speaks beside a pipe, whose other end may well write to a file.
+    With -v they are shown beside a pipe, which may well end in a file.
     """
     is_seen = sys.stdout is None or sys.stdout.isatty() or (stat.S_ISFIFO(os.fstat(1).st_mode) and not messages.verbose)
     return replace(messages, quiet=True) if is_seen else messages
 
 
 def is_for_people(output_format: str | None) -> bool:
-    """Whether --format, or a terminal on stdout where it does not say, asks for tables in place of JSON."""
+    """Whether to print tables, not JSON: with --format rich, or without --format on a terminal."""
     return output_format == "rich" or (output_format is None and sys.stdout is not None and sys.stdout.isatty())
 
 
@@ -132,7 +132,7 @@ def print_line(text: str) -> None:
 
 @contextmanager
 def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
-    """In the `with`, `handle` takes these signals; then the earlier handlers return. `nohup` keeps SIGHUP ignored."""
+    """Handle these signals by `handle` in the `with`; after it as before. SIGHUP stays ignored under `nohup`."""
     before = {signum: signal.getsignal(signum) for signum in signums}
     heeded = [signum for signum in signums if signum != signal.SIGHUP or before[signum] != signal.SIG_IGN]
     for signum in heeded:
@@ -148,7 +148,7 @@ STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def ended_by_signals() -> AbstractContextManager[None]:
-    """Within it SIGINT, SIGTERM and SIGHUP end the run after drafts are removed, and a sentence says why."""
+    """In the `with`, SIGINT, SIGTERM and SIGHUP raise Interrupted: drafts are removed, and a message says why."""
     return handling(_interrupt, *STOPS)
 
 
@@ -158,9 +158,9 @@ def _interrupt(signum: int, frame: object) -> None:
 
 @contextmanager
 def heed_signals(say: Callable[[str], None] = lambda message: None, what: str = "") -> Iterator["Stop"]:
-    """In the `with`, SIGINT, SIGTERM and SIGHUP ask for an orderly stop; a second one ends the process at once.
+    """In the `with`, SIGINT, SIGTERM and SIGHUP request an orderly stop; a second one ends the process at once.
 
-    say: gets a message at the first Ctrl-C. what: what is then done, for this message.
+    say: gets a message at the first Ctrl-C, which begins with `what`: what is done then.
     """
     from bertcli.inference.stream import Stop
 

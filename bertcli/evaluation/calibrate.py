@@ -22,7 +22,7 @@ from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.evaluation import Predicted, collect
 from bertcli.features import Features
-from bertcli.inference import Settings
+from bertcli.inference import Batching
 from bertcli.inference.stream import Stop, stream
 from bertcli.metrics import calibration
 from bertcli.model import BUILTIN, Model, read, update
@@ -224,7 +224,7 @@ def choose(task: BaseTask, gold: Sequence[Any], both: Sequence[Heads], most: flo
 
 
 def measure(
-    task: BaseTask, backend: BaseBackend, predicted: Predicted, settings: Settings, stop: Stop
+    task: BaseTask, backend: BaseBackend, predicted: Predicted, settings: Batching, stop: Stop
 ) -> dict[str, Any]:
     """Which share left early and what that cost, found by a run through all layers; {} where none may leave."""
     if not isinstance(backend, Stages) or backend.is_sure is None:

@@ -150,8 +150,8 @@ class Explainer:
             explanations.append({
                 "target": target.name,
                 **target.shown,
-                "score": round(target.share(exact), DIGITS),
-                "predict_score": round(target.share(predicted), DIGITS),
+                "score": round(target.probability(exact), DIGITS),
+                "predict_score": round(target.probability(predicted), DIGITS),
                 **({} if layers is None else {"predict_layers": layers}),
                 "unit": "value" if target.link == "identity" else "log-odds",
                 "value": round(attribution.score, DIGITS),

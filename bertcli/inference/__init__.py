@@ -1,8 +1,8 @@
 """A model on a stream of records: choose what runs it, batch, answer in order; measure and inspect it.
 
-Here are the options of a run. A Request says which model runs on which machine, and session.py opens it. Settings say
-how records are batched, and stream.py obeys them. Imports nothing heavy.
-Try: python -c "from bertcli.inference import Request, Settings; print(Request(), Settings())"
+Here are the options of a run: a Request says which model runs on which device, and session.py opens it; a Batching says
+how stream.py batches records. Imports nothing heavy.
+Try: python -c "from bertcli.inference import Batching, Request; print(Request(), Batching())"
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from bertcli.device import KINDS
 from bertcli.option import option
 
 OF_ONNX = ("onnx", "openvino")  # backends that open ONNX files
-SAMPLES = 512  # texts on which the scales of int8 are measured: more moved no scale by as much as a percent
-CHARACTERS = 250  # A chunk has room for this many for each of its records, so that long texts do not fill the memory.
+SAMPLES = 512  # texts on which the scales of int8 are measured; more texts moved no scale by 1 %
+CHARACTERS = 250  # room in a chunk for each of its records, so that long texts do not fill the memory
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Request:
-    """What is asked of model and machine; None and "auto" leave the choice to `open_session`."""
+    """Which model to run, and on what; None and "auto" leave the choice to `open_session`."""
 
     model: str | None = option(None, "Directory or Hub name.  [default: the embedded one]", "MODEL", flags="-m")
     task: str | None = option(None, "{choices}; else the model's.", "TASK", flags="-t", package="tasks")
@@ -51,11 +51,11 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Settings:
-    """How records are batched: a chunk of them is sorted by length, and cut into batches of equal length.
+class Batching:
+    """How records are batched: a chunk of them is sorted by length and cut into batches of one length.
 
-    chunk_records: most records in a chunk, None for as many as suit the device. characters: most text in a chunk, None
-    for CHARACTERS a record.
+    chunk_records: most records in a chunk, None for what suits the device. characters: most text in a chunk, None for
+    CHARACTERS a record.
     """
 
     chunk_records: int | None = None

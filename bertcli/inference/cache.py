@@ -1,9 +1,8 @@
-"""The cache of ONNX files for checkpoints that have none: where they lie, and which one a run needs.
+"""The cache of ONNX files for checkpoints that have none: where they are, and which one a run needs.
 
-A folder's name is a hash of all that decides the numbers in it, so a file never changes. export/cached.py writes the
-files, training/teacher.py the answers of teachers. Hashes of weights are kept too: to hash 500 MB takes as long as all
-else of a run.
-Imports nothing heavy. Try: bertcli cache
+A folder's name is a hash of all that decides its content, so a file never changes. export/cached.py writes the files,
+training/teacher.py the answers of teachers. Hashes of weights are kept too, because hashing 500 MB takes as long as the
+rest of a run. Imports nothing heavy. Try: bertcli cache
 """
 
 import json
@@ -21,15 +20,15 @@ from bertcli.errors import UsageError
 from bertcli.model import DECISIVE, ONNX, Model
 
 ABOUT = "about.json"
-DRAFT = "draft-"  # The name of an unfinished folder begins with it, as in data/sinks.py.
+DRAFT = "draft-"  # begins the name of an unfinished folder, as in data/sinks.py
 LEARNED = ("calibration", "null_threshold")  # entries of config.json that do not change the ONNX graph
 STEADY = 2 * 10**9  # nanoseconds. A file may change twice within one tick of its clock, so a younger hash is not kept.
 
 
 def root() -> Path:
-    """Where the cache is, whether or not there is one yet: $BERTCLI_CACHE, else a folder of the user's caches.
+    """The folder of the cache, whether or not it exists: $BERTCLI_CACHE, else `bertcli` among the user's caches.
 
-    For a user without a home, as a container may have, it is one that cannot be: nothing is in it, writing is refused.
+    For a user without a home, as in some containers, it is an impossible path: nothing is in it, and writing fails.
     """
     try:
         home = Path.home()
@@ -40,7 +39,7 @@ def root() -> Path:
 
 
 def missing_precision(model: Model, head: str, precision: str) -> str | None:
-    """The precision of the ONNX file that a run needs and the model lacks; None where it lacks none.
+    """The precision of the ONNX file that a run needs and the model lacks, else None.
 
     precision: of a Request. auto takes any file that the model has; bf16 is computed from the fp32 file.
     """
@@ -50,9 +49,9 @@ def missing_precision(model: Model, head: str, precision: str) -> str | None:
 
 
 def folder_of(model: Model, head: str, precision: str, texts: Sequence[str]) -> Path:
-    """The folder of a checkpoint's ONNX file, written or not. texts: the files on which scales of int8 are measured.
+    """The folder of a checkpoint's ONNX file, whether or not it exists. texts: the files for measuring int8 scales.
 
-    Raises ModelError for weights that are not whole, UsageError for texts that are no file.
+    Raises ModelError for incomplete weights, UsageError for texts that are no file.
     """
     from hashlib import sha256  # and OpenSSL: 4 ms, which few runs need
 
@@ -77,18 +76,18 @@ def with_cached_onnx(model: Model, head: str, precision: str, texts: Sequence[st
 
 
 def named(model: str) -> str:
-    """How `entries` calls a model: a directory by its absolute path, a Hub name as it is."""
+    """The name of a model in `entries`: the absolute path of a directory, or a Hub name."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def describe(folder: Path, **about: Any) -> None:
-    """Write into a folder of the cache what it holds, so that `bertcli cache` can list it."""
+    """Write into a cache folder what it contains, so that `bertcli cache` can list it."""
     about |= {"version": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds")}
     (folder / ABOUT).write_text(json.dumps(about) + "\n", "ascii")  # a path may be any bytes
 
 
 def entries() -> list[dict[str, Any]]:
-    """What `describe` wrote of each ONNX file and each teacher, with folder and size, sorted by the names of models."""
+    """What `describe` wrote about each ONNX file and each teacher, with folder and size, sorted by model."""
     rows = []
     for file in root().glob(f"*/*/{ABOUT}"):
         if file.parent.name.startswith(DRAFT):
@@ -102,9 +101,9 @@ def entries() -> list[dict[str, Any]]:
 
 
 def clear(folders: Iterable[Path]) -> None:
-    """Remove these folders, all hashes and what killed processes left. Raises OSError where a folder stays.
+    """Remove these folders, all hashes, and what killed processes left. Raises OSError if a folder cannot be removed.
 
-    A run that has an ONNX file open goes on; one whose teacher is answering ends, and the same command begins anew.
+    A run that has opened an ONNX file goes on. One whose teacher is answering ends; the same command starts it anew.
     """
     from shutil import rmtree
 
@@ -130,19 +129,19 @@ def locked(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def _sha256(file: Path) -> str:
-    """The hash of a file. It is kept for as long as the file's path, size, times and inode stay the same."""
+    """The hash of a file, remembered as long as its path, size, times and inode stay the same."""
     from hashlib import file_digest, sha256
 
     status = file.stat()
     version = f"{file.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
     memo = root() / "hashes" / sha256(os.fsencode(version)).hexdigest()[:20]
     with suppress(OSError):
-        if len(remembered := memo.read_text("ascii")) == 64:  # else a loss of power has cut it off
+        if len(remembered := memo.read_text("ascii")) == 64:  # A loss of power may have cut it off.
             return remembered
     with file.open("rb") as content:
         digest = file_digest(content, "sha256").hexdigest()
     if root().is_dir() and time.time_ns() - status.st_ctime_ns > STEADY:
-        with suppress(OSError):  # of a cache that may only be read
+        with suppress(OSError):  # The cache may be read-only.
             memo.parent.mkdir(exist_ok=True)
             draft = memo.with_name(f"{memo.name}.{os.getpid()}")
             draft.write_text(digest, "ascii")

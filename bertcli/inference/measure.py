@@ -1,7 +1,7 @@
-"""What runs here, whether the device computes what a CPU does, and how fast a model is, by backend and length.
+"""What runs here, whether the device computes the same as the CPU, and how fast a model is, by backend and length.
 
-Each backend and precision is timed in a process of its own, so that its start and its memory are its own. Knows no
-format and no terminal. Try: bertcli info -m MODEL; bertcli bench -m MODEL
+Each backend and precision is timed in its own process, which has its own start and memory. Knows no format and no
+terminal. Try: bertcli info -m MODEL; bertcli bench -m MODEL
 """
 
 import math
@@ -28,7 +28,7 @@ from bertcli.backends import Stages, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Exit, UsageError
 from bertcli.features import Features, Window
-from bertcli.inference import Request, Settings, cache
+from bertcli.inference import Batching, Request, cache
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import result, scripts, stream
@@ -40,15 +40,15 @@ from bertcli.tasks.options import Options
 from bertcli.tokenizer import Tokenizer
 
 PACKAGES = ("numpy", "tokenizers", "onnxruntime", "openvino", "torch", "transformers", "accelerate", "ray")
-BOUND = 1e-3  # the most by which an output may differ from the CPU's
-ROWS = 8  # of the batched forward
-RARE = "\U00010380"  # of Ugaritic
+BOUND = 1e-3  # largest allowed difference of an output from the CPU's
+ROWS = 8  # windows in the batch that is compared
+RARE = "\U00010380"  # a letter of Ugaritic
 TEXT = "the quick brown fox jumps over the lazy dog, and nothing of it is lost on the way"
-BUCKETS = (16, 32, 64, 128, 256, 512)  # tokens: the greatest length in each
+BUCKETS = (16, 32, 64, 128, 256, 512)  # the greatest number of tokens in each
 RUNS = 5  # timed, after one that is not
-MADE_UP = (8, 24, 100, 400)  # words of the texts, where no file is given
-TOKENS = 8192  # about as many of each length: half a second of MiniLM-L6 on two cores
-ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pytorch": "torch"}  # backend -> what it needs
+MADE_UP = (8, 24, 100, 400)  # words in each made-up text, if no file is given
+TOKENS = 8192  # about as many for each length: half a second of MiniLM-L6 on two cores
+ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pytorch": "torch"}  # backend -> the package that it needs
 WORDS = (
     "a", "film", "of", "wit", "and", "charm", "that", "never", "wakes", "up", "but", "is", "dull", "to", "the", "last",
 )  # fmt: skip
@@ -56,19 +56,19 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Check:
-    """The largest difference of any output, computed in a batch and alone, from the same row computed on the CPU."""
+    """The largest difference of any output, computed in a batch and alone, from that computed alone on the CPU."""
 
     batched: float
     single: float
 
     @property
     def passed(self) -> bool:
-        """Whether both are within the bound; NaN is not."""
+        """Whether both are within BOUND; NaN is not."""
         return self.batched <= BOUND and self.single <= BOUND
 
 
 def describe(session: Session) -> dict[str, Any]:
-    """Versions, devices, the choice and its reason, and what is known of the model."""
+    """Versions, devices, the choice and its reason, and facts about the model."""
     versions = {"bertcli": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -103,21 +103,21 @@ def describe(session: Session) -> dict[str, Any]:
 
 
 def _scripts(tokenizer: Tokenizer) -> str:
-    """Which scripts the vocabulary is for, by its letters, and what becomes of the others."""
+    """The scripts of the vocabulary's letters, and what happens to texts in other scripts."""
     counts = scripts("".join(tokenizer.backend.get_vocab()))
     parts = [
         f"{name} {count / counts.total():.0%}" for name, count in counts.most_common() if count >= counts.total() / 100
     ]
-    # A rare letter tells: byte-level vocabularies spell it, though they may have a token for what is unknown.
+    # A rare letter shows it: a byte-level tokenizer spells it in bytes, even if it has a token for unknown pieces.
     loses = tokenizer.unknown in tokenizer.backend.encode(RARE).ids
     other = 'results say "unknown" for most others' if loses else "other texts are spelt in bytes"
     return f"{', '.join(parts)}; {other}"
 
 
 def check(session: Session, request: Request) -> Check:
-    """Compare one batched and one single forward on the chosen device with the CPU. On a GPU in fp32.
+    """Compare one batched and one single forward pass on the chosen device with the CPU. On a GPU in fp32.
 
-    The bound is for the device, not for a precision, which may differ by more.
+    BOUND is about the device; a lower precision may differ by more.
     """
     backend, head = registry.load("backends", session.backend.name).Backend, session.task.head
     is_cpu = session.device.type == "cpu"
@@ -126,7 +126,7 @@ def check(session: Session, request: Request) -> Check:
     reference = open_backend(backend, session.model, device.cpu(request.threads, "reference"), head, precision)
     if isinstance(reference, Stages) and isinstance(session.backend, Stages):
         reference.is_sure = session.backend.is_sure
-    # Different windows of one length: the words of a sentence, turned.
+    # Distinct windows of one length: the pieces of a sentence, rotated.
     tokenizer = session.task.tokenizer
     first, *middle, last = tokenizer.backend.encode(TEXT).ids[: tokenizer.max_length]
     windows = [Window([first, *middle[i:], *middle[:i], last]) for i in range(ROWS)]
@@ -140,24 +140,24 @@ def check(session: Session, request: Request) -> Check:
     return Check(max(batched), single)
 
 
-# -- speed
+# Speed.
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What one process measures. records: None for made-up texts."""
+    """What one process times. records: None for made-up texts."""
 
     request: Request
     options: Options
-    settings: Settings
+    settings: Batching
     records: Sequence[Record] | None
 
 
 def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[str, Any]]:
-    """A row for each length, of each backend with each precision that was asked for, is installed, and has a file.
+    """A row for each length, of each installed backend and each precision that was asked for and has a file.
 
-    Where the model has an early exit, once with it, unless --no-exit is asked for, and once at full depth. Raises
-    UsageError where nothing can be measured.
+    A model with an early exit is timed with it, unless --no-exit forbids that, and at full depth. Raises UsageError if
+    nothing can be measured.
     """
     request = workload.request
     lookups = {name: cache.with_cached_onnx(model, head, name, request.calibrate) for name in ONNX}
@@ -197,7 +197,7 @@ def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[
 
 
 def _answer(connection: Connection, workload: Workload, began: float) -> None:
-    """What a process does: it sends its rows, or why there are none, and ends at once if the first process does."""
+    """What a process does: it sends its rows, or an error; it ends at once if its parent does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connection.send(measure(workload, began))
@@ -213,10 +213,10 @@ def _end_with_parent() -> None:
 
 
 def measure(workload: Workload, began: float) -> list[dict[str, Any]]:
-    """The rows of one backend and precision. began: the time of day at which its process was started."""
+    """The rows of one backend and precision. began: when its process was started, by time.time()."""
     session = open_session(workload.request, workload.options)
     records = list(workload.records or ())
-    if not records:  # texts of several lengths, no two of them equal, with what any task asks for
+    if not records:  # distinct texts of several lengths
         for size in MADE_UP:
             for number in range(TOKENS // size):
                 words = [str(number), *(WORDS[(number + i) % len(WORDS)] for i in range(size - 1))]
@@ -246,7 +246,7 @@ def measure(workload: Workload, began: float) -> list[dict[str, Any]]:
     return [{**row, "peak_mb": round(peak / 1e6)} for row in rows]
 
 
-def _rate(session: Session, records: Sequence[Record], settings: Settings) -> float:
+def _rate(session: Session, records: Sequence[Record], settings: Batching) -> float:
     """Texts a second, from records to results."""
     began = time.perf_counter()
     for outcome in chain.from_iterable(stream(session.task, session.backend, records, settings)):
@@ -256,7 +256,7 @@ def _rate(session: Session, records: Sequence[Record], settings: Settings) -> fl
 
 
 def _by_length(task: BaseTask, records: Sequence[Record]) -> dict[int, list[tuple[Record, int]]]:
-    """The records, each with its tokens, by the greatest length of their bucket; 0 for what is longer than all."""
+    """The records, each with its number of tokens, by the limit of their bucket; 0 for those longer than all limits."""
     buckets: dict[int, list[tuple[Record, int]]] = {}
     for record, features in zip(records, task.encode(records), strict=True):
         if isinstance(features, Features):

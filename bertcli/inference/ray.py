@@ -1,8 +1,8 @@
-"""The same encode, run and decode as actors of Ray Data, on one machine or a cluster: pip install 'bertcli[ray]'.
+"""The stream in actors of Ray Data, on one machine or a cluster: pip install 'bertcli[ray]'.
 
-The input is cut into pieces that each actor reads by itself, so files must be where every node finds them. Ray gives
-the pieces back in order, and repeats a piece whose worker died; an actor answers a piece as a whole, so that nothing is
-lost or doubled. Knows no format: `read` is a function from the number of a piece, from 1, to its records.
+The input is cut into pieces, which the actors read themselves, so all nodes must have the files. Ray returns the pieces
+in order and repeats one whose worker died. An actor answers a piece as a whole, so nothing is lost or doubled. Knows no
+format: `read` is a function from the number of a piece, from 1, to its records.
 Try: bertcli predict big.txt -o big.jsonl --engine ray
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Interrupted, UsageError
-from bertcli.inference import Request, Settings
+from bertcli.inference import Batching, Request
 from bertcli.inference.session import open_session
 from bertcli.inference.stream import Finished, Stop, finish, stream
 from bertcli.tasks.options import Options
@@ -25,14 +25,14 @@ Read = Callable[[int], Iterable[Record]]
 
 
 class Worker:
-    """An actor: a model, opened once. Called with the number of a piece it gives that piece's answers."""
+    """An actor, which opens the model once. Called with the number of a piece, it returns that piece's answers."""
 
-    def __init__(self, request: Request, options: Options, settings: Settings, read: Read) -> None:
+    def __init__(self, request: Request, options: Options, settings: Batching, read: Read) -> None:
         self.session = open_session(request, options)
         self.settings, self.read = settings, read
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answer one piece; an error that is the user's travels as a value, for Ray would wrap it."""
+        """Answer one piece. A BertcliError is returned as a value, because Ray would wrap it if it were raised."""
         task = self.session.task
         try:
             chunks = stream(task, self.session.backend, self.read(int(batch["id"][0])), self.settings)
@@ -45,15 +45,15 @@ class Worker:
 def answers(
     request: Request,
     options: Options,
-    settings: Settings,
+    settings: Batching,
     read: Read,
     pieces: int,
     address: str | None,
     stop: Stop,
 ) -> Iterator[list[Finished]]:
-    """The answers of each piece, in order. address: of a cluster, else a Ray of this machine alone is started.
+    """The answers of each piece, in order. address: of a cluster; None starts Ray on this machine alone.
 
-    Raises UsageError where Ray is not installed or not reached, Interrupted after a stop request.
+    Raises UsageError if Ray is not installed or not reached, Interrupted after a stop request.
     """
     ray = _connected(address)
     threads = request.threads or 1
@@ -64,11 +64,11 @@ def answers(
             Worker,
             fn_constructor_args=(replace(request, threads=threads), options, settings, read),
             batch_size=1,
-            # of fixed size: a pool that shrinks kills an actor that is being replaced, and its piece waits forever
+            # A pool that may shrink kills an actor that is being replaced, and its piece then waits forever.
             compute=ray.data.ActorPoolStrategy(size=min(workers, pieces)),
             num_cpus=threads,
             num_gpus=1 if request.device == "cuda" else 0,
-        )  # Ray Data starts an actor that died again and repeats its piece, without a limit
+        )  # Ray Data restarts a dead actor and repeats its piece, without a limit.
         for row in dataset.iter_rows():
             if stop.signum is not None:
                 raise Interrupted(stop.signum)
@@ -81,7 +81,7 @@ def answers(
 
 
 def _connected(address: str | None) -> Any:
-    """Ray, silent: its own log and progress have no place among results, nor does it report its use to its makers."""
+    """Ray, without its log and progress, which do not belong among results, and without its usage reports."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

@@ -1,6 +1,6 @@
-"""From what the user asked for to an opened task and backend, with the reason for each choice.
+"""Choose and open the model, task, backend and device that a Request asks for, with the reason for each choice.
 
-Knows the rules of choice, and no task or backend by itself: the registry finds them.
+Knows the rules of choice, but no single task or backend: the registry finds them.
 Try: bertcli info
 """
 
@@ -23,7 +23,7 @@ from bertcli.tasks.options import Options
 
 @dataclass(frozen=True)
 class Session:
-    """An opened model. reason: a line that names task, backend, precision and device, and says why they were chosen."""
+    """An opened model. reason: a line that names task, backend, precision and device, and why they were chosen."""
 
     model: Model
     task: BaseTask
@@ -76,7 +76,7 @@ def open_session(request: Request, options: Options) -> Session:
 
 
 def _open_exit(request: Request, model: Model, task: BaseTask, backend: BaseBackend) -> str:
-    """Let texts leave at the model's early exit, if it has one; returns what `reason` says of it."""
+    """Let texts leave at the model's early exit, if it has one. Returns the end of Session.reason about it."""
     if not model.config.get("exit_after"):
         return ""
     threshold = exit_threshold_of(model.config)
@@ -94,9 +94,9 @@ def _open_exit(request: Request, model: Model, task: BaseTask, backend: BaseBack
 
 
 def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None:
-    """Raise ModelError where the model's outputs are not those that the task reads, or not one for each label.
+    """Raise ModelError if the model lacks outputs that the task reads, or has not one score for each label.
 
-    The head is compared first, because two heads may call their outputs alike: classifiers and taggers give `logits`.
+    The head is compared first, because different heads have outputs of one name: classifiers and taggers give `logits`.
     """
     if task.head and model.head not in ("", task.head, *task.more_heads):
         raise ModelError(f"{model.path}: it is a model for {model.head}, not for {task.name}; finetune it for that.")
@@ -124,8 +124,8 @@ def _require_outputs(model: Model, task: BaseTask, backend: BaseBackend) -> None
 def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str, Device]:
     """The name of the backend, the reason, and the device. The first rule that applies decides.
 
-    To look for a GPU may mean to import torch, which takes seconds. So no device is looked for where ONNX Runtime or
-    OpenVINO will run on the CPU anyhow.
+    Looking for a GPU may import torch, which takes seconds, so nobody looks if ONNX Runtime or OpenVINO will run on the
+    CPU anyway.
     """
     has_onnx = bool(model.precisions(head))
     is_any_device = request.device == "auto"
@@ -149,22 +149,22 @@ def choose_backend(model: Model, request: Request, head: str) -> tuple[str, str,
 
 
 def open_task_class(request: Request) -> tuple[Model, type[BaseTask]]:
-    """The model's directory and the class of its task; neither is opened yet."""
+    """The model's directory and the class of its task, without opening the model."""
     wanted = registry.load("tasks", request.task).Task.name if request.task else None
     model = resolve(request.model, wanted or DEFAULT)
     return model, registry.load("tasks", wanted or task_of(model)).Task
 
 
 def open_task(task_class: type[BaseTask], model: Model, options: Options) -> BaseTask:
-    """A task with a model's tokenizer and config. --pair-field, else the model's training, names the second text."""
-    if options.pair_field is None and model.head == task_class.head:  # Another task may read single texts.
+    """A task with a model's tokenizer and config. Without --pair-field the second text is where it was in training."""
+    if options.pair_field is None and model.head == task_class.head:  # The model was trained for this task.
         options = replace(options, pair_field=model.config.get("pair_field"))
     return task_class(tokenizer_files.load(model.path, model.config, model.onnx), task_class.config_of(model), options)
 
 
 def task_of(model: Model) -> str:
-    """The task whose head the model has, as its config.json says. Raises ModelError where no task fits."""
-    for name in sorted(registry.names("tasks"), key=lambda name: name != DEFAULT):  # Others are not imported then.
+    """The task whose head the model has, by its config.json. Raises ModelError if no task fits."""
+    for name in sorted(registry.names("tasks"), key=lambda name: name != DEFAULT):  # DEFAULT first: fewer imports
         task: type[BaseTask] = registry.load("tasks", name).Task
         if model.head in (task.head, *task.more_heads):
             return task.name

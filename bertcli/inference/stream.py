@@ -1,10 +1,10 @@
 """The stream: records in, one outcome out for each, in order, before the input ends, in constant memory.
 
-A record is read, joins a chunk of records, is tokenised, cut into batches, run, and finished. The methods of `_Stream`
-stand in this order, and its `run` is the loop that calls them. There are three kinds of threads: a reader feeds
-records, the caller's thread tokenises and finishes, and the backend's streams run batches. So while one chunk computes,
-the next is read and tokenised. Windows that fill no batch wait for the next chunk, or go as soon as a stream is idle.
-A window is what the model reads at once; a long text has several. Knows no task, format or command.
+A record is read, joins a chunk, is tokenised, batched, run, and finished. The methods of `_Stream` stand in this order;
+its `run` is the loop that calls them. There are three kinds of threads: a reader reads records, the caller's thread
+tokenises and finishes chunks, and the threads of the pool run batches (as many as the backend has streams). So while
+one chunk computes, the next is read and tokenised. Windows that fill no batch wait for the next chunk, or run as soon
+as a thread of the pool is idle. Knows no task, format or command.
 Try: (echo good; sleep 3; echo bad) | bertcli predict
 """
 
@@ -26,17 +26,17 @@ from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features
-from bertcli.inference import CHARACTERS, Settings
+from bertcli.inference import CHARACTERS, Batching
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
 
-FIRST_CHUNK = 64  # records. It is small, so that the first results come soon.
-QUICK = 10.0  # seconds that a later chunk may take: the next one has as many records as the last would have had then
-IN_FLIGHT = 2  # chunks: one computes while the next is tokenised and waits
-ENOUGH = 200  # characters of a text that tell its script
-NAMED = 3  # scripts in the sentence
+FIRST_CHUNK = 64  # records; few, so that the first results come soon
+CHUNK_SECONDS = 10.0  # what a later chunk should take; its number of records follows from the speed of the last one
+IN_FLIGHT = 2  # chunks: one computes while the next is tokenised
+SCRIPT_SAMPLE = 200  # characters of a text that decide its script
+SCRIPTS_NAMED = 3  # in the warning
 LANGUAGES = {"CJK": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
-SIGNS = "signs"  # the script of a text without letters: emoji, numbers
+NO_SCRIPT = "signs"  # what a text without letters has: emoji, numbers
 
 Finished = tuple[Record, dict[str, Any] | None, str | None]  # a record with its result, or with the error in its place
 
@@ -45,8 +45,8 @@ Finished = tuple[Record, dict[str, Any] | None, str | None]  # a record with its
 class Outcome:
     """What became of a record: a raw prediction for `task.decode`, or the error that takes its place.
 
-    tokens: how many all its windows have. unknown: the share of pieces that the model does not know. layers: how many
-    layers computed it, None where no early exit is in use.
+    tokens: of all its windows. unknown: the share of pieces that the model does not know. layers: how many computed it,
+    None without an early exit.
     """
 
     record: Record
@@ -60,7 +60,7 @@ class Outcome:
 
 
 class Stop:
-    """A request to stop that a signal handler may make: `SimpleQueue.put` is safe inside one."""
+    """A request to stop, which a signal handler may make: `SimpleQueue.put` is safe there."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -76,19 +76,19 @@ def stream(
     task: BaseTask,
     backend: BaseBackend,
     records: Iterable[Record],
-    settings: Settings | None = None,
+    settings: Batching | None = None,
     stop: Stop | None = None,
 ) -> Iterator[list[Outcome]]:
     """Yield the outcomes of each chunk of records as soon as it and all chunks before it are done.
 
     Raises Interrupted after a stop request, once what was finished has been yielded, and whatever `records` raises.
     """
-    work = _Stream(task, backend, settings or Settings(), stop or Stop())
+    work = _Stream(task, backend, settings or Batching(), stop or Stop())
     try:
         # A read that blocks must hold up neither results nor signals, hence a thread of its own.
         threading.Thread(target=work.read, args=(records,), daemon=True, name="bertcli-reader").start()
         yield from work.run()
-    finally:  # the reader goes, and so do the batches that have not begun
+    finally:  # end the reader, and drop the batches that have not begun
         with work.room:
             work.closed = True
             work.room.notify()
@@ -97,10 +97,10 @@ def stream(
 
 @dataclass(slots=True, eq=False)
 class _Chunk:
-    """Records in flight. A slot is a window of a record; equal windows are run once, so one slot stands for several.
+    """Records in flight. A slot is a window of a record. Equal windows are run once, for all their slots.
 
-    features: of the records that could be encoded, by their position. representative: the slot that is run for a slot.
-    to_run: how many slots are run; each of them is in `outputs` or `faults` afterwards.
+    features: of the records that could be encoded, by their position. representative: for each slot the one that is run
+    in its place. to_run: the number of slots that are run; each of them ends in `outputs` or in `faults`.
     """
 
     outcomes: list[Outcome]
@@ -116,13 +116,13 @@ _Group = list[Row[tuple[_Chunk, Slot]]]  # the windows of a batch, each with whe
 
 
 class _Stream:
-    """The state of one run. `events` wakes the caller's thread: with a batch that ended, or with None to look again."""
+    """The state of one run. An event, the future of a finished batch or None, wakes the caller's thread."""
 
-    def __init__(self, task: BaseTask, backend: BaseBackend, settings: Settings, stop: Stop) -> None:
+    def __init__(self, task: BaseTask, backend: BaseBackend, settings: Batching, stop: Stop) -> None:
         self.task, self.backend, self.settings, self.stop = task, backend, settings, stop
         self.events = stop.events
-        # The reader and the caller's thread share these. A record waits with its number of characters. `room` guards
-        # how many more of both the reader may take, so that memory stays constant.
+        # The reader and the caller's thread share these. A record waits beside its number of characters. `room` guards
+        # how many more records and characters the reader may take, so that memory stays constant.
         self.waiting: deque[tuple[Record, int]] = deque()
         self.room = threading.Condition()
         self.most_records = settings.chunk_records or backend.chunk_records
@@ -133,17 +133,17 @@ class _Stream:
         self.failure: BaseException | None = None
         # The caller's thread alone uses these.
         self.next_size = min(FIRST_CHUNK, self.most_records)  # records of the next chunk
-        self.since: float | None = None  # when the wait for the next chunk to fill began
-        self.finished = 0.0  # when the last chunk was finished
+        self.waiting_since: float | None = None  # when the wait for the next chunk to fill began
+        self.finished_at = 0.0  # when the last chunk was finished
         self.chunks: deque[_Chunk] = deque()  # those in flight
         self.padding = Padding(backend.multiple, task.tokenizer.max_length, task.tokenizer.pad)
         tokens = settings.batch_tokens or backend.batch_tokens
         self.cutter: Cutter[tuple[_Chunk, Slot]] = Cutter(tokens, self.padding)
         self.pool = ThreadPoolExecutor(backend.streams, "bertcli-stream")
-        self.running = 0  # batches that the pool has and has not finished
+        self.running = 0  # batches in the pool that are not finished
 
     def run(self) -> Iterator[list[Outcome]]:
-        """The event loop: each turn does the first of these things that can be done."""
+        """The event loop. Each turn finishes what it can, then takes the first branch that applies."""
         while True:
             while self.chunks and len(self.chunks[0].outputs) + len(self.chunks[0].faults) == self.chunks[0].to_run:
                 yield self._finish(self.chunks.popleft())
@@ -155,7 +155,7 @@ class _Stream:
                 self._submit()
             elif self.ended and not self.waiting and not self.chunks:
                 break
-            else:  # wait for the next event, but not past the moment at which the waiting records become a chunk
+            else:  # wait for the next event, but only until the waiting records become a chunk
                 timeout = None
                 if self.waiting and len(self.chunks) < IN_FLIGHT:
                     timeout = min(max(0.0, self._time_left()), threading.TIMEOUT_MAX)
@@ -167,7 +167,7 @@ class _Stream:
             raise self.failure
 
     def read(self, records: Iterable[Record]) -> None:
-        """Feed the records, on the reader's thread, never further ahead than there is room."""
+        """Read the records, on the reader's thread, never further ahead than there is room."""
         try:
             for record in records:
                 characters = weight(record.fields)
@@ -180,29 +180,29 @@ class _Stream:
                 self.waiting.append((record, characters))
                 if len(self.waiting) in (1, self.next_size) or self.free_characters <= self.most_characters:
                     self.events.put(None)
-        except BaseException as error:  # raised by the caller's thread, after the results of what was read
+        except BaseException as error:  # The caller's thread raises it after the results of what was read.
             self.failure = error
         self.ended = True
         self.events.put(None)
 
     def _time_left(self) -> float:
-        """Seconds until the waiting records become a chunk; 0 where they fill one or the input has ended."""
+        """Seconds until the waiting records become a chunk; 0 if they fill one or the input has ended."""
         is_full = len(self.waiting) >= self.next_size or self.free_characters <= self.most_characters
         if is_full or self.ended:
             return 0.0
-        if self.since is None:
-            self.since = monotonic()
-        return self.since + self.settings.max_wait_ms / 1000 - monotonic()
+        if self.waiting_since is None:
+            self.waiting_since = monotonic()
+        return self.waiting_since + self.settings.max_wait_ms / 1000 - monotonic()
 
     def _submit(self) -> None:
-        """Take a chunk of the waiting records, tokenise it, and hand its batches to the streams."""
+        """Take a chunk of the waiting records, tokenise it, and hand its batches to the pool."""
         records: list[Record] = []
         taken = 0
         while self.waiting and len(records) < self.next_size and taken < self.most_characters:
             record, characters = self.waiting.popleft()
             records.append(record)
             taken += characters
-        self.since = None
+        self.waiting_since = None
         with self.room:
             self.free_records += len(records)
             self.free_characters += taken
@@ -234,11 +234,11 @@ class _Stream:
             self.pool.submit(self._run, group).add_done_callback(self.events.put)
 
     def _run(self, group: _Group) -> None:
-        """Run a batch, on a stream's thread. One that fails is halved until the record at fault is alone."""
+        """Run a batch, on a thread of the pool. One that fails is halved until the faulty record is alone."""
         try:
             batch = collate([window for _, window in group], self.padding)
             outputs = self.task.reduce(batch, self.backend.run(batch))
-            # A task would take NaN for a word or an answer that is not there; a class may be ruled out by -inf.
+            # To a task NaN would mean a missing word or answer. -inf is valid: it rules a class out.
             are_numbers = [np.all((array < np.inf).reshape(len(group), -1), axis=1) for array in outputs.values()]
         except Exception as error:
             if len(group) == 1:
@@ -256,9 +256,9 @@ class _Stream:
                 chunk.faults[slot] = "the model's scores are not finite; its weights or its precision are at fault."
 
     def _finish(self, chunk: _Chunk) -> list[Outcome]:
-        """Combine the outputs of each record's windows. Choose the size of the next chunk by the time of this one."""
-        began, self.finished = max(chunk.began, self.finished), monotonic()  # It may have waited for the one before.
-        fits = int(len(chunk.outcomes) * QUICK / max(self.finished - began, 1e-3))
+        """Combine the outputs of each record's windows; this chunk's time decides the size of the next one."""
+        began, self.finished_at = max(chunk.began, self.finished_at), monotonic()  # It may have waited for another.
+        fits = int(len(chunk.outcomes) * CHUNK_SECONDS / max(self.finished_at - began, 1e-3))
         self.next_size = min(max(fits, FIRST_CHUNK), self.most_records)
         for i, features in chunk.features.items():
             outcome = chunk.outcomes[i]
@@ -272,9 +272,9 @@ class _Stream:
 
 
 def result(task: BaseTask, outcome: Outcome, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """What the user gets for a good outcome: fields of the input, what the task found, how a long text was treated.
+    """What the user gets for an outcome without an error: input fields, the task's result, the windows of a long text.
 
-    more: further results. An input field that has the name of a result is renamed as `merged` says.
+    more: further results. `merged` renames an input field that has the name of a result.
     """
     fields, results = task.answer(outcome.record, outcome.prediction)
     if outcome.windows > 1:
@@ -293,23 +293,23 @@ def finish(task: BaseTask, outcome: Outcome) -> Finished:
     return outcome.record, None if outcome.error else result(task, outcome), outcome.error
 
 
-# -- texts that are mostly unknown to the model: their results are worth little, so the run warns at its end
+# Texts that are mostly unknown to the model: their results are worth little, so the run warns at its end.
 
 
 def scripts(text: str) -> Counter[str]:
-    """The letters of a text by their script, or by the language where a script has one, as Unicode names them."""
-    names = (unicodedata.name(character, SIGNS).split()[0] for character in text if character.isalpha())
+    """The number of letters in each script by its Unicode name, or in the one language that uses a script."""
+    names = (unicodedata.name(character, NO_SCRIPT).split()[0] for character in text if character.isalpha())
     return Counter(LANGUAGES.get(name, name.title()) for name in names)
 
 
 def script_of(texts: Iterable[str]) -> str:
-    """The script of most letters of texts that are read together. Kana among ideographs make the text Japanese."""
-    counts = scripts("".join(text[:ENOUGH] for text in texts))
-    return "Japanese" if "Japanese" in counts else max(counts, key=counts.__getitem__, default=SIGNS)
+    """The script of most letters of texts that are read together. Kana among ideographs make them Japanese."""
+    counts = scripts("".join(text[:SCRIPT_SAMPLE] for text in texts))
+    return "Japanese" if "Japanese" in counts else max(counts, key=counts.__getitem__, default=NO_SCRIPT)
 
 
 def unknown_sentence(counts: Mapping[str, int], records: int) -> str:
-    """What to say at the end of a run. counts: its texts that are mostly unknown, by script; records: all of them."""
-    likely = sorted(counts, key=lambda script: -counts[script])[:NAMED]
+    """The warning at the end of a run. counts: its mostly unknown texts by script; records: the number of all texts."""
+    likely = sorted(counts, key=lambda script: -counts[script])[:SCRIPTS_NAMED]
     questions = " ".join(f"{script[0].upper()}{script[1:]}?" for script in likely)
     return f"{sum(counts.values()):,} of {records:,} texts are mostly unknown to this model: {questions}"

@@ -1,8 +1,8 @@
 """From a corpus to training inputs: blocks of one length without padding, single or in pairs, masked, for each step.
 
-A Table holds the blocks of an epoch as positions in the corpus, and makes batches of equal length. It reads nothing
-before it is needed, so the corpus may be larger than memory. CorpusData plans a run: its dev split, the lengths of its
-phases, its epochs and masks, and so the blocks of each step. Knows no model. Try:
+A Table holds the blocks of an epoch as positions in the corpus, and makes batches of blocks of one length. It reads a
+block only when it is needed, so the corpus may be larger than memory. CorpusData plans a run: its dev split, the phases
+of different lengths, its epochs, and so the blocks and masks of each step. Knows no model. Try:
 python -c "import numpy as np; from bertcli.pretraining.blocks import cut; print(cut(np.array([0]), np.array([9]), 4))"
 """
 
@@ -24,17 +24,17 @@ from bertcli.tasks.base import IGNORED
 from bertcli.tokenizer import Tokenizer
 from bertcli.training.sampler import generator, unpadded_steps
 
-REPLACED, RANDOM = 0.8, 0.1
+MASKED, RANDOM = 0.8, 0.1  # shares of the chosen tokens that become the mask token, and a random one
 SPAN_STOP, LONGEST_SPAN = 0.2, 10  # words; SpanBERT (Joshi et al. 2019, arXiv 1907.10529, section 3.1)
 
 
 @dataclass(frozen=True)
 class Masking:
-    """How to mask. unit: what is masked at once; rate: the share of the tokens; mask_id: the mask token.
+    """How to mask. unit: what is masked at once; rate: the share of tokens chosen; mask_id: the mask token.
 
-    Each draw is unbiased: over many rows the share masked is the rate, whatever their lengths, and of the masked 80 %
-    become the mask token, 10 % a random token and 10 % stay (Devlin et al. 2018, arXiv 1810.04805, section 3.1).
-    Special tokens and padding are never chosen and never put in. ordinary: (N,) the ids of all other tokens.
+    Each draw is unbiased: over many rows of any length the share of chosen tokens is the rate. Of these 80 % become
+    the mask token, 10 % a random token, and 10 % stay (Devlin et al. 2018, arXiv 1810.04805, section 3.1). Special
+    tokens are neither chosen nor drawn as random tokens. ordinary: (N,) the ids of all other tokens.
     """
 
     unit: Mask
@@ -45,34 +45,34 @@ class Masking:
     def apply(
         self, ids: TokenIds, free: Flags, starts: Flags, random: np.random.Generator
     ) -> tuple[TokenIds, TokenIds]:
-        """(B, T) ids to the masked ids and the targets (the ids where masked, IGNORED elsewhere).
+        """(B, T) ids to the masked ids and the targets (the original ids where chosen, IGNORED elsewhere).
 
-        free: (B, T), what may be chosen; starts: (B, T), where a word begins.
+        free: (B, T), which tokens may be chosen; starts: (B, T), which tokens begin a word.
         """
-        # (B, T) the number of each token's word in its row, from 0; -1 where nothing may be chosen. A row that begins
-        # inside a word, where a long document was cut, begins with the rest of it.
-        begins_word = starts if self.unit != "token" else np.ones_like(starts)
+        # groups (B, T) numbers what is masked at once in each row, from 0; -1 where nothing may be chosen. A row may
+        # begin inside a word, where a long document was cut: the rest of that word is its first group.
+        begins_group = starts if self.unit != "token" else np.ones_like(starts)
         before = np.pad(free, ((0, 0), (1, 0)))[:, :-1]
-        groups: Array = np.where(free, (free & (begins_word | ~before)).cumsum(1) - 1, -1)
-        if self.unit == "span":  # the numbers become those of runs of words, which have geometric lengths
+        groups: Array = np.where(free, (free & (begins_group | ~before)).cumsum(1) - 1, -1)
+        if self.unit == "span":  # from words to spans of words, whose lengths are geometric
             count = int(groups.max(initial=-1)) + 1
             lengths = np.minimum(random.geometric(SPAN_STOP, (len(groups), count)), LONGEST_SPAN)
             begins = np.zeros((len(groups), count + 1), np.int64)
             np.put_along_axis(begins, np.minimum(lengths.cumsum(1), count), 1, axis=1)
             groups = np.where(groups < 0, -1, np.take_along_axis(begins.cumsum(1), np.maximum(groups, 0), 1))
-        chosen = _units(groups, self.rate, random)
-        # SpanBERT replaces a span as a whole; words are replaced token by token, as BERT's whole-word masking does.
-        fate = np.asarray(random.random(ids.shape))
+        chosen = _choose(groups, self.rate, random)
+        # One draw for a whole span, as in SpanBERT; one for each token of a word, as in BERT's whole-word masking.
+        draw = np.asarray(random.random(ids.shape))
         if self.unit == "span":
-            fate = np.take_along_axis(fate, np.maximum(groups, 0), 1)
-        masked = np.where(chosen & (fate < REPLACED), self.mask_id, ids)
-        swapped = chosen & (fate >= REPLACED) & (fate < REPLACED + RANDOM)
-        masked[swapped] = random.choice(self.ordinary, int(swapped.sum()))
+            draw = np.take_along_axis(draw, np.maximum(groups, 0), 1)
+        masked = np.where(chosen & (draw < MASKED), self.mask_id, ids)
+        randomised = chosen & (draw >= MASKED) & (draw < MASKED + RANDOM)
+        masked[randomised] = random.choice(self.ordinary, int(randomised.sum()))
         return masked, np.where(chosen, ids, IGNORED)
 
 
-def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
-    """Words or runs in random order up to the row's share; a chance decides on the last, so that the mean is exact."""
+def _choose(groups: Array, rate: float, random: np.random.Generator) -> Array:
+    """(B, T) of bool: groups in random order up to the rate; chance decides on the last, so that the mean is exact."""
     rows, columns = np.nonzero(groups >= 0)
     count = int(groups.max(initial=-1)) + 1
     sizes = np.zeros((len(groups), count), np.int64)
@@ -92,14 +92,14 @@ def _units(groups: Array, rate: float, random: np.random.Generator) -> Array:
 Pack = Literal["document", "across"]
 Relation = Literal["nsp", "sop"]
 Span = tuple[int, int]  # of positions in the corpus: from, and up to
-MOST_DEV = 50  # at most one token in so many is dev
-SHORT = 0.1  # of the pairs are shorter than they could be, as in google-research/bert's create_pretraining_data.py
-TRIES = 10  # draws of a text from another document, which must not be the true next text, and be whole sentences
+MOST_DEV = 50  # at most one token in 50 is dev
+SHORT = 0.1  # share of pairs that are shorter than possible, as in google-research/bert's create_pretraining_data.py
+TRIES = 10  # to draw whole sentences from another document that are not the true next text
 
 
 @dataclass(frozen=True)
 class Special:
-    """The ids of special tokens: before a text, and behind it or between two texts."""
+    """The ids of the special tokens: cls before a text, sep after each text."""
 
     cls: int
     sep: int
@@ -107,9 +107,9 @@ class Special:
 
 @dataclass(frozen=True)
 class Inputs:
-    """B blocks of T tokens. targets: (B, T), IGNORED where there is nothing to guess.
+    """B blocks of T tokens. targets: (B, T), IGNORED where nothing is predicted.
 
-    type_ids: (B, T), and relation: (B,) class of each pair; None for single blocks.
+    type_ids: (B, T) segments, and relation: (B,) class of each pair; both None for single blocks.
     """
 
     ids: TokenIds
@@ -119,10 +119,10 @@ class Inputs:
 
 
 def split(corpus: Corpus, dev_tokens: int, least: int = 1, sentences: int = 1) -> tuple[Indices, Indices]:
-    """The indices of the train and the dev documents, ascending; the seed of a run does not change them.
+    """The indices of the train and dev documents, ascending, whatever the seed of the run.
 
-    About dev_tokens tokens are dev, and at most a fiftieth of the corpus, in documents none of which is larger or has
-    fewer `sentences`; none where either would have fewer than `least`.
+    Dev has about dev_tokens tokens, at most a fiftieth of the corpus. It takes documents that are no larger than that
+    and have at least `sentences` sentences. It is empty if either side would have fewer than `least` documents.
     """
     begins, ends = corpus.bounds
     order = np.random.Generator(np.random.PCG64DXSM(0)).permutation(len(begins))
@@ -144,9 +144,9 @@ def cut(begins: Indices, ends: Indices, size: int) -> tuple[Indices, Indices]:
 
 
 class Blocks:
-    """Single blocks: [CLS] text [SEP], each from one document, or with pack "across" from neighbours, [SEP] between.
+    """Single blocks, [CLS] text [SEP]: each from one document, or with pack "across" from several, [SEP] between.
 
-    masking: None for the causal objective, which guesses every next token.
+    masking: None for the causal objective, which predicts every next token.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Blocks:
         self.corpus, self.special, self.masking = corpus, special, masking
         begins, ends = (bound[documents] for bound in corpus.bounds)
         self.is_across = pack == "across"
-        if self.is_across:  # the documents end to end, each followed by one position for a separator, are one text
+        if self.is_across:  # All documents are one text, with one position for a separator after each.
             self.begins, self.ends, sizes = begins, ends, ends - begins + 1
             self.firsts = np.cumsum(sizes) - sizes
             total = int(sizes.sum()) - 1 if len(sizes) else 0  # nothing follows the last document
@@ -165,7 +165,7 @@ class Blocks:
         self.closes = np.isin(self.starts + sizes, ends) if not self.is_across else np.zeros(len(sizes), bool)
 
     def batch(self, rows: Indices, random: np.random.Generator) -> Inputs:
-        """[CLS] text [SEP], with masked tokens to guess, or each next token (causal)."""
+        """Blocks of one length, whose targets are the masked tokens, or each next token (causal)."""
         positions = self.starts[rows, None] + np.arange(self.lengths[rows[0]] - 2)
         is_text = np.ones(positions.shape, bool)
         if self.is_across:  # from positions in that text to those in the corpus
@@ -180,7 +180,7 @@ class Blocks:
             begins_word = self.corpus.starts[positions] > 0
             return Inputs(*self.masking.apply(ids, np.pad(is_text, edge), np.pad(begins_word, edge), random))
         targets = np.pad(ids[:, 1:], ((0, 0), (0, 1)), constant_values=IGNORED)
-        targets[~self.closes[rows], -2] = IGNORED  # [SEP] is to be guessed only where the document ends too
+        targets[~self.closes[rows], -2] = IGNORED  # [SEP] is predicted only where the document ends too
         return Inputs(ids, targets)
 
 
@@ -191,9 +191,9 @@ class Blocks:
 
 
 class Pairs:
-    """One epoch's pairs: [CLS] A [SEP] B [SEP]. relation 0: B follows A; 1: it is from elsewhere, or they are swapped.
+    """One epoch's pairs, [CLS] A [SEP] B [SEP]. relation 0: B follows A; 1: B is from elsewhere, or they are swapped.
 
-    All text but a last single sentence of a document is in some pair. Raises UsageError where there can be none.
+    All text is in some pair, except a single last sentence of a document. Raises UsageError if there are no pairs.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Pairs:
 
     def _of_document(self, document: int, objective: Relation) -> list[tuple[int, int, int, int, int]]:
         """Where A and B begin and end in the corpus, and the relation, of each pair whose A is in this document."""
-        # where its sentences begin, and its end; a sentence of over half the room is cut, so that two fit
+        # bounds: where its sentences begin, then its end. Sentences over half the room are cut, so that two fit.
         begin, first = self.corpus.documents[document - 1] if document else (0, 0)
         end, last = self.corpus.documents[document]
         ends = np.asarray(self.corpus.sentences[first:last])
@@ -231,7 +231,7 @@ class Pairs:
             target = int(self.random.integers(2, self.room + 1)) if self.random.random() < SHORT else self.room
             stop = max(i + 2, bisect_right(bounds, bounds[i] + target) - 1)
             middle = int(self.random.integers(i + 1, stop))
-            # where the true text could have ended, so that lengths do not tell the relation
+            # A wrong text may reach to where the true one could have ended, so that lengths do not tell the relation.
             limit = max(bounds[stop], min(bounds[i] + target, bounds[-1]))
             first, second, relation = (bounds[i], bounds[middle]), (bounds[middle], bounds[stop]), 0
             if self.random.random() < 0.5:
@@ -247,9 +247,9 @@ class Pairs:
         return rows
 
     def _elsewhere(self, document: int, room: int, true: Span) -> Span | None:
-        """Text of another document; never the true next one, nor more or less of it, which some copy may hold.
+        """Text of another document, which never begins as the true next text does: the corpus may have copies of it.
 
-        It is whole sentences from a random one on, as many as fit; where none fits in any try, the beginning of one.
+        Whole sentences from a random one on, as many as fit; if none fits in any try, the beginning of one.
         """
         wrong: Span | None = None
         for _ in range(TRIES):
@@ -266,12 +266,12 @@ class Pairs:
             if np.array_equal(self.corpus.ids[begin : begin + size], self.corpus.ids[true[0] : true[0] + size]):
                 continue
             wrong = begin, end
-            if fitting:  # true texts always are whole sentences, and what tells the two apart should be their sense
+            if fitting:  # True texts are whole sentences too: only their meaning should tell the two apart.
                 break
         return wrong
 
     def batch(self, rows: Indices, random: np.random.Generator) -> Inputs:
-        """Pairs of one total length, with their segments and relations."""
+        """Pairs of one total length."""
         first, second = self.first[rows], self.second[rows]
         columns = np.arange(self.lengths[rows[0]])[None]
         middle = np.diff(first) + 1  # (B, 1): where the first [SEP] is
@@ -285,7 +285,7 @@ class Pairs:
         return Inputs(masked, targets, (columns > middle).astype(np.int64), self.relation[rows])
 
 
-Table = Blocks | Pairs  # the blocks of an epoch; each has `lengths` (N,) of its blocks, special tokens included
+Table = Blocks | Pairs  # of an epoch; `lengths` (N,) are the tokens of each block, special ones included
 RELATIONS: dict[str, Relation] = {"mlm+nsp": "nsp", "mlm+sop": "sop"}
 
 
@@ -300,8 +300,8 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Key:
-    """A batch: rows of a table, and the seeds of its masks."""
+class BatchKey:
+    """What a batch is made of when its turn comes: rows of a table, and the seeds of its masks."""
 
     table: Table
     rows: Indices
@@ -309,28 +309,28 @@ class Key:
 
 
 class CorpusData:
-    """A corpus under some settings. words: its tokenizer.
+    """The batches of a run. Raises ModelError for a tokenizer that does not put one token before and one after a text.
 
-    Raises ModelError for a tokenizer that does not put one token before a text and one behind it.
+    train, dev: the indices of their documents.
     """
 
-    def __init__(self, settings: PretrainSettings, corpus: Corpus, words: Tokenizer) -> None:
+    def __init__(self, settings: PretrainSettings, corpus: Corpus, tokenizer: Tokenizer) -> None:
         self.settings, self.corpus = settings, corpus
-        around = words.backend.encode("").ids
+        around = tokenizer.backend.encode("").ids
         if len(around) != 2:
-            raise ModelError("the tokenizer does not put one token before a text and one behind it, as BERT's does.")
+            raise ModelError("the tokenizer does not put one token before a text and one after it, as BERT's does.")
         self.special = Special(*around)
         self.masking: Masking | None = None
         if settings.objective != "causal":
-            special = {token for token, added in words.backend.get_added_tokens_decoder().items() if added.special}
-            ordinary = sorted(set(words.backend.get_vocab().values()) - special)
-            self.masking = Masking(settings.mask, settings.mask_rate, words.mask[1], np.array(ordinary, np.int64))
+            special = {token for token, added in tokenizer.backend.get_added_tokens_decoder().items() if added.special}
+            ordinary = sorted(set(tokenizer.backend.get_vocab().values()) - special)
+            self.masking = Masking(settings.mask, settings.mask_rate, tokenizer.mask[1], np.array(ordinary, np.int64))
         least = 2 if settings.objective == "mlm+nsp" else 1  # documents: a wrong next sentence is from another
         sentences = 2 if settings.objective in RELATIONS else 1
         self.train, self.dev = split(corpus, settings.dev_tokens, least, sentences)
 
     def table(self, documents: Indices, length: int, random: np.random.Generator) -> Table:
-        """The blocks of some documents in one epoch; at least one block."""
+        """The blocks of some documents in one epoch."""
         settings = self.settings
         if settings.objective in RELATIONS and self.masking:
             relation = RELATIONS[settings.objective]
@@ -339,7 +339,7 @@ class CorpusData:
 
     @cached_property
     def phases(self) -> list[Phase]:
-        """The steps with each length. An epoch is counted in blocks of the first length."""
+        """The steps of each length. An epoch is a pass over the blocks of the first length."""
         settings = self.settings
         size = settings.batch_tokens * settings.accumulate
         lengths = [length for length, _ in settings.lengths]
@@ -352,23 +352,23 @@ class CorpusData:
         ends = [round(total * share) for share in np.cumsum([share for _, share in settings.lengths])]
         return [Phase(*row) for row in zip(lengths, [0, *ends[:-1]], ends, per_epoch, strict=True)]
 
-    def schedule(self, step: int) -> Iterator[list[Key]]:
-        """The batches of each step after `step`, phase after phase and in each epoch after epoch."""
+    def schedule(self, step: int) -> Iterator[list[BatchKey]]:
+        """The batches of each step after `step`, through all phases and epochs."""
         for number, phase in enumerate(self.phases):
             first = max(step, phase.first)
             if first < phase.stop:
                 epoch, done = divmod(first - phase.first, phase.steps_per_epoch)
                 yield from islice(self._steps(number, phase, epoch), done, done + phase.stop - first)
 
-    def _steps(self, number: int, phase: Phase, first: int) -> Iterator[list[Key]]:
-        """The steps of a phase without end, from the epoch `first` on."""
+    def _steps(self, number: int, phase: Phase, first: int) -> Iterator[list[BatchKey]]:
+        """The steps of a phase, endlessly, from the epoch `first` on."""
         settings = self.settings
         for epoch in count(first):
             seeds = (settings.seed, number, epoch)
             table = self.table(self.train, phase.length, generator(*seeds, 0))
             order = generator(*seeds, 1)
             steps = unpadded_steps(table.lengths, settings.batch_tokens, phase.steps_per_epoch, order)
-            # An epoch of pairs has more text than the first or less, and may have too few blocks for its steps; some
-            # come twice then, with other masks, for a run that goes on knows its epoch by its step's number.
+            # Pairs are drawn anew in each epoch, so one may have too few blocks for its steps; then some come twice,
+            # with other masks. All epochs must have as many steps, because a resumed run derives its epoch from them.
             for i, batches in enumerate(islice(cycle(steps), phase.steps_per_epoch)):
-                yield [Key(table, rows, (*seeds, 2, i, j)) for j, rows in enumerate(batches)]
+                yield [BatchKey(table, rows, (*seeds, 2, i, j)) for j, rows in enumerate(batches)]

@@ -1,8 +1,8 @@
-"""From files of raw text to a tokenised corpus: in parallel, cached by content, continued where it was interrupted.
+"""From files of raw text to a tokenised corpus: in parallel, cached by content, resumed where it was interrupted.
 
-Workers are given documents in turn and answer in turn, so the corpus does not depend on their number. Each waits on a
-pipe that ends with the process that started it, so none outlives a run, however the run ended. The corpus is read by
-memory map and written by appending, with a journal to continue from: a folder of flat files, all little-endian, and
+Workers get documents in turn and answer in turn, so the corpus does not depend on their number. Each waits on a pipe
+that closes with the process that started it, so no worker outlives a run, however that ends. The corpus is written by
+appending, with a journal to resume from, and read by memory map. It is a folder of flat files, all little-endian, and
 corpus.json once it is complete:
 
     ids.bin        (T,) uint16, or uint32 for a vocabulary beyond 65,536: the tokens, document after document
@@ -44,7 +44,7 @@ COMPLETE, JOURNAL = "corpus.json", "journal.json"
 
 @dataclass(frozen=True)
 class Corpus:
-    """T tokens, S sentences, D documents, in the shapes of the files. facts: what corpus.json says of their origin."""
+    """T tokens, S sentences, D documents, in the shapes of the files. facts: the content of corpus.json."""
 
     ids: Array
     starts: Array
@@ -77,7 +77,7 @@ def open_corpus(folder: Path) -> Corpus | None:
 
 @dataclass(frozen=True)
 class Part:
-    """Some documents, tokenised: ids and starts (T,), tokens of each sentence (S,), sentences of each document (D,)."""
+    """Some tokenised documents: ids and starts (T,), tokens in each sentence (S,), sentences in each document (D,)."""
 
     ids: Array
     starts: Array
@@ -86,10 +86,10 @@ class Part:
 
 
 class Writer:
-    """Appends parts. After `commit` the state that it is given survives a crash, together with all parts before."""
+    """Appends parts. `commit` makes its state and all parts before it survive a crash."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
-        """Continue from the folder's journal, if there is one, else begin. dtype: of the ids."""
+        """Resume from the folder's journal, if there is one. dtype: of the ids."""
         self.folder = folder
         self.dtype = dtype
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class Writer:
             file.truncate(self.sizes[name])
 
     def append(self, part: Part) -> None:
-        """Add documents; lengths become positions in the whole."""
+        """Add documents; the lengths in `part` become positions in the corpus."""
         sentence_ends = self.counts["ids"] + np.cumsum(part.sentences)
         last = self.counts["sentences"] + np.cumsum(part.documents)
         ends = np.concatenate([[self.counts["ids"]], sentence_ends])[np.cumsum(part.documents)]
@@ -119,7 +119,7 @@ class Writer:
             self.sizes[name] += values.nbytes
 
     def commit(self, state: Mapping[str, Any]) -> None:
-        """Force all parts to disk, then the journal that says so."""
+        """Force all parts to disk, then the journal."""
         for file in self.files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -127,30 +127,30 @@ class Writer:
         _store(self.folder / JOURNAL, {"sizes": self.sizes, "counts": self.counts, "state": self.state})
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Make the folder a corpus of what is committed."""
+        """Complete the corpus with what is committed."""
         self.close()
         _store(self.folder / COMPLETE, {"dtype": self.dtype, "sizes": self.sizes, "counts": self.counts, **facts})
         (self.folder / JOURNAL).unlink()
 
     def close(self) -> None:
-        """Close the files; what was not committed is cut off when a run continues."""
+        """Close the files; a resumed run cuts off what was not committed."""
         for file in self.files.values():
-            with suppress(OSError):  # of a full disk, which has been told already
+            with suppress(OSError):  # of a full disk, which has been reported already
                 file.close()
 
 
 def _store(path: Path, value: Mapping[str, Any]) -> None:
-    replace_file(path, json.dumps(value, indent=1).encode())  # in ASCII, for the names of files may be any bytes
+    replace_file(path, json.dumps(value, indent=1).encode())  # in ASCII, because file names may be any bytes
 
 
-BATCH = 1 << 20  # characters that a worker is given at once
-COMMIT = 1 << 26  # characters between entries of the journal: what an interruption may cost
+BATCH = 1 << 20  # characters that a worker gets at once
+COMMIT = 1 << 26  # characters between two commits: what an interruption may cost
 VERSION = 2  # of the folder's format and of how text becomes tokens
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the tokens. tokenizer: a tokenizer.json as text. words: what finds words of Chinese, or None."""
+    """What decides the tokens. tokenizer: a tokenizer.json as text. words: the segmenter of Chinese words, or None."""
 
     source: Source
     tokenizer: str
@@ -165,19 +165,19 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How far tokenising is: characters and tokens so far; characters a second in this run."""
+class Tokenising:
+    """The event of tokenising: characters and tokens so far; characters a second in this run."""
 
     characters: int
     tokens: int
     speed: float
 
 
-def prepare(recipe: Recipe, cache: Path, workers: int, stop: Stop) -> Generator[Reading, None, Corpus]:
-    """Yield how far it is, return the corpus; at once where the cache has it.
+def prepare(recipe: Recipe, cache: Path, workers: int, stop: Stop) -> Generator[Tokenising, None, Corpus]:
+    """Tokenise with events of progress, and return the corpus; at once if the cache has it.
 
-    One process builds a folder, others wait for it, be they of this run or of another. Raises UsageError for a corpus
-    without text and, unless the source skips faults, at the first one; Interrupted when `stop` returns a signal number.
+    One process builds a folder, and all others of this or another run wait. Raises UsageError for a corpus without text
+    and, unless the source skips faults, at the first fault; Interrupted if `stop` returns a signal number.
     """
     folder = cache / key(VERSION, recipe.identity)
     with locked(folder, stop):
@@ -192,7 +192,7 @@ def prepare(recipe: Recipe, cache: Path, workers: int, stop: Stop) -> Generator[
 
 @dataclass(frozen=True)
 class _Position:
-    """How far the corpus is read: so many documents and faults of this file; characters and faults before it."""
+    """How far the corpus is read. items: documents and faults of the file at index `file`; the others: of all files."""
 
     file: int = 0
     items: int = 0
@@ -205,8 +205,8 @@ Lines = Sequence[str]
 _Batches = Iterator[tuple[_Position, list[Lines]]]
 
 
-def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[Reading]:
-    """Write the folder, from where its journal says that an earlier run was."""
+def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[Tokenising]:
+    """Write the folder, resuming from its journal."""
     writer = Writer(folder, Encoder(recipe.tokenizer).dtype)
     first = _Position(**writer.state)
     began, committed = time.perf_counter(), first.characters
@@ -215,7 +215,7 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[R
             for position, part in parts:
                 writer.append(part)
                 speed = (position.characters - first.characters) / (time.perf_counter() - began)
-                yield Reading(position.characters, writer.counts["ids"], speed)
+                yield Tokenising(position.characters, writer.counts["ids"], speed)
                 signum = stop()
                 if signum or position.characters > committed + COMMIT:
                     writer.commit(asdict(position))
@@ -234,7 +234,7 @@ def _build(recipe: Recipe, folder: Path, workers: int, stop: Stop) -> Iterator[R
 
 
 def _batches(source: Source, position: _Position) -> _Batches:
-    """Documents of about BATCH characters together, and the position behind them; the last may hold none."""
+    """Documents of about BATCH characters together, and the position after them; the last batch may be empty."""
     batch: list[Lines] = []
     size = 0
     for i, name in enumerate(source.files[position.file :], position.file):
@@ -256,7 +256,7 @@ def _batches(source: Source, position: _Position) -> _Batches:
 
 
 def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
-    """Split documents into sentences and these into tokens; a sentence or document of which nothing is left is none."""
+    """Split documents into sentences and these into tokens. Sentences and documents without tokens are left out."""
     split = [encoder.split(lines) for lines in documents]
     encoded = encoder.encode(list(chain.from_iterable(split)))
     kept = encoded.lengths > 0
@@ -266,8 +266,8 @@ def tokenise(encoder: Encoder, documents: Sequence[Lines]) -> Part:
 
 
 def _parts(recipe: Recipe, workers: int, batches: _Batches) -> Generator[tuple[_Position, Part], None, None]:
-    """What becomes of the batches, in order."""
-    if workers < 2:  # one would only be waited for, so this process does its work
+    """The batches tokenised, in order, each with its position."""
+    if workers < 2:  # This process would only wait for a single worker, so it does the work.
         encoder = Encoder(recipe.tokenizer, recipe.words)
         yield from ((position, tokenise(encoder, documents)) for position, documents in batches)
         return

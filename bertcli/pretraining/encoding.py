@@ -1,8 +1,8 @@
-"""Raw text to token ids at the speed that a corpus needs: sentences first, then each distinct word only once.
+"""Raw text to token ids at the speed that a corpus needs: split into sentences, and encode each distinct word once.
 
-BERT's tokenizers go through bertcli/words.py, which looks up the ids of words that were seen. Other tokenizers, and
-text whose Chinese words a segmenter finds, go through the `tokenizers` library line by line. Knows no files but a list
-of words. Try: python -c "from bertcli.pretraining.encoding import sentences; print(sentences('It is. Is it?'))"
+For BERT's tokenizers, bertcli/words.py looks up the ids of known words. The `tokenizers` library encodes sentence by
+sentence for other tokenizers, and if a segmenter finds Chinese words. Knows no files but a word list. Try:
+python -c "from bertcli.pretraining.encoding import sentences; print(sentences('It is. Is it?'))"
 """
 
 import json
@@ -21,11 +21,11 @@ from bertcli.arrays import Array, Flags, Indices
 from bertcli.errors import UsageError
 from bertcli.words import IDEOGRAPHS, LINE_END, WORD, HashedWords, word_encoder
 
-PREFIX = "##"  # of a piece inside a word; no word begins so, for # is one of its own
+PREFIX = "##"  # of a piece inside a word; no word begins with it, because # is a word of its own
 LONG = 1 << 12  # characters; the time of sentencex grows with the square of a text's length
 WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
-Cut = Callable[[str], list[str]]  # Chinese text to its words, which joined are the text
+Cut = Callable[[str], list[str]]  # from Chinese text to its words, which joined are the text
 
 
 def sentences(line: str) -> list[str]:
@@ -33,32 +33,32 @@ def sentences(line: str) -> list[str]:
     if line.isascii():
         return [sentence for part in _segments("en", line) if (sentence := part.strip())]
     language = "zh" if 2 * sum(map(len, re.findall(IDEOGRAPHS, line[:200]))) > len(line[:200]) else "en"
-    # sentencex 1.0 takes the space in "B\xa0." for one byte, and panics
+    # sentencex 1.0 takes the space in "B\xa0." for one byte and panics.
     ends = accumulate(map(len, _segments(language, WIDE_SPACE.sub(" ", line))))
     return [sentence for begin, end in pairwise(chain([0], ends)) if (sentence := line[begin:end].strip())]
 
 
 def _segments(language: str, text: str) -> Iterator[str]:
-    """The sentences, which joined are the text; one longer than LONG is cut at a space, if it has any."""
+    """The sentences, which joined are the text; one longer than LONG is cut at a space, if it has one."""
     from sentencex import segment
 
     begin = 0
     while begin < len(text):
         parts = segment(language, text[begin : begin + LONG])
-        if begin + LONG < len(text):  # the last one may go on
+        if begin + LONG < len(text):  # The last one may continue after LONG characters.
             parts = parts[:-1] or [parts[0][: parts[0].rfind(" ") + 1] or parts[0]]
         yield from parts
         begin += sum(map(len, parts))
 
 
-# Words of Chinese, for whole-word masking: a token is a character there, and a word several.
+# Chinese words, for whole-word masking: each token is a character, a word has several.
 
 
 def open_segmenter(name: str) -> Cut:
     """A function that cuts Chinese text into words, which joined are the text.
 
-    name: `jieba`, or a UTF-8 file with a word a line, of which the longest that fits is taken from the left; what
-    follows a word after white space, as in jieba's own dictionaries, is ignored. Raises UsageError.
+    name: `jieba`, or a UTF-8 file with a word a line, whose longest match is taken from the left. What follows a word
+    after white space, as in jieba's dictionaries, is ignored. Raises UsageError.
     """
     if name == "jieba":
         try:
@@ -84,7 +84,7 @@ def open_segmenter(name: str) -> Cut:
 
 
 def _longest_match(known: Mapping[str, bool], text: str) -> list[str]:
-    """Forward maximum matching; a character that begins no word is one. known: beginning -> whether it is a word."""
+    """Forward maximum matching; a character that begins no word is a word. known: prefix -> whether it is a word."""
     pieces, begin = [], 0
     while begin < len(text):
         longest = end = begin + 1
@@ -112,8 +112,7 @@ def inner(text: str, cut: Cut) -> Flags:
 
 @dataclass(frozen=True)
 class Encoded:
-    """S sentences as T tokens. ids: (T,); starts: (T,) whether a token begins a word; lengths: (S,) tokens of each
-    sentence, 0 where nothing of it is left."""  # fmt: skip
+    """S sentences as T tokens. ids: (T,); starts: (T,) whether a token begins a word; lengths: (S,) tokens of each."""
 
     ids: Array
     starts: Flags
@@ -121,19 +120,18 @@ class Encoded:
 
 
 class Encoder:
-    """tokenizer: a tokenizer.json as text. segmenter: what finds words of Chinese, as open_segmenter takes it; None for
-    single characters.
+    """tokenizer: a tokenizer.json as text. segmenter: as open_segmenter takes it; None if Chinese characters are words.
 
-    Special tokens that the text spells out ("[SEP]") are text like any other, never the tokens.
-    """  # fmt: skip
+    A special token that is spelt out in the text ("[SEP]") is text, never the token.
+    """
 
     def __init__(self, tokenizer: str, segmenter: str | None = None) -> None:
         stated = json.loads(tokenizer)
         pre_tokenizer = stated["pre_tokenizer"] or {}
         parts = [pre_tokenizer, *pre_tokenizer.get("pretokenizers", ())]
-        byte_level = [part for part in parts if part.get("type") == "ByteLevel"]  # makes tokens of spaces too
+        byte_level = [part for part in parts if part.get("type") == "ByteLevel"]  # It makes tokens of spaces too.
         self.keeps_spaces = bool(byte_level)
-        # The library would put a space before each sentence; only a document begins with one, if any.
+        # The library would put a space before each sentence, but it belongs only before a document.
         self.first = " " if any(part.get("add_prefix_space") for part in byte_level) else ""
         for part in byte_level:
             part["add_prefix_space"] = False
@@ -148,21 +146,21 @@ class Encoder:
         self.continues[[token for piece, token in vocabulary.items() if piece.startswith(PREFIX)]] = True
         self.segment = open_segmenter(segmenter) if segmenter else None
         special = [re.escape(token["content"]) for token in stated["added_tokens"] if token["special"]]
-        # whatever the library is told, Unigram finds them among its pieces
+        # Unigram finds special tokens among its pieces in spite of encode_special_tokens.
         self.special = re.compile("|".join(special)) if special and stated["model"]["type"] == "Unigram" else None
-        # an added token that is not special is found across words
+        # An added token that is not special may go across words.
         by_words = not segmenter and all(token["special"] for token in stated["added_tokens"])
         self.words: HashedWords | None = None
         if by_words and stated["model"].get("continuing_subword_prefix") == PREFIX:
-            with suppress(ValueError):  # not of BERT's parts
+            with suppress(ValueError):  # not made of BERT's parts
                 encode = word_encoder(self.tokenizer)
                 self.words = HashedWords(encode, self.tokenizer.normalizer.handle_chinese_chars)
 
     def split(self, lines: Sequence[str]) -> list[str]:
         """The sentences of a document, for `encode`.
 
-        With the white space before each where the tokenizer makes it a part of words or a token, as bytes are: the
-        tokens of all sentences together are then those of the document.
+        For a byte-level tokenizer, which encodes spaces too, each has the white space before it: so the tokens of all
+        sentences are those of the document.
         """
         if not self.keeps_spaces:
             return [sentence for line in lines for sentence in sentences(line)]
@@ -186,7 +184,7 @@ class Encoder:
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         starts = [np.zeros(0, bool)]
         for encoding, text in zip(encodings, texts, strict=True):
-            # By the tokenizer's own words, and more finely where these hold punctuation or several Chinese words.
+            # Words are the tokenizer's, and parts of these that hold punctuation or several Chinese words.
             words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
             begins, ends = np.array(encoding.offsets, np.int64).reshape(-1, 2).T
             continues = np.zeros(len(text) + 1, bool)

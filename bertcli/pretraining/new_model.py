@@ -1,6 +1,6 @@
-"""The model that pre-training begins with, with the objective's head: a new one of some shape, or a checkpoint.
+"""The model that pre-training begins with, with the head of the objective: a new one, or a checkpoint.
 
-A new one may take its word embeddings from vectors of word2vec or GloVe. Knows no corpus and no training loop. Try:
+A new one may start from word vectors of word2vec or GloVe. Knows no corpus and no training loop. Try:
 python -c 'from bertcli.pretraining.new_model import read; print(read("glove.6B.300d.txt", {"the": 7}, lowercase=True))'
 """
 
@@ -31,7 +31,7 @@ HEADS = {"mlm": "MaskedLM", "mlm+nsp": "PreTraining", "mlm+sop": "PreTraining", 
 
 @dataclass(frozen=True)
 class Module:
-    """notes: what was chosen. dropout: what its config.json is to say of it. positions: tokens it can take at once."""
+    """notes: what was chosen. dropout: entries for config.json. positions: most tokens in a block."""
 
     module: Any
     notes: list[str]
@@ -42,11 +42,11 @@ class Module:
 def open_module(settings: PretrainSettings, base: Model | None, folder: Path, device: str) -> Module:
     """Open or make the model in fp32, for a type of device. folder: of the tokenizer.
 
-    Raises UsageError or ModelError where it cannot be, and for blocks longer than it has positions.
+    Raises UsageError or ModelError if that fails, and for blocks longer than the model's positions.
     """
     pretrained.quiet()
-    words = tokenizer_files.load(folder, base.config if base else {})
-    config = _config(settings, base, words)
+    tokenizer = tokenizer_files.load(folder, base.config if base else {})
+    config = _config(settings, base, tokenizer)
     positions = tokenizer_files.load(folder, config.to_dict()).max_length
     if settings.longest > positions:
         raise UsageError(f"--lengths {settings.longest}: the model has positions for {positions} tokens.")
@@ -73,23 +73,23 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
     shape = f"{config.num_hidden_layers} layers of {config.hidden_size}, {module.num_parameters():,} weights"
     notes = [f"model: {type(module).__name__}, {shape} ({why})", *notes]
     if settings.init_embeddings:
-        notes.append(_init_embeddings(settings.init_embeddings, module, words, settings.seed))
+        notes.append(_init_embeddings(settings.init_embeddings, module, tokenizer, settings.seed))
     if settings.gradient_checkpointing:
-        # the older name is deprecated, and the newer is not in all versions
+        # The older name is deprecated, and not all versions have the newer one.
         getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)()
-    if settings.compile:  # each layer by itself: alike, one compilation serves all, and the heads' shapes may vary
+    if settings.compile:  # Layers are alike, so one compilation serves all, and the shapes of the heads may vary.
         for layers in module.modules():
             for layer in layers if isinstance(layers, torch.nn.ModuleList) else ():
                 layer.compile()
     return Module(module, notes, dropout, positions)
 
 
-def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) -> Any:
+def _config(settings: PretrainSettings, base: Model | None, tokenizer: Tokenizer) -> Any:
     """The configuration that transformers makes the model from."""
     import transformers
 
     is_decoder = settings.objective == "causal"  # whatever a checkpoint was until now
-    count = words.backend.get_vocab_size()
+    count = tokenizer.backend.get_vocab_size()
     if base:
         config = pretrained.open_config(base.path, is_decoder=is_decoder)
     elif path := settings.model_config:
@@ -107,15 +107,15 @@ def _config(settings: PretrainSettings, base: Model | None, words: Tokenizer) ->
             vocab_size=count, is_decoder=is_decoder,
         )  # fmt: skip
     config.vocab_size = max(config.vocab_size, count)
-    config.pad_token_id = words.pad
+    config.pad_token_id = tokenizer.pad
     return config
 
 
 def _init_positions(module: Any) -> None:
-    """Begin learned position embeddings as sinusoids (Vaswani et al. 2017, section 3.5), centred and scaled as usual.
+    """Start learned position embeddings as sinusoids (Vaswani et al. 2017, section 3.5), centred and scaled as usual.
 
-    Neighbours are alike then, as they are in BERT once it is trained (Wang and Chen 2020, arXiv 2010.04903). With word
-    vectors to begin with, BERT-mini left its plateau after 4 million tokens so, and from random rows not within 10.
+    So neighbours are alike, as in a trained BERT (Wang and Chen 2020, arXiv 2010.04903). With word vectors, BERT-mini
+    left its plateau after 4 million tokens; from random position embeddings it did not within 10 million.
     """
     deviation = getattr(module.config, "initializer_range", 0.02)
     for name, table in module.named_modules():
@@ -130,16 +130,16 @@ def _init_positions(module: Any) -> None:
                     table.weight[table.padding_idx] = 0
 
 
-# Word vectors as the beginning of word embeddings.
+# Word vectors as the start of word embeddings.
 
 OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-MARKS = "#[<"  # begin what is no word of a vocabulary: `##s`, `[MASK]`, `<unk>`
+MARKS = "#[<"  # at the start of pieces that are no words: `##s`, `[MASK]`, `<unk>`
 
 
-def _init_embeddings(path: str, module: Any, words: Tokenizer, seed: int) -> str:
+def _init_embeddings(path: str, module: Any, tokenizer: Tokenizer, seed: int) -> str:
     """Copy word vectors into the embeddings of the words that both know."""
-    normalizer = json.loads(words.backend.to_str())["normalizer"] or {}
-    known = words.backend.get_vocab()
+    normalizer = json.loads(tokenizer.backend.to_str())["normalizer"] or {}
+    known = tokenizer.backend.get_vocab()
     ids, vectors = read(path, known, lowercase=bool(normalizer.get("lowercase")))
     table = module.get_input_embeddings().weight
     width, deviation = table.shape[1], module.config.initializer_range
@@ -154,8 +154,8 @@ def _init_embeddings(path: str, module: Any, words: Tokenizer, seed: int) -> str
 def read(path: str, vocabulary: Mapping[str, int], *, lowercase: bool) -> tuple[Indices, Vectors]:
     """Ids (n,) int64 and vectors (n, D) float32 of the words that the vocabulary has, in the order of the file.
 
-    path: text, also compressed: `WORD NUMBER…` a line, with or without word2vec's first line `COUNT WIDTH`. Of a
-    word's lines the first counts, and only lines that count are checked for numbers. Raises UsageError with the line.
+    path: text, also compressed, with lines `WORD NUMBER…`, after word2vec's first line `COUNT WIDTH` or without it. The
+    first line of a word counts, and only these are checked for numbers. Raises UsageError with the line.
     """
     vectors: dict[int, Vectors] = {}
     for line, word, numbers in _rows(path):
@@ -176,7 +176,7 @@ def read(path: str, vocabulary: Mapping[str, int], *, lowercase: bool) -> tuple[
 
 
 def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
-    """PATH:NUMBER, word and numbers of each line."""
+    """`PATH:LINE`, word and numbers of each line."""
 
     def is_number(field: bytes) -> bool:
         try:
@@ -206,10 +206,10 @@ def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
 
 
 def fit(vectors: Vectors, width: int, deviation: float, generator: np.random.Generator) -> Vectors:
-    """Vectors (n, D) as float32 (n, width), centred, with the standard deviation that a model's embeddings begin with.
+    """Vectors (n, D) as float32 (n, width), centred, with the standard deviation of a new model's embeddings.
 
-    Where D > width these are the first principal components; where D < width the columns that lack are normal noise.
-    LayerNorm and the position embeddings expect that scale: at word2vec's own, positions would hardly count at first.
+    If D > width, these are the first principal components; if D < width, the missing columns are normal noise. At the
+    scale of word2vec's own vectors, LayerNorm would leave hardly anything of the position embeddings at first.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     if vectors.shape[1] > width:

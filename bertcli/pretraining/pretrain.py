@@ -1,7 +1,7 @@
 """Pre-training: raw text in, a Hugging Face checkpoint out, and events on the way.
 
-`pretrain` is the whole story, from top to bottom. Below it stand its helpers, then the `Job` of the training loop.
-Knows neither how text becomes batches (source.py to blocks.py) nor how a step is taken (training/). Try:
+`pretrain` tells the whole story from top to bottom; its helpers follow, then the `Job` that the training loop calls.
+Text becomes batches in source.py to blocks.py, and steps are taken in training/. Try:
 python -c "from bertcli.pretraining.pretrain import pretrain; help(pretrain)"
 """
 
@@ -20,8 +20,8 @@ from bertcli import tokenizer_files
 from bertcli.arrays import Indices
 from bertcli.device import Device
 from bertcli.model import read, resolve, update
-from bertcli.pretraining.blocks import CorpusData, Inputs, Key, Phase
-from bertcli.pretraining.corpus import Reading, Recipe, prepare
+from bertcli.pretraining.blocks import BatchKey, CorpusData, Inputs, Phase
+from bertcli.pretraining.corpus import Recipe, Tokenising, prepare
 from bertcli.pretraining.encoding import open_segmenter
 from bertcli.pretraining.new_model import open_module
 from bertcli.pretraining.settings import VOCABULARY, PretrainSettings
@@ -33,7 +33,7 @@ from bertcli.training.checkpoint import CHECKPOINTS, require_usable
 from bertcli.training.loop import Batch, Eval, Metrics, Plan, Step, Trainer, adamw, learning_rate
 from bertcli.training.run import Note, Saved
 
-Event = Note | Reading | Step | Eval | Saved
+Event = Note | Tokenising | Step | Eval | Saved
 
 
 @run.first_process_only
@@ -50,8 +50,8 @@ def pretrain(
 ) -> Iterator[Event]:
     """Train and publish a checkpoint in settings.output. In a distributed run only the first process yields events.
 
-    device: its threads are also the processes that tokenise. cache: where vocabularies and tokenised corpora are kept.
-    track: where accelerate sends the numbers besides the log ("tensorboard"), None for nowhere.
+    device: as many processes tokenise as it has threads. cache: the folder of vocabularies and tokenised corpora.
+    track: "tensorboard" also gets the numbers of the log, None: nothing does.
 
     Raises UsageError for a corpus, settings or an output directory that cannot be used, ModelError for such a base
     model, Interrupted after a checkpoint when `stop` returns a signal number.
@@ -62,7 +62,7 @@ def pretrain(
     if base:
         base.require_weights()
     if settings.words:
-        open_segmenter(settings.words)  # a fault in it should not be found after an hour
+        open_segmenter(settings.words)  # so that a fault in the word list shows now and not after an hour
     precision, note = run.choose_precision(settings.precision, device)
     hardware = f"{device.type} {precision}"
     with run.open_accelerator(device, precision, track, output) as accelerator:
@@ -72,19 +72,19 @@ def pretrain(
         yield note
 
         if base:
-            vocabulary = base.path
+            folder = base.path
         elif settings.tokenizer:
             path = Path(settings.tokenizer)
-            vocabulary = path if path.is_dir() else resolve(settings.tokenizer).path
+            folder = path if path.is_dir() else resolve(settings.tokenizer).path
         else:
             size = settings.vocab_size or VOCABULARY
-            vocabulary = cached_vocabulary(source, size, settings.lowercase, cache, stop)
+            folder = cached_vocabulary(source, size, settings.lowercase, cache, stop)
         torch.manual_seed(settings.seed)
-        opened = open_module(settings, base, vocabulary, device.type)
+        opened = open_module(settings, base, folder, device.type)
         yield from map(Note, opened.notes)
 
-        words = tokenizer_files.load(vocabulary, base.config if base else {})
-        recipe = Recipe(source, words.backend.to_str(), settings.words)
+        tokenizer = tokenizer_files.load(folder, base.config if base else {})
+        recipe = Recipe(source, tokenizer.backend.to_str(), settings.words)
         corpus = yield from prepare(recipe, cache, device.threads, stop)
         counts = {"documents": len(corpus.documents), "sentences": len(corpus.sentences), "tokens": len(corpus.ids)}
         yield Note(f"corpus: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
@@ -92,7 +92,7 @@ def pretrain(
             faults = "fault was" if count == 1 else "faults were"
             first = corpus.facts["first_fault"]
             yield Note(f"{count:,} {faults} left out of the corpus; the first: {first}", warning=True)
-        data = CorpusData(settings, corpus, words)
+        data = CorpusData(settings, corpus, tokenizer)
         begins, ends = corpus.bounds
         dev = f"{len(data.dev):,} of {len(begins):,} documents, {int((ends - begins)[data.dev].sum()):,} tokens"
         none = "none; the corpus has too few documents to keep some of them for it"
@@ -110,7 +110,7 @@ def pretrain(
 
         def fill(draft: Path) -> None:
             """Put beside the weights what else a model directory holds."""
-            tokenizer_files.save(words, vocabulary, draft, opened.positions)
+            tokenizer_files.save(tokenizer, folder, draft, opened.positions)
             digest = _write_card(draft, settings, hardware, counts | source.identity, metrics)
             provenance = {"device": hardware, "corpus": recipe.identity, "card": digest}
             artifacts.write_settings(draft, "pretrain", settings.saved(), provenance)
@@ -181,9 +181,9 @@ Tensors = Mapping[str, torch.Tensor]  # what a model takes, by name: (B, T) each
 
 @dataclass(frozen=True)
 class Targets:
-    """positions: (M,) of the guessed tokens in the flattened batch. tokens: (M,) the right ones.
+    """positions: (M,) where tokens are predicted, in the flattened batch. tokens: (M,) the correct ids there.
 
-    relation: (B,) classes of the pairs, or None; their loss counts `weight` times.
+    relation: (B,) class of each pair, or None for single blocks. weight: of the pairs' loss.
     """
 
     positions: torch.Tensor
@@ -193,37 +193,37 @@ class Targets:
 
 
 class PretrainJob:
-    """Batches, loss and scores of a model on a corpus, in the phases of `data`.
+    """Batches, loss and scores of a model on a corpus (a loop.Job), in the phases of `data`.
 
-    The head scores only the positions that are to be guessed: for a token, BERT-mini's head over 30,522 words takes 16
-    MFLOP where its encoder takes 6.
+    The head computes logits only where a token is to be predicted: per token, BERT-mini's head over 30,522 words takes
+    16 MFLOP, its encoder 6.
     """
 
     def __init__(self, data: CorpusData, module: Any, accelerator: Any) -> None:
         self.data, self.accelerator = data, accelerator
-        self.narrow = Narrow(module)
+        self.selector = PositionSelector(module)
         self.config = module.config.to_dict()
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
 
-    def schedule(self, step: int) -> Iterator[list[Key]]:
-        """The batches of each step from the one after `step` on."""
+    def schedule(self, step: int) -> Iterator[list[BatchKey]]:
+        """The batches of each step after `step`."""
         return self.data.schedule(step)
 
-    def split(self, key: Key, parts: int) -> list[Key]:
-        """The batch as it is: its masks are drawn for it as a whole."""
+    def split(self, key: BatchKey, parts: int) -> list[BatchKey]:
+        """The whole batch: its masks are drawn together, so it cannot be split."""
         return [key]
 
-    def batch(self, key: Key) -> Batch:
-        """This process' rows of a batch. Where it has none, it computes one row that counts nothing.
+    def batch(self, key: BatchKey) -> Batch:
+        """This process' rows of a batch; if it has none, one row whose loss counts nothing.
 
-        Every process draws the masks of the whole batch, so that they do not depend on how many processes there are.
+        Every process draws the masks of the whole batch, so the masks do not depend on the number of processes.
         """
         whole = key.table.batch(key.rows, sampler.generator(*key.seeds))
         rows = np.arange(len(whole.ids))[self.rank :: self.processes]
         inputs, targets = self._tensors(whole, rows if len(rows) else np.arange(1))
         length = whole.ids.shape[1]
-        guessed, tokens = len(targets.tokens) * bool(len(rows)), len(rows) * length
-        return Batch(inputs, targets, guessed, len(rows), tokens, operations(self.config, tokens, length, guessed))
+        predicted, tokens = len(targets.tokens) * bool(len(rows)), len(rows) * length
+        return Batch(inputs, targets, predicted, len(rows), tokens, operations(self.config, tokens, length, predicted))
 
     def _tensors(self, whole: Inputs, rows: Indices) -> tuple[Tensors, Targets]:
         device = self.accelerator.device
@@ -234,11 +234,11 @@ class PretrainJob:
         positions = np.flatnonzero(flat != IGNORED)
         relation = None if whole.relation is None else torch.from_numpy(whole.relation[rows]).to(device)
         weight = int((whole.targets != IGNORED).sum()) / len(whole.ids)
-        guessed, right = (torch.from_numpy(values).to(device) for values in (positions, flat[positions]))
-        return inputs, Targets(guessed, right, relation, weight)
+        indices, tokens = (torch.from_numpy(values).to(device) for values in (positions, flat[positions]))
+        return inputs, Targets(indices, tokens, relation, weight)
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The sum over guessed tokens, plus the pairs' loss so weighted that both means count alike (BERT, A.2)."""
+        """The sum over the tokens, plus the pairs' loss, so weighted that both means count alike (BERT A.2)."""
         targets: Targets = batch.targets
         logits, relations = self._logits(model, batch.inputs, targets)
         loss = cross_entropy(logits, targets.tokens)
@@ -247,18 +247,18 @@ class PretrainJob:
         return loss * (1.0 if batch.examples else 0.0)
 
     def _logits(self, model: Any, inputs: Tensors, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
-        """(M, V) of the guesses, (B, 2) of the pairs or nothing."""
-        self.narrow.positions = targets.positions
+        """(M, V) of the predicted tokens, and (B, 2) of the pairs, empty for single blocks."""
+        self.selector.positions = targets.positions
         output = model(**inputs)
         tokens = output["logits"] if "logits" in output else output["prediction_logits"]
         return tokens.flatten(0, 1), output.get("seq_relationship_logits", tokens.new_zeros(0)).float()
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> Metrics | None:
-        """Loss, accuracy and perplexity of the guesses, and the pairs told right.
+        """Loss, perplexity and accuracy of the predicted tokens, and the accuracy on pairs.
 
-        Always on the same masks, and in the longest blocks: with those of each phase its losses were of another test
-        than those before, and which weights are kept would be decided by that.
+        Always with the same masks and the longest blocks. With blocks of each phase's length, losses before and after
+        a change of phase could not be compared, and that change would decide which weights are kept.
         """
         if not len(self.data.dev):
             return None
@@ -277,32 +277,32 @@ class PretrainJob:
             if targets.relation is not None:
                 sums[3:] += _scores(relations, targets.relation)
         model.train()
-        loss, right, guesses, pair_loss, pairs_right, pairs = self.accelerator.reduce(sums, "sum").tolist()
-        mean, accuracy = loss / max(guesses, 1), right / max(guesses, 1)
+        loss, right, predictions, pair_loss, pairs_right, pairs = self.accelerator.reduce(sums, "sum").tolist()
+        mean, accuracy = loss / max(predictions, 1), right / max(predictions, 1)
         metrics = {"loss": mean, "perplexity": math.exp(min(mean, 700)), "accuracy": accuracy}
         if pairs:
             metrics |= {"loss": mean + pair_loss / pairs, "relation_accuracy": pairs_right / pairs}
         return metrics
 
 
-def _scores(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """(3,) float64: the sum of the losses, the number of right guesses, and that of all."""
-    loss = functional.cross_entropy(logits, right, reduction="sum")
-    sums = float(loss), float((logits.argmax(-1) == right).sum()), float(len(right))
+def _scores(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(3,) float64: the sum of the losses, the number of correct predictions, and the number of predictions."""
+    loss = functional.cross_entropy(logits, targets, reduction="sum")
+    sums = float(loss), float((logits.argmax(-1) == targets).sum()), float(len(targets))
     return torch.tensor(sums, dtype=torch.float64, device=logits.device)
 
 
-# The head over a vocabulary: where it looks, its loss, and what a step costs.
+# The head over the vocabulary: where it computes logits, its loss, and what a step costs.
 
 
-class Narrow:
-    """Lets a model's head see only some positions, whatever its family: the encoder's output is cut down to them."""
+class PositionSelector:
+    """A hook on the encoder of any model family, so that its head gets the states of some positions only."""
 
     def __init__(self, module: Any) -> None:
         self.positions: torch.Tensor | None = None
-        module.base_model.register_forward_hook(self._cut)
+        module.base_model.register_forward_hook(self._select)
 
-    def _cut(self, module: Any, arguments: Any, output: Any) -> Any:
+    def _select(self, module: Any, arguments: Any, output: Any) -> Any:
         if self.positions is not None:
             output["last_hidden_state"] = output["last_hidden_state"].flatten(0, 1)[self.positions][None]  # (1, M, H)
         return output
@@ -312,18 +312,18 @@ PIECE = 2**18  # logits at a time, on a CPU: 1 MB in fp32 stays in a core's cach
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Keeps the gradient, in the logits' own precision, instead of log-probabilities in fp32 to make it from.
+    """Keeps the gradient in the precision of the logits, where torch keeps log-probabilities in fp32 to compute it.
 
-    Forward and backward on two cores, 1,210 guesses among 8,000 words and 614 among 30,522: 8.5 and 20 ms; torch's own
-    14 and 32.
+    Forward and backward on two cores, for 1,210 tokens over 8,000 words and 614 over 30,522: 8.5 and 20 ms, torch's
+    own 14 and 32.
     """
 
     @staticmethod
-    def forward(context: Any, logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         gradient = torch.empty_like(logits)
         loss = torch.zeros((), device=logits.device)
         rows = max(1, PIECE // logits.shape[1]) if logits.device.type == "cpu" else max(1, len(logits))
-        for piece, tokens, change in zip(*(torch.split(x, rows) for x in (logits, right, gradient)), strict=True):
+        for piece, tokens, change in zip(*(torch.split(x, rows) for x in (logits, targets, gradient)), strict=True):
             log_chances = functional.log_softmax(piece, -1, dtype=torch.float32)
             columns = tokens[:, None]
             loss -= log_chances.gather(1, columns).sum()
@@ -337,26 +337,26 @@ class _CrossEntropy(torch.autograd.Function):
         return gradient.mul_(above[0]), None
 
 
-def cross_entropy(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """The sum of -log P(right), in fp32, derivable once. logits: (M, V) in any precision; right: (M,) token ids."""
-    loss: torch.Tensor = _CrossEntropy.apply(logits, right)  # type: ignore[no-untyped-call]
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The sum of -log P(target) in fp32, differentiable once. logits: (M, V) in any precision. targets: (M,) ids."""
+    loss: torch.Tensor = _CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
-# dense bf16, from the vendor's data sheets; by a part of the name that torch gives
+# Dense bf16, from the vendor's data sheets. Keys are parts of the names that torch gives.
 PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 
 
 def peak(name: str) -> float | None:
-    """Floating-point operations a second of a GPU by its name, None for one that is not listed."""
+    """Peak floating-point operations a second of a GPU, None for one that is not listed."""
     return next((value for part, value in PEAKS.items() if part in name), None)
 
 
-def operations(config: Mapping[str, Any], tokens: int, length: int, guessed: int) -> int:
-    """Of a forward and a backward pass (three times the forward's) over `tokens` tokens in blocks of `length`.
+def operations(config: Mapping[str, Any], tokens: int, length: int, predicted: int) -> int:
+    """Floating-point operations of a forward and a backward pass (twice the forward's) over blocks of `length` tokens.
 
-    Counted are the matrix products that the model needs, as Chowdhery et al. 2022 (arXiv 2204.02311, appendix B) do; 0
-    for a config that does not state their sizes. guessed: positions that the head scores.
+    Matrix products only, counted as in Chowdhery et al. 2022 (arXiv 2204.02311, appendix B); 0 where the config lacks
+    their sizes. tokens: of all blocks. predicted: positions for which the head computes logits.
     """
     names = ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
     if not all(name in config for name in names):
@@ -364,5 +364,5 @@ def operations(config: Mapping[str, Any], tokens: int, length: int, guessed: int
     width, layers, inner, vocabulary = (int(config[name]) for name in names)
     weights = layers * (4 * width**2 + 2 * width * inner)
     encoder = tokens * (2 * weights + 4 * length * width * layers)
-    head = guessed * 2 * (width**2 + width * vocabulary)
+    head = predicted * 2 * (width**2 + width * vocabulary)
     return 3 * (encoder + head)

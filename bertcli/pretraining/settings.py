@@ -19,17 +19,17 @@ SIZES = {
     "base": (12, 768),
     "large": (24, 1024),
 }
-SIZE, VOCABULARY = "mini", 30_522  # where nothing says otherwise; the second as BERT's
-LEAST = 8  # tokens in a block: below this there is nothing to learn from
+SIZE, VOCABULARY = "mini", 30_522  # defaults; the second is BERT's
+LEAST = 8  # tokens in a block; fewer leave nothing to learn from
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
     """All that decides the result of a run, besides the corpus. Raises UsageError for what does not go together.
 
-    lengths: tokens of a block and the share of all steps with it. batch_tokens: in a batch, over all processes; a step
-    takes `accumulate` times as many. dropout: None keeps the model's own in training; what a saved config.json says of
-    dropout, for fine-tuning, is always the model's own. eval_steps: None for ten evaluations.
+    lengths: tokens in a block, each with its share of the steps. batch_tokens: over all processes; a step takes
+    `accumulate` batches. dropout: in this training, None for the model's own; the saved config.json keeps the model's
+    own for fine-tuning. eval_steps: None for ten evaluations.
     """
 
     output: str

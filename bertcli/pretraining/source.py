@@ -1,7 +1,7 @@
-"""Raw text in: files as one stream of documents, in constant memory; and the folders that keep what is made of it.
+"""Raw text in: files as one stream of documents, in constant memory; and the cache folders for what is made of it.
 
-What cannot be read is left out, and a RecordError stands in its place. A folder is named by the content that it was
-made from and made by one process at a time. Knows no task and no token.
+What cannot be read is left out, and a RecordError stands in its place. A folder's name is a hash of what it was made
+from, and one process at a time makes it. Knows no task and no token.
 
 Try: python -c 'from bertcli.pretraining.source import Source; print(next(Source([]).read("README.md")))'
 """
@@ -27,19 +27,19 @@ from bertcli.errors import Interrupted, RecordError, UsageError
 TABLES = ("parquet", "arrow")
 RECORDS = ("jsonl", "csv", "tsv", *TABLES)  # formats that part documents themselves; all others are plain text
 HEAD = 8 << 10  # bytes in which a binary file is recognised
-# Characters. Who takes a document holds all of it, several times over once it is tokenised: a library's dump in one
-# file must not fill the memory.
+# Characters of a document. A document is in memory as a whole, several times over once it is tokenised, so a dump of
+# a whole library in one file is cut.
 LARGEST = 16 << 20
-PAUSE = 0.05  # seconds between two looks at whether to stop, while another process has a folder
-Stop = Callable[[], int | None]  # asked from time to time; a signal number that it returns ends the work
+PAUSE = 0.05  # seconds between two calls of `stop` while another process has a folder
+Stop = Callable[[], int | None]  # called from time to time; if it returns a signal number, the work ends
 Row = tuple[int, str | RecordError | None]  # line number, its text or fault; None ends a document
 
 
 @dataclass(slots=True)
 class Document:
-    """At least one line, none of them blank, without their ends and the white space around them.
+    """At least one line; lines are stripped, and none is blank.
 
-    source: the file's name. line: 1-based line of the file where the document begins.
+    source: the file's name. line: the line of the file, from 1, where the document begins.
     """
 
     lines: list[str]
@@ -49,10 +49,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Source:
-    """Raw text. files: in order, as `expand` gives them. document_per: what parts the documents of plain text.
+    """Raw text. files: as `expand` returns them. document_per: what separates the documents of plain text.
 
-    text_field: of a record (a line of JSONL, a row of a table), which is a document. skip_faults: leave text with a
-    fault out, else the first one ends the run.
+    text_field: the text of a record (a line of JSONL, a row of a table), which is a document. skip_faults: leave faulty
+    text out; else the first fault ends the run.
     """
 
     files: Sequence[str]
@@ -63,7 +63,7 @@ class Source:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """What is read, by names that people know; files by their content and what their names say of its format."""
+        """What is read, by names that people know: hash and file extension of each file, and the options."""
         content = {
             f"corpus file {i} ({Path(name).name})": sha256(name) + "".join(Path(name.lower()).suffixes[-2:])
             for i, name in enumerate(self.files, 1)
@@ -87,7 +87,7 @@ class Source:
         file = streams.Source(path, self.encoding)
         name = by_extension("input", path)
         if name not in TABLES:
-            has_nul = b"\0" in file.head(HEAD) and file.is_utf8  # the head first: to open it tells no_text
+            has_nul = b"\0" in file.head(HEAD) and file.is_utf8  # `head` first: opening the file sets no_text.
             fault = "a binary file (NUL bytes); --encoding names an encoding that has them" if has_nul else file.no_text
             if fault:
                 yield RecordError(f"{path}:1: {fault}")
@@ -132,9 +132,9 @@ class Source:
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The files, each once, that names of files, directories (all below) and patterns stand for; see readers.py.
+    """The files, each once, that names of files, directories and patterns stand for; see readers.py.
 
-    Raises UsageError for what names no file, cannot be read, or can be read only once, such as stdin or a pipe.
+    Raises UsageError for a name that matches no file, a file that cannot be read, stdin, and pipes.
     """
     files: dict[str, str] = {}
     for path in names:
@@ -155,9 +155,9 @@ def expand(names: Sequence[str]) -> list[str]:
 
 @dataclass
 class Texts:
-    """The lines of a source, as often as they are gone through. faults: met the last time, and the first of them.
+    """The lines of a source, which may be iterated over several times. faults: of the last time, and the first of them.
 
-    stop: a signal number that it returns ends the reading with Interrupted.
+    If `stop` returns a signal number, the reading ends with Interrupted.
     """
 
     source: Source
@@ -180,23 +180,22 @@ class Texts:
 
 
 def key(version: int, identity: Mapping[str, object]) -> str:
-    """A folder's name, for the content; the names by which people know its parts do not matter."""
+    """The name of a cache folder: a hash of the values of `identity`, whatever they are called."""
     return hashlib.sha256(json.dumps([version, *identity.values()]).encode()).hexdigest()[:20]
 
 
 def sha256(name: str) -> str:
-    """Of a file's content."""
+    """The hash of a file's content."""
     with Path(name).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def locked(folder: Path, stop: Stop) -> Iterator[None]:
-    """Hold the folder, made if need be; another process that wants it waits. The system lets go of it when the process
-    ends, however it ends.
+    """Lock the folder, which is made if needed; other processes wait. The lock ends with the process in any case.
 
-    Raises Interrupted when `stop` returns a signal number meanwhile.
-    """  # fmt: skip
+    Raises Interrupted if `stop` returns a signal number while this process waits.
+    """
     with writing(folder, "--cache names another folder"):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")

@@ -1,7 +1,7 @@
 """BERT's WordPiece vocabulary, trained on raw text, and the files that hold it.
 
-Training is the `tokenizers` library's, which merges the most frequent pair of pieces until there are enough (Sennrich
-et al. 2016), as Hugging Face's do; Google's own trainer was never published. The same text gives the same vocabulary.
+The `tokenizers` library trains it: it merges the most frequent pair of pieces until there are enough (Sennrich et al.
+2016). Google's own trainer was never published. The same text gives the same vocabulary.
 
     python -c 'from bertcli.pretraining.vocabulary import *; print(train(["a ab"] * 9, 9, lowercase=True).get_vocab())'
 """
@@ -24,10 +24,10 @@ from bertcli.pretraining.source import Source, Stop, Texts, key, locked
 from bertcli.tokenizer_files import FILES
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-MIN_COUNT = 2  # a pair of pieces seen once is no pattern
-# The alphabet is the most frequent characters that make up COVERAGE of the text, the measure of SentencePiece (Kudo and
-# Richardson 2018): 7,500 of the 8,600 in Chinese Wikipedia; Google's Chinese vocabulary has 7,300 ideographs. ENOUGH
-# characters are never cut: in novels even digits are beyond it.
+MIN_COUNT = 2  # A pair of pieces that occurs once is not merged.
+# The alphabet is the most frequent characters that make up COVERAGE of the text, as in SentencePiece (Kudo and
+# Richardson 2018): 7,500 of the 8,600 in Chinese Wikipedia; Google's Chinese vocabulary has 7,300 ideographs. It has at
+# least ENOUGH characters, because in novels even digits are beyond COVERAGE.
 COVERAGE = 0.9999
 ENOUGH = 256
 VERSION = 1  # of how text becomes a vocabulary
@@ -59,13 +59,13 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
         if not texts.faults:
             raise
         raise UsageError(f"{error} Faults left out: {texts.faults:,}; the first: {texts.first_fault}") from error
-    if signum := texts.stop():  # came while the library merged pieces
+    if signum := texts.stop():  # The signal came while the library merged pieces.
         raise Interrupted(signum)
     try:
         output.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".draft-", dir=output) as draft:
             save(tokenizer, Path(draft), lowercase=lowercase)
-            remove_files(output, FILES)  # of another tokenizer, which transformers would read beside these
+            remove_files(output, FILES)  # of an earlier tokenizer, which transformers would read beside these
             for file in Path(draft).iterdir():
                 file.replace(output / file.name)
     except OSError as error:
@@ -75,8 +75,8 @@ def build(texts: Texts, output: Path, size: int, *, lowercase: bool, overwrite: 
 def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
     """A tokenizer with `size` pieces; lowercase: also strips accents, as BERT's uncased models do.
 
-    texts: gone through twice, by another thread the second time, so a generator will not do. Raises UsageError for no
-    text, for a `size` that the alphabet alone exceeds, and for one that the text does not yield.
+    texts: iterated over twice, the second time by another thread, so no generator. Raises UsageError for no text, for a
+    `size` smaller than the alphabet, and for one larger than the text yields.
     """
     if iter(texts) is texts:
         raise TypeError("texts are gone through twice; an iterator will not do")
@@ -84,9 +84,8 @@ def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
     known = [*SPECIAL, *_alphabet(tokenizer, texts)]
     if len(known) > size:
         raise UsageError(f"--vocab-size {size} is too small: special tokens and alphabet alone need {len(known)}.")
-    # What the library finds by itself, it numbers in the order of a hash table that each process seeds anew, and ties
-    # between merges fall by those numbers (huggingface/tokenizers#1794). So it is given all single characters, as
-    # "special tokens", which have the numbers of their order.
+    # The library numbers characters in the order of a hash table with a random seed, and breaks ties between merges by
+    # these numbers (huggingface/tokenizers#1794). So it gets all characters as "special tokens", numbered in order.
     trainer = WordPieceTrainer(
         vocab_size=size, min_frequency=MIN_COUNT, special_tokens=known, limit_alphabet=0, show_progress=False
     )
@@ -118,7 +117,7 @@ def _tokenizer(vocabulary: dict[str, int], lowercase: bool) -> Tokenizer:
 
 
 def _alphabet(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
-    """The pieces of one character, by code point: as the beginning of a word, and `##` where it can be inside one."""
+    """The pieces of one character, by code point: each as it begins a word, and with `##` if it can be inside one."""
 
     def words(text: str) -> list[str]:
         return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]

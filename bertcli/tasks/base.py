@@ -47,36 +47,26 @@ Encoded = Features | RecordError
 
 
 class BaseTask(ABC):
-    """A task with the tokenizer and config of one model.
+    """A task with the tokenizer and config of one model. subject: how messages call it."""
 
-    name: the folder's, as -t takes it. head: the suffix of the transformers class (`AutoModelFor…`), "" for the encoder
-    alone. more_heads: other heads that it can use. decision: the head's outputs, if they are the same for all data.
-    has_mistakes: whether a prediction is right or wrong. inputs: fields besides the text that `explain` has options
-    for. labelled_by: sets of fields; a record that has all fields of a set looks labelled for this task. shared_text:
-    which of `texts` many records share. model_outputs: how many axes each output has that it reads. labels: the names
-    of its classes, if any. has_named_labels: whether --map-labels can rename them. accepts: the TASK_OPTIONS it reads.
-    classifies: whether one class or several are right for an item; None if it has no probabilities of classes. example:
-    a result with all fields of `decode`, none empty, from which tables take the types of columns. subject: how messages
-    call it. memory: what later results need from earlier ones, None where each stands alone; it only grows. identity:
-    what else than record, model and options decides a result, by name.
-    """
-
-    name: ClassVar[str]
-    head: ClassVar[str]
-    decision: ClassVar["Decision | None"] = None
-    more_heads: ClassVar[tuple[str, ...]] = ()
-    has_mistakes: ClassVar[bool] = True
-    inputs: ClassVar[tuple[str, ...]] = ()
-    labelled_by: ClassVar[tuple[Set[str], ...]] = ()
-    shared_text: ClassVar[str | None] = None
-    model_outputs: ClassVar[Mapping[str, int]] = MappingProxyType({"logits": 2})
-    labels: list[str] = []  # noqa: RUF012
-    has_named_labels: ClassVar[bool] = False
-    accepts: ClassVar[Set[str]] = frozenset()
+    name: ClassVar[str]  # the folder's, as -t takes it
+    head: ClassVar[str]  # the suffix of the transformers class (`AutoModelFor…`), "" for the encoder alone
+    more_heads: ClassVar[tuple[str, ...]] = ()  # other heads that it can use
+    decision: ClassVar["Decision | None"] = None  # what the outputs of the head mean, if that is the same for all data
+    has_mistakes: ClassVar[bool] = True  # whether a prediction is right or wrong
+    inputs: ClassVar[tuple[str, ...]] = ()  # fields besides the text that `explain` has options for
+    labelled_by: ClassVar[tuple[Set[str], ...]] = ()  # a record with all fields of a set looks labelled for this task
+    shared_text: ClassVar[str | None] = None  # which of `texts` many records share
+    model_outputs: ClassVar[Mapping[str, int]] = MappingProxyType({"logits": 2})  # that it reads, with their axes
+    has_named_labels: ClassVar[bool] = False  # whether --map-labels can rename them
+    accepts: ClassVar[Set[str]] = frozenset()  # the TASK_OPTIONS that it reads
+    # How many classes are right for an item; None if it has no probabilities of classes.
     classifies: Literal["one", "several"] | None = None
+    labels: list[str] = []  # noqa: RUF012 - the names of its classes, if any
+    # A result with all fields of `decode`, none empty, from which tables take the types of columns.
     example: dict[str, Any] = {}  # noqa: RUF012
-    memory: dict[str, int] | None = None
-    identity: Mapping[str, str] = MappingProxyType({})
+    memory: dict[str, int] | None = None  # what later results need from earlier ones, None if nothing; it only grows
+    identity: Mapping[str, str] = MappingProxyType({})  # what besides record, model and options decides a result
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -89,22 +79,22 @@ class BaseTask(ABC):
         self.subject = self.name
         options.require_accepted(self.accepts, self.name)
 
-    # Before there is a task: which records and labels it is for. `check` and `finetune` call these.
+    # Before there is a task: what the data and the base model say of it. `check` and `finetune` call these.
 
     @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
-        """What the task wants to know of a model."""
+        """The config.json of a model, with what else the task reads of it."""
         return model.config
 
     @classmethod
     def config_of_base(cls, model: Model) -> dict[str, Any]:
-        """The same of a model that is to be trained, without what is said of its head, which a new one replaces."""
+        """The same for a base model, without the entries about its old head."""
         of_head = ("activation", "calibration", "is_decoder", "null_threshold")
         return {name: value for name, value in cls.config_of(model).items() if name not in of_head}
 
     @classmethod
     def decide(cls, settings: "LabelSettings", base: Model, records: Sequence[Record]) -> "Decision":
-        """The outputs that a head needs for these records. Raises UsageError where there is nothing to learn."""
+        """What the outputs of a head for these records mean. Raises UsageError where there is nothing to learn."""
         if cls.decision is None:
             raise UsageError(f"{cls.name} cannot be trained.")
         return cls.decision
@@ -113,14 +103,14 @@ class BaseTask(ABC):
     def unknown_labels(
         cls, settings: "LabelSettings", decision: "Decision", records: Sequence[Record]
     ) -> Sequence[str]:
-        """The labels of these records that a decision does not have, sorted."""
+        """The labels of these records that the decision lacks, sorted."""
         return []
 
     @classmethod
     def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
-        """The record with its labels as --map-labels says, if they have names; None where its one label is left out.
+        """The record with its labels renamed by --map-labels; None where its only label is left out.
 
-        several: whether a record may have several. Raises RecordError for a label that is none.
+        several: whether a record may have several labels. Raises RecordError for an invalid label.
         """
         return record
 
@@ -128,7 +118,7 @@ class BaseTask(ABC):
     def split_doubts(
         cls, settings: "LabelSettings", records: Sequence[Record], is_train: bool
     ) -> "Iterator[tuple[Record, str, RecordError]]":
-        """What is odd about the labels of a whole split: the record, a code of checking/, and why."""
+        """What is doubtful in the labels of a whole split: the record, a code of checking/, and why."""
         yield from ()
 
     # From records to predictions and results.
@@ -156,7 +146,7 @@ class BaseTask(ABC):
         return (first, *second) if second else first
 
     def sample(self, text: str) -> dict[str, Any]:
-        """The fields of a record of that text which `read` can take, for `bench`."""
+        """The fields of a made-up record with that text, for `bench`."""
         names = filter(None, [self.options.text_field, self.options.pair_field])
         return dict.fromkeys(names, text)
 
@@ -172,18 +162,18 @@ class BaseTask(ABC):
         return texts
 
     def word_offsets(self, record: Record) -> Sequence[tuple[int, int]] | None:
-        """Start and end of each word in the text, for a task that encodes word by word; else None."""
+        """The start and end of each word in the text, if the task encodes word by word."""
         return None
 
     def reduce(self, batch: Arrays, outputs: Arrays) -> Arrays:
-        """Make large outputs of a batch (a vector per token, a score per word of the vocabulary) small for `combine`.
+        """Reduce large outputs of a batch (a vector per token, a score per vocabulary word) to what `combine` reads.
 
-        Outputs have the first axis B. This runs on a thread of the backend's streams. By default nothing changes.
+        All have the first axis B. This runs on a thread of the backend. By default nothing changes.
         """
         return outputs
 
     def reduce_tensors(self, batch: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same on the GPU, so that large tensors are not copied from there; `reduce` then gets the result."""
+        """The same on the GPU, so that large tensors are not copied to the CPU; `reduce` then gets the result."""
         return outputs
 
     @abstractmethod
@@ -195,11 +185,11 @@ class BaseTask(ABC):
         """The result of one record as the user sees it, from what `combine` returned."""
 
     def answer(self, record: Record, prediction: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        """What is written for a record: its fields, by default all of them, and after them its result."""
+        """What is written for a record: its fields (by default all), then its result."""
         return record.fields, self.decode(record, prediction)
 
     def certainty(self, logits: Logits) -> Floats:
-        """(B,): how sure an early exit is of each row of logits (B, L); higher is surer. Raises UsageError."""
+        """(B,): how certain an early exit is of each row of logits (B, L). Raises UsageError if the task has none."""
         raise UsageError(f"{self.subject} has no early exit: text classification has.")
 
     # Labelled records.
@@ -209,24 +199,24 @@ class BaseTask(ABC):
         """The gold label of a record, in the form that `metrics` and the task's Training take. Raises RecordError."""
 
     def label_fields(self, record: Record) -> dict[str, Any]:
-        """The fields that `label` reads: all that stays in memory of a training record. Raises RecordError."""
+        """The fields that `label` reads; no others of a training record stay in memory. Raises RecordError."""
         name = self.options.label_field
         return {name: from_cell(lookup(record.fields, name, "--label-field"))}
 
     def label_names(self, gold: Any) -> Sequence[str]:
-        """The names of the labels in a gold label, to be counted."""
+        """The label names in a gold label, for counting."""
         return []
 
     def agree(self, gold: Any, other: Any) -> bool:
-        """Whether two gold labels of one text may both be right."""
+        """Whether two gold labels of the same text can both be right."""
         return bool(gold == other)
 
     def doubts(self, record: Record, gold: Any) -> "Iterator[Doubt]":
-        """What is odd about the gold label of a record."""
+        """What is doubtful in the gold label of a record."""
         yield from ()
 
     def token_doubts(self, record: Record, features: Features) -> "Iterator[Doubt]":
-        """Labels that begin or end inside a token. features: the whole text in one window. Raises RecordError."""
+        """Labels that begin or end inside a token. features: the whole text as one window. Raises RecordError."""
         yield from ()
 
     def reading(self, records: Sequence[Record]) -> str:
@@ -240,56 +230,56 @@ class BaseTask(ABC):
     # Scores.
 
     def tuned(self, gold: Sequence[Any], predictions: Sequence[Any]) -> Self:
-        """This task with what is best on labelled data, such as a threshold; itself where nothing is tuned."""
+        """This task with settings tuned on labelled data, such as a threshold; itself if it tunes nothing."""
         return self
 
     @abstractmethod
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """Score predictions (from `combine`) against gold (from `label`): name -> number, table or matrix."""
+        """Score predictions (of `combine`) against gold labels (of `label`): name -> number, table or matrix."""
 
     def learned(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Entries for the model's config.json that an evaluation on dev data has found."""
+        """Entries for the model's config.json that an evaluation on dev data chose."""
         return {}
 
     @property
     def directions(self) -> Mapping[str, int]:
-        """The metrics that --fail-under and --metric may name; the first one is the default of --metric.
+        """The metrics that --fail-under and --metric may name; the first is the default of --metric.
 
         1: higher is better and 1 is perfect; -1: lower is better and 0 is perfect.
         """
         return {}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """Each record with label and prediction in a form that people can read."""
+        """Each record with its label and prediction, for people to read."""
         return [Example(record, "", None, None) for record in records]
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """The input of `resampled`: lists with a value for each prediction, which JSON can hold; labels are names."""
+        """The input of `resampled`: lists with a JSON value for each prediction; labels are names."""
         return {}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
-        """A function from weights of examples to metrics, for bootstrap intervals; see metrics/bootstrap.py."""
+        """A function from weights of examples to metrics, for bootstrap intervals (metrics/bootstrap.py)."""
         return lambda weights: {}
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
-        """The decisions with their probabilities and whether each was right; None where none has a probability."""
+        """Each predicted item with its probability and whether it was right; None without probabilities."""
         return None
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
-        """Logits (M, L) to calibrate, and targets: (M,) indices of classes, or (M, L) of bool; if it classifies."""
+        """Logits (M, L) to calibrate, and targets: (M,) class indices, or (M, L) of bool. Raises UsageError."""
         raise UsageError(f"{self.subject} has no probabilities of classes to calibrate.")
 
     # The other parts of a task. They need torch, so they are imported only here.
 
     def training(self, decision: "Decision", settings: "LabelSettings") -> "BaseTraining":
-        """Targets and loss of this task."""
+        """The task's `Training`: targets and loss."""
         training: BaseTraining = import_module(f"{type(self).__module__}.training").Training(self, decision, settings)
         return training
 
     def distillation(
         self, decision: "Decision", settings: "LabelSettings", teacher: "BaseTask", temperature: float
     ) -> "BaseDistillation":
-        """Targets and loss of a teacher's predictions. Raises UsageError for a task that has no `Distillation`."""
+        """The task's `Distillation`: the same for a teacher's predictions. Raises UsageError if it has none."""
         module = import_module(f"{type(self).__module__}.training")
         if not hasattr(module, "Distillation"):
             raise UsageError(f"--teacher: {self.name} is learnt from labels alone.")
@@ -297,7 +287,7 @@ class BaseTask(ABC):
         return distillation
 
     def explaining(self) -> "BaseExplaining":
-        """The decisions that `explain` explains. Raises UsageError for a task that has no `Explaining`."""
+        """The task's `Explaining`: what `explain` explains. Raises UsageError if it has none."""
         module = f"{type(self).__module__}.explain"
         if find_spec(module) is None:
             raise UsageError(f"explain shows what decided a class, an entity or an answer; {self.name} has none.")
@@ -306,14 +296,14 @@ class BaseTask(ABC):
 
     @classmethod
     def external_class(cls) -> "type[BaseExternalTask]":
-        """The task for predictions of another system. Raises UsageError for a task that has no `ExternalTask`."""
+        """The task's `ExternalTask`, for predictions of another system. Raises UsageError if it has none."""
         external: type[BaseExternalTask] | None = getattr(import_module(cls.__module__), "ExternalTask", None)
         if external is None:
             raise UsageError(f"--predictions: {cls.name} does not read what others predicted.")
         return external
 
     def model_files(self, base: Model) -> Sequence[Path]:
-        """Further files of a base model, relative to it, that are copied to a model trained from it."""
+        """Further files of a base model, relative to it, to copy into a model trained from it."""
         return ()
 
 
@@ -348,7 +338,7 @@ class BaseExternalTask(BaseTask):
         """The prediction that a result holds for a labelled record. Raises RecordError where it holds none."""
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """The same without scores, for a file of predictions has none."""
+        """The same without scores, because a file of predictions has none."""
         return [
             replace(
                 shown, score=None, predicted_marks=tuple(replace(mark, score=None) for mark in shown.predicted_marks)
@@ -361,7 +351,7 @@ class BaseExternalTask(BaseTask):
 
 
 def _readable(encoded: Encoded) -> Encoded:
-    """The same, or a RecordError for a text without tokens: an empty one has none where none stand around a text."""
+    """The same, or a RecordError for a text without tokens, as "" is for a tokenizer without special tokens."""
     if isinstance(encoded, RecordError) or all(window.ids for window in encoded.windows):
         return encoded
     return RecordError("the tokenizer makes no token of this text, so there is nothing for the model to read.")

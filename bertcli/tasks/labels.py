@@ -1,6 +1,6 @@
-"""The labels of a task: the problem that they make, their names in order, and the reasons for both.
+"""The labels of a task: the problem that they pose, their names in order, and the reasons for both.
 
-Each task's `decide` makes a Decision of its records, for `check` as for `finetune`. Imports no torch.
+Each task's `decide` makes a Decision from its records, for `check` and `finetune`. Imports no torch.
 """
 
 import math
@@ -16,12 +16,12 @@ from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
 
-LARGEST = 1e18  # for a label that is a number: fp32 holds its square, and the sum of the squares of a batch
-Doubt = tuple[str, str]  # a code of checking/, and a sentence on what is doubtful in a record
+LARGEST = 1e18  # label of a regression: fp32 holds its square, and the sum of squares of a batch
+Doubt = tuple[str, str]  # a code of checking/, and what is doubtful in a record
 
 
 class LabelSettings(Protocol):
-    """The settings of labels and loss; training/settings.py says what each means."""
+    """The settings of labels and loss that tasks read; training/settings.py says what each means."""
 
     @property
     def problem(self) -> Literal["auto", "single", "multi", "regression"]: ...  # noqa: D102
@@ -39,8 +39,8 @@ class LabelSettings(Protocol):
 class Decision:
     """What the outputs of a head mean: the problem, a label for each output, and the reasons, for people.
 
-    labels_reason: why these labels in this order; "" where the outputs are no classes. is_number: whether a record's
-    label is a number. config: the entries of config.json that say all this, as transformers writes them.
+    labels_reason: why these labels in this order; "" if the outputs are not classes. is_number: whether a record's
+    label is a number. config: the entries of config.json that say this, as transformers writes them.
     """
 
     problem: str
@@ -94,8 +94,8 @@ def relabelled(
 ) -> Iterator[Record]:
     """The records with their labels renamed by --map-labels, without those whose only label it leaves out.
 
-    several: whether a text may have several labels. A record whose label cannot be read stays as it is; Task.label will
-    say why. Raises UsageError at once for a task without labels.
+    several: whether a text may have several labels. A record whose label cannot be read stays as it is: Task.label will
+    refuse it. Raises UsageError at once for a task without labels.
     """
     if not options.map_labels:
         return iter(records)
@@ -111,13 +111,13 @@ def relabelled(
 
 
 def map_hint(names: Sequence[str]) -> str:
-    """A hint on how to score data with labels that a model lacks. names: these labels."""
+    """A hint on what to do about labels that a model lacks. names: these labels."""
     leaving = shlex.quote(",".join(f"{name}=" for name in names))
     return f"--map-labels {leaving} leaves them out, {shlex.quote(f'{names[0]}=LABEL')} renames one"
 
 
 def temperature_of(config: Mapping[str, Any]) -> float:
-    """What logits are divided by to become probabilities: as `bertcli calibrate` stored it, else 1."""
+    """The temperature that `bertcli calibrate` stored, else 1; logits are divided by it."""
     stated = (config.get("calibration") or {}).get("temperature", 1.0)
     if isinstance(stated, int | float) and 0 < stated < float("inf"):
         return float(stated)
@@ -127,7 +127,7 @@ def temperature_of(config: Mapping[str, Any]) -> float:
 
 
 def thresholds_of(config: Mapping[str, Any], labels: Sequence[str]) -> list[float] | None:
-    """The least score of each label, as `bertcli calibrate` stored them, else 0.5; None where it stored none."""
+    """The threshold of each label that `bertcli calibrate` stored, 0.5 for others; None if it stored none."""
     stated = (config.get("calibration") or {}).get("thresholds")
     if stated is None:
         return None
@@ -138,7 +138,7 @@ def thresholds_of(config: Mapping[str, Any], labels: Sequence[str]) -> list[floa
 
 
 def exit_threshold_of(config: Mapping[str, Any]) -> float | None:
-    """How sure a text must be to leave at an early exit: as the calibration has it; None where it has none."""
+    """The least certainty at which a text leaves at an early exit, as the calibration has it, else None."""
     stated = (config.get("calibration") or {}).get("exit")
     if stated is None:
         return None
@@ -149,7 +149,7 @@ def exit_threshold_of(config: Mapping[str, Any]) -> float | None:
 
 
 def label_config(labels: Sequence[str], problem_type: str | None = None) -> dict[str, Any]:
-    """The entries of config.json that name a head's outputs, and its problem where transformers wants to know."""
+    """The entries of config.json that name a head's outputs, and its problem_type if transformers reads one."""
     stated = {"problem_type": problem_type} if problem_type else {}
     return {**stated, "id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
 

@@ -1,4 +1,4 @@
-"""The options of tasks. Imports nothing heavy, so that `--help` is quick, and knows no task.
+"""The options of all tasks. Knows no task, and imports nothing heavy, so that `--help` is quick.
 
 Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2))"
 """
@@ -15,7 +15,7 @@ Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
 OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
 Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None  # in the loss; None: all equal
-TASK_OPTIONS = {  # fields that only some tasks read: each lists its own in `accepts`, and refuses the others
+TASK_OPTIONS = {  # fields that only some tasks read: each task lists its own in `accepts` and refuses the others
     "all_scores", "language", "mask", "normalize", "null_threshold", "offset_unit", "pair_field", "prompt", "question",
     "redact", "scheme", "threshold", "top_k",
 }  # fmt: skip
@@ -23,11 +23,11 @@ TASK_OPTIONS = {  # fields that only some tasks read: each lists its own in `acc
 
 @dataclass(frozen=True)
 class Options:
-    """The options of all tasks together. Each task reads those that it needs.
+    """The options of all tasks. Each task reads those that it needs.
 
-    tags: show each word's tag beside the entities. text_first: whether the text's field was named, and so is read even
-    where a record has tokens. map_labels: the new name of a label, "" where it is left out. normalize, null_threshold:
-    None is what the model says; the latter is what an answer must score more than none, and auto what is best on the
+    tags: give each word's tag beside the entities. text_first: whether --text-field was given, so that this field is
+    read even if a record has tokens. map_labels: the new name of a label, "" to leave it out. normalize: None for what
+    the model says. null_threshold: the log-odds that an answer needs; None for the model's, auto for the best on the
     labelled data.
     """
 
@@ -113,7 +113,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        """Refuse --redact-… without --redact, which would write the text as it is, and an empty --label-separator."""
+        """Refuse --redact-… without --redact, which would not redact anything, and an empty --label-separator."""
         if not self.label_separator:
             raise UsageError("--label-separator '': write what stands between labels.")
         for field in fields(Options):
@@ -123,6 +123,6 @@ class Options:
     def require_accepted(self, names: Set[str], task: str) -> None:
         """Raise UsageError where one of TASK_OPTIONS is set that a task does not accept. names: those it accepts."""
         for field in fields(Options):
-            # `auto` is what finetune says of --null-threshold where nobody says anything.
+            # finetune sets null_threshold to `auto` for all tasks.
             if field.name in TASK_OPTIONS - names and getattr(self, field.name) not in (field.default, "auto"):
                 raise UsageError(f"--{field.name.replace('_', '-')} means nothing to {task}; leave it out.")

@@ -1,4 +1,4 @@
-"""The texts of records: how they are read, marks in them, and examples with label and prediction, for people."""
+"""The texts of records: reading them, marks in them, and examples with label and prediction for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ DIGITS = 6  # of a printed number: what fp32 carries
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A part of an example's text, in code points: an entity or an answer."""
+    """A part of a text, in code points: an entity or an answer."""
 
     start: int
     end: int
@@ -26,10 +26,10 @@ class Mark:
 class Example:
     """A scored record, for people.
 
-    text: what was read. pair: its second text, or the question. gold, predicted: as JSON can hold them. right: None
-    where a task knows no right and wrong. score: of the prediction, as predict prints it. sure: by how much the model
-    preferred its prediction, or how far a number is off; mistakes are sorted by it. more: further fields that show the
-    mistake. gold_marks, predicted_marks: parts of `text`.
+    text: what was read. pair: its second text, or the question. gold, predicted: JSON values. right: None if the task
+    has no right and wrong. score: of the prediction, as `predict` prints it. sure: how much the model preferred its
+    prediction, or how far a number is off; mistakes are sorted by it. more: further fields that show the mistake.
+    gold_marks, predicted_marks: parts of `text`.
     """
 
     record: Record
@@ -65,8 +65,8 @@ def text_of(record: Record, name: str, option: str) -> str:
     return value
 
 
-def in_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
-    """Positions counted in code points, each in another unit; one pass over the text, however many there are."""
+def in_offset_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:
+    """From each position in code points to that in another unit, in one pass over the text."""
     counted, last, total = {}, 0, 0
     for position in sorted(set(positions)):
         if unit == "codepoint":
@@ -80,8 +80,8 @@ def in_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, 
 
 
 def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[dict[str, Any]]:
-    """The marks of a text as a result lists them: type, text, start and end in that unit, and score, if it has one."""
-    units = in_unit(text, [position for mark in marks for position in (mark.start, mark.end)], unit)
+    """The marks of a text as a result lists them: type, text, start and end in that unit, and any score."""
+    units = in_offset_unit(text, [position for mark in marks for position in (mark.start, mark.end)], unit)
     return [
         {"type": mark.type, "text": text[mark.start : mark.end], "start": units[mark.start], "end": units[mark.end]}
         | ({} if mark.score is None else {"score": mark.score})
@@ -89,11 +89,11 @@ def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[d
     ]
 
 
-def whole(text: str, start: int, end: int) -> int:
-    """The end of the last character that a person sees in text[start:end]: accents and joiners after it belong to it.
+def grapheme_end(text: str, start: int, end: int) -> int:
+    """The end of the last grapheme cluster (Unicode annex 29) in text[start:end], with accents and joiners after it.
 
-    Characters as Unicode's annex 29 parts them: vowel signs, marks, variation selectors, flags of two letters. A chain
-    of joined emoji, each an entity, would otherwise take the square of its length.
+    Only MOST_MARKS code points after `end` are read: a chain of joined emoji, each an entity, would otherwise take time
+    that grows with the square of its length.
     """
     if start >= end or end == len(text) or text[end].isascii():
         return end  # No ASCII character belongs to one before it.

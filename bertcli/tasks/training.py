@@ -1,6 +1,6 @@
 """How a task is learnt: labelled records, encoded once into flat arrays, their targets, and the loss.
 
-The training loop and finetune know no more of a task than this. Each task has a class `Training` in its folder's
+This is all that the training loop and finetune know of a task. Each task has a class `Training` in its folder's
 training.py, and a class `Distillation` if it can be learnt from a teacher. Imports torch; predict never imports this.
 """
 
@@ -25,13 +25,13 @@ from bertcli.tasks.base import IGNORED, BaseTask, Encoded
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import ClassWeights
 
-SHOWN = 1000  # faults listed before the rest is only counted
-SAME = 3  # of those that say the same
+SHOWN = 1000  # faults listed, after which the rest is only counted
+SAME = 3  # faults listed if all records have the same one
 
 
 @dataclass
 class Faults:
-    """The faults of the training data, collected so that a user can mend all of them at once."""
+    """The faults of the training data, collected so that a user can fix all of them at once."""
 
     first: list[str] = field(default_factory=list)
     count: int = 0
@@ -48,7 +48,7 @@ class Faults:
     def require_none(self, good: int) -> None:
         """Raise UsageError with the first faults, if there are any. good: how many records have no fault.
 
-        A fault that every record has is one mistake, most likely in an option such as --label-field, and shown thrice.
+        A fault that every record has is most likely one wrong option, such as --label-field, and is shown SAME times.
         """
         if self.count:
             is_one = good == 0 and len(self.messages) == 1
@@ -190,16 +190,16 @@ def file_hash(source: str) -> dict[str, str]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-SURE = 50.0  # a logit beside which others do not count, softened or not
+SURE_LOGIT = 50.0  # beside logits of at most 0 its softmax is 1 at any usual temperature
 Outputs = Mapping[str, torch.Tensor]  # of a model, by name, first axis B
 Targets = torch.Tensor
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Encoded examples with their labels: gold as Task.label gives them, targets as tensors for the loss.
+    """Encoded examples with their labels: gold as Task.label returns them, targets as a tensor for the loss.
 
-    Records that only a teacher labels have no gold, and come last.
+    Records that only a teacher labels have no gold label, and come last.
     """
 
     examples: Examples
@@ -224,19 +224,19 @@ class Data:
 class BaseTraining(ABC):
     """The targets and loss of a task. task: with the labels of `decision`.
 
-    A unit is what is shuffled and batched: a window, or what else a task keeps together, such as both texts of a pair.
+    A unit is what is shuffled and batched: a window, or what a task keeps together, such as both texts of a pair.
     """
 
-    has_window_loss: ClassVar[bool] = True  # whether the outputs of a window alone have a loss
-    targets_of: ClassVar[Literal["records", "units", "tokens"]] = "records"  # each window has its record's
-    padding: ClassVar[float] = IGNORED  # the target of what is no token, where targets are of tokens
+    has_window_loss: ClassVar[bool] = True  # whether a single window has a loss
+    targets_of: ClassVar[Literal["records", "units", "tokens"]] = "records"  # what `targets` has a row for
+    padding: ClassVar[float] = IGNORED  # the target of padding, where targets are of tokens
 
     def __init__(self, task: BaseTask, decision: Decision, settings: LabelSettings) -> None:
         self.task, self.decision, self.settings = task, decision, settings
         self.weights: torch.Tensor | None = None  # (L,) of the classes
 
     def start(self, train: Labelled) -> None:
-        """Called once with all training data. Raises UsageError where it cannot be learnt with these settings."""
+        """Called once with all training data. Raises UsageError if these settings cannot be used with it."""
         labels = self.decision.labels if self.decision.has_classes else []
         self.weights = class_weights(self.settings.class_weights, train.targets, labels)
 
@@ -246,18 +246,18 @@ class BaseTraining(ABC):
 
     @abstractmethod
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """The targets of N records as a tensor. The last ones may have no gold; the loss leaves them out."""
+        """The targets of N records. The last ones may have no gold label; the loss ignores them."""
 
     @abstractmethod
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The SUM over the terms of a batch, a scalar in fp32. mask: (B, T), 1 where there is a token; None: all 1."""
+        """The SUM over the terms of a batch, a scalar in fp32. mask: (B, T), 0 on padding; None without padding."""
 
     def lengths(self, examples: Examples) -> Indices:
         """(units,): the tokens that each unit takes in a batch."""
         return examples.lengths
 
     def windows(self, units: Indices) -> Indices:
-        """The windows of some units, in the order in which `loss` takes their outputs."""
+        """The windows of some units, in the order in which `loss` reads their outputs."""
         return units
 
     def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
@@ -272,16 +272,16 @@ class BaseTraining(ABC):
         return targets.masked_fill(beside, self.padding)
 
     def terms(self, targets: Targets) -> int:
-        """How many terms the loss of a batch sums: its records, or the units or tokens that have a target."""
+        """The number of terms that `loss` sums: records, or units or tokens that have a target."""
         return len(targets) if self.targets_of == "records" else int((targets != IGNORED).sum())
 
     def records_loss(self, predictions: Sequence[Any], labelled: Labelled) -> float:
-        """The mean loss of whole records, for a task whose windows alone have no loss (has_window_loss)."""
+        """The mean loss of whole records, for a task without a loss of single windows (has_window_loss)."""
         return 0.0
 
 
 class WordTraining(BaseTraining):
-    """A class for some tokens of a text: each word's first piece, or each mask."""
+    """A class for some tokens of a text: the first piece of each word, or each mask."""
 
     targets_of = "tokens"
 
@@ -306,11 +306,11 @@ class WordTraining(BaseTraining):
 
 
 class BaseDistillation(BaseTraining):
-    """The targets and loss of a teacher's answers, in place of labels; gold is what `answer` gives.
+    """The targets and loss of a teacher's answers, in place of labels; gold is what `answer` returns.
 
-    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. teacher: this task, bound to the tokenizer and config
-    of the model that answers. temperature: what the logits of both are divided by, so that a student learns from
-    unlikely classes too. columns: where each of the decision's outputs is among the teacher's. Raises as `match` does.
+    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. teacher: this task with the teacher's tokenizer and
+    config. temperature: divides the logits of both, so that a student learns from unlikely classes too. columns: the
+    teacher's column of each of the decision's outputs. Raises as `match` does.
     """
 
     def __init__(
@@ -321,11 +321,11 @@ class BaseDistillation(BaseTraining):
         self.columns = self.match()
 
     def answer(self, prediction: Any) -> Array:
-        """The part of the teacher's raw prediction for a record that is kept; it does not depend on the tokenizer."""
+        """What is kept of the teacher's raw prediction for a record; it does not depend on the tokenizer."""
         return np.asarray(prediction, np.float32)
 
     def certain(self, gold: Any) -> Array | None:
-        """The answer of a teacher that is sure of this label; None where a label can be no answer."""
+        """The answer of a teacher that is certain of this label; None if no answer can say that."""
         return None
 
     def match(self) -> list[int]:
@@ -341,21 +341,21 @@ class BaseDistillation(BaseTraining):
         return [names.index(label) for label in labels]
 
     def divergence(self, logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """That of Kullback and Leibler from a teacher's softened probabilities (M, L, …) over L, summed over the rest.
+        """The Kullback-Leibler divergence from the teacher's softened probabilities (M, L, …) over L, summed.
 
-        Times the square of the temperature, by which softening makes the gradients smaller.
+        It is multiplied by the squared temperature, because softening divides the gradients by that.
         """
         softened = (logits / self.temperature).log_softmax(1)
         return functional.kl_div(softened, shares, reduction="sum") * self.temperature**2
 
 
-def is_known(targets: Targets) -> torch.Tensor:
-    """(N,) of bool for targets (N, …) of numbers: which are of records that have a label."""
+def has_target(targets: Targets) -> torch.Tensor:
+    """(N,) of bool: which float targets (N, …) have no NaN, that is, belong to labelled records."""
     return ~targets.isnan().flatten(1).any(1)
 
 
 def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str]) -> torch.Tensor | None:
-    """(L,) weights, None for all equal. Raises UsageError for a label that is not there, or where there are no classes.
+    """(L,) weights, None for all equal. Raises UsageError for an unknown label, and for a task without classes.
 
     balanced: N / (classes * count), as scikit-learn; for several labels absent / present.
     """
@@ -370,11 +370,11 @@ def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str])
             raise UsageError(f"--class-weights: no label is called {', '.join(unknown)}; they are: {names}.")
         return torch.tensor([float(chosen.get(label, 1)) for label in labels])
     if targets.is_floating_point():
-        targets = targets[is_known(targets)]
+        targets = targets[has_target(targets)]
         present = targets.sum(0)
-        # At least 1 each: a label that all records have would weigh nothing, and be learnt by none of them.
+        # At least 1 each: a label that all records have would get the weight 0, and not be learnt.
         return (len(targets) - present).clamp(min=1) / present.clamp(min=1)
     targets = targets[targets != IGNORED]
     counts = torch.bincount(targets, minlength=len(labels))
-    # A label of the model that the data lacks gets the weight of one that occurs once: it is never used.
+    # A label of the model that the data lacks counts as if it occurred once; its weight is never used.
     return len(targets) / (int((counts > 0).sum()) * counts.clamp(min=1))

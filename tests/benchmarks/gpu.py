@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 from bertcli.data.records import Record
-from bertcli.inference import Request, Settings
+from bertcli.inference import Batching, Request
 from bertcli.inference.session import open_session
 from bertcli.inference.stream import result, stream
 from bertcli.model import BUILTIN
@@ -129,7 +129,7 @@ def check(bench: Bench) -> Iterator[Row]:
         yield f"info, {name}", f"{max(found['batched'], found['single']):.1e}", "1e-3", str(found["passed"])
 
 
-def rate(bench: Bench, path: Path, task: str, records: Sequence[Record], settings: Settings | None = None) -> float:
+def rate(bench: Bench, path: Path, task: str, records: Sequence[Record], settings: Batching | None = None) -> float:
     """Records a second of `predict`, without its start, after a run that does not count."""
     gc.set_threshold(100_000)  # as predict does; the records of this program are many
     request = Request(str(path), task, "pytorch", bench.device, bench.precision)
@@ -207,7 +207,7 @@ def memory(bench: Bench) -> Iterator[Row]:
     for tokens in TOKENS[:2] if bench.tiny else (*TOKENS, 2**26):
         if bench.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        speed = rate(bench, path, "classify", records, replace(Settings(), batch_tokens=tokens))
+        speed = rate(bench, path, "classify", records, replace(Batching(), batch_tokens=tokens))
         peak = torch.cuda.max_memory_allocated() / 2**30 if bench.device == "cuda" else 0.0
         yield f"--batch-tokens {tokens:,}", f"{speed:,.0f} texts/s", "-", f"{peak:.1f} GiB"
 

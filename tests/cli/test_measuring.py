@@ -109,16 +109,14 @@ def test_bench_leaves_no_process_behind(tmp_path: Path, end: int) -> None:
 @pytest.mark.parametrize("fields", [{}, {"text_field": "body"}])
 @pytest.mark.parametrize("task", ["text-classification", "ner", "qa"])
 def test_bench_makes_up_texts_for_any_task(monkeypatch: pytest.MonkeyPatch, task: str, fields: dict[str, str]) -> None:
-    from bertcli.inference import measure
+    from bertcli.inference import Batching, measure
     from bertcli.inference.session import Request
-    from bertcli.inference.stream import Settings
     from bertcli.tasks.options import Options
 
     monkeypatch.setattr(measure, "TOKENS", 400)
     monkeypatch.setattr(measure, "RUNS", 1)
-    rows = measure.measure(
-        measure.Workload(Request(task=task, backend="onnx"), Options(**fields), Settings(), None), 0.0
-    )
+    workload = measure.Workload(Request(task=task, backend="onnx"), Options(**fields), Batching(), None)
+    rows = measure.measure(workload, 0.0)
     # A question is more tokens for each text. Windows of a text of 400 words, of 128 or 512 tokens, have more than 512.
     question = {"to 64"} if task == "qa" else set()
     assert {row["tokens"] for row in rows} == {"to 16", "to 32", "to 128", "more"} | question

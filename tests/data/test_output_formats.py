@@ -222,7 +222,7 @@ def test_rich(line: Any, result: dict[str, Any], expected: str) -> None:
 TWICE = "😀 Paris Hilton, not Paris, "
 
 
-def in_unit(text: str, place: int, unit: str) -> int:
+def in_offset_unit(text: str, place: int, unit: str) -> int:
     return len(text[:place].encode(unit)) // {"utf-8": 1, "utf-16-le": 2, "utf-32-le": 4}[unit]
 
 
@@ -233,7 +233,7 @@ UNITS = pytest.mark.parametrize("unit", ["utf-8", "utf-16-le", "utf-32-le"])
 def test_rich_marks_each_entity_where_it_is_and_all_of_them(line: Any, unit: str) -> None:
     text = TWICE * 4
     own = [i * len(TWICE) + TWICE.rindex("Paris") for i in range(4)]
-    entities = [{"type": "LOC", "text": "Paris", "start": in_unit(text, i, unit), "score": 0.9} for i in own]
+    entities = [{"type": "LOC", "text": "Paris", "start": in_offset_unit(text, i, unit), "score": 0.9} for i in own]
     assert line({"text": text, "entities": entities}) == "😀 Paris Hilton, not Paris LOC, " * 4 + "\n"  # 60 wide
     assert line({"text": "a b a", "entities": [{"type": "X", "text": "a"}] * 2}) == "a X b a X\n"
     coloured = line({"text": TWICE, "entities": entities[:1]}, colour=True)
@@ -243,7 +243,7 @@ def test_rich_marks_each_entity_where_it_is_and_all_of_them(line: Any, unit: str
 @UNITS
 def test_rich_shows_an_answer_where_it_is(line: Any, unit: str) -> None:
     context = "😀é aaa, a"
-    start = in_unit(context, 8, unit)
+    start = in_offset_unit(context, 8, unit)
     shown = line({"question": "q", "context": context, "answer": "a", "start": start, "score": 0.5}, colour=True)
     assert shown.endswith("\x1b[2m😀é aaa, \x1b[0m\x1b[32ma\x1b[0m\n")
 

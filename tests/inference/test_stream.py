@@ -16,7 +16,7 @@ from bertcli.data.records import Record
 from bertcli.errors import Interrupted, RecordError
 from bertcli.features import Features, Window
 from bertcli.inference.batching import Cutter, Padding, collate, cut, distinct
-from bertcli.inference.stream import Outcome, Settings, Stop, result, stream
+from bertcli.inference.stream import Batching, Outcome, Stop, result, stream
 from bertcli.tokenizer import NoTokenizer
 
 
@@ -73,7 +73,7 @@ def records(texts: list[str]) -> list[Record]:
 
 
 def run(texts: list[str], **settings: Any) -> list[Outcome]:
-    windows = stream(FakeTask(), FakeBackend(), records(texts), Settings(**settings))  # type: ignore[arg-type]
+    windows = stream(FakeTask(), FakeBackend(), records(texts), Batching(**settings))  # type: ignore[arg-type]
     return list(chain.from_iterable(windows))
 
 
@@ -102,7 +102,7 @@ def test_batches_hold_one_length_and_at_most_the_budget(asked: int | None, suits
     backend = FakeBackend()
     backend.batch_tokens = suits
     texts = [chr(1000 + i) + "x" * random.Random(i).randint(0, 9) for i in range(300)]
-    list(stream(FakeTask(), backend, records(texts), Settings(batch_tokens=asked)))  # type: ignore[arg-type]
+    list(stream(FakeTask(), backend, records(texts), Batching(batch_tokens=asked)))  # type: ignore[arg-type]
     assert all(rows * length <= 32 for rows, length in backend.shapes)
     assert sum(rows for rows, _ in backend.shapes) == 300
 
@@ -162,7 +162,7 @@ def test_equal_windows_stand_for_one_another_unless_their_segments_differ() -> N
 def test_equal_texts_are_computed_once_and_each_has_its_result_or_its_error() -> None:
     backend = FakeBackend()
     texts = ["same", "other", "same", "why?", "why?", "!"] * 20
-    outcomes = list(chain.from_iterable(stream(FakeTask(), backend, records(texts), Settings(chunk_records=120))))  # type: ignore[arg-type]
+    outcomes = list(chain.from_iterable(stream(FakeTask(), backend, records(texts), Batching(chunk_records=120))))  # type: ignore[arg-type]
     assert [outcome.prediction for outcome in outcomes[:3]] == [sum(map(ord, text)) for text in texts[:3]]
     assert [outcome.error for outcome in outcomes[3:6]] == ["the model failed on this record (question)."] * 2 + [
         "no exclamation."
@@ -177,7 +177,7 @@ def test_scores_that_are_not_finite_are_an_error_for_a_task_would_take_them_for_
             sums = super().run(batch)["sum"].astype(np.float32)
             return {"sum": np.where((batch["input_ids"] == ord("~")).any(1), np.nan, sums)}
 
-    windows = stream(FakeTask(), Overflowing(), records(["fine", "ba~d", "good"]), Settings())  # type: ignore[arg-type]
+    windows = stream(FakeTask(), Overflowing(), records(["fine", "ba~d", "good"]), Batching())  # type: ignore[arg-type]
     one, other, third = chain.from_iterable(windows)
     assert (one.error, third.error) == (None, None) and other.prediction is None
     assert other.error == "the model's scores are not finite; its weights or its precision are at fault."
@@ -197,7 +197,7 @@ def test_a_slow_pipe_gets_its_result_before_the_next_record_comes() -> None:
         yield Record(1, {"text": "b"})
 
     seen = []
-    for window in stream(FakeTask(), FakeBackend(), slow(), Settings(max_wait_ms=5)):  # type: ignore[arg-type]
+    for window in stream(FakeTask(), FakeBackend(), slow(), Batching(max_wait_ms=5)):  # type: ignore[arg-type]
         seen += [outcome.prediction for outcome in window]
         got_first.set()
     assert seen == [97, 98]
@@ -219,13 +219,13 @@ def test_what_was_read_has_its_results_before_the_fault_that_ended_the_input_is_
 def test_windows_grow_while_results_come_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     def sizes() -> list[int]:
         windows = stream(
-            FakeTask(), FakeBackend(), records(["x"] * 3000), Settings(chunk_records=1024, max_wait_ms=1e9)
+            FakeTask(), FakeBackend(), records(["x"] * 3000), Batching(chunk_records=1024, max_wait_ms=1e9)
         )  # type: ignore[arg-type]
         return [len(window) for window in windows]
 
     quick = sizes()
     assert quick[0] == 64 and max(quick) == 1024
-    monkeypatch.setattr("bertcli.inference.stream.QUICK", 0)
+    monkeypatch.setattr("bertcli.inference.stream.CHUNK_SECONDS", 0)
     assert set(sizes()[:-1]) == {64}
 
 
@@ -235,7 +235,7 @@ def test_a_record_may_wait_for_ever() -> None:
         time.sleep(0.1)  # the stream waits meanwhile, for as long as a system can
         yield from records(["b"])
 
-    windows = stream(FakeTask(), FakeBackend(), slow(), Settings(max_wait_ms=float("inf")))  # type: ignore[arg-type]
+    windows = stream(FakeTask(), FakeBackend(), slow(), Batching(max_wait_ms=float("inf")))  # type: ignore[arg-type]
     assert [outcome.prediction for outcome in chain.from_iterable(windows)] == [97, 98]
 
 
@@ -246,7 +246,7 @@ def test_reading_runs_ahead_only_a_bounded_number_of_records() -> None:
         for i in read:
             yield Record(i, {"text": "x"})
 
-    pipeline = stream(FakeTask(), FakeBackend(), endless(), Settings(chunk_records=64))  # type: ignore[arg-type]
+    pipeline = stream(FakeTask(), FakeBackend(), endless(), Batching(chunk_records=64))  # type: ignore[arg-type]
     next(pipeline)
     time.sleep(0.1)
     pipeline.close()
@@ -262,7 +262,7 @@ def test_a_request_to_stop_ends_the_stream_while_it_waits_for_input() -> None:
 
     seen = []
     with pytest.raises(Interrupted) as caught:
-        for window in stream(FakeTask(), FakeBackend(), blocked(), Settings(max_wait_ms=1), stop):  # type: ignore[arg-type]
+        for window in stream(FakeTask(), FakeBackend(), blocked(), Batching(max_wait_ms=1), stop):  # type: ignore[arg-type]
             seen += [outcome.prediction for outcome in window]
             stop.request(15)
     hold.set()
@@ -307,7 +307,7 @@ def test_the_reader_takes_no_more_than_there_is_room_for_however_deep_it_is_nest
             taken += 1
             yield Record(i, {"text": "a", "more": {"deep": ["x" * 10_000]}})
 
-    outcomes = stream(FakeTask(), FakeBackend(), records(), Settings(characters=100_000))  # type: ignore[arg-type]
+    outcomes = stream(FakeTask(), FakeBackend(), records(), Batching(characters=100_000))  # type: ignore[arg-type]
     next(outcomes)
     time.sleep(0.2)
     assert taken < 200

@@ -18,7 +18,7 @@ from bertcli import tokenizer_files
 from bertcli.device import Device
 from bertcli.errors import Interrupted, UsageError
 from bertcli.model import read as read_model
-from bertcli.pretraining.pretrain import Event, Narrow, operations, peak, pretrain
+from bertcli.pretraining.pretrain import Event, PositionSelector, operations, peak, pretrain
 from bertcli.pretraining.settings import PretrainSettings
 from bertcli.pretraining.source import Source, expand
 from bertcli.training.finetune import open_base
@@ -174,7 +174,7 @@ def test_the_narrow_head_gives_the_loss_of_the_whole_one(tiny_model: Path) -> No
     module = BertForMaskedLM(BertConfig.from_pretrained(tiny_model)).eval()
     ids, places = torch.randint(5, module.config.vocab_size, (3, 7)), torch.tensor([1, 8, 20])
     whole = module(input_ids=ids).logits.flatten(0, 1)[places]
-    narrow = Narrow(module)
+    narrow = PositionSelector(module)
     narrow.positions = places
     shapes: list[Any] = []
     module.cls.register_forward_hook(lambda head, given, output: shapes.append(tuple(output.shape)))

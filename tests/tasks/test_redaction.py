@@ -12,7 +12,7 @@ from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Mark
-from bertcli.tasks.token_classification.redaction import RULES, Redaction, find, united
+from bertcli.tasks.token_classification.redaction import RULES, Redaction, find, union
 
 REGIONS = ["US", "GB", "CN"]
 TYPES = ["LOC", "PER"]
@@ -101,7 +101,7 @@ def test_of_spans_that_overlap_all_is_replaced_and_what_a_rule_finds_by_itself()
     assert redacted(text, person, company) == "ask [EMAIL] [LOC] now"
     assert redacted("Tim <a@b.org> (Tim)", Mark(0, 18, "PER", 0.9)) == "[PER] <[EMAIL]> ([PER])"
     assert redacted(text, person, company, redact_rules="none") == "ask [PER]@[LOC] now"
-    assert united([Mark(5, 9, "B", 0.9), Mark(0, 6, "A", 0.8), Mark(9, 12, "C", 0.7)]) == [
+    assert union([Mark(5, 9, "B", 0.9), Mark(0, 6, "A", 0.8), Mark(9, 12, "C", 0.7)]) == [
         Mark(0, 9, "A", 0.8), Mark(9, 12, "C", 0.7),
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 from bertcli import tokenizer_files
 from bertcli.data.records import Record
 from bertcli.tasks.base import Options
-from bertcli.tasks.texts import in_unit, whole
+from bertcli.tasks.texts import grapheme_end, in_offset_unit
 from bertcli.tasks.token_classification import Task
 from bertcli.tasks.token_classification.labels import TagSet
 
@@ -96,15 +96,15 @@ def test_a_word_without_pieces_is_the_part_of_speech_before_it() -> None:
     ],
 )  # fmt: skip
 def test_an_end_takes_in_what_a_reader_sees_as_one_character(text: str, cut: int, end: int) -> None:
-    assert whole(text, 0, cut) == end
+    assert grapheme_end(text, 0, cut) == end
 
 
 def test_positions_are_counted_in_one_pass() -> None:
     text = "a\u00e9😀b" * 1000
     positions = [0, 3, 4, 2000, 4000]
-    assert in_unit(text, positions, "utf8") == {i: len(text[:i].encode()) for i in positions}
-    assert in_unit(text, positions, "utf16") == {i: len(text[:i].encode("utf-16-le")) // 2 for i in positions}
-    assert in_unit(text, positions, "codepoint") == {i: i for i in positions}
+    assert in_offset_unit(text, positions, "utf8") == {i: len(text[:i].encode()) for i in positions}
+    assert in_offset_unit(text, positions, "utf16") == {i: len(text[:i].encode("utf-16-le")) // 2 for i in positions}
+    assert in_offset_unit(text, positions, "codepoint") == {i: i for i in positions}
 
 
 def test_a_word_holds_whole_characters_so_that_no_two_entities_share_one(tiny_model: Path) -> None:
@@ -120,5 +120,5 @@ def test_a_word_holds_whole_characters_so_that_no_two_entities_share_one(tiny_mo
 
 def test_of_joined_emoji_without_end_a_part_is_taken_to_be_one() -> None:
     family = "\U0001f469\u200d" * 3
-    assert whole(family, 0, 1) == len(family)
-    assert [whole(family * 1000, start, start + 1) for start in (0, 1000)] == [31, 1031]
+    assert grapheme_end(family, 0, 1) == len(family)
+    assert [grapheme_end(family * 1000, start, start + 1) for start in (0, 1000)] == [31, 1031]

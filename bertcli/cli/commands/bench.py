@@ -17,7 +17,7 @@ bertcli bench -m DIR --backend onnx --format json | jq -s 'max_by(.texts_per_s)'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Bench(shared.Running, shared.Formatted):
+class Bench(shared.RunOptions, shared.PrintOptions):
     """The options of `bertcli bench`."""
 
 

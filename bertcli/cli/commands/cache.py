@@ -18,7 +18,7 @@ bertcli cache --clear
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Cache(shared.Formatted):
+class Cache(shared.PrintOptions):
     """The options of `bertcli cache`."""
 
     models: tuple[str, ...] = option((), is_argument=True, metavar="[MODEL]...", type=shared.PATH)

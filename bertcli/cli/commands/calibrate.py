@@ -18,7 +18,7 @@ bertcli calibrate dev.jsonl -m DIR --target "precision>=0.9"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Calibrate(shared.Labelled, shared.Running, shared.Formatted):
+class Calibrate(shared.LabelledInputOptions, shared.RunOptions, shared.PrintOptions):
     """The options of `bertcli calibrate`."""
 
     output: str | None = option(

@@ -35,7 +35,7 @@ bertcli check train.json --json | jq -r '.findings[] | select(.code == "duplicat
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Check(shared.Labelled):
+class Check(shared.LabelledInputOptions):
     """The options of `bertcli check`."""
 
     output_format: Literal["rich", "lines", "json"] | None = option(
@@ -119,7 +119,7 @@ def check(messages: Messages, options: Check) -> int:
 
 
 def _first(records: Iterator["Record"]) -> tuple["Record | None", Iterator["Record"]]:
-    """The first good record, and all of them. What stands against reading on is raised when it is read again."""
+    """The first good record, and all records. A UsageError while reading is raised when they are iterated over."""
 
     def refusing(error: UsageError) -> Iterator["Record"]:
         raise error
@@ -137,7 +137,7 @@ def _first(records: Iterator["Record"]) -> tuple["Record | None", Iterator["Reco
 
 
 def _render(console: "Console", facts: dict[str, Any], listed: list[dict[str, Any]]) -> None:
-    """The facts as tables, then each kind of fault with its first places; the errors last, where the eye is."""
+    """Print the facts as tables, then each kind of fault with its first places; errors last, above the prompt."""
     from rich.padding import Padding
     from rich.text import Text
 

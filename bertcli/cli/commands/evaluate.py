@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertcli import registry
 from bertcli.cli import shared
 from bertcli.cli.options import Parsed, command, number
-from bertcli.cli.shared import Reported
+from bertcli.cli.shared import ReportOptions
 from bertcli.cli.terminal import Messages, heed_signals, is_for_people, print_json, stdout_console
 from bertcli.errors import Exit, UsageError
 from bertcli.option import option
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bertcli.inference.session import Session
     from bertcli.inference.stream import Stop
 
-LISTS = ("jsonl", "tsv", "csv")  # formats that hold the wrong items, whatever the task
+LISTS = ("jsonl", "tsv", "csv")  # formats of --errors
 EXAMPLES = """
 bertcli evaluate dev.jsonl -m DIR
 bertcli evaluate dev.tsv -m DIR --text-field sentence --errors wrong.jsonl
@@ -41,7 +41,7 @@ def number_or_auto(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Evaluate(shared.Labelled, shared.Running, shared.Formatted, Reported):
+class Evaluate(shared.LabelledInputOptions, shared.RunOptions, shared.PrintOptions, ReportOptions):
     """The options of `bertcli evaluate`."""
 
     null_threshold: float | Literal["auto"] | None = option(
@@ -169,7 +169,7 @@ def _show(messages: Messages, options: Evaluate, evaluation: "Evaluation") -> No
 
 
 def _require_errors_writable(options: Evaluate) -> None:
-    """Raise UsageError where --errors cannot be written, or would replace what is read or written; before the run."""
+    """Raise UsageError, before the run, if --errors cannot be written or would replace another input or output."""
     from bertcli.data.formats import output_format_of
     from bertcli.data.sinks import require_writable
 
@@ -184,11 +184,11 @@ def _require_errors_writable(options: Evaluate) -> None:
 
 
 def _open_system(messages: Messages, options: Evaluate, file: str, gold: list["Record"]) -> "System":
-    """The system whose predictions --predictions names. Raises UsageError where they cannot be scored."""
+    """The system behind the file of --predictions. Raises UsageError if they cannot be scored."""
     from bertcli.checking import guess_task
     from bertcli.evaluation.external import open_system, read_results
 
-    of_models = ["threshold", "prompt", "calibrate"]  # --compare may open one
+    of_models = ["threshold", "prompt", "calibrate"]  # allowed if --compare opens a model
     is_opened = options.compare and not Path(options.compare).is_file()
     for name in ["model", "null_threshold", *([] if is_opened else of_models)]:
         if getattr(options, name) not in (None, ()):
@@ -211,7 +211,7 @@ def _open_system(messages: Messages, options: Evaluate, file: str, gold: list["R
 
 
 def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session":
-    """The model or evaluation that --compare names, opened before the run. Raises UsageError for another task."""
+    """The model or evaluation of --compare, opened before the run. Raises UsageError for another task."""
     from bertcli.evaluation import read_outcomes
     from bertcli.inference.session import open_session
 
@@ -226,7 +226,7 @@ def _open_other(task: str, options: Evaluate, name: str) -> "Outcomes | Session"
 def _outcomes(
     messages: Messages, other: "Outcomes | Session", predicted: "Predicted", options: Evaluate, stop: "Stop"
 ) -> "Outcomes":
-    """Of the other model, on the records that this one was scored on. Raises UsageError unless it answers them all."""
+    """The other model's outcomes on the same records. Raises UsageError unless it answers them all."""
     from bertcli.evaluation import Outcomes, collect, scores
     from bertcli.inference.stream import stream
 

@@ -33,7 +33,7 @@ bertcli explain -m DIR --input reviews.jsonl > explained.jsonl
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Explain(shared.Reading, Options, Request):
+class Explain(shared.InputOptions, Options, Request):
     """The options of `bertcli explain`."""
 
     texts: tuple[str, ...] = option((), metavar="[TEXT]...", is_argument=True)
@@ -126,7 +126,7 @@ def explain(messages: Messages, options: Explain) -> int:
 
 
 def _completed(options: Explain) -> Explain:
-    """The options with those that follow from others. Raises UsageError for what does not go together."""
+    """The options, with those set that follow from others. Raises UsageError for what does not go together."""
     from bertcli.data.readers import ReadOptions
 
     if options.texts and options.files:
@@ -152,12 +152,12 @@ def _completed(options: Explain) -> Explain:
 
 
 def _task_with(name: str) -> str:
-    """The task whose records have this besides their text."""
+    """The task that has this field besides the text (BaseTask.inputs)."""
     return next(task for task in registry.names("tasks") if name in registry.load("tasks", task).Task.inputs)
 
 
 def _records(options: Explain) -> Iterator["Record"]:
-    """Those of the TEXT arguments, or of files or stdin."""
+    """The records of the TEXT arguments, else of files or stdin."""
     from bertcli.data.records import Record
 
     if not options.texts:
@@ -172,7 +172,7 @@ def _records(options: Explain) -> Iterator["Record"]:
 
 
 def _with_lists(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result with its attention, if it is there, as JSON has it."""
+    """The result with any attention as lists, for JSON."""
     windows = [
         {
             **window,

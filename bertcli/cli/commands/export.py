@@ -27,7 +27,7 @@ head -512 texts.txt | bertcli export DIR --calibrate -
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Export(shared.Reading, Options):
+class Export(shared.InputOptions, Options):
     """The options of `bertcli export`."""
 
     model: str = option(REQUIRED, metavar="DIR", is_argument=True, type=click.Path(exists=True, file_okay=False))
@@ -58,7 +58,7 @@ def export_directory(
 ) -> None:
     """Write the ONNX files of a model, calibrated on the records, and print how they differ from torch.
 
-    task_name: None for the one whose head the model has.
+    task_name: None for the task whose head the model has.
     """
     from bertcli.export.cached import feeds_of
     from bertcli.export.export import export

@@ -11,7 +11,7 @@ from bertcli import device, registry
 from bertcli.cli import shared
 from bertcli.cli.commands.calibrate import Calibrate
 from bertcli.cli.options import Parsed, command
-from bertcli.cli.shared import STOPPING, Training, until_stopped
+from bertcli.cli.shared import STOPPING, TrainingOptions, until_stopped
 from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit, Interrupted, ModelError, UsageError
 from bertcli.inference import SAMPLES
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bertcli.tasks.base import BaseTask
     from bertcli.training.loop import Eval
 
-STILL_RISING = 0.02  # share of a metric by which the last evaluation beats the one before where more epochs pay
+STILL_RISING = 0.02  # If the last evaluation improves a metric by more than this share, more epochs would pay.
 EXAMPLES = """
 bertcli finetune --train train.tsv --dev dev.tsv -o DIR      # from the embedded encoder: no network
 bertcli finetune --train train.tsv --dev dev.tsv --text-field sentence -m MODEL -o DIR
@@ -56,7 +56,7 @@ def weights(value: Any) -> ClassWeights:
 
 
 def names(value: Any) -> tuple[str, ...]:
-    """Comma-separated names, in their order; a list comes from a config file as it is."""
+    """Comma-separated names, in their order; a config file may give a list."""
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
     listed = tuple(str(name).strip() for name in parts)
     if not all(listed) or len(set(listed)) < len(listed):
@@ -65,7 +65,7 @@ def names(value: Any) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Finetune(Training, shared.Labelled, Settings):
+class Finetune(TrainingOptions, shared.LabelledInputOptions, Settings):
     """The options of `bertcli finetune`."""
 
     model: str | None = option(None, "Directory or Hub name.  [default: embedded encoder]", "MODEL", flags="-m")
@@ -137,7 +137,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
         resolve(options.teacher)
     require_usable(Path(options.output), options.resume, options.overwrite)
 
-    # What is wrong with options and files has been said; now comes torch, which takes seconds.
+    # Only after options and files have been checked: these import torch, which takes seconds.
     from bertcli.cli.commands.export import export_directory
     from bertcli.cli.progress import TrainingProgress
     from bertcli.training.finetune import finetune
@@ -147,7 +147,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
     processor = device.choose(options.device, options.threads)
     saved: Saved | None = None
     evaluations: list[Eval] = []
-    texts: list[Record] = []  # The ONNX files are calibrated on these, for stdin cannot be read again.
+    texts: list[Record] = []  # The ONNX files are calibrated on these, because stdin cannot be read again.
 
     def remembered(records: "Iterable[Record]") -> "Iterator[Record]":
         for record in records:
@@ -177,15 +177,15 @@ def finetune(messages: Messages, options: Finetune) -> int:
             show.event(event)
     if stop.signum:
         raise Interrupted(stop.signum, f"after {options.output} was written; --resume makes what comes after it")
-    if saved is None:  # in all processes of a distributed run but the first
+    if saved is None:  # in every process but the first of a distributed run
         return Exit.OK
     messages.note(f"model: {saved.path} (weights of step {saved.step})")
     if is_unfinished(evaluations):
         messages.note(f"dev {evaluations[-1].metric} still got better: more --epochs, or a higher --lr, may go further")
     as_in_predict = replace(options.options, null_threshold=None)
-    has_both = all((saved.path / file).is_file() for file in ONNX.values())  # where a resumed run has made them
+    has_both = all((saved.path / file).is_file() for file in ONNX.values())  # An earlier run may have written them.
     if options.export and not has_both:
-        texts = texts or list(islice(options.open(options.train), SAMPLES))  # where a finished run is resumed
+        texts = texts or list(islice(options.open(options.train), SAMPLES))  # A resumed run that had ended read none.
         try:
             export_directory(messages, saved.path, texts, options.task, as_in_predict)
         except ModelError as error:
@@ -225,7 +225,7 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
 
 
 def _texts(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
-    """Records that need no labels. A line of text is called by --text-field here, as the labelled texts are."""
+    """Records that need no labels. The field of plain text lines is renamed to --text-field, as for labelled texts."""
 
     def named(record: "Record") -> "Record":
         is_line = [*record.fields] == ["text"]
@@ -235,7 +235,7 @@ def _texts(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
-    """Whether the last evaluation is the best, and better than the one before by more than STILL_RISING of it."""
+    """Whether the last evaluation is the best, and more than STILL_RISING better than the one before."""
     if len(evaluations) < 2 or not evaluations[-1].best:
         return False
     before, last = (float(evaluation.metrics.get(evaluation.metric) or 0) for evaluation in evaluations[-2:])
@@ -243,7 +243,7 @@ def is_unfinished(evaluations: Sequence["Eval"]) -> bool:
 
 
 def _choose_exit(messages: Messages, options: Finetune, model: Model, as_in_predict: Options) -> None:
-    """Choose on the dev data how sure a text must be to leave at the exit; without dev data no text leaves there."""
+    """Choose on the dev data how certain a text must be to leave at the exit; without dev data no text leaves."""
     from bertcli.evaluation.calibrate import choose_exit, with_both_heads
     from bertcli.inference import Request
     from bertcli.inference.session import open_session

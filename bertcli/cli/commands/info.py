@@ -16,7 +16,7 @@ bertcli info -m DIR --format json | jq -r .choice.reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Info(shared.Formatted, Request):
+class Info(shared.PrintOptions, Request):
     """The options of `bertcli info`."""
 
 

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from bertcli.inference.stream import Finished, Stop
 
 OPTIONAL = {"windows": 2, "truncated": True, "unknown": 0.92}  # fields that only some results have, with examples
-NEUTRAL = (  # options that --resume need not compare: they change no result, or _identity names what they chose
+UNCOMPARED = (  # by --resume: options that change no result, or whose effect _identity has by another name
     "files", "model", "task", "backend", "device", "precision", "threads", "batch_tokens", "max_wait_ms",
     "calibrate", "output", "resume", "force", "engine", "address",
 )  # fmt: skip
 Format = Literal[
     "rich", "jsonl", "tsv", "csv", "conll", "npy", "parquet", "arrow", "doccano", "label-studio", "prodigy", "brat"
 ]  # fmt: skip
-PLAIN = ("rich", "jsonl", "tsv", "csv")  # formats that write nothing but the result, so no text that was redacted
-PIECE = 1 << 22  # bytes of input that a Ray actor works on at once, and begins again when a worker dies
+PLAIN = ("rich", "jsonl", "tsv", "csv")  # formats that write nothing but the result, so never the text before redaction
+PIECE = 1 << 22  # bytes of input that a Ray actor answers at once; they are repeated if it dies
 MOST_PIECES = 1000
-LONGEST_SHOWN = 60  # characters that the message shows of a text which stands where a file should
+LONGEST_SHOWN = 60  # characters shown of a text that was given in place of a file name
 STOPPING = "stopping with the results that are finished; --resume goes on with those of -o FILE"
 EXAMPLES = """
 echo "a gripping film" | bertcli predict
@@ -51,7 +51,7 @@ tail -f app.log | bertcli predict -m DIR | jq -c 'select(.label == "negative")'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Predict(shared.Running):
+class Predict(shared.RunOptions):
     """The options of `bertcli predict`."""
 
     shard: str | None = option(
@@ -92,8 +92,8 @@ def predict(messages: Messages, options: Predict) -> int:
     pattern all files, sorted. Every input field is passed through. A bad record becomes {"index", "line", "error"} in
     its place, and the exit code is 3.
     """
-    # Modules and records form no cycles, so the garbage collector may look for cycles less often. This saves 7 % of the
-    # time that is not the model's, and 5 ms of the start.
+    # Modules and records form no cycles, so the garbage collector may run less often: that saves 7 % of the time
+    # outside the model, and 5 ms at the start.
     gc.set_threshold(100_000)
 
     from bertcli.cli.progress import RecordCount
@@ -105,7 +105,7 @@ def predict(messages: Messages, options: Predict) -> int:
 
     for name in options.files:
         if name != "-" and (" " in name or not Path(name).suffix) and not os.path.lexists(name):
-            # Path.exists raises for a text of more than 255 bytes; a link in a circle is there, and no text.
+            # Path.exists raises for more than 255 bytes. lexists, because a broken or circular link is no text either.
             shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
             raise UsageError(f"cannot read {shown}: no such file. For a text: echo {quote(shown)} | bertcli predict")
     shared.require_different({"--output": options.output}, options.files)
@@ -124,7 +124,7 @@ def predict(messages: Messages, options: Predict) -> int:
     if memory is not None and (options.shard or options.engine == "ray"):
         raise UsageError("pseudonyms are numbered through the whole input, not in parts of it; take --redact-as hash.")
     first_index = None
-    if shard and shard.number > 1:  # An error record needs the number of records in earlier shards; it is counted once.
+    if shard and shard.number > 1:  # Error records need the number of records in earlier shards, counted at most once.
         first_index = cache(partial(count_before, options.files, shard, options.read_options))
     opened = open_writer(
         options.output,
@@ -174,9 +174,9 @@ def predict(messages: Messages, options: Predict) -> int:
 
 
 def _first_result(options: Predict, session: "Session") -> Mapping[str, object] | None:
-    """The first result of the whole input: its fields are the columns of each shard's table.
+    """The first result of the whole input, whose fields are the columns of every shard's table.
 
-    If all are errors, the fields that it would have had where the input is a table, else {}.
+    If all results are errors: the fields that one would have, if the input is a table, else {}.
     """
     from bertcli.data.records import merged
     from bertcli.inference.stream import finish, stream
@@ -193,16 +193,16 @@ def _first_result(options: Predict, session: "Session") -> Mapping[str, object] 
 
 
 def _identity(options: Predict, session: "Session") -> dict[str, object]:
-    """What must be the same for --resume to go on with a run, by the names that a user knows."""
+    """What must be the same for --resume to go on with a run, by names for the user."""
     from bertcli import __version__
     from bertcli.model import fingerprint
 
-    def described(path: str) -> str:  # The journal compares the content of a file, record by record.
+    def described(path: str) -> str:  # The journal compares the records themselves.
         is_file = path != "-" and Path(path).is_file()
         return f"{path} of {Path(path).stat().st_size:,} bytes" if is_file else path
 
     weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx*"  # .onnx_data is matched too
-    chosen = {name.removeprefix("output_"): value for name, value in by_name(options).items() if name not in NEUTRAL}
+    chosen = {name.removeprefix("output_"): value for name, value in by_name(options).items() if name not in UNCOMPARED}
     return {
         "the input": [described(path) for path in options.files or ["-"]],
         "the model": fingerprint(session.model, weights),
@@ -215,7 +215,7 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
 
 
 def _finished_by_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Finished"]]:
-    """The records of each piece of the input with their results, in order, and numbered as one process would do it."""
+    """The records of each piece of the input with their results, in order, numbered as in a single process."""
     from bertcli.inference.ray import answers
 
     by_itself = "Ray cuts the input and replaces dead workers by itself"
@@ -237,7 +237,7 @@ def _finished_by_ray(options: Predict, stop: "Stop") -> Iterator[Iterable["Finis
         model=str(Path(model).resolve()) if model is not None and Path(model).is_dir() else model,
     )
     pieces = max(1, min(MOST_PIECES, sum(Path(path).stat().st_size for path in paths) // PIECE))
-    with redirect_stdout(sys.stderr):  # What Ray prints is no result. The writer has opened stdout before.
+    with redirect_stdout(sys.stderr):  # Ray's prints are no results. The writer has opened stdout already.
         count = 0
         for chunk in answers(here, here, here, partial(_piece, here, pieces), pieces, options.address, stop):
             for record, _, _ in chunk:

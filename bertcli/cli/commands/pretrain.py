@@ -9,7 +9,7 @@ import click
 
 from bertcli import device
 from bertcli.cli.options import Parsed, command, number
-from bertcli.cli.shared import STOPPING, RawText, Training, require_different
+from bertcli.cli.shared import STOPPING, RawTextOptions, TrainingOptions, require_different
 from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import option
@@ -38,7 +38,7 @@ def lengths(value: Any) -> tuple[tuple[int, float], ...]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Pretrain(Training, RawText, PretrainSettings):
+class Pretrain(TrainingOptions, RawTextOptions, PretrainSettings):
     """The options of `bertcli pretrain`."""
 
     size: str | None = option(None, f"A new BERT of Google's shapes.  [default: {SIZE}]", choices=tuple(SIZES))
@@ -56,7 +56,7 @@ class Pretrain(Training, RawText, PretrainSettings):
     )
 
     def saved(self) -> Mapping[str, object]:
-        """See Training; lengths as they are spelt."""
+        """See TrainingOptions; lengths as they are spelt."""
         return {**super().saved(), "lengths": self.as_dict()["lengths"]}
 
 

@@ -7,7 +7,7 @@ import click
 
 from bertcli.cli import shared
 from bertcli.cli.options import HELP, command
-from bertcli.cli.shared import RawText
+from bertcli.cli.shared import RawTextOptions
 from bertcli.cli.terminal import Messages, heed_signals
 from bertcli.errors import Exit
 from bertcli.option import REQUIRED, like, option
@@ -21,7 +21,7 @@ bertcli tokenizer train news.jsonl.gz --text-field body --cased --vocab-size 300
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Train(RawText):
+class Train(RawTextOptions):
     """The options of `bertcli tokenizer train`."""
 
     vocab_size: int = option(REQUIRED, "Pieces in the vocabulary.", "N", least=1)

@@ -1,7 +1,7 @@
-"""Feature extraction: a vector for a text, or the cosine of the vectors of two.
+"""Feature extraction: the embedding of a text, or the cosine similarity of two texts.
 
-Pooling, normalisation and length are those of the model's sentence-transformers files, else the mean over the tokens
-(Reimers and Gurevych 2019, arXiv 1908.10084, section 3). No torch here.
+Pooling, normalisation and length are those of the model's sentence-transformers files; without them the mean over the
+tokens (Reimers and Gurevych 2019, arXiv 1908.10084, section 3). No torch here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Task(BaseTask):
     head = ""
     accepts = frozenset({"normalize", "pair_field", "prompt"})
     decision = Decision("similarity", [], "the cosine of each pair, its labels' range scaled to 0 to 1", is_number=True)
-    model_outputs = MappingProxyType({})  # of one name or another: see HIDDEN
+    model_outputs = MappingProxyType({})  # none is required: its name is one of HIDDEN
     has_mistakes = False
     directions = MappingProxyType({"spearman": 1, "pearson": 1})
 
@@ -53,18 +53,18 @@ class Task(BaseTask):
             raise UsageError(f"the model has no prompt '{chosen}'; it has {known}. --prompt names one, '' takes none.")
         self.prompt: str = prompts[chosen] if chosen else ""  # before each text
         self.example = {"embedding": [0.5]} if options.pair_field is None else {"similarity": 0.5}
-        if stated.get("lowercase"):  # whatever tokenizer.json says, as sentence-transformers has it
+        if stated.get("lowercase"):  # as in sentence-transformers, whatever tokenizer.json says
             from tokenizers import normalizers
 
             rest = tokenizer.backend.normalizer
-            if rest is None or "A" in rest.normalize_str("A"):  # A training opens the task three times.
+            if rest is None or "A" in rest.normalize_str("A"):  # Only once: a training opens the task three times.
                 both = [normalizers.Lowercase(), *([rest] if rest else [])]
                 tokenizer.backend.normalizer = normalizers.Sequence(both)
         tokenizer.max_length = min(tokenizer.max_length, stated.get("max_length") or tokenizer.max_length)
 
     @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
-        """With what its sentence-transformers files say of vectors."""
+        """The config with what the sentence-transformers files say."""
         return {**model.config, "sentence": model.sentence}
 
     @classmethod
@@ -75,7 +75,7 @@ class Task(BaseTask):
         return super().decide(settings, base, records)
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Encoded]:
-        """Windows of each text; of a pair those of the second text after them, for each has a vector of its own."""
+        """Windows of each text; for a pair those of the second text follow, and each text gets its own vector."""
         rows = [texts if isinstance(texts, tuple) else (texts,) for texts in inputs]
         texts = [[self.prompt + text for text in row] for row in rows]
         first = self.tokenizer.encode([pair[0] for pair in texts], self.options.long)
@@ -108,13 +108,13 @@ class Task(BaseTask):
         return {"pooled": (hidden * mask.astype(hidden.dtype)).sum(1) / mask.sum(1)}
 
     def reduce_tensors(self, batch: Mapping[str, Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As `reduce`. A text's hidden states are some 30 times its vector."""
+        """As `reduce`. The hidden states of a text take some 30 times the memory of its vector."""
         from bertcli.tasks.feature_extraction.training import pooled
 
         return {"pooled": pooled(self.pooling, outputs["last_hidden_state"], batch["attention_mask"])}
 
     def combine(self, features: Features, outputs: Outputs) -> Vectors:
-        """Vectors (1, H), or (2, H) for a pair: of the windows of a text the mean by their tokens, or the maximum."""
+        """Vectors (1, H), or (2, H) for a pair: the mean over a text's windows, weighted by tokens, or the maximum."""
         sizes = np.array([len(window.ids) for window in features.windows], np.float32)
         pooled = np.array([output["pooled"] for output in outputs], np.float32)
         ends = [len(pooled)] if features.second is None else [features.second, len(pooled)]
@@ -126,7 +126,7 @@ class Task(BaseTask):
                                 else pooled[part][0] for part in parts])  # fmt: skip
         if self.normalize:
             vectors = _unit(vectors)
-        if self.dimensions:  # The model's own normalisation is before that, and one that is asked for is after it.
+        if self.dimensions:  # The model's own normalisation comes before the cut, --normalize also after it.
             vectors = vectors[:, : self.dimensions]
             vectors = _unit(vectors) if self.options.normalize else vectors
         return vectors
@@ -139,7 +139,7 @@ class Task(BaseTask):
 
     @staticmethod
     def similarity(prediction: Any) -> float:
-        """Of the two texts of a pair: the cosine of the angle between their vectors (2, H); 0 where one is null."""
+        """The cosine similarity of the two texts of a pair, from their vectors (2, H); 0 if one is null."""
         one, other = prediction.astype(np.float64)
         length = np.linalg.norm(one) * np.linalg.norm(other)
         return float(one @ other / length) if length else 0.0
@@ -159,7 +159,7 @@ class Task(BaseTask):
         return {name: scores[name] for name in self.directions}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """The label of each pair beside the cosine; they have no common scale, so neither is wrong."""
+        """The label and the cosine of each pair; they have no common scale, so none is right or wrong."""
         examples = []
         for record, label, vectors in zip(records, gold, predictions, strict=True):
             text, pair = self.texts(record).values()
@@ -178,7 +178,7 @@ class Task(BaseTask):
         return lambda weights: {name: value for name, value in metrics(weights).items() if name in self.directions}
 
     def model_files(self, base: Model) -> list[Path]:
-        """What sentence-transformers reads of pooling and length."""
+        """The files from which sentence-transformers reads pooling and length."""
         folders = [folder for folder in base.sentence_folders.values() if folder != base.path]
         if not folders:
             return []
@@ -187,7 +187,7 @@ class Task(BaseTask):
 
 
 def _unit(vectors: Vectors) -> Vectors:
-    """Each row by its length."""
+    """Each row divided by its length."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, np.maximum(lengths, 1e-12))  # type: ignore[no-any-return]
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from bertcli.arrays import Array, Indices, Vectors
 from bertcli.errors import UsageError
 from bertcli.tasks.feature_extraction import Task
-from bertcli.tasks.training import BaseDistillation, BaseTraining, Examples, Labelled, Outputs, Targets, is_known
+from bertcli.tasks.training import BaseDistillation, BaseTraining, Examples, Labelled, Outputs, Targets, has_target
 
 
 class Training(BaseTraining):
@@ -28,7 +28,7 @@ class Training(BaseTraining):
         super().start(train)
         if len(train.examples.lengths) != 2 * len(train.examples):
             raise UsageError("--long window: embeddings are trained on one window a text; leave it out.")
-        labels = train.targets[is_known(train.targets)]
+        labels = train.targets[has_target(train.targets)]
         self.low = float(labels.min())
         self.range = float(labels.max()) - self.low
         if not self.range:
@@ -41,7 +41,7 @@ class Training(BaseTraining):
         return targets
 
     def lengths(self, examples: Examples) -> Indices:
-        """Of a pair the longer text counts twice, for it pads the other."""
+        """Twice the longer text of each pair, because it pads the other."""
         lengths: Indices = 2 * examples.lengths.reshape(-1, 2).max(1)
         return lengths
 
@@ -55,7 +55,7 @@ class Training(BaseTraining):
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The squared differences between cosines and labels."""
-        known = is_known(targets[:, None])
+        known = has_target(targets[:, None])
         return functional.mse_loss(self.cosines(outputs, mask)[known], targets[known], reduction="sum")
 
     def cosines(self, outputs: Outputs, mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Fill-mask: the likeliest tokens for each mask of a text, from any masked-language-model head.
 
-A long text is windowed, and a mask is filled from the window that shows most around it. No torch here.
+A long text has several windows; a mask is filled from the one with most context around it. No torch here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("mask",)
-SHOWN = 5  # guesses for a mask, unless --top-k says how many
+SHOWN = 5  # guesses for a mask without --top-k
 RANKED = 10  # guesses that `evaluate` looks at
 Guesses = list[list[tuple[int, float]]]  # of each mask: token id and probability, best first
 Rank = int | None  # from 1; None where the answer is not among the guesses
@@ -40,14 +40,14 @@ GAINS: Mapping[str, Callable[[Rank], float]] = {  # what a rank adds to each met
 
 
 class Task(BaseTask):
-    """Masked-language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), used."""
+    """Fill-mask with any encoder that has a `…ForMaskedLM` head (Devlin et al. 2018, arXiv 1810.04805, section 3.1)."""
 
     head = "MaskedLM"
     model_outputs = MappingProxyType({"logits": 3})
     accepts = frozenset({"mask", "top_k"})
     decision = Decision("fill_mask", [], "the token of each mask")
     directions = MappingProxyType(dict.fromkeys(GAINS, 1))
-    more_heads = ("PreTraining",)  # BERT's own head for pre-training: this one, and one for pairs
+    more_heads = ("PreTraining",)  # BERT's own: this head, and one for pairs of sentences
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
@@ -77,7 +77,7 @@ class Task(BaseTask):
         return self.tokenizer.encode_marked(inputs, self.mask_id, self.options.long)
 
     def _text(self, record: Record) -> str:
-        """The record's text, with the model's own mask for the alias."""
+        """The record's text, with the model's own mask token in place of --mask."""
         text = text_of(record, self.options.text_field, "--text-field")
         return text.replace(self.options.mask, self.mask) if self.options.mask else text
 
@@ -88,7 +88,7 @@ class Task(BaseTask):
         count = min(self.kept_guesses, outputs["logits"].shape[-1])
         best = np.argpartition(-logits, count - 1, axis=-1)[:, :count]
         values = np.take_along_axis(logits, best, -1)
-        order = np.lexsort((best, -values), axis=-1)  # of equal ones the lower id first, whatever the partition did
+        order = np.lexsort((best, -values), axis=-1)  # equal ones by id, whatever order the partition gave
         best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
         top = logits.max(-1, keepdims=True, initial=-np.inf)
         scores = np.exp(values - top) / np.exp(logits - top).sum(-1, keepdims=True)
@@ -110,7 +110,7 @@ class Task(BaseTask):
         return [guesses[mask][1] for mask in sorted(guesses)]
 
     def decode(self, record: Record, prediction: Guesses) -> dict[str, Any]:
-        """masks: for each the likeliest tokens with their scores; filled: the text with the first of each."""
+        """masks: the likeliest tokens of each, with scores; filled: the text with the likeliest token in each mask."""
         count = self.options.top_k or SHOWN
         masks = [[{"token": self._token(i), "score": round(score, DIGITS)} for i, score in guesses[:count]]
                  for guesses in prediction]  # fmt: skip
@@ -126,10 +126,10 @@ class Task(BaseTask):
         return [*cut, *values] if self.tokenizer.keeps_end else [*values, *cut]
 
     def _followed(self, text: str, token: int) -> str:
-        """A text with one more token, which goes on with its last word or begins another, as the tokenizer decodes it.
+        """A text with one more token, which continues its last word or begins a new one, as the tokenizer decodes it.
 
-        WordPiece's `##ing` goes on. Where pieces have the space before them, those without it do, if the mask has taken
-        the space before it into itself, as RoBERTa's does.
+        WordPiece's `##ing` continues. Where a piece includes the space before it, one without a space continues, if the
+        mask token takes in the space before it, as RoBERTa's does.
         """
         backend = self.tokenizer.backend
         word = backend.decode([token], skip_special_tokens=False)
@@ -144,11 +144,11 @@ class Task(BaseTask):
         return self.tokenizer.backend.decode([token], skip_special_tokens=False).strip()
 
     def label_fields(self, record: Record) -> dict[str, Any]:
-        """The text too: its masks are counted."""
+        """The label and the text, whose masks are counted."""
         return {self.options.text_field: self._text(record)} | super().label_fields(record)
 
     def label(self, record: Record) -> list[int]:
-        """The id of the token at each mask: a text, or a list of them. Raises RecordError for what is no token."""
+        """The token id at each mask, from a text or a list of texts. Raises RecordError for a text that is no token."""
         encode = partial(self.tokenizer.backend.encode, add_special_tokens=False)
         text, targets = self._text(record), []
         parts, masked = text.split(self.mask), encode(text).ids
@@ -157,9 +157,9 @@ class Task(BaseTask):
         for number, answer in enumerate(answers):
             if not isinstance(answer, str):
                 raise RecordError(f"the answer {answer!r} is not text.")
-            # It is the token that the text has where the answer stands in place of that mask: some tokenizers take the
-            # space before a word into it, so the word alone would be another token. Where the answer changes the tokens
-            # beside it too, such as a word's ending, it is that of the answer alone.
+            # The answer's token in its context: some tokenizers take the space before a word into the token, so the
+            # word alone would be another token. If the answer also changes the tokens beside it, as the ending of a
+            # word does, the token of the answer alone is taken.
             filled = encode(self.mask.join(parts[: number + 1]) + answer + self.mask.join(parts[number + 1 :])).ids
             i = masks[number]
             if [*filled[:i], self.mask_id, *filled[i + 1 :]] == masked:
@@ -173,7 +173,7 @@ class Task(BaseTask):
         return targets
 
     def one_each(self, record: Record, value: Any) -> list[Any]:
-        """What a field, or a cell of a table, says of each mask. Raises RecordError where that is less or more."""
+        """A field's value, or a table cell's, for each mask of the text. Raises RecordError if their numbers differ."""
         value = from_cell(value)
         answers = value if isinstance(value, list) else [value]
         if len(answers) != (masks := self.read(record).count(self.mask)):
@@ -181,14 +181,12 @@ class Task(BaseTask):
         return answers
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """How often the right token is first, among the first 5 and 10, and the mean of 1 / its rank, 0 where it is not
-        there. What is not defined is None.
-        """  # fmt: skip
+        """How often the right token is first, in the first 5 and 10; the mean of 1 / its rank. None without masks."""
         ranks = list(chain.from_iterable(self.columns(gold, predictions)["ranks"]))
         return {name: sum(map(gain, ranks)) / len(ranks) if ranks else None for name, gain in GAINS.items()}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """The first token of each mask beside the right one; the surest wrong one's score, else the least."""
+        """The gold and the first token of each mask. The score is that of the surest wrong token, else the least."""
         examples = []
         for record, answers, guesses in zip(records, gold, predictions, strict=True):
             whole = self._of_all(guesses, len(answers), [(None, 0.0)])
@@ -201,7 +199,7 @@ class Task(BaseTask):
         return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """The rank of the right token at each mask, None where it is not among the guesses."""
+        """The rank of the right token at each mask, None if it is not among the guesses."""
         ranks = []
         for answers, guesses in zip(gold, predictions, strict=True):
             ranked = [[token for token, _ in guess] for guess in guesses]
@@ -211,7 +209,7 @@ class Task(BaseTask):
         return {"ranks": ranks}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
-        """Sums over the masks of a text, of all texts by all masks."""
+        """Means over all masks, from the sums of each text."""
         from bertcli.metrics import bootstrap
 
         ranks = columns["ranks"]
@@ -231,9 +229,9 @@ class Task(BaseTask):
 
 
 class ExternalTask(BaseExternalTask, Task):
-    """A prediction is the guesses for each mask, as a model's, but by their text, in lower case: no token has an id.
+    """A prediction is the guesses for each mask, as texts in lower case in place of token ids.
 
-    A guess that is not listed is none, so --top-k 10 of `predict` lists as many as `evaluate` looks at.
+    `evaluate` looks at ten guesses; `predict --top-k 10` lists as many.
     """
 
     names = ("masks",)
@@ -243,7 +241,7 @@ class ExternalTask(BaseExternalTask, Task):
         return list(map(_text, self.one_each(record, lookup(record.fields, self.options.label_field, "--label-field"))))
 
     def external_prediction(self, record: Record, result: Record) -> list[Any]:
-        """The guesses: of `masks` as `predict` writes it, or the one text for each mask. Raises RecordError."""
+        """The guesses, from `masks` as `predict` writes it, or from one text for each mask. Raises RecordError."""
         masks = self.one_each(record, self.value(self.options, result))
         listed = [mask if isinstance(mask, list) and mask else [mask] for mask in masks]
         return [[(_text(guess), 0.0) for guess in mask] for mask in listed]

@@ -1,8 +1,8 @@
 """Extractive question answering: the span of a context that answers a question, or none.
 
-Devlin et al. 2018 (arXiv 1810.04805), sections 4.2 and 4.3. A long context is windowed; a span scores its start and
-end logits less those of no answer (the first token) in the same window. That is its log-odds against no answer, which
-puts the spans of all windows on one scale, whatever constant a window adds to its logits. No torch here.
+Devlin et al. 2018 (arXiv 1810.04805), sections 4.2 and 4.3. A long context has several windows. A span's score is the
+sum of its start and end logits less that of no answer (the first token) in the same window: its log-odds against no
+answer, which puts the spans of all windows on one scale. No torch here.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, Mark, in_unit, text_of, whole
+from bertcli.tasks.texts import DIGITS, Example, Mark, grapheme_end, in_offset_unit, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 ALIASES = ("qa",)
-KEPT = 20  # spans over which scores are shares, as in google-research/bert `run_squad.py`
-LONGEST = 40  # tokens of an answer; SQuAD's longest is 46, and CMRC's have 15 in the mean
+KEPT = 20  # spans in the softmax, as in google-research/bert `run_squad.py`
+LONGEST = 40  # tokens of an answer; SQuAD's longest has 46, CMRC's have 15 on average
 NO_ANSWER = (-1, -1)
 
 
@@ -45,9 +45,9 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Gold:
-    """What a labelled question allows. target: (start, end) to train on, NO_ANSWER, or None where no answer is found.
+    """The answers to a question. target: (start, end) to train on, NO_ANSWER, or None if no answer is in the context.
 
-    answers: none where there is no answer. moved, lost: answers that are not at their stated offset, or nowhere.
+    answers: empty for an unanswerable question. moved, lost: how many are not at their stated offset, or nowhere.
     """
 
     context: str
@@ -88,7 +88,7 @@ class Task(BaseTask):
         return {"question": "what is it", "context": text}
 
     def _context(self, record: Record) -> str:
-        """The field `context`, else the text: with --question every line is one."""
+        """The field `context`, else the text: with --question every line is a context."""
         name = "context" if "context" in record.fields else self.options.text_field
         return text_of(record, name, "--text-field")
 
@@ -106,7 +106,7 @@ class Task(BaseTask):
         return {"question": question, "context": self._context(record)}
 
     def combine(self, features: Features, outputs: Outputs) -> list[Span]:
-        """The best spans of all windows, best first; of equal ones the first in the text."""
+        """The best spans of all windows, best first, equal ones in the order of the text."""
         count = max(KEPT, self.options.top_k or 0)
         best: dict[tuple[int, int], float] = {}
         for window, output in zip(features.windows, outputs, strict=True):
@@ -116,24 +116,24 @@ class Task(BaseTask):
         return [Span(-score, start, end) for score, start, end in ranked[:count]]
 
     def decode(self, record: Record, prediction: list[Span]) -> dict[str, Any]:
-        """answer, start, end and score; with --top-k also answers, the best ones. No answer is "" at null."""
+        """answer, start, end and score; with --top-k also answers, the best ones. No answer is "", at null."""
         context = self._context(record)
         spans = distinct(context, prediction)
-        *shares, share = self._shares(spans)
+        *probabilities, probability = self._probabilities(spans)
         if self.options.top_k is None:
-            del spans[1:]  # after the shares, which are those of all
+            del spans[1:]  # only now: the probabilities are over all spans
         positions = [position for span in spans for position in (span.start, span.end)]
-        units = in_unit(context, positions, self.options.offset_unit)
+        units = in_offset_unit(context, positions, self.options.offset_unit)
         answers: list[dict[str, Any]] = [
             {
                 "answer": context[span.start : span.end],
                 "start": units[span.start],
                 "end": units[span.end],
-                "score": round(share, DIGITS),
+                "score": round(probability, DIGITS),
             }
-            for span, share in zip(spans, shares, strict=False)
+            for span, probability in zip(spans, probabilities, strict=False)
         ]
-        nothing = {"answer": "", "start": None, "end": None, "score": round(share, DIGITS)}
+        nothing = {"answer": "", "start": None, "end": None, "score": round(probability, DIGITS)}
         first = answers[0] if self._is_answered(spans) else nothing
         question = {} if self.options.question is None else {"question": self.options.question}
         if self.options.top_k is None:
@@ -142,8 +142,8 @@ class Task(BaseTask):
         others = sorted((other for other in candidates if other is not first), key=lambda answer: -answer["score"])
         return question | first | {"answers": [first, *others][: self.options.top_k]}
 
-    def _shares(self, spans: list[Span]) -> list[float]:
-        """The softmax over the first KEPT spans; last that of no answer, 0 for a model that always answers."""
+    def _probabilities(self, spans: list[Span]) -> list[float]:
+        """The softmax over the first KEPT spans and, last, no answer, which is 0 for a model that always answers."""
         null = 0.0 if self.null_threshold is not None or not spans else -np.inf
         scores = np.array([*(span.score for span in spans), null])
         weights = np.exp(scores - scores.max())
@@ -154,15 +154,15 @@ class Task(BaseTask):
         return bool(spans) and (self.null_threshold is None or spans[0].score >= self.null_threshold)
 
     def label_fields(self, record: Record) -> dict[str, Any]:
-        """What `label` reads, without the question."""
+        """The fields that `label` reads; the question is not among them."""
         names = (self.label_field, self.label_field.partition(".")[0], "is_impossible", "id")
         kept = {name: record.fields[name] for name in names if name in record.fields}
         return {"context": self._context(record), **kept}
 
     def label(self, record: Record) -> Gold:
-        """The `answers`: texts with stated offsets, as SQuAD or Hugging Face's data sets write them, or bare texts.
+        """From `answers`, or the --label-field: texts with offsets, as SQuAD or `datasets` write them, or bare texts.
 
-        --label-field may name another field. Raises RecordError for what is no answer.
+        Raises RecordError for invalid answers.
         """
         context = self._context(record)
         if record.fields.get("is_impossible") is True:
@@ -182,7 +182,7 @@ class Task(BaseTask):
             if not isinstance(text, str) or not isinstance(start, int | None) or isinstance(start, bool):
                 raise RecordError(f"{item!r} is no answer; write its text and answer_start.")
             if not text.strip():
-                continue  # "" is no answer, as in a table's empty cell or in what `predict` writes.
+                continue  # "" means no answer, as in an empty cell of a table or in what `predict` writes.
             answers.append(text)
             if position := position_of(context, text, start):
                 known.append(position)
@@ -197,11 +197,11 @@ class Task(BaseTask):
         return ["answer" if gold.answers else "no answer"]
 
     def agree(self, gold: Gold, other: Gold) -> bool:
-        """Two annotators may give two of several right answers."""
+        """Whether they share an answer or both have none: two annotators may give two right answers."""
         return not (gold.answers or other.answers) or not set(gold.answers).isdisjoint(other.answers)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
-        """Answers that are not where they are said to be, or nowhere."""
+        """Answers that are not at their stated offset, or nowhere in the context."""
         shown = ", ".join(f"'{answer:.40}'" for answer in dict.fromkeys(gold.answers))
         if gold.lost:
             yield "lost-answer", f"{gold.lost} of {len(gold.answers)}: {shown}"
@@ -222,7 +222,7 @@ class Task(BaseTask):
             yield "answer-border", f"'{gold.context[start:end]:.40}' in '{around:.60}'"
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
-        """How many answers are not where they are said to be."""
+        """How many answers are not at their stated offset, or nowhere in the context."""
         moved, lost = sum(target.moved for target in gold), sum(target.lost for target in gold)
         unused = sum(target.target is None for target in gold)
         messages = []
@@ -235,7 +235,7 @@ class Task(BaseTask):
         return messages
 
     def tuned(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> Self:
-        """With the threshold that is best on this data, for --null-threshold auto."""
+        """The task with the threshold that is best on this data, for --null-threshold auto."""
         from bertcli.metrics import answers
 
         if not self.is_tuned:
@@ -247,7 +247,7 @@ class Task(BaseTask):
         return tuned
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> dict[str, Any]:
-        """Exact match and F1 as the official scripts have them, of answerable and unanswerable questions too."""
+        """Exact match and F1 as in the official scripts, also of answerable and unanswerable questions alone."""
         from bertcli.metrics import answers
 
         values = self._values(gold, self._answers(gold, predictions))
@@ -265,7 +265,7 @@ class Task(BaseTask):
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
-        return gold.context[spans[0].start : whole(gold.context, spans[0].start, spans[0].end)] if spans else ""
+        return gold.context[spans[0].start : grapheme_end(gold.context, spans[0].start, spans[0].end)] if spans else ""
 
     def _answers(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[str]:
         pairs = zip(gold, predictions, strict=True)
@@ -276,15 +276,15 @@ class Task(BaseTask):
         return {"null_threshold": metrics["null_threshold"]} if self.is_tuned and "null_threshold" in metrics else {}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """The answers beside the predicted one, "" for none, which is right if it is exactly one of them."""
+        """The gold answers and the predicted one ("" for none), which is right if it exactly matches one of them."""
         texts = self._answers(gold, predictions)
         return list(map(self._example, records, gold, predictions, texts, self._values(gold, texts)))
 
     def _example(
         self, record: Record, gold: Gold, spans: list[Span], predicted: str, value: tuple[float, float]
     ) -> Example:
-        shares = self._shares(distinct(gold.context, spans))
-        score = round(shares[0] if self._is_answered(spans) else shares[-1], DIGITS)
+        probabilities = self._probabilities(distinct(gold.context, spans))
+        score = round(probabilities[0] if self._is_answered(spans) else probabilities[-1], DIGITS)
         marks = (Mark(spans[0].start, spans[0].start + len(predicted), "answer", score),) if predicted else ()
         known = gold.target not in (None, NO_ANSWER)
         question = self.texts(record)["question"]
@@ -294,7 +294,7 @@ class Task(BaseTask):
         )  # fmt: skip
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """What each answer is worth."""
+        """Exact match and F1 of each predicted answer."""
         values = self._values(gold, self._answers(gold, predictions))
         return {"f1": [f1 for _, f1 in values], "exact_match": [match for match, _ in values]}
 
@@ -305,7 +305,7 @@ class Task(BaseTask):
         return bootstrap.weighted_means(columns)
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
-        """The answers, none included, with the scores that predict prints."""
+        """The predicted answers, "" included, with the scores that `predict` prints."""
         from bertcli.metrics.calibration import Scored
 
         scores, right = ([example.score for example in examples], [bool(example.right) for example in examples])
@@ -313,7 +313,7 @@ class Task(BaseTask):
 
 
 def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, int, int]]:
-    """The best spans of a window: of tokens of the context only, at most LONGEST, with some letter at each end."""
+    """The best spans of a window: at most LONGEST tokens of the context, with characters at both ends."""
     offsets = window.offsets
     assert offsets is not None  # of a context
     tokens = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
@@ -321,7 +321,7 @@ def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, 
         return []
     starts, ends = (output[name].astype(np.float64) for name in ("start_logits", "end_logits"))
     padded = np.concatenate([(ends - ends[0])[tokens], np.full(LONGEST - 1, -np.inf)])
-    # (N, LONGEST) views into one array; NumPy's sliding_window_view makes them too, in a fifth of the time of all this.
+    # (N, LONGEST) view; NumPy's sliding_window_view makes the same, but takes a fifth of the time of this function.
     windows = np.ndarray((len(tokens), LONGEST), padded.dtype, padded, strides=padded.strides * 2)
     scores = (starts - starts[0])[tokens][:, None] + windows
     flat = scores.ravel()  # of token i and the k-th after it at i * LONGEST + k
@@ -332,15 +332,15 @@ def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, 
 
 
 def distinct(context: str, spans: Sequence[Span]) -> list[Span]:
-    """The spans with whole characters at their end, the best of those that are then the same."""
+    """The spans, extended to whole characters at their end; of equal ones the best."""
     best: dict[tuple[int, int], float] = {}
     for span in spans:
-        best.setdefault((span.start, whole(context, span.start, span.end)), span.score)
+        best.setdefault((span.start, grapheme_end(context, span.start, span.end)), span.score)
     return [Span(score, *position) for position, score in best.items()]
 
 
 def position_of(context: str, text: str, start: int | None) -> tuple[int, int] | None:
-    """Where the text is in the context, nearest to its stated offset; None where it is not."""
+    """Where the text is in the context, nearest to its stated offset; None if it is not there."""
     stated = start or 0
     if not text.strip():
         return None

@@ -1,4 +1,4 @@
-"""What decides an answer: where it starts and where it ends; no answer is at the first token."""
+"""What decides an answer: its start and its end; no answer starts and ends at the first token."""
 
 import re
 from itertools import product
@@ -13,12 +13,12 @@ from bertcli.tasks.question_answering import Task
 
 
 class Explaining(BaseExplaining):
-    """Two targets, start and end. The target that a user asks for is an answer in its words."""
+    """Two targets, start and end. --target is the text of an answer."""
 
     task: Task
 
     def targets(self, record: Record, features: Features, outputs: Outputs, target: str | None) -> list[Target]:
-        """Of the predicted answer, or of the likeliest place of the one that is asked for."""
+        """Those of the predicted answer, or of the likeliest occurrence of --target."""
         task, context, target = self.task, self.task.texts(record)["context"], target and target.strip()
         spans = task.combine(features, outputs)
         result = task.decode(record, spans)
@@ -29,7 +29,7 @@ class Explaining(BaseExplaining):
         candidates = []  # each with its log-odds against no answer
         for part, (k, window) in product(wishes, enumerate(features.windows)):
             offsets, (start, end) = [] if window.offsets is None else window.offsets.tolist(), part
-            # The tokens that reach into the part; the window is none of it unless it has all.
+            # The tokens that share a character with the part. The window counts only if it has all of the part.
             inside = [i for i, (first, last) in enumerate(offsets) if first < end and last > start and last > first]
             if inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end:
                 pair, starts, ends = (inside[0], inside[-1]), outputs[k]["start_logits"], outputs[k]["end_logits"]

@@ -13,9 +13,9 @@ from torch.nn import functional
 from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.question_answering import NO_ANSWER, Gold, Span
-from bertcli.tasks.training import SURE, BaseDistillation, BaseTraining, Examples, Outputs, Targets
+from bertcli.tasks.training import SURE_LOGIT, BaseDistillation, BaseTraining, Examples, Outputs, Targets
 
-NOWHERE = -1e4  # a logit that no softmax sees, and that bf16 holds
+NOWHERE = -1e4  # a logit whose softmax is 0, and which bf16 holds
 
 
 class Training(BaseTraining):
@@ -24,7 +24,7 @@ class Training(BaseTraining):
     targets_of = "units"
 
     def targets(self, examples: Examples, gold: Sequence[Any]) -> Targets:
-        """(W, 2); (0, 0), the place of CLS, where the answer is not in the window; IGNORED where nobody knows."""
+        """(W, 2): start and end token; (0, 0), the CLS, if the window lacks the answer; IGNORED without a target."""
         assert examples.spans is not None  # the task encodes contexts
         targets = np.full((len(examples.owner), 2), IGNORED, np.int64)
         for window, owner in enumerate(examples.owner[examples.owner < len(gold)].tolist()):
@@ -35,7 +35,7 @@ class Training(BaseTraining):
         return torch.from_numpy(targets)
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The cross-entropy over the positions of a window, for start and end; no answer is in the padding."""
+        """The cross-entropy over the tokens of a window, without padding, for start and end."""
         logs = _logits(outputs, mask).log_softmax(1)
         loss = functional.nll_loss(logs, targets, reduction="sum", ignore_index=IGNORED)
         if not (smoothing := self.settings.label_smoothing):
@@ -47,7 +47,7 @@ class Training(BaseTraining):
 
 
 class Distillation(BaseDistillation):
-    """The teacher's best spans, each with its share, in the student's tokens: they are characters of the context."""
+    """The teacher's best spans with their probabilities; they are in characters, whatever the student's tokens are."""
 
     targets_of = "tokens"
     padding = 0.0
@@ -60,23 +60,24 @@ class Distillation(BaseDistillation):
         """(1, 3), (0, 3) for no answer; None where the answer is not in the context."""
         if gold.target is None:
             return None
-        return np.array([(SURE, *gold.target)] if gold.target != NO_ANSWER else [], np.float64).reshape(-1, 3)
+        return np.array([(SURE_LOGIT, *gold.target)] if gold.target != NO_ANSWER else [], np.float64).reshape(-1, 3)
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
-        """(tokens, 2): the share of the spans that start and end at each token; at CLS that of no answer and of spans
-        that the window has not.
-        """  # fmt: skip
+        """(tokens, 2): the probability that the answer starts and ends at each token.
+
+        CLS has that of no answer, and of the spans that the window lacks.
+        """
         assert examples.spans is not None  # the task encodes contexts
         targets = np.zeros((len(examples.ids), 2), np.float32)
         for window, owner in enumerate(examples.owner.tolist()):
             tokens = examples.tokens_of(window)
             spans, rows = examples.spans[tokens], targets[tokens]
             scores = np.append(gold[owner][:, 0], 0.0) / self.temperature  # The last is that of no answer.
-            shares = np.exp(scores - scores.max())
-            for share, answer in zip(shares / shares.sum(), [*gold[owner][:, 1:], NO_ANSWER], strict=True):
+            weights = np.exp(scores - scores.max())
+            for weight, answer in zip(weights / weights.sum(), [*gold[owner][:, 1:], NO_ANSWER], strict=True):
                 first, last = _tokens_of(spans, *answer)
-                rows[first, 0] += share
-                rows[last, 1] += share
+                rows[first, 0] += weight
+                rows[last, 1] += weight
         return torch.from_numpy(targets)
 
     def terms(self, targets: Targets) -> int:
@@ -84,18 +85,18 @@ class Distillation(BaseDistillation):
         return 2 * len(targets)
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The divergence over the positions of a window, for start and end."""
+        """The divergence over the tokens of a window, for start and end."""
         return self.divergence(_logits(outputs, mask), targets)
 
 
 def _logits(outputs: Outputs, mask: torch.Tensor | None) -> torch.Tensor:
-    """(B, T, 2), of starts and ends; none is in the padding."""
+    """(B, T, 2): start and end logits, NOWHERE on padding."""
     logits = torch.stack((outputs["start_logits"], outputs["end_logits"]), -1).float()
     return logits if mask is None else logits.masked_fill(mask[..., None] == 0, NOWHERE)
 
 
 def _tokens_of(spans: "np.ndarray[Any, Any]", start: int, end: int) -> tuple[int, int]:
-    """The first and the last token that share a character with the answer, if the window has all of it."""
+    """The first and last token that share a character with the answer; (0, 0) if the window lacks a part of it."""
     shared = np.flatnonzero((spans[:, 0] < end) & (spans[:, 1] > start) & (spans[:, 0] >= 0))
     is_whole = len(shared) and spans[shared[0], 0] <= start and spans[shared[-1], 1] >= end
     return (int(shared[0]), int(shared[-1])) if is_whole else (0, 0)

@@ -47,12 +47,12 @@ PROBLEMS: Mapping[str, Problem] = {
     "multi": "multi_label_classification",
     "regression": "regression",
 }
-INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads no more than 4,300 digits, and float holds 308
-# Tables have 3., and 1e-05 where a number is small; what is no finite one is not taken for a class beside numbers.
+INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads at most 4,300 digits, and a float holds 308.
+# Tables also have 3. and 1e-05. NaN and infinity are numbers too, so that they are no classes beside numbers.
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
-NUMBERS = {"decimal number", "integer"}  # sorts of labels; the others are list and name
-FAR = 100.0  # a step of AdamW moves an output by its rate times its units at most: 0.08 of 768 at 1e-4
-NEARLY_ALL = 0.9  # share of labels of one sort from which on those of another look like mistakes
+NUMBERS = {"decimal number", "integer"}  # types of labels; the others are list and name
+FAR = 100.0  # A step of AdamW moves an output by at most its rate times its inputs: 0.08 at 1e-4 and 768 inputs.
+NEARLY_ALL = 0.9  # share of labels of one type above which the others look like mistakes
 
 
 class Task(BaseTask):
@@ -70,7 +70,7 @@ class Task(BaseTask):
         self.problem = problem_of(config)
         self.is_regression = self.problem == "regression"
         self.is_multi = self.problem == "multi_label_classification"
-        # A problem_type is transformers' word, or that of a training here: the number is then the output as it is.
+        # With a problem_type, as transformers and bertcli write it, the number is the output itself.
         activation = "" if config.get("problem_type") else str(config.get("activation") or "").rpartition(".")[2]
         self.has_sigmoid = self.is_regression and activation == "Sigmoid"
         self.temperature = temperature_of(config)
@@ -91,38 +91,38 @@ class Task(BaseTask):
 
     @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
-        """With what a CrossEncoder of sentence-transformers says of its score."""
+        """The config with the activation of a sentence-transformers CrossEncoder."""
         return {**model.config, "activation": model.activation}
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:
-        """One label, several, or a number, as they look; the labels as given, else the base model's, else sorted."""
+        """The problem by what the labels look like; the labels given, else the base model's, else sorted."""
         values = [label_of(record, settings.options) for record in records]
-        stated = usable(lambda value: value, values)  # where there is none is a fault, and tells nothing of the others
-        counts = Counter(map(sort_of, stated))
-        sorts, numbers = set(counts), sum(counts[sort] for sort in NUMBERS)
+        stated = usable(lambda value: value, values)  # A missing label is a fault of its record, and decides nothing.
+        counts = Counter(map(label_type, stated))
+        types, numbers = set(counts), sum(counts[type_] for type_ in NUMBERS)
         problem: Problem = "single_label_classification"
         if settings.problem != "auto":
             problem, reason = PROBLEMS[settings.problem], "asked for"
-        elif sorts == {"list"} and all(len(value) == 1 for value in stated):
+        elif types == {"list"} and all(len(value) == 1 for value in stated):
             reason = "every label is a list of one; --problem multi learns each by itself"
-        elif sorts == {"list"}:
+        elif types == {"list"}:
             problem, reason = "multi_label_classification", "every label is a list"
-        elif sorts == {"decimal number"}:
+        elif types == {"decimal number"}:
             problem, reason = "regression", "every label is a number with a decimal point"
             if all(float(value).is_integer() for value in stated):  # as pandas writes classes beside nulls
                 reason += "; --problem single makes classes of them"
-        elif sorts == NUMBERS:
+        elif types == NUMBERS:
             problem, reason = "regression", "every label is a number, and some have a decimal point"
-        elif counts["decimal number"] and numbers >= NEARLY_ALL * len(stated):  # what is none is a fault too
+        elif counts["decimal number"] and numbers >= NEARLY_ALL * len(stated):  # The others are faults.
             problem, reason = "regression", "nearly every label is a number; --problem single makes classes of all"
-        elif sorts == {"integer"}:
+        elif types == {"integer"}:
             reason = "whole numbers are classes; --problem regression takes them as numbers"
         else:
             reason = "the labels are neither lists nor all decimal numbers"
-        if settings.problem == "auto" and "name" in sorts:
+        if settings.problem == "auto" and "name" in types:
             parts = {str(value): str(value).split(settings.options.label_separator) for value in stated}
-            if all(sort_of(part) in NUMBERS for listed in parts.values() for part in listed):
+            if all(label_type(part) in NUMBERS for listed in parts.values() for part in listed):
                 shown = next(name for name, listed in parts.items() if len(listed) > 1)
                 raise UsageError(
                     f"labels such as '{shown}' may be several or one decimal number: --problem multi takes them for "
@@ -130,7 +130,7 @@ class Task(BaseTask):
                 )
         if settings.label_smoothing and problem != "single_label_classification":
             raise UsageError(f"--label-smoothing is for one label a text, which this is not ({reason}); leave it out.")
-        # A model of pairs answers the first text alone, too, and wrongly: its config says where the second was.
+        # A model of pairs would also answer single texts, wrongly: so its config says where the second text was.
         second = settings.options.pair_field
         pairs = {"pair_field": second} if second else {}
         if problem == "regression":
@@ -156,19 +156,19 @@ class Task(BaseTask):
 
     @classmethod
     def relabelled(cls, record: Record, options: Options, several: bool) -> Record | None:
-        """Of the label, or of each of several."""
+        """The record with its label, or each of several, renamed."""
         value = label_of(record, options)
-        if isinstance(value, float):  # a class, as pandas writes integers beside nulls, once it is called something
+        if isinstance(value, float):  # pandas writes integer classes so beside nulls; a renamed one is a class.
             value = next((name for name in (str(value), f"{value:g}") if renamed(name, options) != name), value)
         several = several or isinstance(value, list)
-        names = [name for label in names_of(value, options, several) if (name := renamed(label, options))]
+        names = [name for label in names_in_label(value, options, several) if (name := renamed(label, options))]
         if not names and not several:
             return None
         return replace(record, fields={**record.fields, options.label_field: names if several else names[0]})
 
     @classmethod
     def unknown_labels(cls, settings: LabelSettings, decision: Decision, records: Sequence[Record]) -> list[str]:
-        """Those that the decision has neither by name nor by id; a number is never unknown."""
+        """The labels that the decision has neither by name nor by id; a number is never unknown."""
         if not decision.has_classes:
             return []
         known = ids_by_name(decision.labels)
@@ -178,28 +178,28 @@ class Task(BaseTask):
     def split_doubts(
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
-        """Whole numbers, which may be meant as such; and a label of another sort than most, which makes classes of all.
+        """Integers, which may be meant as numbers; and labels of another type than most, which would make all classes.
 
-        Only where the sort decides what is learnt.
+        Only if the type of the labels decides the problem.
         """
         if not is_train or settings.problem != "auto":
             return
         labelled = [(record, label_of(record, settings.options)) for record in records]
-        sorts = [sort_of(label) for _, label in labelled]
-        counts = Counter(sorts)
-        numbers = {int(label) for (_, label), sort in zip(labelled, sorts, strict=True) if sort == "integer"}
-        if len(numbers) > 2 and counts["integer"] == len(sorts):
+        types = [label_type(label) for _, label in labelled]
+        counts = Counter(types)
+        numbers = {int(label) for (_, label), type_ in zip(labelled, types, strict=True) if type_ == "integer"}
+        if len(numbers) > 2 and counts["integer"] == len(types):
             shown = f"{len(numbers):,} whole numbers from {min(numbers)} to {max(numbers)}"
             yield records[0], "number-labels", RecordError(shown)
-        usual = max(("list", "decimal number"), key=lambda sort: counts[sort])
+        usual = max(("list", "decimal number"), key=lambda type_: counts[type_])
         same = {usual} if usual == "list" else NUMBERS  # 4 among 3.5 and 2.25 is a number too
-        alike = sum(counts[sort] for sort in same)
-        if not counts[usual] or not NEARLY_ALL * len(sorts) <= alike < len(sorts):
+        alike = sum(counts[type_] for type_ in same)
+        if not counts[usual] or not NEARLY_ALL * len(types) <= alike < len(types):
             return
-        for (record, label), sort in zip(labelled, sorts, strict=True):
-            if sort not in same:
-                shown = f"{label!r:.60} is {'an' if sort == 'integer' else 'a'} {sort}"
-                message = f"{shown}, {alike:,} of {len(sorts):,} are a {usual}"
+        for (record, label), type_ in zip(labelled, types, strict=True):
+            if type_ not in same:
+                shown = f"{label!r:.60} is {'an' if type_ == 'integer' else 'a'} {type_}"
+                message = f"{shown}, {alike:,} of {len(types):,} are a {usual}"
                 yield record, "mixed-labels", RecordError(message)
 
     def combine(self, features: Features, outputs: Outputs) -> Array:
@@ -252,7 +252,7 @@ class Task(BaseTask):
         return exponents / exponents.sum(-1, keepdims=True)  # type: ignore[no-any-return]
 
     def certainty(self, logits: Logits) -> Floats:
-        """The log-odds of the label against the next likely one; for multi-label the least that a label has either way.
+        """The log-odds of the best label against the second; for multi-label the least that any label has either way.
 
         Raises UsageError for regression.
         """
@@ -268,7 +268,7 @@ class Task(BaseTask):
         value = label_of(record, self.options)
         if self.is_regression:
             return number_of(value)
-        names = names_of(value, self.options, self.is_multi)
+        names = names_in_label(value, self.options, self.is_multi)
         if unknown := next((name for name in names if name not in self.index), None):
             message = f"unknown label '{unknown}'; the model's labels are: {', '.join(self.labels)}."
             raise UnknownLabel([unknown], [(0, message)])
@@ -276,7 +276,7 @@ class Task(BaseTask):
         return sorted(set(indices)) if self.is_multi else indices[0]
 
     def warnings(self, gold: Sequence[Any]) -> list[str]:
-        """Numbers that a training does not reach: a new head gives some near 0, and moves by its rate a step."""
+        """A warning of labels that are too large: a new head starts near 0, and each step moves it little (FAR)."""
         largest = max(map(abs, gold), default=0) if self.is_regression else 0
         if largest <= FAR:
             return []
@@ -284,11 +284,11 @@ class Task(BaseTask):
         return [f"labels are numbers up to {largest:,.6g}; {why}: divide or shift them to between -10 and 10"]
 
     def reading(self, records: Sequence[Record]) -> str:
-        """Ids that leave out some of the model's: 0 and 1 of two classes are others than 0 and 1 of three."""
+        """A sentence if labels are ids and some of the model's are missing: they may be the ids of another model."""
         if self.is_regression:
             return ""
         values = [label_of(record, self.options) for record in records]
-        names = {name for value in values for name in names_of(value, self.options, self.is_multi)}
+        names = {name for value in values for name in names_in_label(value, self.options, self.is_multi)}
         ids = sorted_names(names - set(self.labels))
         if not ids or len(ids) == len(self.labels):
             return ""
@@ -326,7 +326,7 @@ class Task(BaseTask):
         return classification.MULTI_LABEL if self.is_multi else classification.SINGLE_LABEL
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """The wrong label with its score; the labels wrongly given or missed; or a number's absolute error."""
+        """With the score of the gold label; with the scores of wrong and missed labels; or with a number's error."""
         logits, threshold = np.asarray(predictions), self.threshold
         values = logits[:, 0].tolist() if self.is_regression else self.probabilities(logits)
         examples = []
@@ -352,7 +352,7 @@ class Task(BaseTask):
         return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """The label and what it cost; the labels, and in memory all scores; or the number."""
+        """The predicted label and the loss; the labels and, in memory, all scores; or the number."""
         logits = np.asarray(predictions)
         if self.is_regression:
             return {"predicted": logits[:, 0].astype(np.float64).tolist()}
@@ -364,7 +364,7 @@ class Task(BaseTask):
         return {"given": [self.labels[i] for i in scores.argmax(1)], "loss": losses.round(DIGITS).tolist()}
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
-        """The metrics of the problem's family."""
+        """The weighted metrics of the problem's family."""
         from bertcli.metrics import classification
 
         if self.is_regression:
@@ -385,7 +385,7 @@ class Task(BaseTask):
         return logits, indicators(gold, len(self.labels)) if self.is_multi else np.array(gold)
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
-        """The label of each example; for multi-label each label, to be given or not."""
+        """The predicted label of each example; for multi-label every label of every example."""
         from bertcli.metrics.calibration import Scored
 
         if self.is_regression:
@@ -415,11 +415,11 @@ def _sigmoid(logits: Logits) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
-# Labels: names, lists of names or numbers, and which of the three data has.
+# Labels of records: names, lists of names, or numbers.
 
 
 def problem_of(config: Mapping[str, Any]) -> Problem:
-    """The kind of problem a Hugging Face config describes; a single output without more is a regression."""
+    """The problem that a config describes; a single output without a problem_type is a regression."""
     stated: Problem | None = config.get("problem_type")
     if stated and stated not in PROBLEMS.values():
         raise ModelError(f"config.json: problem_type is '{stated}', which is none of {', '.join(PROBLEMS.values())}.")
@@ -427,12 +427,12 @@ def problem_of(config: Mapping[str, Any]) -> Problem:
 
 
 def label_of(record: Record, options: Options) -> Any:
-    """The label or labels of a record, of a table's cell too. Raises RecordError."""
+    """The label or labels of a record; a cell of a table may hold a list as JSON. Raises RecordError."""
     return from_cell(lookup(record.fields, options.label_field, "--label-field"))
 
 
-def sort_of(value: Any) -> str:
-    """What a label looks like, in JSON or as text: list, decimal number, integer or name, which true and false are."""
+def label_type(value: Any) -> str:
+    """What a label looks like, in JSON or as text: list, decimal number, integer, or name (also true and false)."""
     if isinstance(value, list):
         return "list"
     text = value if isinstance(value, str) else ""
@@ -442,8 +442,8 @@ def sort_of(value: Any) -> str:
     return "integer" if is_integer or INTEGER.fullmatch(text.strip()) else "name"
 
 
-def names_of(value: Any, options: Options, several: bool) -> list[str]:
-    """The label in a value, or where there may be several those of a list or of text with a separator, if any.
+def names_in_label(value: Any, options: Options, several: bool) -> list[str]:
+    """The label name in a value; if several are allowed, those of a list, or of text with --label-separator.
 
     As config.json stores them: 1, 1.0, "1" and ["1"] are the same label, true is "true". Raises RecordError.
     """
@@ -464,64 +464,64 @@ def names_of(value: Any, options: Options, several: bool) -> list[str]:
 
 
 def ids_by_name(labels: Sequence[str]) -> dict[str, int]:
-    """The id of each label; the ids of id2label stand for their labels too, unless a label is itself a number."""
-    by_name = {label.strip(): i for i, label in enumerate(labels)}  # as `names_of` reads them
+    """The id of each label name. Ids themselves count as names too, unless a label is called by a number."""
+    by_name = {label.strip(): i for i, label in enumerate(labels)}  # as `names_in_label` reads them
     if any(name.isdecimal() for name in by_name):
         return by_name
     return {str(i): i for i in range(len(labels))} | by_name
 
 
 def names_in(records: Sequence[Record], problem: str, settings: LabelSettings) -> list[str]:
-    """The distinct label names, sorted; integers by their value. Labels that are no names are left to Task.label."""
+    """The distinct label names, sorted. Task.label refuses invalid labels, so they are ignored here."""
     names: set[str] = set()
     for record in records:
         with suppress(RecordError):
             value = label_of(record, settings.options)
-            names.update(names_of(value, settings.options, problem == "multi_label_classification"))
+            names.update(names_in_label(value, settings.options, problem == "multi_label_classification"))
     return sorted_names(names)
 
 
 def sorted_names(names: set[str]) -> list[str]:
-    """Integers by their value."""
+    """The names sorted, by value if all are integers."""
     return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
 
 
-UNKNOWN = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
+NEED_SCORES = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
 
 
 class ExternalTask(BaseExternalTask, Task):
-    """A prediction is a row (L,), 1 at each label that is stated and 0 elsewhere; or (1,), a number."""
+    """A prediction is a row (L,), 1 for each stated label and 0 elsewhere; or (1,), a number."""
 
     names = ("label", "labels", "score")
 
     @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
-        """The problem that both sides make, and the labels of both, sorted."""
+        """The problem by what the labels in both files look like, and all their labels, sorted."""
         wanted = usable(lambda record: label_of(record, options), gold)
-        sorts = set(map(sort_of, wanted))
-        are_numbers = bool(sorts) and sorts <= NUMBERS
-        is_regression = are_numbers and "decimal number" in sorts
+        types = set(map(label_type, wanted))
+        are_numbers = bool(types) and types <= NUMBERS
+        is_regression = are_numbers and "decimal number" in types
         said = usable(lambda result: cls._read(options, result, is_regression), results)
-        sorts |= set(map(sort_of, said))
-        if is_regression or (are_numbers and sorts <= NUMBERS and "decimal number" in sorts):
+        types |= set(map(label_type, said))
+        if is_regression or (are_numbers and types <= NUMBERS and "decimal number" in types):
             return label_config(["score"], "regression")
-        several = "list" in sorts
-        listed = usable(lambda value: names_of(value, options, several), wanted)
+        several = "list" in types
+        listed = usable(lambda value: names_in_label(value, options, several), wanted)
         names = {renamed(name, options) for name in chain(*listed)}
-        names.update(*usable(lambda value: _answers(options, value, several), said))
+        names.update(*usable(lambda value: _stated_labels(options, value, several), said))
         return label_config(sorted_names(names - {""}), PROBLEMS["multi" if several else "single"])
 
     @classmethod
     def _read(cls, options: Options, result: Record, is_regression: bool) -> Any:
-        """What a result says. A number is stated as `score`, which beside a label is how sure that is.
+        """What a result predicts. A number is in `score`, which beside a label is the score of that label.
 
-        Raises RecordError where it says nothing, UsageError where `label` may be the input's own, which predict keeps.
+        Raises RecordError if it has none, UsageError if `label` may be a field of the input, which `predict` keeps.
         """
         fields = result.fields
         if is_regression:
             return cls.value(options, result, ("score", "label"))
         is_kept = options.text_field in fields and "input_label" not in fields and "score" in fields
-        if options.prediction_field is None and is_kept and sort_of(fields.get("label")) in NUMBERS:
+        if options.prediction_field is None and is_kept and label_type(fields.get("label")) in NUMBERS:
             raise UsageError(
                 f"{result.location}: the prediction may be the number in 'label' or that in 'score'; "
                 "--prediction-field says which."
@@ -534,37 +534,37 @@ class ExternalTask(BaseExternalTask, Task):
         if self.is_regression:
             return np.array([number_of(value)])
         row = np.zeros(len(self.labels))
-        row[[self.index[name] for name in _answers(self.options, value, self.is_multi)]] = 1
+        row[[self.index[name] for name in _stated_labels(self.options, value, self.is_multi)]] = 1
         return row
 
     def probabilities(self, logits: Logits) -> Array:
-        """What is stated, which is no logit."""
+        """The rows as they are: they are not logits."""
         return logits
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """Those that labels alone decide."""
+        """The metrics that need no scores."""
         metrics = super().metrics(gold, predictions)
         for row in metrics.get("per_class", {}).values():
             row.pop("average_precision", None)
-        return {name: value for name, value in metrics.items() if name not in UNKNOWN}
+        return {name: value for name, value in metrics.items() if name not in NEED_SCORES}
 
     @property
     def directions(self) -> Mapping[str, int]:
-        """Those of the problem that labels alone decide."""
-        return {name: sign for name, sign in super().directions.items() if name not in UNKNOWN}
+        """The same of those that need no scores."""
+        return {name: sign for name, sign in super().directions.items() if name not in NEED_SCORES}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """A number's with its error."""
+        """The examples, without scores; a number's keeps its error."""
         examples = super().examples(records, gold, predictions)
         return examples if self.is_regression else [replace(example, more={}) for example in examples]
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """Without losses and scores."""
+        """The columns without losses and scores."""
         columns = super().columns(gold, predictions)
         return {name: column for name, column in columns.items() if name not in ("loss", "scores")}
 
 
-def _answers(options: Options, value: Any, several: bool) -> list[str]:
-    """The stated labels, renamed. The only one stays where --map-labels leaves it out: it is a wrong answer then."""
-    answers = [renamed(name, options) or ("" if several else name) for name in names_of(value, options, several)]
+def _stated_labels(options: Options, value: Any, several: bool) -> list[str]:
+    """The stated labels, renamed. An only label that --map-labels leaves out stays: it is a wrong prediction."""
+    answers = [renamed(name, options) or ("" if several else name) for name in names_in_label(value, options, several)]
     return list(filter(None, answers))

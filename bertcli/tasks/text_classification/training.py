@@ -11,7 +11,7 @@ from bertcli.arrays import Array
 from bertcli.errors import UsageError
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.text_classification import Task
-from bertcli.tasks.training import SURE, BaseDistillation, BaseTraining, Examples, Outputs, Targets, is_known
+from bertcli.tasks.training import SURE_LOGIT, BaseDistillation, BaseTraining, Examples, Outputs, Targets, has_target
 
 
 class Training(BaseTraining):
@@ -36,9 +36,9 @@ class Training(BaseTraining):
         return targets
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The sum over B of the cross-entropy, of its binary form's mean over L, or of the squares.
+        """The sum over B of the cross-entropy, of the mean binary cross-entropy of L labels, or of the squared errors.
 
-        Class weights count for a class, or for several labels for a label's presence against its absence.
+        The class weights are those of classes, or for several labels of a label's presence against its absence.
         """
         logits = outputs["logits"].float()  # (B, L)
         match self.decision.problem:
@@ -48,9 +48,9 @@ class Training(BaseTraining):
                     logits, targets, weight=weight, reduction="sum", label_smoothing=smoothing
                 )
             case "regression":
-                known = is_known(targets)
+                known = has_target(targets)
                 return functional.mse_loss(logits[known], targets[known], reduction="sum")
-        logits, targets, weight = logits[is_known(targets)], targets[is_known(targets)], self.weights_for(logits)
+        logits, targets, weight = logits[has_target(targets)], targets[has_target(targets)], self.weights_for(logits)
         losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
         return losses / logits.shape[-1]
 
@@ -61,7 +61,7 @@ class Distillation(BaseDistillation):
     teacher: Task
 
     def match(self) -> list[int]:
-        """By label. Raises UsageError for other labels, and for another problem."""
+        """The teacher's column for each label. Raises UsageError for other labels, and for another problem."""
         problem, other = self.decision.problem, self.teacher.problem
         if problem != other:
             names = [name.replace("_", " ") for name in (other, problem)]
@@ -72,8 +72,8 @@ class Distillation(BaseDistillation):
         """(L,) logits, or the number."""
         if self.teacher.is_regression:
             return np.array([gold], np.float32)
-        logits = np.full(len(self.columns), -SURE, np.float32)
-        logits[np.asarray(self.columns)[list(gold) if self.teacher.is_multi else [gold]]] = SURE
+        logits = np.full(len(self.columns), -SURE_LOGIT, np.float32)
+        logits[np.asarray(self.columns)[list(gold) if self.teacher.is_multi else [gold]]] = SURE_LOGIT
         return logits
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
@@ -81,7 +81,7 @@ class Distillation(BaseDistillation):
         return torch.from_numpy(np.stack(gold)[:, self.columns])
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The sum over B of the divergence, of its binary form's mean over L, or of the squares."""
+        """The sum over B of the divergence, of the mean binary divergence of L labels, or of the squared errors."""
         logits, temperature = outputs["logits"].float(), self.temperature
         if self.teacher.is_regression:
             return functional.mse_loss(logits, targets, reduction="sum")

@@ -36,7 +36,7 @@ from bertcli.tasks.labels import (
     temperature_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, text_of, whole
+from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, grapheme_end, text_of
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold, Lost, TagSet
 from bertcli.tokenizer import Tokenizer
@@ -112,7 +112,7 @@ class Task(BaseTask):
 
     @classmethod
     def relabelled(cls, record: Record, options: Options, several: bool) -> Record:
-        """Of the types of entities. Raises RecordError for tags or entities that are none."""
+        """The record with its entity types renamed. Raises RecordError for invalid tags or entities."""
         fields = record.fields
         if not entity_labels.has_words(record, options):
             names = [renamed(entity.type, options) for entity in entity_labels.entities_of(record)]
@@ -139,7 +139,7 @@ class Task(BaseTask):
     def split_doubts(
         cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> Iterator[tuple[Record, str, RecordError]]:
-        """The records with tokens whose tags break the scheme which most of them keep."""
+        """The records whose tags break the scheme that most records keep."""
         field = settings.options.label_field
         tagged = [record for record in records if entity_labels.has_words(record, settings.options)]
         schemes = [entities.schemes_of(entity_labels.tags_of(record, field)) for record in tagged]
@@ -158,11 +158,11 @@ class Task(BaseTask):
         return [text[start:end] for start, end in offsets]
 
     def tokenize(self, inputs: Sequence[list[str]]) -> list[Encoded]:
-        """Windows that say which token begins which word."""
+        """Windows in which `words` tells which token begins which word."""
         return self.tokenizer.encode_words(inputs, self.options.long)
 
     def words(self, record: Record) -> tuple[str, Offsets]:
-        """The text and where its words are, in code points. Given tokens are joined by spaces. Raises RecordError."""
+        """The text and the offsets of its words, in code points. Tokens are joined by spaces. Raises RecordError."""
         if not entity_labels.has_words(record, self.options):
             text = text_of(record, self.options.text_field, "--text-field")
             return text, [match.span() for match in re.finditer(WORD, text)]
@@ -174,15 +174,15 @@ class Task(BaseTask):
         return " ".join(tokens), offsets
 
     def word_offsets(self, record: Record) -> Offsets:
-        """Of the words that are encoded one by one."""
+        """The offsets of the words."""
         return self.words(record)[1]
 
     def texts(self, record: Record) -> dict[str, str]:
-        """The text, of given tokens joined by spaces. Raises RecordError."""
+        """The text, or the record's own tokens joined by spaces. Raises RecordError."""
         return {"text": self.words(record)[0]}
 
     def combine(self, features: Features, outputs: Outputs) -> Logits:
-        """Logits (words, L): each word's from the window that shows most around it; NaN for a word without pieces."""
+        """Logits (words, L): of each word from the window with most context around it; NaN without pieces."""
         count = 1 + max((max(window.words or [-1]) for window in features.windows), default=-1)
         logits = np.full((count, len(self.labels)), np.nan, np.float32)
         margins = np.full(count, -1)
@@ -195,11 +195,10 @@ class Task(BaseTask):
         return logits
 
     def decode(self, record: Record, prediction: Logits) -> dict[str, Any]:
-        """entities, each with type, text, start, end (code points) and score; tags too, for given tokens."""
+        """entities, each with type, text, start, end and score; also tags, if the record has tokens."""
         text, offsets = self.words(record)
-        ids, scores = self.tag(prediction, len(offsets))
+        ids, marks = self._entities(text, offsets, prediction)
         tags = [self.labels[i] for i in ids]
-        marks = _marks(text, offsets, [self.tag_set.tags[i] for i in ids], scores)
         listed = entity_results(text, marks, self.options.offset_unit)
         if entity_labels.has_words(record, self.options):
             return {"text": text, "entities": listed, "tags": tags}
@@ -208,20 +207,23 @@ class Task(BaseTask):
         return {"entities": listed}
 
     def answer(self, record: Record, prediction: Logits) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        """As `decode` says, or with the text redacted and without those that were not named."""
+        """As `decode` says; with --redact the redacted text and the fields that may be written."""
         if self.redaction is None:
             return super().answer(record, prediction)
         text, offsets = self.words(record)
-        ids, scores = self.tag(prediction, len(offsets))
-        marks = _marks(text, offsets, [self.tag_set.tags[i] for i in ids], scores)
-        return self.redaction.answer(record, text, marks)
+        return self.redaction.answer(record, text, self._entities(text, offsets, prediction)[1])
+
+    def _entities(self, text: str, offsets: Offsets, logits: Logits) -> tuple[list[int], tuple[Mark, ...]]:
+        """The label ids of the words, and the entities that `predict` gives."""
+        ids, scores = self.tag(logits, len(offsets))
+        return ids, _marks(text, offsets, [self.tag_set.tags[i] for i in ids], scores)
 
     def tag(self, logits: Logits, count: int) -> tuple[list[int], Array]:
-        """The likeliest labels of the words that the model's scheme allows, and the probability of each."""
+        """The ids of the likeliest labels of the words that the model's scheme allows, and their probabilities."""
         return self.tag_set.best(logits, count, self.temperature)
 
     def label_fields(self, record: Record) -> dict[str, Any]:
-        """All: the tags are those of the record's own words. Raises RecordError for tags or entities that are none."""
+        """All fields, because the words come from them too. Raises RecordError for invalid tags or entities."""
         if entity_labels.has_words(record, self.options):
             entity_labels.spans_of_tags(record, self.options.label_field, self.options.scheme)
         else:
@@ -229,7 +231,7 @@ class Task(BaseTask):
         return record.fields
 
     def label(self, record: Record) -> Gold:
-        """From `tags` of given tokens, or the `entities` of a text. Raises RecordError."""
+        """From the `tags` of tokens, or the `entities` of a text. Raises RecordError."""
         text, offsets = self.words(record)
         lost: list[Span] = []
         if entity_labels.has_words(record, self.options):
@@ -242,7 +244,7 @@ class Task(BaseTask):
             faults = [(one.start, f"unknown label 'B-{one.type}'; the model's labels are: {known}.") for one in unknown]
             raise UnknownLabel([one.type for one in unknown], faults)
         ids = self.tag_set.ids(spans, len(offsets))
-        spelt = self.tag_set.spans(ids)  # of neighbours of one type, tags without B- make one entity
+        spelt = self.tag_set.spans(ids)  # Without B-, the tags of two neighbours of one type make one entity.
         tags = entities.tags(set(spans).intersection(spelt), len(offsets))
         lost += sorted(set(spans).difference(spelt))
         for i in chain.from_iterable(range(span.start, span.end) for span in lost):
@@ -250,11 +252,11 @@ class Task(BaseTask):
         return Gold(ids, tuple(span.type for span in lost))
 
     def label_names(self, gold: Gold) -> list[str]:
-        """The types of the entities, of those that cannot be found too."""
+        """The types of the entities, including those that cannot be found."""
         return [span.type for span in entities.spans(self._tags(gold.tags))] + list(gold.lost)
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
-        """Entities of a text that its words do not make up, each with its reason."""
+        """Entities that are not made up of whole words, each with its reason."""
         if gold.lost:
             for _, code, shown in entity_labels.spans_of_text(record, *self.words(record))[1]:
                 yield code, shown
@@ -282,8 +284,8 @@ class Task(BaseTask):
         return [self._tags(self.tag(logits, len(target.tags))[0]) for logits, target in pairs]
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """The tags and the entities that they spell; of a wrong one its surest wrong tag's score, else the least."""
-        examples, prefix = [], "B-" if self.tag_set.scheme == "words" else ""  # which parts of speech are shown without
+        """Tags and entities. The score is that of the surest wrong tag, or of the least sure one if all are right."""
+        examples, prefix = [], "B-" if self.tag_set.scheme == "words" else ""  # Parts of speech are shown without B-.
         for record, target, prediction in zip(records, gold, predictions, strict=True):
             text, offsets = self.words(record)
             ids, scores = self.tag(prediction, len(target.tags))
@@ -298,7 +300,7 @@ class Task(BaseTask):
         return examples
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """The entities, as first word, end and type, and how many words have the right tag."""
+        """The entities, as first word, end and type, and the number of words with the right tag."""
         tagged = self._predicted(gold, predictions)
         pairs = [zip(self._tags(target.tags), tags, strict=True) for target, tags in zip(gold, tagged, strict=True)]
         return {
@@ -307,7 +309,7 @@ class Task(BaseTask):
         }
 
     def resampled(self, gold: Sequence[Any], columns: Mapping[str, Any]) -> "Metrics":
-        """Of counts by type in each sentence."""
+        """From the counts of each type in each record."""
         wanted = [set(entities.spans(self._tags(target.tags))) for target in gold]
         predicted = [{Span(*span) for span in spans} for spans in columns["entities"]]
         right = [one & other for one, other in zip(wanted, predicted, strict=True)]
@@ -318,7 +320,7 @@ class Task(BaseTask):
         return entities.weighted(counts[0], counts[1], counts[2] + counts[3], words, np.array(columns["right_words"]))
 
     def scored(self, gold: Sequence[Any], predictions: Sequence[Any], examples: Sequence[Example]) -> "Scored | None":
-        """The entities that were found, with the scores that predict prints."""
+        """The predicted entities, with the scores that `predict` prints."""
         from bertcli.metrics.calibration import Scored
 
         wanted = [{(mark.start, mark.end, mark.type) for mark in example.gold_marks} for example in examples]
@@ -331,7 +333,7 @@ class Task(BaseTask):
         return Scored("entities", np.array(scores), np.array(is_right), support)
 
     def classified(self, gold: Sequence[Any], predictions: Sequence[Any]) -> tuple[Array, Array]:
-        """The logits of all words that have pieces and a right tag."""
+        """The logits and tags of all words that have both."""
         targets = np.concatenate([one.tags[: len(logits)] for one, logits in zip(gold, predictions, strict=True)])
         logits = np.concatenate([logits[: len(one.tags)] for one, logits in zip(gold, predictions, strict=True)])
         known = ~np.isnan(logits).any(1) & (targets != IGNORED)
@@ -339,11 +341,11 @@ class Task(BaseTask):
 
 
 def _marks(text: str, offsets: Offsets, tags: Sequence[str], scores: Array | None = None) -> tuple[Mark, ...]:
-    """The entities that tags spell, in code points; each scores the mean of its words."""
-    chances = None if scores is None else scores.tolist()  # many short means, which NumPy is slow at
+    """The entities that tags spell, in code points; the score of each is the mean of its words'."""
+    chances = None if scores is None else scores.tolist()  # NumPy is slow at many short means.
     return tuple(
         Mark(
-            offsets[span.start][0], whole(text, offsets[span.start][0], offsets[span.end - 1][1]), span.type,
+            offsets[span.start][0], grapheme_end(text, offsets[span.start][0], offsets[span.end - 1][1]), span.type,
             None if chances is None else round(sum(chances[span.start : span.end]) / (span.end - span.start), DIGITS),
         )
         for span in entities.spans(tags)
@@ -356,28 +358,28 @@ def iob2_labels(types: Iterable[str]) -> list[str]:
 
 
 def with_new_names(spans: Iterable[Span], options: Options) -> list[Span]:
-    """The entities with their types as --map-labels says, without those that are left out."""
+    """The entities with their types renamed by --map-labels, without those that it leaves out."""
     return [span._replace(type=name) for span in spans if (name := renamed(span.type, options))]
 
 
 class ExternalTask(BaseExternalTask, Task):
-    """A prediction is as a label: a tag for each word, and the types of the entities that the words do not make up.
+    """A prediction has the form of a label: a tag for each word, and the types of entities that words do not make up.
 
-    The latter count as wrong, as gold ones of that sort count as missed.
+    These count as wrong, as such gold entities count as missed.
     """
 
     names = ("tags", "entities")
 
     @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
-        """IOB2 labels of the types on both sides."""
+        """IOB2 labels of the types in both files."""
         records = [*gold, *usable(lambda result: cls._bare(options, result), results)]
         names = {renamed(name, options) for name in entity_labels.types_in(records, options)}
         return label_config(iob2_labels(sorted(names - {""})))
 
     @classmethod
     def _bare(cls, options: Options, result: Record) -> Record:
-        """A record with nothing but the stated entities or tags, which in a cell stand between spaces."""
+        """A record with only the stated entities, or tags; in a table's cell spaces part the tags."""
         value = from_cell(cls.value(options, result))
         value = value.split() if isinstance(value, str) else value
         are_tags = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
@@ -388,7 +390,7 @@ class ExternalTask(BaseExternalTask, Task):
         text, offsets = self.words(record)
         bare, lost = self._bare(self.options, result), list[Lost]()
         if "tags" not in bare.fields:
-            with suppress(RecordError):  # places count in the result's own text, where that has the same words
+            with suppress(RecordError):  # Offsets are those of the result's own text, if it has the same words.
                 text, offsets = self.words(result if self.read(result) == self.read(record) else record)
             spans, lost = entity_labels.spans_of_text(bare, text, offsets)
         elif len(bare.fields["tags"]) == len(offsets):
@@ -399,23 +401,23 @@ class ExternalTask(BaseExternalTask, Task):
         return Gold(ids, tuple(span.type for span in with_new_names([one.span for one in lost], self.options)))
 
     def tag(self, prediction: Any, count: int) -> tuple[list[int], Array]:
-        """The tags that are stated; how likely they are, nobody says."""
+        """The stated tags, whose probabilities are not known and taken for 1."""
         return prediction.tags, np.ones(count)
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:
-        """With the stated entities that no words make up, which are wrong."""
+        """The metrics, with stated entities that words do not make up as wrong ones."""
         missed, wrong = ([label for one in side for label in one.lost] for side in (gold, predictions))
         right = [self._tags(one.tags) for one in gold]
         scores = entities.score(right, self._predicted(gold, predictions), missed, wrong)
         return scores | ({"misplaced_entities": len(missed)} if missed else {})
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
-        """Wrong where there are such."""
+        """The examples; one with such entities is wrong."""
         pairs = zip(super().examples(records, gold, predictions), predictions, strict=True)
         return [replace(example, right=example.right and not prediction.lost) for example, prediction in pairs]
 
     def columns(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
-        """With the stated entities that no words make up, before the first word, where no gold one is."""
+        """The columns, with such entities at negative words, where no gold entity is."""
         columns = super().columns(gold, predictions)
         for spans, prediction in zip(columns["entities"], predictions, strict=True):
             spans += [[-1 - i, -1 - i, label] for i, label in enumerate(prediction.lost)]

@@ -7,8 +7,8 @@ from bertcli.errors import UsageError
 from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.tasks.base import Outputs
-from bertcli.tasks.explaining import BaseExplaining, Row, Source, Target
-from bertcli.tasks.texts import whole
+from bertcli.tasks.explaining import BaseExplaining, Position, Row, Target
+from bertcli.tasks.texts import grapheme_end
 from bertcli.tasks.token_classification import Task
 
 
@@ -29,7 +29,7 @@ class Explaining(BaseExplaining):
         text, offsets = task.words(record)
         # Where each word's first piece is, in the window that shows most around it, as `combine` takes it.
         margins: dict[int, int] = {}
-        sources: dict[int, Source] = {}
+        sources: dict[int, Position] = {}
         for k, window in enumerate(features.windows):
             for token, word in enumerate(window.words or ()):
                 margin = min(token, len(window.ids) - 1 - token)
@@ -45,7 +45,9 @@ class Explaining(BaseExplaining):
             best = max(sources, key=lambda word: logits[word, index] - np.delete(logits[word], index).max())
             ids[best] = index
             spans = [entities.Span(best, best + 1, target)]
-        places = [(start := offsets[span.start][0], whole(text, start, offsets[span.end - 1][1])) for span in spans]
+        places = [
+            (start := offsets[span.start][0], grapheme_end(text, start, offsets[span.end - 1][1])) for span in spans
+        ]
         return [
             Target(
                 span.type,

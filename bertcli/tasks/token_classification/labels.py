@@ -26,7 +26,7 @@ from bertcli.tasks.options import Options
 
 
 class Entity(NamedTuple):
-    """start, end: in code points. has_gaps: it is of several parts, with other text between them. text: as stated."""
+    """An entity as a record states it, in code points. has_gaps: it has several parts with other text between them."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Entity(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """An entity that no words make up: all the words that it touches, the code of checking/, and the reason."""
+    """An entity that words do not make up: the words that it touches, the code of checking/, and a sentence."""
 
     span: Span
     code: str
@@ -45,9 +45,9 @@ class Lost(NamedTuple):
 
 @dataclass(frozen=True)
 class Gold:
-    """A tag id for each word, IGNORED in training where no tag is right.
+    """A tag id for each word, IGNORED where no tag is right.
 
-    lost: the types of entities that no words make up, that have gaps, or that overlap another: none can be found.
+    lost: the types of the entities that cannot be found: words do not make them up, or they have gaps or overlap.
     """
 
     tags: list[int]
@@ -57,8 +57,8 @@ class Gold:
 def has_words(record: Record, options: Options) -> bool:
     """Whether the words of a record are its `tokens`, and not those of its text.
 
-    Tokens that are objects, as Prodigy writes them, are none where there is a text; and where the text's field was
-    named, it is read, unless only the tokens have labels.
+    Beside a text, tokens do not count if they are objects, as Prodigy writes them, or if --text-field was given, unless
+    only the tokens have labels.
     """
     tokens, name = record.fields.get("tokens"), options.text_field
     if tokens is None or not isinstance(record.fields.get(name), str) or name == "tokens":
@@ -111,10 +111,10 @@ def tags_of(record: Record, field: str) -> list[str]:
 
 
 def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Lost]]:
-    """The entities of a record with text and `entities` (start, end, type), on its words; and those that are not.
+    """The entities of a record with text and `entities` (start, end, type): those that are whole words, and all others.
 
-    The latter begin or end inside a word, have gaps, overlap one that begins before or is longer, or state another text
-    than is there, as offsets in bytes do. Both in the order of the text. Raises RecordError for what is none.
+    The others begin or end inside a word, have gaps, overlap an earlier or longer one, or state another text than is at
+    their offsets, as happens with bytes. Both in the order of the text. Raises RecordError for invalid entities.
     """
     whole: list[Span] = []
     lost: list[Lost] = []
@@ -166,12 +166,12 @@ def entities_of(record: Record) -> list[Entity]:
 
 
 def _letters(text: str) -> str:
-    """What is compared of a text: not its case or white space, which tools change; Label Studio writes line ends so."""
+    r"""The text without case and white space, which tools change; Label Studio writes a line end as the letters \n."""
     return "".join(text.replace("\\n", " ").split()).casefold()
 
 
 def types_in(records: Iterable[Record], options: Options) -> list[str]:
-    """The entity types, sorted, whatever the words are. Records whose tags are none are left to Task.label."""
+    """The entity types, sorted. Task.label refuses records whose tags are invalid, so they are ignored here."""
     types: set[str] = set()
     for record in records:
         with suppress(RecordError):

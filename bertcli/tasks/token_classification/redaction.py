@@ -1,7 +1,7 @@
-"""What `predict --redact` writes: a text whose entities are replaced, and no other text of its record unless named.
+"""What `predict --redact` writes: a text with its entities replaced, and no other text of the record unless named.
 
-Entities come from the model and from rules. Where two overlap, all that either covers is replaced, so that nothing is
-half there; what a rule finds is replaced by itself, so that it has one name all through. Knows no tags and no words.
+Entities come from the model and from rules. Where two overlap, all that either covers is replaced, so that no half
+stays. What a rule finds is replaced by itself, so that it has the same name everywhere. Knows no tags and no words.
 Try: echo "Tim Cook, tim@apple.com" | bertcli predict -t ner --redact --redact-as pseudonym
 """
 
@@ -30,17 +30,17 @@ from bertcli.tasks.texts import Mark, entity_results
 from bertcli.tasks.token_classification.labels import has_words
 
 BETWEEN = string.punctuation + string.whitespace
-# Whose spaces and hyphens mean nothing, and the library of the extra `redact` that knows them.
+# Types in which spaces and hyphens mean nothing, and the library of the extra `redact` that checks each.
 NUMBERS = {"PHONE": "phonenumbers", "IBAN": "stdnum", "CARD": "stdnum"}
-LEAST_KEY = 16  # bytes; who can try all keys knows what was hashed
-HASH_DIGITS = 16  # in hexadecimal, 64 bits: two of a million names are alike with a chance of 1 in 37 million
+LEAST_KEY = 16  # bytes; who can try all keys can find out what was hashed
+HASH_DIGITS = 16  # hexadecimal, 64 bits: the chance that two of a million names have one hash is 1 in 37 million
 
 
 class Redaction:
-    """How texts are redacted. types: of the model. Raises UsageError for options that cannot be obeyed.
+    """How texts are redacted. types: of the model. Raises UsageError for options that cannot be used.
 
-    memory: the pseudonyms so far, by a digest of what they stand for; None where no result depends on earlier ones.
-    identity: what tells the key from others.
+    memory: the numbers of pseudonyms, by a digest of what they stand for; None without pseudonyms. identity: a digest
+    of the key.
     """
 
     def __init__(self, options: Options, types: Sequence[str]) -> None:
@@ -69,9 +69,9 @@ class Redaction:
             raise UsageError("--redact-key is for --redact-as hash.")
 
     def answer(self, record: Record, text: str, marks: Sequence[Mark]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The fields of a record that may be written, and the results. marks: what the model found in the text."""
+        """The fields of a record that may be written, and the results. marks: the model's entities."""
         chosen = [mark for mark in marks if mark.type in self.types]
-        replaced = apart(text, chosen, united(find(text, self.rules, self.regions)))
+        replaced = without_overlap(text, chosen, union(find(text, self.rules, self.regions)))
         listed = entity_results(text, replaced, self.options.offset_unit)
         parts, end = [], 0
         for mark, entity in zip(replaced, listed, strict=True):
@@ -79,7 +79,7 @@ class Redaction:
             parts += [text[end : mark.start], entity["replacement"]]
             end = mark.end
         redacted = "".join([*parts, text[end:]])
-        # What may be written: the fields that hold no text, those that were named, and the redacted text.
+        # Fields without text and those of --redact-keep may be written, and the redacted text.
         name = "text" if has_words(record, self.options) else self.options.text_field
         first, *inner = [name] if name in record.fields else name.split(".")
         written: dict[str, Any] = {}
@@ -88,11 +88,11 @@ class Redaction:
                 written[field] = _with(value, inner, redacted, field in self.kept)
             elif field in self.kept or not _holds_text(value):
                 written[field] = value
-        written.setdefault(first, redacted)  # tokens have no such field
+        written.setdefault(first, redacted)  # A record with tokens may have no text.
         return written, {"redacted": listed} if self.options.redact_list else {}
 
     def _substitute(self, entity_type: str, text: str) -> str:
-        """What is written for an entity: the same however it differs in case, width, spaces or what nobody sees."""
+        """What replaces an entity; the same for texts that differ only in case, width, spaces or unseen characters."""
         if self.options.redact_as == "mask":
             return f"[{entity_type}]"
         plain = unicodedata.normalize("NFKC", text).casefold()
@@ -109,12 +109,12 @@ class Redaction:
 
     @cached_property
     def _counts(self) -> Counter[str]:
-        """Pseudonyms of each type so far; a resumed run has those of the run before when the first is asked for."""
+        """The number of pseudonyms of each type so far. It is counted late, because a resumed run fills `memory`."""
         return Counter(name.partition(" ")[2] for name in self.memory or ())
 
 
-def united(marks: Sequence[Mark]) -> list[Mark]:
-    """The marks in the order of the text, those that overlap as one, of the longer one's type."""
+def union(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks in the order of the text; overlapping ones become one mark, of the longer one's type."""
     joined: list[Mark] = []
     for mark in sorted(marks, key=lambda mark: mark.start):
         if joined and mark.start < joined[-1].end:
@@ -126,8 +126,8 @@ def united(marks: Sequence[Mark]) -> list[Mark]:
     return joined
 
 
-def apart(text: str, found_by_model: Sequence[Mark], found_by_rules: Sequence[Mark]) -> list[Mark]:
-    """All marks in the order of the text; of the model's what the rules' leave, without the punctuation between."""
+def without_overlap(text: str, found_by_model: Sequence[Mark], found_by_rules: Sequence[Mark]) -> list[Mark]:
+    """All marks in the order of the text. The model's lose what the rules' cover, and punctuation at the new edges."""
     owners: list[Mark | None] = [None] * len(text)  # of each character
     for mark in (*found_by_model, *found_by_rules):
         owners[mark.start : mark.end] = [mark] * (mark.end - mark.start)
@@ -143,12 +143,12 @@ def apart(text: str, found_by_model: Sequence[Mark], found_by_rules: Sequence[Ma
 
 
 def _holds_text(value: Any) -> bool:
-    """Whether there is text in a value; the names in an object are text."""
+    """Whether a value contains text; the keys of an object are text too."""
     return isinstance(value, str | Mapping) or (isinstance(value, list) and any(map(_holds_text, value)))
 
 
 def _with(value: Any, path: Sequence[str], text: str, is_kept: bool) -> Any:
-    """A field with the text at a path of names in it; what else is in it stays only where it is kept."""
+    """A field's value with the text at a path in it; the rest of the value stays only if the field is kept."""
     if not path:
         return text
     others = value if is_kept else {}
@@ -167,7 +167,7 @@ def _chosen(option: str, names: str | None, known: Sequence[str]) -> list[str]:
 
 
 def _key(source: str | None) -> bytes:
-    """The key that file:PATH or env:VARIABLE holds, without the line's end. Raises UsageError, and repeats no key."""
+    """The key in file:PATH or env:VARIABLE, without a line end. Raises UsageError, whose message never has the key."""
     scheme, _, name = (source or "").partition(":")
     if scheme == "file":
         try:
@@ -187,11 +187,11 @@ def _key(source: str | None) -> bytes:
     return key
 
 
-# Rules for what has a form of its own: e-mail, URL, IP and phone numbers, IBANs and payment cards, in any text.
+# Rules for what has a fixed form: e-mail, URL, IP address, phone number, IBAN and payment card, in any text.
 #
-# What looks like one is checked where that is possible: accounts and cards by their check digits, IP addresses by their
-# parser, phone numbers by the plan of their country. Full-width letters and digits count as the plain ones; Chinese,
-# Japanese and Korean letters end an address, since they follow it without a space.
+# Matches are checked if possible: IBANs and cards by their check digits, IP addresses by a parser, phone numbers by the
+# numbering plan of their country. Full-width letters and digits count as plain ones. Chinese, Japanese and Korean
+# letters end an address, because they follow it without a space.
 
 WIDE = {chr(i): chr(i - 0xFEE0) for i in range(0xFF01, 0xFF5F)}
 PLAIN = str.maketrans({wide: char for wide, char in WIDE.items() if char.isalnum() or char in "@.-+/_:"})
@@ -200,10 +200,10 @@ L = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Arabic}\p{Hebrew}\p{Devanagari}\p{M}\d"
 LABEL = rf"[{L}][{L}-]{{0,62}}+"  # of a domain; RFC 1035 allows 63 characters
 CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}"
 PATH = rf"[^\s\p{{C}}<>\"\u00ab\u00bb\u2018-\u201f{CJK}\u3000-\u303f\uff00-\uffef]"
-# After :// and www. a host may be of such letters too; nothing says where its last label ends, which has two to four.
+# After :// and www. a host may have such letters too. As nothing ends its last label, that has two to four of them.
 HOST = rf"(?:(?:{LABEL}|[{CJK}\d-]{{1,63}}+)\.){{1,8}}+(?:[{CJK}]{{2,4}}|[{L}])"
 SPACE = r"[ \u00a0\u202f-]?"  # in numbers
-# Each repetition has a bound or gives nothing back, else a hostile text would take the square of its length.
+# Each repetition is bounded or possessive, or the time for a hostile text would grow with the square of its length.
 EMAIL = regex.compile(rf"[{L}_][{L}_.+%&'~!#$*^-]{{0,63}}@{LABEL}(?:\.{LABEL})+", regex.I)
 URL = regex.compile(
     rf"(?<![{L}])(?:(?:[a-z][a-z\d+.-]{{1,20}}://|www\.)(?:{HOST}|(?={PATH}))"
@@ -215,15 +215,15 @@ IP = regex.compile(
 )
 IBAN = regex.compile(rf"(?<![a-z\d])[a-z]{{2}}\d{{2}}(?:{SPACE}[a-z\d]){{11,30}}", regex.I)
 CARD = regex.compile(rf"(?<![a-z\d])[1-6](?:{SPACE}\d){{11,18}}", regex.I)
-DIGITS = regex.compile(r"(?:\d[^\d\n]{0,4}){6}")  # no phone number has fewer than six
-MARKS = ".,;:!?'*_~|([{"  # that belong to the sentence where a URL ends
+DIGITS = regex.compile(r"(?:\d[^\d\n]{0,4}){6}")  # Phone numbers have at least six.
+MARKS = ".,;:!?'*_~|([{"  # which belong to the sentence, not to the URL that they follow
 Spans = Iterator[tuple[int, int]]
 
 
 def find(text: str, names: Sequence[str], regions: Sequence[str]) -> list[Mark]:
-    """What the rules of these names find, in code points, rule by rule; what two of them find may overlap.
+    """What the rules of these names find, in code points, rule by rule; the marks of two rules may overlap.
 
-    regions: the countries, as ISO 3166 writes them, whose phone numbers are found without a +.
+    regions: the ISO 3166 codes of the countries whose phone numbers are found without a +.
     """
     plain = text.translate(PLAIN)
     return [Mark(start, end, name.upper()) for name in names for start, end in RULES[name](plain, regions)]
@@ -235,14 +235,14 @@ def _emails(text: str, regions: Sequence[str]) -> Spans:
 
 
 def _urls(text: str, regions: Sequence[str]) -> Spans:
-    """A closing bracket belongs to the URL where it has an opening one."""
+    """A closing bracket belongs to the URL if the opening one does."""
     for match in URL.finditer(text) if "/" in text or "www." in text.lower() else ():
         marks = MARKS + "".join(close for opens, close in ("()", "[]", "{}") if opens not in match[0])
         yield match.start(), match.start() + len(match[0].rstrip(marks))
 
 
 def _phones(text: str, regions: Sequence[str]) -> Spans:
-    """With a + whatever could be one; without it only what the country has given out, since dates look alike."""
+    """With a + all possible numbers; without it only those that the country has assigned, because dates look alike."""
     if DIGITS.search(text):
         from phonenumbers import Leniency, PhoneNumberMatcher
 
@@ -252,7 +252,7 @@ def _phones(text: str, regions: Sequence[str]) -> Spans:
 
 
 def _checked(pattern: "regex.Pattern[str]", check: Callable[[str], bool], text: str, regions: Sequence[str]) -> Spans:
-    """The longest beginning of each match that passes the check and ends where a word ends."""
+    """The longest prefix of each match that passes the check and ends at the end of a word."""
     position = 0
     while match := pattern.search(text, position):
         start, position = match.start(), match.start() + 1
@@ -265,7 +265,7 @@ def _checked(pattern: "regex.Pattern[str]", check: Callable[[str], bool], text: 
 
 
 def _is_address(text: str) -> bool:
-    """One of hexadecimal letters alone, such as a::b, is program text more often."""
+    """Whether it is an IP address. One of hexadecimal letters alone, such as a::b, is more often program text."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -8,7 +8,7 @@ import torch
 from bertcli.arrays import Array
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.token_classification.labels import Gold
-from bertcli.tasks.training import SURE, BaseDistillation, Examples, Outputs, Targets, WordTraining
+from bertcli.tasks.training import SURE_LOGIT, BaseDistillation, Examples, Outputs, Targets, WordTraining
 
 
 class Training(WordTraining):
@@ -30,8 +30,8 @@ class Distillation(BaseDistillation):
         tags = np.array(gold.tags)
         logits = np.full((len(tags), len(self.columns)), np.nan, np.float32)
         known = np.flatnonzero(tags != IGNORED)
-        logits[known] = -SURE
-        logits[known, np.asarray(self.columns)[tags[known]]] = SURE
+        logits[known] = -SURE_LOGIT
+        logits[known, np.asarray(self.columns)[tags[known]]] = SURE_LOGIT
         return logits
 
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
