@@ -161,4 +161,10 @@ def decide(task_class: type[BaseTask], settings: LabelSettings, base: Model, rec
     decision = task_class.decide(settings, base, records)
     if settings.problem != "auto" and not decision.problem.startswith(settings.problem):
         raise UsageError(f"--problem {settings.problem} means nothing to {task_class.name}; leave it out.")
+    if settings.labels and not decision.has_classes:
+        raise UsageError(f"--labels names classes, which are not learnt here ({decision.reason}); leave it out.")
+    if settings.label_smoothing and (decision.is_number or decision.problem.startswith("multi")):
+        raise UsageError(
+            f"--label-smoothing is for one class, which is not learnt here ({decision.reason}); leave it out."
+        )
     return decision

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from bertcli import registry
+from bertcli.data.records import Record
 from bertcli.errors import UsageError
+from bertcli.model import Model
+from bertcli.tasks import labels
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import TASK_OPTIONS, Options
 from bertcli.tokenizer import NoTokenizer
+from bertcli.training.settings import Settings
 
 TASKS = registry.names("tasks")
 FOLDER = Path(registry.__file__).parent / "tasks"
@@ -45,3 +49,17 @@ def test_an_option_of_other_tasks_is_refused(name: str, option: str) -> None:
 
 def test_each_of_them_is_heeded_by_some_task() -> None:
     assert set().union(*(registry.load("tasks", name).Task.accepts for name in TASKS)) == TASK_OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        *((name, {"labels": ("a", "b")}) for name in ("feature-extraction", "fill-mask", "question-answering")),
+        ("feature-extraction", {"label_smoothing": 0.1}),
+    ],
+)
+def test_a_setting_of_classes_is_refused_where_none_are_learnt(name: str, setting: dict[str, Any]) -> None:
+    flag = next(iter(setting)).replace("_", "-")
+    settings = Settings(pair_field="b", **setting)
+    with pytest.raises(UsageError, match=f"^--{flag} .* not learnt here"):
+        labels.decide(registry.load("tasks", name).Task, settings, Model(Path(), {}), [Record()])

@@ -431,13 +431,13 @@ def test_bad_settings_are_refused(fit: Fit, values: dict[str, Any], message: str
 
 
 def test_labels_of_numbers_are_refused(fit: Fit) -> None:
-    with pytest.raises(UsageError, match="--labels names classes, and the labels are numbers"):
+    with pytest.raises(UsageError, match="--labels names classes, which are not learnt here"):
         fit(records([("good", 0.5), ("bad", 1.5)]), labels=("0.5", "1.5"))
 
 
 @pytest.mark.parametrize("labels", [(0.5, 1.5), (["a"], ["a", "b"])])
 def test_only_one_label_of_several_can_be_smoothed(fit: Fit, labels: tuple[Any, Any]) -> None:
-    with pytest.raises(UsageError, match="--label-smoothing is for one label a text, which this is not"):
+    with pytest.raises(UsageError, match="--label-smoothing is for one class a text, not learnt here"):
         fit(records([("good", labels[0]), ("bad", labels[1])]), label_smoothing=0.1)
 
 

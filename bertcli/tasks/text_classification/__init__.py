@@ -128,14 +128,10 @@ class Task(BaseTask):
                     f"labels such as '{shown}' may be several or one decimal number: --problem multi takes them for "
                     "several, a point in place of the comma for numbers, --problem single for names."
                 )
-        if settings.label_smoothing and problem != "single_label_classification":
-            raise UsageError(f"--label-smoothing is for one label a text, which this is not ({reason}); leave it out.")
         # A model of pairs would also answer single texts, wrongly: so its config says where the second text was.
         second = settings.options.pair_field
         pairs = {"pair_field": second} if second else {}
         if problem == "regression":
-            if settings.labels:
-                raise UsageError(f"--labels names classes, and the labels are numbers ({reason}); leave one out.")
             config = label_config(["score"], problem) | pairs
             return Decision(problem, ["score"], reason, is_number=True, config=config)
         names = names_in(records, problem, settings)
