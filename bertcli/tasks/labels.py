@@ -165,6 +165,6 @@ def decide(task_class: type[BaseTask], settings: LabelSettings, base: Model, rec
         raise UsageError(f"--labels names classes, which are not learnt here ({decision.reason}); leave it out.")
     if settings.label_smoothing and (decision.is_number or decision.problem.startswith("multi")):
         raise UsageError(
-            f"--label-smoothing is for one class, which is not learnt here ({decision.reason}); leave it out."
+            f"--label-smoothing is for one class a text, not learnt here ({decision.reason}); leave it out."
         )
     return decision

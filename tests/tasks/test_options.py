@@ -60,6 +60,6 @@ def test_each_of_them_is_heeded_by_some_task() -> None:
 )
 def test_a_setting_of_classes_is_refused_where_none_are_learnt(name: str, setting: dict[str, Any]) -> None:
     flag = next(iter(setting)).replace("_", "-")
-    settings = Settings(pair_field="b", **setting)
+    settings = Settings(model=None, output=Path(), pair_field="b", **setting)
     with pytest.raises(UsageError, match=f"^--{flag} .* not learnt here"):
         labels.decide(registry.load("tasks", name).Task, settings, Model(Path(), {}), [Record()])
