@@ -19,7 +19,7 @@ import numpy as np
 import regex
 
 from bertcli import registry, tokenizer_files
-from bertcli.checking.repeats import MARKS, near
+from bertcli.checking.repeats import MARKS, fold, near
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
@@ -332,10 +332,10 @@ def _typos(counts: Counter[str]) -> Iterator[tuple[str, str]]:
             differing = (Counter(name) - Counter(other)) + (Counter(other) - Counter(name))
             if any(character.isdigit() for character in differing):
                 continue  # class_1 and class_2 are no typos of each other
-            matcher = SequenceMatcher(None, name.casefold(), other.casefold(), autojunk=False)
+            matcher = SequenceMatcher(None, fold(name), fold(other), autojunk=False)
             if matcher.real_quick_ratio() >= ALIKE <= matcher.quick_ratio():
                 alike.append((matcher.ratio(), other))
-        bare = BETWEEN.sub("", name.casefold().strip(SURROUNDING)) or name
+        bare = BETWEEN.sub("", fold(name).strip(SURROUNDING)) or name
         if (other := usual.setdefault(bare, name)) != name:
             yield name, other
         elif alike and max(alike)[0] >= ALIKE:

@@ -6,6 +6,7 @@ Try: python -c "from bertcli.checking.repeats import near; print(list(near([('a 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -27,13 +28,18 @@ _MARKS = regex.compile(MARKS)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
+def fold(text: str) -> str:
+    """The text without what most tokenizers drop: case, full width, how an accent is composed."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def near(texts: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int, float]]:
     """The texts, all distinct, that are nearly an earlier one, in order: the first such, and how similar it is.
 
-    Case, punctuation and white space do not count. Similarity: Jaccard's of the sets of n-grams of the letters, 4 at a
-    time, 2 of ideographs; of a pair that of the part where it is less.
+    Case, width, punctuation and white space do not count. Similarity: Jaccard's of the sets of n-grams of the letters,
+    4 at a time, 2 of ideographs; of a pair that of the part where it is less.
     """
-    letters = ["\n".join(_MARKS.sub(" ", part.casefold()).strip() for part in parts) for parts in texts]
+    letters = ["\n".join(_MARKS.sub(" ", fold(part)).strip() for part in parts) for parts in texts]
     first: dict[str, int] = {}
     similar = {i: (j, 1.0) for i, text in enumerate(letters) if text.strip() and (j := first.setdefault(text, i)) != i}
     longer = [i for text, i in first.items() if len(text) >= (LEAST // 2 if _size(text) == 2 else LEAST)]

@@ -361,7 +361,10 @@ def read_yaml(path: str) -> Any:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        hint = "`iconv -f ENCODING -t utf-8` makes it so"
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start + 1}; {hint}.") from error
+    except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
 
 

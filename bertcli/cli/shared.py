@@ -197,8 +197,9 @@ def label_map(value: Any) -> dict[str, str]:
     is_file = isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - Path's raises for a long list
     try:
         pairs = read_yaml(value) if is_file else value
-    except UsageError:  # also where all lines are pairs, such as `@user=NAME`
-        if not all(b"=" in line for line in Path(value).read_bytes().splitlines() if line.strip()):
+    except UsageError as error:  # also where all lines are pairs, such as `@user=NAME`
+        content = Path(value).read_bytes().splitlines()
+        if isinstance(error.__cause__, UnicodeError) or not all(b"=" in line for line in content if line.strip()):
             raise
         pairs = None
     if isinstance(pairs, Mapping):

@@ -31,9 +31,9 @@ FEW = 20  # bytes; fewer in a file whose name has no ending may be anything
 BOM = b"\xef\xbb\xbf"
 LONE_RETURN = "a carriage return alone ends no line: `tr '\\r' '\\n'` makes it one"
 _MARK = "bertcli.mark"
-FREQUENT = (  # Chinese characters, of all texts
+FREQUENT = (  # Chinese characters, of all texts and, at the end, of headers
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方"
-    "多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实很电影"
+    "多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实很电影评论标签内容类别文本题情感编号"
 )
 
 Line = bytes | RecordError
@@ -57,7 +57,7 @@ def check_encoding(encoding: str) -> None:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses what is not a text encoding, such as base64
         codecs.getincrementaldecoder(encoding)(_MARK).decode(b"a")
     except (LookupError, ValueError) as error:
-        raise UsageError(f"no encoding '{encoding}'; try utf-8, latin-1, cp1252 or utf-16") from error
+        raise UsageError(f"no encoding '{encoding}'; try utf-8, latin-1, cp1252, gb18030 or utf-16") from error
 
 
 class Source:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,15 @@ def test_vowels_that_are_marks_on_letters_tell_words_apart(check: Check) -> None
     assert check("a.jsonl") == (0, [("near-duplicate", "a.jsonl:26")])
     check.write("a.jsonl", jsonl([*rows, *rows[6:12], {"text": "one more", "label": "का."}]))
     assert ("label-typo", "a.jsonl:31") in check("a.jsonl")[1]
+
+
+def test_full_width_and_how_a_letter_is_composed_make_no_other_text_or_label(check: Check) -> None:
+    texts = ("ＡＢＣ１２很好", "ABC12很好", "각 영화", unicodedata.normalize("NFD", "각 영화"))
+    rows = [{"text": f"{label} {word}", "label": label} for label in ("类Ａ", "B类") for word in planted.WORDS[:6]]
+    check.write("a.jsonl", jsonl([*rows, *({"text": text, "label": "B类"} for text in texts)]))
+    assert check("a.jsonl") == (0, [("near-duplicate", "a.jsonl:14"), ("near-duplicate", "a.jsonl:16")])
+    check.write("a.jsonl", jsonl([*rows, {"text": "one more", "label": "类A"}]))
+    assert ("label-typo", "a.jsonl:13") in check("a.jsonl")[1]
 
 
 @pytest.mark.parametrize(("text", "is_json"), [("json: true", True), ("check:\n  json: no", False)])

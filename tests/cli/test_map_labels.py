@@ -48,6 +48,8 @@ def test_a_file_of_pairs_that_yaml_cannot_read(bertcli: Run, dev: str, tmp_path:
     )
     (tmp_path / "map").write_text("good: [positive\n", encoding="utf-8")
     assert b"map: not YAML" in bertcli("evaluate", dev, "--map-labels", "map", expect=2).stderr
+    (tmp_path / "map").write_text("good=positive\n好评=positive\n", encoding="gb18030")
+    assert b"map: not UTF-8 at byte 15" in bertcli("evaluate", dev, "--map-labels", "map", expect=2).stderr
 
 
 def test_a_sentence_with_a_type_left_out_is_scored_on_the_others(bertcli: Run, dev: str) -> None:

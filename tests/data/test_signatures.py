@@ -113,6 +113,8 @@ def test_a_nul_alone_makes_no_other_encoding(records: Any) -> None:
         ("这部电影很好看", "gb18030", True),
         ('{"text": "不好"}', "gb18030", True),
         ("菜很好吃,送得也快", "gb18030", True),
+        ("编号,评论,标签", "gb18030", True),
+        ("번호,리뷰,라벨,내용,제목", "euc-kr", False),
         ("café, naïve, Größe", "latin-1", False),
         ("Привет, мир", "cp1251", False),
         ("안녕하세요 반갑습니다", "euc-kr", False),
