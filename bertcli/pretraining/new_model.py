@@ -190,7 +190,8 @@ def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
     try:
         with OPEN.get(Path(path).suffix.lower(), open)(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                fields = line.removeprefix(BOM_UTF8).split()  # bytes part at ASCII white space only: a word may hold any other
+                # Bytes part at ASCII white space only: a word may hold any other.
+                fields = line.removeprefix(BOM_UTF8).split()
                 if not width and len(fields) == 2 and all(field.isdigit() for field in fields):
                     width = int(fields[1])
                 elif fields:
@@ -199,8 +200,10 @@ def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
                     surplus = fields[1:-width]
                     if width < 1 or len(fields) <= width or (surplus and all(map(is_number, surplus))):
                         wanted = width or "the width of a vector"
-                        what = f"{len(fields) - 1} fields after the word, not {wanted}"
-                        raise UsageError(f"{path}:{number}: {what}; gensim's save_word2vec_format makes text of vectors.")
+                        fault = f"{len(fields) - 1} fields after the word, not {wanted}"
+                        raise UsageError(
+                            f"{path}:{number}: {fault}; gensim's save_word2vec_format makes text of vectors."
+                        )
                     word = b" ".join(fields[:-width]).decode("utf-8", "replace")
                     yield f"{path}:{number}", word, fields[-width:]
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
