@@ -184,7 +184,7 @@ def _type(type_: Any, option: Option) -> Any:
     highest = option.most if option.below is None else option.below
     if lowest is None:
         return {int: int, float: Parsed("float", number)}.get(type_) or Parsed("text", _text)
-    bounded: Any = click.IntRange if type_ is int else Bounded
+    bounded: Any = Whole if type_ is int else Bounded
     return bounded(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
 
 
@@ -215,6 +215,20 @@ def number(value: Any) -> float:
     if math.isnan(parsed):
         raise ValueError(f"{value!r} is not a number.")
     return parsed
+
+
+LARGEST = 2**31 - 1
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds; where there is no upper one, what 32 bits hold, for libraries take no more."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it, then look at the bounds."""
+        whole = super().convert(value, param, ctx)
+        if self.max is None and whole > LARGEST:
+            self.fail(f"{whole} is not in the range x<={LARGEST}.", param, ctx)
+        return whole
 
 
 class Bounded(click.FloatRange):

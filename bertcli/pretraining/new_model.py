@@ -9,6 +9,7 @@ import gzip
 import json
 import lzma
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def _config(settings: PretrainSettings, base: Model | None, tokenizer: Tokenizer
     import transformers
 
     is_decoder = settings.objective == "causal"  # whatever a checkpoint was until now
-    count = tokenizer.backend.get_vocab_size()
+    count = max(tokenizer.backend.get_vocab().values()) + 1  # a vocabulary may have gaps
     if base:
         config = pretrained.open_config(base.path, is_decoder=is_decoder)
     elif path := settings.model_config:
@@ -189,7 +190,8 @@ def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
     try:
         with OPEN.get(Path(path).suffix.lower(), open)(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                fields = line.split()  # bytes part at ASCII white space only: a word may hold any other
+                # Bytes part at ASCII white space only: a word may hold any other.
+                fields = line.removeprefix(BOM_UTF8).split()
                 if not width and len(fields) == 2 and all(field.isdigit() for field in fields):
                     width = int(fields[1])
                 elif fields:
@@ -198,7 +200,10 @@ def _rows(path: str) -> Iterator[tuple[str, str, list[bytes]]]:
                     surplus = fields[1:-width]
                     if width < 1 or len(fields) <= width or (surplus and all(map(is_number, surplus))):
                         wanted = width or "the width of a vector"
-                        raise UsageError(f"{path}:{number}: {len(fields) - 1} numbers after the word, not {wanted}.")
+                        fault = f"{len(fields) - 1} fields after the word, not {wanted}"
+                        raise UsageError(
+                            f"{path}:{number}: {fault}; gensim's save_word2vec_format makes text of vectors."
+                        )
                     word = b" ".join(fields[:-width]).decode("utf-8", "replace")
                     yield f"{path}:{number}", word, fields[-width:]
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:

@@ -38,7 +38,9 @@ class PretrainSettings:
     model_config: str | None = None
     init_embeddings: str | None = None
     tokenizer: str | None = option(None, "The vocabulary of this directory or Hub name.", "DIR")
-    vocab_size: int | None = option(None, f"Or train one of N pieces.  [default: {VOCABULARY}]", "N", least=1)
+    vocab_size: int | None = option(
+        None, f"Or train one of N pieces.  [default: {VOCABULARY}]", "N", least=1, most=10**7
+    )
     lowercase: bool = option(
         True,
         "Whether a vocabulary that is trained drops case and accents as BERT's does.  [default: uncased]",

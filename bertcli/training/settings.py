@@ -115,7 +115,7 @@ class Settings:
         None, "Stop after so many evaluations without a better --metric.", "N", least=1, group="training"
     )
     precision: Precision = option("auto", "auto: bf16 where the CPU or GPU multiplies it natively.", group="model")
-    seed: int = option(0, "Seed of everything random.", least=0, group="training")
+    seed: int = option(0, "Seed of everything random.", least=0, most=2**64 - 1, group="training")
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_tokens", "accumulate", "eval_steps", "patience", "max_length", "layers")

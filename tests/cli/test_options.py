@@ -125,6 +125,20 @@ def test_the_type_of_a_field_says_how_it_is_read() -> None:
         parameters(Options, "nams share")
 
 
+def test_numbers_that_libraries_cannot_hold_are_refused() -> None:
+    pretrain, finetune = "pretrain x --output y", "finetune --train x --output y"
+    for line, number in (
+        (f"{pretrain} --steps", 2**31),
+        (f"{pretrain} --vocab-size", 10**7 + 1),
+        (f"{finetune} --epochs", 10**20),
+        (f"{finetune} --seed", 2**64),
+        ("predict --threads", 2**31),
+        ("tokenizer train x --output y --vocab-size", 10**10),
+    ):
+        done = CliRunner().invoke(cli, [*line.split(), str(number)])
+        assert (done.exit_code, f"{number} is not in the range" in done.output) == (2, True), line
+
+
 def test_no_option_is_nan_which_no_bound_refuses() -> None:
     for line in (
         "predict --threshold nan",

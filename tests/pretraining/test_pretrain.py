@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -313,6 +314,16 @@ def test_word_vectors_start_the_embeddings(fit: Fit, tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_refused(fit: Fit, values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fit(**values)
+
+
+def test_a_new_model_has_room_for_a_vocabulary_with_gaps(fit: Fit, tiny_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "gaps")
+    stated = json.loads((folder / "tokenizer.json").read_text())
+    pieces = stated["model"]["vocab"]
+    stated["model"]["vocab"] = {piece: i if i < 9 else i + 40 for piece, i in pieces.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(stated))
+    path = saved(fit(tokenizer=str(folder), vocab_size=None, steps=2)).path
+    assert json.loads((path / "config.json").read_text())["vocab_size"] == len(pieces) + 40
 
 
 def test_pairs_need_a_head_for_them(fit: Fit, tmp_path: Path) -> None:

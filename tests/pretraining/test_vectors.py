@@ -35,18 +35,25 @@ def test_word2vec_text(tmp_path: Path, suffix: str, pack: Any) -> None:
     assert loaded(tmp_path / f"a{suffix}", pack(content)) == ([3, 8], [[1, 2, 3], [4, 5, 6]])
 
 
+@pytest.mark.parametrize("first", [b"2 2\n", b""])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path, first: bytes) -> None:
+    content = b"\xef\xbb\xbf" + first + b"the 1 2\nfilm 3 4\n"
+    assert loaded(tmp_path / "a.txt", content)[1] == [[1, 2], [3, 4]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"the 1 2\nfilm 1\n", "{path}:2: 1 numbers after the word, not 2."),
-        (b"the 1 2\nfilm 1 2 3\n", "{path}:2: 3 numbers after the word, not 2."),
-        (b"9 3\nfilm 1 2\n", "{path}:2: 2 numbers after the word, not 3."),
-        (b"the\n", "{path}:1: 0 numbers after the word, not the width of a vector."),
+        (b"the 1 2\nfilm 1\n", "{path}:2: 1 fields after the word, not 2{text}."),
+        (b"the 1 2\nfilm 1 2 3\n", "{path}:2: 3 fields after the word, not 2{text}."),
+        (b"9 3\nfilm 1 2\n", "{path}:2: 2 fields after the word, not 3{text}."),
+        (b"the\n", "{path}:1: 0 fields after the word, not the width of a vector{text}."),
         (b"the 1 b\n", "{path}:1: not a vector (could not convert string to float: b'b')."),
         (b"the 1 nan\n", "{path}:1: a number that is not finite."),
         (b"the 1 1e99\n", "{path}:1: a number that is not finite."),
         (b"zoo 1 2\n", "{path}: none of its words is in the vocabulary; are they of the same language and case?"),
         (b"", "{path}: none of its words is in the vocabulary; are they of the same language and case?"),
+        (b"2 2\nthe \0\0\x80?\0\0\0@film ", "{path}:2: 1 fields after the word, not 2{text}."),  # word2vec's binary
         (None, "cannot read the vectors {path}: No such file or directory."),
     ],
 )
@@ -56,7 +63,8 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, messa
         path.write_bytes(content)
     with pytest.raises(UsageError) as raised:
         read(str(path), VOCABULARY, lowercase=True)
-    assert str(raised.value) == message.format(path=path)
+    text = "; gensim's save_word2vec_format makes text of vectors"
+    assert str(raised.value) == message.format(path=path, text=text)
 
 
 @pytest.mark.parametrize(

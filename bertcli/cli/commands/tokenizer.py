@@ -24,7 +24,7 @@ bertcli tokenizer train news.jsonl.gz --text-field body --cased --vocab-size 300
 class Train(RawTextOptions):
     """The options of `bertcli tokenizer train`."""
 
-    vocab_size: int = option(REQUIRED, "Pieces in the vocabulary.", "N", least=1)
+    vocab_size: int = option(REQUIRED, "Pieces in the vocabulary.", "N", least=1, most=10**7)
     lowercase: bool = like(PretrainSettings, "lowercase")
     output: str = option(REQUIRED, "Where the tokenizer goes.", "DIR", flags="-o", type=shared.PATH)
     overwrite: bool = option(False, "Replace the tokenizer in DIR.")
