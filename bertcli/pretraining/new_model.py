@@ -140,7 +140,7 @@ MARKS = "#[<"  # at the start of pieces that are no words: `##s`, `[MASK]`, `<un
 def _init_embeddings(path: str, module: Any, tokenizer: Tokenizer, seed: int) -> str:
     """Copy word vectors into the embeddings of the words that both know."""
     normalizer = json.loads(tokenizer.backend.to_str())["normalizer"] or {}
-    known = tokenizer.backend.get_vocab()
+    known = ids_of_words(tokenizer)
     ids, vectors = read(path, known, lowercase=bool(normalizer.get("lowercase")))
     table = module.get_input_embeddings().weight
     width, deviation = table.shape[1], module.config.initializer_range
@@ -150,6 +150,13 @@ def _init_embeddings(path: str, module: Any, tokenizer: Tokenizer, seed: int) ->
     return (
         f"embeddings: {len(ids):,} of {len(known):,} tokens start from {path} ({vectors.shape[1]} to {width} columns)"
     )
+
+
+def ids_of_words(tokenizer: Tokenizer) -> dict[str, int]:
+    """The token of each word that is one: of `Ġcat` and `cat`, or `▁cat` and `cat`, that with the space before it."""
+    known = tokenizer.backend.get_vocab()
+    spaced = [piece for piece in known if piece.startswith(("Ġ", "▁")) and len(piece) > 1]
+    return known | {tokenizer.backend.decode([known[piece]]).strip(): known[piece] for piece in spaced}
 
 
 def read(path: str, vocabulary: Mapping[str, int], *, lowercase: bool) -> tuple[Indices, Vectors]:

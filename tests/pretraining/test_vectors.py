@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
+from tokenizers import decoders, models
 
 from bertcli.errors import UsageError
-from bertcli.pretraining.new_model import fit, read
+from bertcli.pretraining.new_model import fit, ids_of_words, read
+from bertcli.tokenizer import Tokenizer
 
 VOCABULARY = {"[PAD]": 0, "<unk>": 1, "the": 2, "film": 3, "##s": 4, "The": 5, "中": 6, "#": 7, "\u00a0x": 8}
 GLOVE = "the 1 2\n. . . 3 4\n[PAD] 1 1\n<unk> 1 1\n##s 1 1\nThe 5 6\n中 7 -8e-1\nzoo 9 9\n# 0 1\nthe 3 3\n"
@@ -33,6 +36,17 @@ def test_words_of_the_vocabulary_each_by_its_first_line(tmp_path: Path) -> None:
 def test_word2vec_text(tmp_path: Path, suffix: str, pack: Any) -> None:
     content = b"2 3\nFilm 1 2 3 \n\xff\xfe 1 2 3 \n\n\xc2\xa0x 4 5 6\n"
     assert loaded(tmp_path / f"a{suffix}", pack(content)) == ([3, 8], [[1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("cat", "cafe", "decoder"),
+    [("Ġcat", "Ġcaf\u00c3\u00a9", decoders.ByteLevel()), ("▁cat", "▁café", decoders.Metaspace())],
+)
+def test_a_word_is_the_piece_that_follows_a_space(cat: str, cafe: str, decoder: Any) -> None:
+    backend = tokenizers.Tokenizer(models.BPE({"cat": 0, cat: 1, cafe: 2, "at": 3}, []))
+    backend.decoder = decoder
+    ids = ids_of_words(Tokenizer(backend, 9))
+    assert [ids[word] for word in ("cat", "café", "at")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("first", [b"2 2\n", b""])
