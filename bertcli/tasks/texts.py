@@ -58,7 +58,11 @@ class Example:
 
 def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
-    value = lookup(record.fields, name, option)
+    try:
+        value = lookup(record.fields, name, option)
+    except RecordError as error:
+        hint = " -t qa answers its question." if {"question", "context"} <= record.fields.keys() else ""
+        raise RecordError(f"{error}{hint}") from None
     if not isinstance(value, str):
         type_name = "null" if value is None else type(value).__name__
         raise RecordError(f"field '{name}' is {type_name}, not text.")

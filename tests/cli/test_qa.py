@@ -127,6 +127,11 @@ def test_mistakes_are_listed(model: Path, bertcli: Run, tmp_path: Path) -> None:
     assert (wrong["gold"], wrong["predicted"], wrong["line"]) == (["plot"], "actor", 2)
 
 
+def test_without_t_it_is_named(bertcli: Run) -> None:
+    done = bertcli("predict", "-q", stdin=b'{"question": "who?", "context": "Tim did."}', expect=3)
+    assert b"--text-field names another. -t qa answers its question." in done.stdout
+
+
 def test_a_csv_with_question_and_context(model: Path, bertcli: Run) -> None:
     stdin = f"question,context\nwhat is great,{CONTEXTS[1]}\n".encode()
     done = bertcli("predict", "-m", model, "--input-format", "csv", "--format", "tsv", stdin=stdin)
