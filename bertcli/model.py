@@ -57,9 +57,10 @@ class Model:
         """The directory's name, of what was fetched from the Hub the name there, or what says that it is embedded."""
         if self.path.parent == BUILTIN:
             return "the embedded model"
-        if self.path.parent.name == "snapshots":  # in models--ORGANISATION--NAME
-            return self.path.parents[1].name.partition("--")[2].replace("--", "/")
-        return self.path.absolute().name
+        *_, folder, snapshots, name = ("", "", *self.path.absolute().parts)
+        if snapshots == "snapshots" and folder.startswith("models--"):  # models--ORGANISATION--NAME
+            return folder.removeprefix("models--").replace("--", "/")
+        return name
 
     @property
     def labels(self) -> list[str]:

@@ -3,8 +3,8 @@
 Other people's directories say these things in several places, and some contradict each other: tokenizer.json is taken
 as it is, but for tokens that other files add, for case, accents and ideographs of BERT's classes, and the space before
 a text of RoBERTa's, where tokenizer_config.json has the last word, as in transformers; a vocab.txt as the class that is
-named for it reads it. do_lower_case, keep_accents and the like of ALBERT's, DeBERTa's, XLNet's and RemBERT's have that
-word in transformers 5 alone: it was 4, which trained by tokenizer.json, that wrote two files which differ.
+named for it reads it. With do_lower_case, keep_accents and the like of ALBERT's, DeBERTa's, XLNet's and RemBERT's only
+transformers 5 overrules tokenizer.json; files that differ are of transformers 4, which trained by tokenizer.json.
 Knows no task and no weights.
 Try: python -c "from pathlib import Path; from bertcli.tokenizer_files import load; print(load(Path('DIR'), {}).mask)"
 """

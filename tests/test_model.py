@@ -36,7 +36,8 @@ def test_an_architecture_without_a_task_is_named(tmp_path: Path) -> None:
 def test_a_model_is_named_as_people_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its directory, not by the digest of a snapshot, nor by the task of the embedded one."""
     snapshot = tmp_path / "models--google-bert--bert-base" / "snapshots" / "86b5e0934494"
-    assert (Model(snapshot, {}).name, Model(tmp_path / "mine", {}).name) == ("google-bert/bert-base", "mine")
+    assert Model(snapshot, {}).name == "google-bert/bert-base"
+    assert [Model(tmp_path / path, {}).name for path in ("mine", "snapshots/mine")] == ["mine", "mine"]
     assert model.resolve(None).name == "the embedded model"
     monkeypatch.chdir(tmp_path)
     assert Model(Path(), {}).name == tmp_path.name

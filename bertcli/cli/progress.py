@@ -41,11 +41,7 @@ BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 MILLION = 1e6
 DRAW_EVERY = 0.2  # seconds between two states of the line
 COUNTED = 1 << 30  # bytes of input whose lines are counted, in half a second
-TABLES = {
-    b"PAR1": "parquet",
-    b"ARRO": "arrow",
-    b"\xff\xff\xff\xff": "arrow",
-}  # by first bytes; rows are counted
+TABLES = {b"PAR1": "parquet", b"ARRO": "arrow", b"\xff\xff\xff\xff": "arrow"}  # by first bytes; rows are counted
 ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zX")  # gzip, bzip2, xz
 
 

@@ -54,7 +54,7 @@ LINES_OF = {  # how a document begins, and what jq needs to make lines of it: an
 UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
 # What Spark, Dask, datasets and brat write beside their files of data.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", "dataset_dict.json", "annotation.conf", "visual.conf"}
-LOGS = {"_delta_log", ".hoodie"}  # of Delta Lake and Hudi; Iceberg's has files of names that end in .metadata.json
+LOGS = {"_delta_log", ".hoodie"}  # of Delta Lake and Hudi; Iceberg's is metadata/*.metadata.json
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ def below(directory: str) -> list[str]:
 
     files: list[str] = []
     for folder, folders, names in os.walk(directory, onerror=fail):
-        if LOGS.intersection(folders) or any(name.endswith(".metadata.json") for name in names):
+        if LOGS.intersection(folders) or any(Path(folder, "metadata").glob("*.metadata.json")):
             raise UsageError(
                 f"{folder} is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too; "
                 "write its rows to a Parquet file with the library that made it, and name that."

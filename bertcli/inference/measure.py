@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from bertcli import __version__, device, registry
-from bertcli.backends import Stages, open_backend
+from bertcli.backends import Stages, is_dynamic, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Exit, UsageError
 from bertcli.features import Features, Window
@@ -154,7 +154,7 @@ class Workload:
 
 
 def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[str, Any]]:
-    """A row for each length, of each installed backend and each precision that was asked for and has a file.
+    """A row for each length, of each installed backend and each precision that was asked for and has a file for it.
 
     A model with an early exit is timed with it, unless --no-exit forbids that, and at full depth. Raises UsageError if
     nothing can be measured.
@@ -163,9 +163,10 @@ def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[
     lookups = {name: cache.with_cached_onnx(model, head, name, request.calibrate) for name in ONNX}
     files = [name for name, completed in lookups.items() if name in completed.precisions(head)]
     has_exit = request.exit and exit_threshold_of(model.config) is not None
+    fixed = [name for name in files if not is_dynamic(lookups[name].require_onnx(name)[1])]
     precisions = {
         "pytorch": ["fp32", "bf16"] if model.has_weights else [],
-        "openvino": [*files, "bf16"] if "fp32" in files else files,
+        "openvino": [*fixed, "bf16"] if "fp32" in fixed else fixed,
     }
     variants = [
         (backend, precision, leaves)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CHUNK = 4096  # records encoded at once
 # ['a' 'b'], [0 1], {'text': array(['a'], dtype=object)}
-ARRAY = re.compile(r"""\[\s*(['"].*['"]|[-+.e\d]+(\s+[-+.e\d]+)+)\s*\]|[\[{].*\barray\(.*[\]}]""", re.DOTALL)
+ARRAY = re.compile(r"""\[\s*(['"].*['"]|[-+.e\d]+(\s+[-+.e\d]+)+)\s*\]|[\[{](?>.*?\barray\().*[\]}]""", re.DOTALL)
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 Outputs = Sequence[Arrays]  # for each window, output name -> array without the batch axis
 Encoded = Features | RecordError

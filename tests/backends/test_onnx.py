@@ -12,7 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from bertcli import device, registry
 from bertcli.backends import onnx as runtime
 from bertcli.errors import ModelError, UsageError
+from bertcli.inference import Batching, Request
+from bertcli.inference.measure import Workload, time_variants
 from bertcli.model import Model
+from bertcli.tasks.options import Options
 
 WIDTH = 64
 PRECISE = "session.x64quantprecision"
@@ -85,6 +88,9 @@ def test_a_text_does_not_depend_on_its_neighbours_where_scales_are_measured(tmp_
     assert together.tolist() == [backend.run({"input_ids": row[None]})["logits"][0].tolist() for row in ids]
     with pytest.raises(UsageError, match="measured over a batch; use --backend onnx"):
         registry.load("backends", "openvino").Backend(Model(tmp_path, {}), device.cpu(1, ""), "", "int8")
+    workload = Workload(Request(backend="openvino"), Options(), Batching(), None)
+    with pytest.raises(UsageError, match="can run this model here"):  # so that bench goes on with the others
+        next(time_variants(workload, Model(tmp_path, {}), ""))
 
 
 @pytest.mark.parametrize("cpuinfo", ["flags : avx2 fma", "flags : avx2 avx512_vnni", "flags : avx2 avx_vnni"])

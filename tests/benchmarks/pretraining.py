@@ -84,7 +84,6 @@ def tokenising(corpus: str, tokenizer: str) -> None:
 
 
 def _corpus_seconds(corpus: str, tokenizer: str, cache: Path) -> float:
-
     from bertcli.pretraining.corpus import Recipe, prepare
     from bertcli.pretraining.source import Source
 

@@ -75,7 +75,8 @@ def test_a_table_whose_log_says_which_files_count_is_refused(
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     with pytest.raises(
-        UsageError, match="is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too;"
+        UsageError, match=r"^lake/table is a table of Delta Lake, Hudi or Iceberg, whose files hold deleted rows, too;"
     ):
         expand(["lake"])
-    assert expand(["lake/table/data"]) == ["lake/table/data/a.parquet"]
+    Path("lake/table/data/a.metadata.json").touch()  # which says something of a file of that name, here
+    assert expand(["lake/table/data"]) == ["lake/table/data/a.metadata.json", "lake/table/data/a.parquet"]

@@ -211,7 +211,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
 
             request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
             session = open_session(request, as_in_predict)
-            evaluation = scores(session.task, _on_dev(options, session, session.task), saved.path.name)
+            evaluation = scores(session.task, _on_dev(options, session, session.task), session.name)
         options.write_training_page(messages, saved, facts, evaluation)
     return Exit.OK
 
