@@ -99,11 +99,11 @@ def _renew_outputs(module: Any, head: str, new: Sequence[str]) -> list[str]:
     """Make the weights with a row for each output random, as where their sizes differ; their names, without `new`."""
     prefix, size = f"{module.base_model_prefix}.", (module.config.num_labels,)
     rows = [name for name, weight in module.state_dict().items() if weight.shape[:1] == size]
-    kept = [name for name in rows if not name.startswith(prefix) and name not in new]
-    if kept:
+    renewed = [name for name in rows if not name.startswith(prefix) and name not in new]
+    if renewed:
         weights = new_module(module.config, head, dtype=torch.float32).state_dict()
-        module.load_state_dict({name: weights[name] for name in kept}, strict=False)
-    return kept
+        module.load_state_dict({name: weights[name] for name in renewed}, strict=False)
+    return renewed
 
 
 def _with_layers(module: Any, head: str, count: int, attention: str | None) -> Any:
