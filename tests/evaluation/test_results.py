@@ -56,7 +56,7 @@ def other_tasks():
         ),
         decode=lambda ids, skip_special_tokens: "x" * ids[0],
     )
-    tokens = SimpleNamespace(mask=("[MASK]", 4), backend=backend)
+    tokens = SimpleNamespace(mask=("[MASK]", 4), backend=backend, keeps_end=False)
     yield (
         "masks",
         fill_mask.Task(tokens, {}, Options()),

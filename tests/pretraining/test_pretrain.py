@@ -358,7 +358,7 @@ def test_the_directory_says_how_it_was_made(fit: Fit) -> None:
     document = yaml.safe_load((done.path / "bertcli.yaml").read_text())
     assert document["pretrain"]["lengths"] == "16:1" and document["provenance"]["versions"]["torch"]
     assert set(document["provenance"]["corpus"]) == {
-        "corpus file 1 (corpus.txt)", "--document-per", "--words", "vocabulary",
+        "corpus file 1 (corpus.txt)", "--text-field", "--encoding", "--document-per", "--words", "vocabulary",
     }  # fmt: skip
     read = ModelCard.load(done.path / "README.md")
     assert (read.data.pipeline_tag, read.data.model_name) == ("fill-mask", done.path.name)
