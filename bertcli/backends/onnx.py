@@ -61,11 +61,13 @@ class Backend(BaseBackend):
                 self.sessions.setdefault(thread, self._another() if self.sessions else self.session)
         try:
             inputs = {name: np.asarray(batch[name], type_) for name, type_ in self.types.items()}
-            size = 1 if self.is_dynamic else len(batch["input_ids"])
-            rows = range(0, len(batch["input_ids"]), size)
-            parts = [{name: array[row : row + size] for name, array in inputs.items()} for row in rows]
-            outputs = zip(*(self.sessions[thread].run(None, part) for part in parts), strict=True)
-            values = [arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for arrays in outputs]
+            session = self.sessions[thread]
+            if self.is_dynamic:
+                rows = range(len(batch["input_ids"]))
+                parts = [session.run(None, {name: array[[i]] for name, array in inputs.items()}) for i in rows]
+                values = list(map(np.concatenate, zip(*parts, strict=True)))
+            else:
+                values = session.run(None, inputs)
         except Exception as error:  # a graph that cannot be computed, whatever its shapes say
             raise ModelError(f"{self.file}: ONNX Runtime cannot run it ({error}).") from error
         values = [value.astype(np.float32, copy=False) for value in values]  # a file in fp16 gives fp16

@@ -19,13 +19,14 @@ import numpy as np
 import regex
 
 from bertcli import registry, tokenizer_files
-from bertcli.checking.repeats import MARKS, fold, near
+from bertcli.checking.repeats import MARKS, near
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, decide
+from bertcli.tasks.texts import fold
 from bertcli.tokenizer import ENDLESS, FOREIGN, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
 

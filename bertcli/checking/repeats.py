@@ -6,13 +6,13 @@ Try: python -c "from bertcli.checking.repeats import near; print(list(near([('a 
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import regex
 
 from bertcli.arrays import Array
+from bertcli.tasks.texts import fold
 
 SIMILAR = 0.8  # least share of the n-grams of two texts that both have
 # 12 bands of 5: of two texts at that similarity 99.2 % share a band, at 0.85 99.9 %, at 0.5 32 %, at 0.3 3 %.
@@ -26,11 +26,6 @@ IDEOGRAPHS = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U00
 MARKS = r"(?:[^\w\p{M}\p{N}]|[_\ufe00-\ufe0f])+"
 _MARKS = regex.compile(MARKS)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-
-def fold(text: str) -> str:
-    """The text without what most tokenizers drop: case, full width, how an accent is composed."""
-    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def near(texts: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int, float]]:

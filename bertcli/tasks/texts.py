@@ -1,5 +1,6 @@
 """The texts of records: reading them, marks in them, and examples with label and prediction for people."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,11 @@ def text_of(record: Record, name: str, option: str) -> str:
         type_name = "null" if value is None else type(value).__name__
         raise RecordError(f"field '{name}' is {type_name}, not text.")
     return value
+
+
+def fold(text: str) -> str:
+    """The text without what most tokenizers drop: case, full width, how an accent is composed."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def in_offset_unit(text: str, positions: Iterable[int], unit: OffsetUnit) -> dict[int, int]:

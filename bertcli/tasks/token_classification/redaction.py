@@ -26,7 +26,7 @@ import regex
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Mark, entity_results
+from bertcli.tasks.texts import Mark, entity_results, fold
 from bertcli.tasks.token_classification.labels import has_words
 
 BETWEEN = string.punctuation + string.whitespace
@@ -95,8 +95,7 @@ class Redaction:
         """What replaces an entity; the same for texts that differ only in case, width, spaces or unseen characters."""
         if self.options.redact_as == "mask":
             return f"[{entity_type}]"
-        plain = unicodedata.normalize("NFKC", text).casefold()
-        plain = "".join(char for char in plain if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf"))
+        plain = "".join(char for char in fold(text) if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf"))
         plain = "".join(filter(str.isalnum, plain)) if entity_type in NUMBERS else " ".join(plain.split())
         content = f"{entity_type}\0{plain}".encode("utf-8", "surrogatepass")
         if self.memory is None:
