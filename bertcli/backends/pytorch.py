@@ -13,7 +13,7 @@ import numpy as np
 
 from bertcli.arrays import Batch
 from bertcli.backends import BaseBackend
-from bertcli.device import Device, keep_attention_off_cudnn
+from bertcli.device import Device, keep_attention_off_cudnn, use_threads
 from bertcli.errors import ModelError, UsageError
 from bertcli.model import Model
 from bertcli.pretrained import open_module
@@ -33,7 +33,7 @@ class Backend(BaseBackend):
 
         if precision == "int8":
             raise UsageError("backend pytorch computes in fp32 or bf16; for int8 use --backend onnx.")
-        torch.set_num_threads(device.threads)
+        use_threads(device.threads)
         self.precision = ("bf16" if device.type == "cuda" else "fp32") if precision == "auto" else precision
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.device = device.type

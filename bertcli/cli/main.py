@@ -33,10 +33,7 @@ EXIT_CODES = """
 Exit codes: 0 ok, 1 the run failed, 2 usage, configuration or unusable model, 3 some records failed,
 4 a --fail-under gate was not met, 129, 130 and 143 interrupted.
 """
-# Let threads sleep while they wait for each other. By default libgomp spins, also while the other thread waits for a
-# busy core: two trainings with two threads each on two busy cores make 535 and 466 tokens/s instead of 6 and 6, one
-# alone 776 instead of 15 (tests/benchmarks/neighbours.py). libgomp reads this variable when torch is imported.
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+SCHEDSTAT = Path("/proc/self/schedstat")  # how long a thread waited for a core; zeros where the kernel does not count
 OF_TORCH = ("torch", "transformers", "accelerate", "onnx", "safetensors", "sentencex")  # packages of the extra `torch`
 
 
@@ -147,8 +144,12 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Prepare the process, run the command line, and exit with its code."""
-    for name, value in PATIENT.items():
-        os.environ.setdefault(name, value)
+    try:
+        is_measured = SCHEDSTAT.read_bytes() != b"0 0 0\n"
+    except OSError:
+        is_measured = False
+    if not is_measured:  # `device.use_threads` cannot see whether others want the cores, so threads that wait sleep
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A KeyboardInterrupt in an import or in C code becomes another error, or aborts the process (ONNX Runtime). So
     # Ctrl-C ends it as SIGTERM does; code that must finish or remove something handles both (cli/terminal.py).
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:

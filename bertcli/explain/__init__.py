@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from bertcli.arrays import Arrays
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
+from bertcli.device import use_threads
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
@@ -78,7 +79,7 @@ class Explainer:
         self.task, self.backend, self.target, self.attention = session.task, session.backend, target, attention
         self.task.tokenizer.traced = True
         self.device = session.device.type
-        torch.set_num_threads(session.device.threads)
+        use_threads(session.device.threads)
         # Eager attention shows its weights. `origin` says which weights of the model these are.
         model = session.model
         load, self.origin = pytorch.load, "model.safetensors"

@@ -23,7 +23,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, is_tensorboard_available
 
 from bertcli.data.sinks import remove_files, replace_file, writing
-from bertcli.device import Device, has_fast_bf16, keep_attention_off_cudnn, keep_freed_memory
+from bertcli.device import Device, has_fast_bf16, keep_attention_off_cudnn, keep_freed_memory, use_threads
 from bertcli.errors import UsageError
 from bertcli.model import DECISIVE
 from bertcli.tasks.training import file_hash
@@ -142,7 +142,7 @@ def open_accelerator(device: Device, precision: str, track: str | None, output: 
     # of masked positions is a shape: 1.5 GB in 5,000 steps of BERT-mini, and no step is slower without.
     for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(name, "16")
-    torch.set_num_threads(device.threads)
+    use_threads(device.threads)
     keep_freed_memory()
     if device.type == "cuda":
         keep_attention_off_cudnn()

@@ -1,6 +1,11 @@
-"""The torch backend where memory is too small for a batch: it is computed in parts, and later ones too."""
+"""The torch backend: batches too large for memory are computed in parts, and threads sleep while cores are crowded."""
 
+import os
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -8,6 +13,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from bertcli import device
 from bertcli.backends.pytorch import Backend
 from bertcli.device import Device
 from bertcli.errors import ModelError
@@ -77,3 +83,50 @@ def test_a_gpu_gets_large_batches_and_no_plan_of_cudnn_for_each_shape(
         assert gpu.batch_tokens == 768
     finally:
         torch.backends.cuda.enable_cudnn_sdp(True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is Linux's")
+def test_libgomp_owns_more_threads_than_cores_while_others_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, total = 0.0, 0.0
+
+    def waited() -> float:
+        nonlocal total
+        if waiting < 0:
+            raise StopIteration
+        total += waiting * device.LOOK
+        return total
+
+    def watch() -> None:
+        with suppress(StopIteration):
+            device._give_way()
+
+    def wait_for(count: int) -> None:
+        end = time.monotonic() + 30
+        while len(list(device.THREADS.iterdir())) != count:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    monkeypatch.setattr(device, "LOOK", 0.001)
+    monkeypatch.setattr(device, "_waited", waited)
+    watcher = Thread(target=watch)
+    watcher.start()
+    before, more = len(list(device.THREADS.iterdir())), 1 + len(os.sched_getaffinity(0))  # an owner and its team
+    for _ in range(2):
+        waiting = 0.3
+        wait_for(before + more)
+        waiting = 0.1  # neither crowded nor calm
+        time.sleep(0.02)
+        wait_for(before + more)
+        waiting = 0.0
+        wait_for(before)
+    waiting = -1
+    watcher.join()
+
+
+def test_a_thread_that_waits_for_a_core_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, text in enumerate(("9000000000 1500000000 7\n", "8000000000 250000000 7\n")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "schedstat").write_text(text)
+    (tmp_path / "ended").mkdir()
+    monkeypatch.setattr(device, "THREADS", tmp_path)
+    assert device._waited() == 1.75
