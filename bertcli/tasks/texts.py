@@ -100,7 +100,7 @@ def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[d
 
 
 def grapheme_start(text: str, start: int) -> int:
-    """Where the grapheme cluster begins that a part from `start` on would cut, MOST_MARKS code points before at most."""
+    """Where the grapheme cluster of text[start] begins; MOST_MARKS code points before it are read."""
     if text[start : start + 1] < "\u0300" or "\u3400" <= text[start] <= "\u9fff":
         return start  # Letters of Europe's west and ideographs belong to nothing before them.
     import regex
