@@ -211,7 +211,7 @@ class Model:
     def sentence_folders(self) -> dict[str, Path]:
         """The folder of each step of a sentence-transformers model, by its class; {} without a modules.json.
 
-        Raises ModelError for a step without a class, and for a folder outside the directory.
+        Raises ModelError for a step without a class, for one of the model's own code, and for a folder outside.
         """
         file = self.path / "modules.json"
         folders: dict[str, Path] = {}
@@ -222,6 +222,11 @@ class Model:
             name = module.get("type") if isinstance(module, dict) else None
             if not isinstance(name, str):
                 raise ModelError(f"{file}: a step is of type {name!r}, which is no name of a class.")
+            if not name.startswith("sentence_transformers."):
+                raise ModelError(
+                    f"{self.path}: modules.json has a step {name!r:.60}, no class of sentence-transformers but "
+                    "code of the model's own; bertcli never runs such code. Take another model."
+                )
             folders[name.rpartition(".")[2]] = safety.inside(self.path, module.get("path"), file.name)
         return folders
 

@@ -71,7 +71,8 @@ def open_module(directory: Path, head: str, **settings: Any) -> tuple[Any, dict[
             directory, use_safetensors=True, output_loading_info=True, **LOCAL, **settings
         )
     _keep_attention(module)
-    _require_short_texts(directory, module)
+    _require_short_texts(directory, module, head)
+    _drop_pooler(module, head)
     return module, info
 
 
@@ -80,6 +81,7 @@ def new_module(config: Any, head: str, **settings: Any) -> Any:
     with _refusals(f"no {head} model of this kind"):
         module = _class_of(head).from_config(config, **REFUSING, **settings)
     _keep_attention(module)
+    _drop_pooler(module, head)
     return module
 
 
@@ -124,8 +126,22 @@ def _keep_attention(module: Any) -> None:
         base.register_forward_pre_hook(lambda part, _: part.set_attention_type("block_sparse"))
 
 
-def _require_short_texts(directory: Path, module: Any) -> None:
-    """Raise ModelError for a model that cannot read a text of a few tokens as it is, without filling it up."""
+def _drop_pooler(module: Any, head: str) -> None:
+    """Take BERT's next-sentence layer from an encoder alone: it is no part of it, and often not in the checkpoint.
+
+    SqueezeBERT and LayoutLM call theirs whatever it is, so it does nothing, but is there.
+    """
+    import torch
+
+    if not head and getattr(module, "pooler", None) is not None:
+        module.pooler = torch.nn.Identity()
+
+
+def _require_short_texts(directory: Path, module: Any, head: str) -> None:
+    """Raise ModelError for a model that cannot read a text of a few tokens as it is, without filling it up.
+
+    An encoder alone must give a vector of each token, which those of DPR do not.
+    """
     import torch
 
     is_training = module.training
@@ -133,7 +149,7 @@ def _require_short_texts(directory: Path, module: Any) -> None:
         ids = torch.arange(TOKENS) % module.config.vocab_size
         ids[ids == (-1 if module.config.pad_token_id is None else module.config.pad_token_id)] = 1
         with torch.no_grad():
-            module.eval()(input_ids=ids[None].to(module.device))
+            outputs = module.eval()(input_ids=ids[None].to(module.device))
     except Exception as error:
         raise ModelError(
             f"{directory}: a {type(module).__name__} of these settings cannot read a text by itself "
@@ -141,6 +157,8 @@ def _require_short_texts(directory: Path, module: Any) -> None:
         ) from error
     finally:
         module.train(is_training)
+    if not head and "last_hidden_state" not in outputs:
+        raise ModelError(f"{directory}: a {type(module).__name__} gives {', '.join(outputs)}, no vectors of tokens.")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 The whole matrix is tests/benchmarks/families.py; its table stands in tests/benchmarks/RESULTS.md.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,33 @@ def test_what_generates_is_refused(family: str) -> None:
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "xlm", "canine", None])
 def test_what_fills_masks_is_not(family: str | None) -> None:
     require_encoder(Path("m"), {"model_type": family})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["squeezebert", "layoutlm"])
+def test_an_encoder_that_calls_its_pooler_whatever_it_is_makes_vectors(
+    family: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = make(family, tmp_path / "base")
+    (tmp_path / "pairs.tsv").write_text("a\tb\tlabel\na good film\ta great film\t0.9\ngood\tbad\t0.1\n")
+    words = "finetune -t embed -m DIR/base --train DIR/pairs.tsv --text-field a --pair-field b -o DIR/model --epochs 1"
+    assert run(f"{words} --device cpu --precision fp32".replace("DIR", str(tmp_path)).split()) == 0
+    assert (tmp_path / "model" / "onnx" / "model_quantized.onnx").is_file()
+    capfdbinary.readouterr()
+    (tmp_path / "texts.txt").write_text("a good film\n")
+    assert run(f"predict -t embed -m {path} {tmp_path}/texts.txt --backend pytorch --device cpu".split()) == 0
+    vector = json.loads(capfdbinary.readouterr().out)["embedding"]
+    module, words = (
+        transformers.AutoModel.from_pretrained(path).eval(),
+        transformers.AutoTokenizer.from_pretrained(path),
+    )
+    ids = words("a good film", return_tensors="pt")["input_ids"]
+    np.testing.assert_allclose(vector, module(input_ids=ids)[0][0].mean(0).detach(), atol=1e-5)
+
+
+def test_an_encoder_without_vectors_of_tokens_is_refused_as_it_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a DPRQuestionEncoder gives pooler_output, no vectors of tokens"):
+        pytorch.load(read(make("dpr", tmp_path / "m", "SequenceClassification")), "")
 
 
 def test_big_bird_reads_a_text_in_company_as_alone(tmp_path: Path) -> None:

@@ -97,8 +97,6 @@ def load(model: Model, head: str, **settings: Any) -> Any:
     for name, stored, wanted in sorted(info["mismatched_keys"]):
         shapes = f"{name} is {list(stored)} in the weights and {list(wanted)} by config.json"
         raise ModelError(f"{model.path}: {shapes}; id2label, vocab_size or another number there is not the model's.")
-    if not head:
-        module.pooler = None  # BERT's next-sentence layer: no part of the encoder, and often not in the checkpoint
     lacking = [name for name in info["missing_keys"] if head or not name.startswith("pooler.")]
     if lacking:
         missing = f"{head or 'the encoder'} ({', '.join(sorted(lacking)[:3])})"

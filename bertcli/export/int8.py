@@ -77,7 +77,7 @@ def _calibrate(model: onnx.ModelProto, feeds: Iterable[Batch], names: list[str],
     del model.graph.output[outputs:]
     inputs = {node.name for node in session.get_inputs()}
     ranges: Ranges = {name: (np.float32(0), np.float32(0)) for name in names}
-    for feed in feeds:
+    for feed in feeds if names else ():  # SqueezeBERT's encoder has convolutions alone.
         values = session.run(names, {name: array for name, array in feed.items() if name in inputs})
         for name, value in zip(names, values, strict=True):
             rows, (low, high) = value.reshape(-1, value.shape[-1]), ranges[name]
@@ -144,8 +144,6 @@ def dequantized(model: Model, head: str, **settings: Any) -> Any:
         raise ModelError(f"{model.path}: neither safetensors nor an int8 ONNX file; gradients need one of them.")
     weights = {name: value for file in files for name, value in _weights(Graph(onnx.load(file))).items()}
     module = new_module(open_config(model.path), head, dtype=torch.float32, **settings)
-    if not head:
-        module.pooler = None  # It is no part of the encoder: see pytorch.load.
     names = module.state_dict()
     tensors = {name: torch.tensor(value) for name, value in weights.items() if name in names}
     try:

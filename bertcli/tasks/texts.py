@@ -99,6 +99,16 @@ def entity_results(text: str, marks: Sequence[Mark], unit: OffsetUnit) -> list[d
     ]
 
 
+def grapheme_start(text: str, start: int) -> int:
+    """Where the grapheme cluster of text[start] begins; MOST_MARKS code points before it are read."""
+    if text[start : start + 1] < "\u0300" or "\u3400" <= text[start] <= "\u9fff":
+        return start  # Letters of Europe's west and ideographs belong to nothing before them.
+    import regex
+
+    first = max(start - MOST_MARKS, 0)
+    return max(int(match.start()) for match in regex.finditer(r"\X", text, pos=first, endpos=start + 1))
+
+
 def grapheme_end(text: str, start: int, end: int) -> int:
     """The end of the last grapheme cluster (Unicode annex 29) in text[start:end], with accents and joiners after it.
 

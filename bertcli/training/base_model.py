@@ -72,8 +72,6 @@ def open_base(
         prefix = f"{module.base_model_prefix}."
         new = sorted(name for name in module.state_dict() if name.removeprefix(prefix) not in encoder)
         del encoder  # which is as large as the model
-    if not head:
-        module.pooler = None  # It is no part of the encoder: see pytorch.load.
     prefix = f"{module.base_model_prefix}." if head else ""  # Without a head the model is the encoder itself.
     if missing := [name for name in new if name.startswith(prefix) and "pooler." not in name]:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -129,8 +127,6 @@ def _with_layers(module: Any, head: str, count: int, attention: str | None) -> A
         if stack is None or int(index) in kept:
             weights[name if stack is None else f"{stack}.{kept.index(int(index))}.{rest}"] = weight
     student = new_module(config, head, dtype=torch.float32, attn_implementation=attention)
-    if not head:
-        student.pooler = None
     try:
         student.load_state_dict(weights)
     except RuntimeError as error:

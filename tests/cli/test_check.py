@@ -160,7 +160,10 @@ def test_the_head_that_a_training_replaces_is_no_matter(check: Check, syllables:
 
 def test_the_length_that_vectors_are_made_of_is_the_limit(check: Check, syllables: Path) -> None:
     shutil.copytree(syllables, check.folder / "m")
-    modules = [{"path": "", "type": "a.Transformer"}, {"path": "pool", "type": "a.Pooling"}]
+    modules = [
+        {"path": "", "type": "sentence_transformers.models.Transformer"},
+        {"path": "pool", "type": "sentence_transformers.models.Pooling"},
+    ]
     (check.folder / "m" / "pool").mkdir()
     for name, value in (
         ("modules.json", modules),

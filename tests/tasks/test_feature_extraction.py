@@ -17,6 +17,8 @@ from bertcli.tasks.options import Options
 
 CONFIG = {"max_position_embeddings": 64}
 
+STEP = "sentence_transformers.models."
+
 
 def task(path: Path, sentence: dict[str, Any] | None = None, **options: Any) -> Task:
     return Task(tokenizer_files.load(path, CONFIG), {**CONFIG, "sentence": sentence or {}}, Options(**options))
@@ -102,7 +104,7 @@ def layout(path: Path, **pooling: Any) -> Model:
     (path / "config.json").write_text("{}")
     (path / "pool").mkdir(exist_ok=True)
     (path / "pool" / "config.json").write_text(json.dumps({"word_embedding_dimension": 8, **pooling}))
-    modules = [{"path": "", "type": "a.Transformer"}, {"path": "pool", "type": "a.Pooling"}]
+    modules = [{"path": "", "type": f"{STEP}Transformer"}, {"path": "pool", "type": f"{STEP}Pooling"}]
     (path / "modules.json").write_text(json.dumps(modules))
     return read(path)
 
@@ -129,11 +131,15 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
         _ = layout(tmp_path, pooling_mode=["mean", "max"]).sentence
     assert layout(tmp_path, pooling_mode="max").sentence["pooling"] == "max"
     for pooling, other in (("Pooling", "Dense"), ("SpladePooling", "SpladePooling")):  # The latter is alone.
-        modules = [{"path": "pool", "type": f"a.{pooling}"}, {"path": "2", "type": f"b.c.{other}"}]
+        modules = [{"path": "pool", "type": f"{STEP}{pooling}"}, {"path": "2", "type": f"{STEP}{other}"}]
         (tmp_path / "modules.json").write_text(json.dumps(modules))
         with pytest.raises(ModelError, match=f"its vectors pass through {other}, which bertcli lacks"):
             _ = read(tmp_path).sentence
-    modules = [{"path": "0_Transformer", "type": "a.Transformer"}, {"path": "pool", "type": "a.Pooling"}]
+    for name in ("custom_st.Transformer", "1_Pooling.own.Pooling", "somebody/code--own.Normalize", "os.system"):
+        (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": name}]))
+        with pytest.raises(ModelError, match=rf"modules.json has a step '{name}'.*never runs such code"):
+            _ = read(tmp_path).sentence
+    modules = [{"path": "0_Transformer", "type": f"{STEP}Transformer"}, {"path": "pool", "type": f"{STEP}Pooling"}]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match="its encoder is in 0_Transformer"):
         _ = read(tmp_path).sentence
@@ -145,7 +151,7 @@ def test_the_sentence_transformers_layout(tmp_path: Path) -> None:
     (tmp_path / "0_Transformer" / "config.json").rename(tmp_path / "config.json")
     (tmp_path / "modules.json").write_text('{"repos": {}}')  # of another program, beside a model's directory
     assert Model(tmp_path / "m", {}).sentence == {}
-    (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": "a.Transformer"}]))
+    (tmp_path / "modules.json").write_text(json.dumps([{"path": "", "type": f"{STEP}Transformer"}]))
     assert read(tmp_path).sentence == {}
     (tmp_path / "sentence_bert_config.json").write_text('{"module_output_name": "sentence_embedding"}')
     with pytest.raises(ModelError, match="its vectors are its encoder's own"):

@@ -9,7 +9,7 @@ import pytest
 from bertcli import tokenizer_files
 from bertcli.data.records import Record
 from bertcli.tasks.base import Options
-from bertcli.tasks.texts import grapheme_end, in_offset_unit
+from bertcli.tasks.texts import grapheme_end, grapheme_start, in_offset_unit
 from bertcli.tasks.token_classification import Task
 from bertcli.tasks.token_classification.labels import TagSet
 
@@ -37,6 +37,7 @@ def logits(labels: list[str], wanted: list[str | None]) -> "np.ndarray[Any, Any]
         (["O", "B-P", "M-P", "E-P", "W-P"], "bioes", ["B-P", "E-P", "W-P", "O"], [(0, 2, "P"), (2, 3, "P")]),  # BMEWO
         (["O", "B-P", "I-P", "S-P"], "bioes", ["B-P", "I-P", "O", "S-P"], [(0, 2, "P"), (3, 4, "P")]),
         (["O", "E-P", "I-P"], "bioes", ["I-P", "E-P", "E-P", "O"], [(0, 2, "P"), (2, 3, "P")]),
+        (["I-P", "E-P", "O"], "bioes", ["E-P", "E-P", "I-P", "I-P", "E-P"], [(0, 1, "P"), (1, 2, "P"), (2, 5, "P")]),
         (["O", "PER-B", "PER-I"], "iob2", ["PER-B", "PER-I", "PER-B"], [(0, 2, "PER"), (2, 3, "PER")]),
         (["O", "B_PER", "I_PER"], "iob2", ["B_PER", "I_PER", "O"], [(0, 2, "PER")]),
         (["o", "b-per", "i-per"], "iob2", ["b-per", "i-per", "o"], [(0, 2, "per")]),
@@ -97,6 +98,19 @@ def test_a_word_without_pieces_is_the_part_of_speech_before_it() -> None:
 )  # fmt: skip
 def test_an_end_takes_in_what_a_reader_sees_as_one_character(text: str, cut: int, end: int) -> None:
     assert grapheme_end(text, 0, cut) == end
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "start"),
+    [
+        ("met Zoe\u0308", 7, 6), ("हिन्दी", 1, 0), ("नहीं कि", 6, 5),  # as pieces of bytes or of SentencePiece may begin
+        ("a 🇩🇪🇫🇷", 5, 4), ("a 🇩🇪🇫🇷", 4, 4), ("👩\u200d👧", 2, 0), ("가\u11a8", 1, 0),
+        ("中文", 1, 1), ("ab", 1, 1), ("a", 1, 1),
+        ("a" + "\u0301" * 100, 90, 60),
+    ],
+)  # fmt: skip
+def test_a_start_takes_in_what_a_reader_sees_as_one_character(text: str, cut: int, start: int) -> None:
+    assert grapheme_start(text, cut) == start
 
 
 def test_positions_are_counted_in_one_pass() -> None:

@@ -67,7 +67,7 @@ def _object(text: str | RecordError) -> dict[str, Any] | None:
         value = (_EXACT if "-0" in text else DECODER).decode(text)
     except json.JSONDecodeError as error:
         hint = f"; {LONE_RETURN}" if "\r" in text.strip("\r") else ""
-        raise RecordError(f"not JSON ({error.msg} at column {error.colno}){hint}") from error
+        raise RecordError(f"not JSON ({error.msg.removesuffix(' at')} at column {error.colno}){hint}") from error
     except RecursionError as error:
         raise RecordError("not usable JSON (nested too deeply)") from error
     except ValueError as error:  # int() refuses thousands of digits, which take quadratic time

@@ -21,7 +21,7 @@ from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, Mark, grapheme_end, in_offset_unit, text_of
+from bertcli.tasks.texts import DIGITS, Example, Mark, grapheme_end, grapheme_start, in_offset_unit, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Task(BaseTask):
 
     @staticmethod
     def _text(gold: Gold, spans: list[Span]) -> str:
-        return gold.context[spans[0].start : grapheme_end(gold.context, spans[0].start, spans[0].end)] if spans else ""
+        return "".join(gold.context[span.start : span.end] for span in distinct(gold.context, spans[:1]))
 
     def _answers(self, gold: Sequence[Gold], predictions: Sequence[list[Span]]) -> list[str]:
         pairs = zip(gold, predictions, strict=True)
@@ -332,10 +332,11 @@ def best_spans(window: Window, output: Arrays, count: int) -> list[tuple[float, 
 
 
 def distinct(context: str, spans: Sequence[Span]) -> list[Span]:
-    """The spans, extended to whole characters at their end; of equal ones the best."""
+    """The spans, extended to whole characters at both ends; of equal ones the best."""
     best: dict[tuple[int, int], float] = {}
     for span in spans:
-        best.setdefault((span.start, grapheme_end(context, span.start, span.end)), span.score)
+        start = grapheme_start(context, span.start)
+        best.setdefault((start, grapheme_end(context, start, span.end)), span.score)
     return [Span(score, *position) for position, score in best.items()]
 
 

@@ -228,7 +228,7 @@ class TagSet:
     def ids(self, spans: Sequence[Span], count: int) -> list[int]:
         """The labels of `count` words that spell these entities, of types that there are."""
         scheme: Scheme = "iob2" if self.scheme == "words" else self.scheme
-        near = {"S": "SBI", "E": "EI"}  # where a type lacks one, the next best
+        near = {"S": "SBEI", "B": "BI", "E": "EI"}  # where a type lacks one, the next best
         tags = (split(tag) for tag in entities.tags(spans, count, scheme))
         outside = self.index.get("O", 0)
         return [
