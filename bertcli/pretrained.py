@@ -16,6 +16,7 @@ from bertcli.safety import read_configs, weight_files
 REFUSING = {"trust_remote_code": False}  # whatever the library's default is, and whatever the environment says
 LOCAL = {**REFUSING, "local_files_only": True}
 NAMED = {"return_dict": True}  # outputs have names, whatever the config says
+WRAPPERS = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}  # what they put before the name of each weight
 TOKENS = 7  # of a short text; a number that no size of a block divides
 
 
@@ -70,6 +71,12 @@ def open_module(directory: Path, head: str, **settings: Any) -> tuple[Any, dict[
         module, info = _class_of(head).from_pretrained(
             directory, use_safetensors=True, output_loading_info=True, **LOCAL, **settings
         )
+    for prefix, wrapper in WRAPPERS.items():
+        if any(name.startswith(prefix) for name in info["unexpected_keys"]):
+            raise ModelError(
+                f"{directory}: the names of its weights begin with {prefix}, as {wrapper} leaves them; save the model "
+                f"inside instead: MODEL.{prefix}save_pretrained(DIR)."
+            )
     _keep_attention(module)
     _require_short_texts(directory, module, head)
     _drop_pooler(module, head)

@@ -68,8 +68,8 @@ def open_module(settings: PretrainSettings, base: Model | None, folder: Path, de
         module, notes = pretrained.new_module(config, head, attn_implementation=attention), []
         _init_positions(module)
     if "+" in settings.objective and not hasattr(getattr(module, "cls", None), "seq_relationship"):
-        family = config.model_type
-        raise UsageError(f"--objective {settings.objective}: models of type {family} have no head for pairs; use mlm.")
+        family = f"models of type {config.model_type}"
+        raise UsageError(f"--objective {settings.objective}: {family} lack BERT's head for pairs; use mlm.")
     why = base.name if base else settings.model_config or f"--size {settings.size or SIZE}"
     shape = f"{config.num_hidden_layers} layers of {config.hidden_size}, {module.num_parameters():,} weights"
     notes = [f"model: {type(module).__name__}, {shape} ({why})", *notes]

@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
@@ -30,7 +30,9 @@ MIN_COUNT = 2  # A pair of pieces that occurs once is not merged.
 # least ENOUGH characters, because in novels even digits are beyond COVERAGE.
 COVERAGE = 0.9999
 ENOUGH = 256
-VERSION = 1  # of how text becomes a vocabulary
+# A word of over 100 characters is [UNK] whatever the pieces are, and the library's time is the square of its length.
+LONG_WORD = Regex(r"[^\s\p{P}$+<=>^`|~]{101,}")
+VERSION = 2  # of how text becomes a vocabulary
 
 
 def cached_vocabulary(source: Source, size: int, lowercase: bool, cache: Path, stop: Stop) -> Path:
@@ -84,6 +86,9 @@ def train(texts: Iterable[str], size: int, *, lowercase: bool) -> Tokenizer:
     known = [*SPECIAL, *_alphabet(tokenizer, texts)]
     if len(known) > size:
         raise UsageError(f"--vocab-size {size} is too small: special tokens and alphabet alone need {len(known)}.")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(LONG_WORD, "removed"), tokenizer.pre_tokenizer]
+    )
     # The library numbers characters in the order of a hash table with a random seed, and breaks ties between merges by
     # these numbers (huggingface/tokenizers#1794). So it gets all characters as "special tokens", numbered in order.
     trainer = WordPieceTrainer(

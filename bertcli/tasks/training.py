@@ -355,7 +355,7 @@ def has_target(targets: Targets) -> torch.Tensor:
 
 
 def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str]) -> torch.Tensor | None:
-    """(L,) weights, None for all equal. Raises UsageError for an unknown label, and for a task without classes.
+    """(L,) weights, None for all equal. Raises UsageError for an unknown label, zeros alone, a task without classes.
 
     balanced: N / (classes * count), as scikit-learn; for several labels absent / present.
     """
@@ -368,7 +368,10 @@ def class_weights(chosen: ClassWeights, targets: Targets, labels: Sequence[str])
         if unknown:
             names = ", ".join(labels)
             raise UsageError(f"--class-weights: no label is called {', '.join(unknown)}; they are: {names}.")
-        return torch.tensor([float(chosen.get(label, 1)) for label in labels])
+        weights = torch.tensor([float(chosen.get(label, 1)) for label in labels])
+        if not weights.any():
+            raise UsageError("--class-weights: all are 0, so that nothing could be learnt; one at least must be more.")
+        return weights
     if targets.is_floating_point():
         targets = targets[has_target(targets)]
         present = targets.sum(0)

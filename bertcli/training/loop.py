@@ -328,13 +328,13 @@ FALLS: dict[str, Callable[[float], float]] = {  # share of the steps after the w
 
 def learning_rate(peak: float, warmup: float, total: int, schedule: str) -> Callable[[int], float]:
     """The rate of step 0 ... total - 1: a linear rise in `warmup * total` steps, then what the schedule says, to 0."""
-    rise = max(1, round(warmup * total))
+    rise = round(warmup * total)
     fall = FALLS[schedule]
 
     def rate(step: int) -> float:
         if step < rise:
             return peak * (step + 1) / rise
-        return peak * fall((step - rise) / max(1, total - rise))
+        return peak * fall((step - rise) / (total - rise))
 
     return rate
 

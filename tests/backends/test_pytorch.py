@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from bertcli import device
@@ -31,6 +32,15 @@ def backend(tmp_path: Path) -> Backend:
 def test_weights_of_another_size_than_the_config_says_are_named(backend: Backend, tmp_path: Path) -> None:
     update(read(tmp_path), {"id2label": {"0": "a", "1": "b", "2": "c"}})
     with pytest.raises(ModelError, match=r"classifier.bias is \[2\] in the weights and \[3\] by config.json"):
+        Backend(read(tmp_path), Device("cpu", 1, "a test"), "SequenceClassification", "fp32")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_a_wrapper_around_the_saved_model_is_named(backend: Backend, tmp_path: Path, prefix: str) -> None:
+    weights = {prefix + name: weight for name, weight in backend.module.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    outer = prefix.split(".")[0]
+    with pytest.raises(ModelError, match=rf"begin with {outer}\., as .*MODEL\.{outer}\.save_pretrained"):
         Backend(read(tmp_path), Device("cpu", 1, "a test"), "SequenceClassification", "fp32")
 
 

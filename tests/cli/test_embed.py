@@ -67,6 +67,8 @@ def test_the_score_of_a_pair_is_that_of_the_cross_encoder(
     done = bertcli("predict", "-m", path, "--pair-field", "b", "--input-format", "jsonl", stdin=lines)
     found = [json.loads(line)["score"] for line in done.stdout.splitlines()]
     assert found == pytest.approx(CrossEncoder(str(path), device="cpu").predict(pairs), abs=2e-6)
+    vectors = bertcli("predict", "-t", "embed", "-m", path, stdin=b"a good film", expect=2)
+    assert b"a CrossEncoder, which scores pairs and makes no vectors" in vectors.stderr
 
 
 def test_prompts_and_dimensions_are_those_of_sentence_transformers(

@@ -334,7 +334,7 @@ def test_pairs_need_a_head_for_them(fit: Fit, tmp_path: Path) -> None:
     module.save_pretrained(tmp_path / "distil")
     (tmp_path / "distil" / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes())
     assert steps(fit(model=str(tmp_path / "distil"), output=str(tmp_path / "more"), steps=2))
-    with pytest.raises(UsageError, match="models of type distilbert have no head for pairs; use mlm"):
+    with pytest.raises(UsageError, match="models of type distilbert lack BERT's head for pairs; use mlm"):
         fit(model=str(tmp_path / "distil"), output=str(tmp_path / "pairs"), objective="mlm+nsp")
 
 

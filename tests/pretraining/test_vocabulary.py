@@ -48,6 +48,14 @@ def test_an_encoding_has_the_special_tokens_and_chinese_in_characters() -> None:
     assert made.encode("[MASK]", add_special_tokens=False).ids == [4]
 
 
+def test_a_word_of_over_100_characters_takes_no_time_and_teaches_no_pieces() -> None:
+    texts = ["ab " + "cd" * 50, "é" + "fg" * 50, "hi" * 250_000] * 2
+    vocabulary = train(texts, 34, lowercase=True).get_vocab()
+    letters = {piece.removeprefix("##") for piece in vocabulary if piece not in SPECIAL}
+    assert {piece for piece in letters if len(piece) > 1} >= {"ab", "cd"}
+    assert {piece for piece in letters if {*piece} & {*"efghi"}} == {*"efghi"}
+
+
 SCRIPT = """
 from bertcli.pretraining.vocabulary import save, train
 import sys; from pathlib import Path

@@ -1,5 +1,6 @@
 """Ranked guesses against one right answer each."""
 
+import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -40,6 +41,14 @@ def test_where_the_beginning_is_cut_off_so_are_the_first_masks(task: fill_mask.T
     assert task.metrics([[2, 3]], [guesses])["accuracy"] == 0.5
     (example,) = task.examples([record], [[2, 3]], [guesses])
     assert (example.right, example.sure) == (False, 0.0)
+
+
+def test_a_row_of_the_embeddings_that_no_piece_has_is_no_answer(task: fill_mask.Task) -> None:
+    batch = {"input_ids": np.array([[0]])}
+    logits = np.arange(8.0)[None, None]  # two rows more than pieces, as where the matrix is padded
+    found = task.reduce(batch, {"logits": logits})
+    assert found["ids"].tolist() == [[[5, 4, 3, 2, 1, 0]]]
+    assert found["scores"][0, 0, 0] == pytest.approx(np.exp(5.0) / np.exp(logits).sum())
 
 
 def test_a_model_of_the_next_word_is_refused(task: fill_mask.Task) -> None:

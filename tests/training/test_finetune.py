@@ -422,6 +422,7 @@ def test_an_empty_dev_set_is_refused(fit: Fit) -> None:
         ({"epochs": 0}, r"--epochs 0: must be at least 1\."),
         ({"warmup": 1.0}, r"--warmup 1.0: must be from 0 to below 1\."),
         ({"metric": "f2"}, r"--metric f2: the evaluation reports accuracy, macro_f1"),
+        ({"class_weights": {"neg": 0.0, "pos": 0.0}}, "nothing could be learnt"),
         ({"class_weights": {"meh": 2.0}}, r"no label is called meh; they are: neg, pos\."),
     ],
 )

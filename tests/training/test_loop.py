@@ -295,6 +295,11 @@ def test_the_learning_rate_rises_then_falls_to_nothing(schedule: str) -> None:
     assert 0 < values[-1] < 0.02 and values[55] == pytest.approx(0.5)
 
 
+def test_without_a_warm_up_the_first_step_alone_has_the_whole_learning_rate() -> None:
+    rate = loop.learning_rate(1.0, 0.0, 4, "linear")
+    assert [rate(step) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]  # as transformers' linear schedule
+
+
 def test_biases_and_norms_do_not_decay() -> None:
     decayed, free = loop.adamw(Toy(), 0.1, 0.01).param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0.0)

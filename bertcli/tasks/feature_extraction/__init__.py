@@ -64,7 +64,12 @@ class Task(BaseTask):
 
     @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
-        """The config with what the sentence-transformers files say."""
+        """The config with what the sentence-transformers files say. Raises ModelError for a CrossEncoder."""
+        if model.activation:
+            raise ModelError(
+                f"{model.path}: a CrossEncoder, which scores pairs and makes no vectors; bertcli predict --pair-field "
+                "SECOND_TEXT without -t embed gives its scores."
+            )
         return {**model.config, "sentence": model.sentence}
 
     @classmethod

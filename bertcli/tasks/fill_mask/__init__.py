@@ -57,6 +57,7 @@ class Task(BaseTask):
                 "bertcli pretrain -m MODEL --objective mlm makes it learn that."
             )
         self.mask, self.mask_id = tokenizer.mask
+        self.rows = max(tokenizer.backend.get_vocab().values()) + 1  # The model may have more, which mean nothing.
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
 
@@ -85,8 +86,8 @@ class Task(BaseTask):
         """Logits (B, T, V) to ids and scores (B, M, K) of the best K tokens for at most M masks, from the left."""
         masked = batch["input_ids"] == self.mask_id
         logits = outputs["logits"][masked].astype(np.float64)  # (masks, V)
-        count = min(self.kept_guesses, outputs["logits"].shape[-1])
-        best = np.argpartition(-logits, count - 1, axis=-1)[:, :count]
+        count = min(self.kept_guesses, self.rows, logits.shape[-1])
+        best = np.argpartition(-logits[:, : self.rows], count - 1, axis=-1)[:, :count]
         values = np.take_along_axis(logits, best, -1)
         order = np.lexsort((best, -values), axis=-1)  # equal ones by id, whatever order the partition gave
         best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
