@@ -26,7 +26,7 @@ from bertcli.model import Model
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, decide
-from bertcli.tasks.texts import fold
+from bertcli.tasks.texts import excerpt, fold
 from bertcli.tokenizer import ENDLESS, FOREIGN, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
 
@@ -264,7 +264,7 @@ def _lengths(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings)
     for i in np.flatnonzero(pieces > limit):
         findings.add("long-text", split.examples[i].record.location, f"{pieces[i]:,} tokens, the model takes {limit:,}")
     for i in np.flatnonzero(unknown > FOREIGN * words):
-        message = f"{unknown[i]:,} of {words[i]:,} pieces are unknown: {split.examples[i].texts[0]:.40}"
+        message = f"{unknown[i]:,} of {words[i]:,} pieces are unknown: {excerpt(split.examples[i].texts[0])}"
         findings.add("unknown-pieces", split.examples[i].record.location, message)
     return {
         "median": int(np.median(pieces)),
@@ -378,7 +378,7 @@ def _check_repeats(splits: Sequence[Split], task: BaseTask, findings: Findings) 
     pairs = {example.texts for example in splits[0].examples}
     for example in splits[1].examples:
         if (same := contexts.get(example.texts[1])) and example.texts not in pairs:
-            message = f"the context of {_at(same, example)}: '{example.texts[0]:.60}'"
+            message = f"the context of {_at(same, example)}: '{excerpt(example.texts[0], 60)}'"
             findings.add("leaked-context", example.record.location, message)
 
 
@@ -394,7 +394,7 @@ def _at(other: Example, example: Example) -> str:
 
 
 def _quoted(example: Example) -> str:
-    return " / ".join(f"'{text:.40}'" for text in example.texts)
+    return " / ".join(f"'{excerpt(text)}'" for text in example.texts)
 
 
 def _remember(example: Example, seen: Seen, task: BaseTask) -> None:

@@ -32,7 +32,7 @@ from bertcli.tasks.labels import (
     thresholds_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example
+from bertcli.tasks.texts import DIGITS, Example, excerpt
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Task(BaseTask):
             return Decision(problem, ["score"], reason, is_number=True, config=config)
         names = names_in(records, problem, settings)
         if not names:
-            shown = f"no training record has a label that can be a class, the first has {values[0]!r:.60}"
+            shown = f"no training record has a label that can be a class, the first has {excerpt(repr(values[0]), 60)}"
             raise UsageError(f"{shown}; --label-field and --label-separator say where they are.")
         if len(names) < 2 and problem == "single_label_classification":
             raise UsageError(f"the training data has no label but '{names[0]}'; two classes are needed.")
@@ -194,7 +194,7 @@ class Task(BaseTask):
             return
         for (record, label), type_ in zip(labelled, types, strict=True):
             if type_ not in same:
-                shown = f"{label!r:.60} is {'an' if type_ == 'integer' else 'a'} {type_}"
+                shown = f"{excerpt(repr(label), 60)} is {'an' if type_ == 'integer' else 'a'} {type_}"
                 message = f"{shown}, {alike:,} of {len(types):,} are a {usual}"
                 yield record, "mixed-labels", RecordError(message)
 
@@ -455,7 +455,8 @@ def names_in_label(value: Any, options: Options, several: bool) -> list[str]:
             raise RecordError(f"the label {label!r} is neither text nor an integer.")
         names.append(str(label).lower() if isinstance(label, bool) else str(label).strip())
     if len(names) > len(set(names)) and set(names) <= {"0", "1"}:
-        raise RecordError(f"the labels {value!r:.60} are 0 and 1 for each class; write the names of those that apply.")
+        shown = excerpt(repr(value), 60)
+        raise RecordError(f"the labels {shown} are 0 and 1 for each class; write the names of those that apply.")
     return names
 
 
