@@ -25,7 +25,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.labels import Decision, decide
+from bertcli.tasks.labels import MISSING, Decision, decide
 from bertcli.tasks.texts import excerpt, fold
 from bertcli.tokenizer import ENDLESS, FOREIGN, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
@@ -55,6 +55,7 @@ WARNINGS: Mapping[str, str] = {  # what a person should look at
     "mixed-labels": "a label of another kind than most; mend it, or say --problem",
     "number-labels": "whole numbers, which are taken for classes; --problem regression takes them as numbers",
     "label-typo": "a label much like a more frequent one; rename it if it is a typo",
+    "missing-label": "a class, called as programs write no label; --map-labels NAME= leaves it out if it is none",
     "rare-label": "a label with too few training records to be learnt; add some, or merge it",
     "imbalance": "labels of very different frequency; --class-weights balanced evens them",
     "label-not-in-dev": "a label of train that dev never has, so no score tells of it; add some",
@@ -300,14 +301,18 @@ def _check_labels(splits: Sequence[Split], task: BaseTask, findings: Findings) -
     counts = _count(train, task)
     typos = dict(_typos(counts))
     rare = {name for name in counts.keys() - typos.keys() if counts[name] < FEW}
+    missing = {name for name in counts if name.casefold() in MISSING}
     for example in train.examples:
         for name in dict.fromkeys(task.label_names(example.gold)):
+            if name in missing:
+                missing.remove(name)  # its first record is enough
+                findings.add("missing-label", example.record.location, f"'{name}' has {counts[name]:,}")
             if name in typos:
                 other = typos[name]
                 message = f"'{name}' has {counts[name]:,}, '{other}' has {counts[other]:,}"
                 findings.add("label-typo", example.record.location, message)
             elif name in rare:
-                rare.remove(name)  # its first record is enough
+                rare.remove(name)
                 findings.add(
                     "rare-label", example.record.location, f"'{name}' has {counts[name]} of {counts.total():,}"
                 )

@@ -17,6 +17,7 @@ from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
 from bertcli.tasks.texts import excerpt
 
+MISSING = {"na", "n/a", "nan", "null", "none", "nil", "<na>", "#n/a"}  # what programs write in place of no label
 LARGEST = 1e18  # label of a regression: fp32 holds its square, and the sum of squares of a batch
 Doubt = tuple[str, str]  # a code of checking/, and what is doubtful in a record
 
