@@ -98,7 +98,7 @@ def test_single_label(fit: Fit) -> None:
 
 
 def test_a_class_that_may_stand_for_no_label_is_named(fit: Fit) -> None:
-    events = fit(sentiment(8, ("NA", "pos")), max_steps=1)
+    events = fit(sentiment(8, ("NA", "pos")), epochs=1)
     assert "NA: a class, too; where it stands for no label, --map-labels NA= leaves them out" in notes(events)
 
 
