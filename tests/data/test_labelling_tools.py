@@ -303,7 +303,7 @@ def test_cluener(tmp_path: Path) -> None:
     assert [first.fields["text"][e["start"] : e["end"]] for e in first.fields["entities"]] == ["叶老桂", "叶老桂", "😀"]
     assert first.fields["id"] == 1 and empty.fields == {"text": "无", "entities": []} and bare.fields == {"text": "无"}
     assert [record.fault for record in faults] == [
-        "a place of '叶' is not [first, last]",
+        "a span of '叶' is not [first, last]",
         "its 'label' is not {type: {text: [[first, last]]}}, as CLUENER has it",
     ]
 

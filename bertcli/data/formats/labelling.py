@@ -169,26 +169,26 @@ class DoccanoFormatter(BaseFormatter):
 
 
 def is_cluener(fields: Mapping[str, Any]) -> bool:
-    """Whether `label` has an object of texts for each type, with the list of places of each text."""
+    """Whether `label` has an object of texts for each type, with a list of spans for each text."""
     label = fields.get("label")
     by_text = list(label.values()) if isinstance(label, Mapping) else []
     return bool(by_text) and all(
-        isinstance(texts, Mapping) and all(isinstance(places, list) for places in texts.values()) for texts in by_text
+        isinstance(texts, Mapping) and all(isinstance(spans, list) for spans in texts.values()) for texts in by_text
     )
 
 
 def _of_cluener(record: Record) -> dict[str, Any]:
-    """Fields with `entities`: in CLUENER the end of a place is the last character, not the one after it."""
+    """Fields with `entities`: in CLUENER the end of a span is the last character, not the one after it."""
     label = record.fields.get("label")
     if label is not None and label != {} and not is_cluener(record.fields):
         raise RecordError("its 'label' is not {type: {text: [[first, last]]}}, as CLUENER has it")
     entities = []
     for type_, texts in (label or {}).items():
-        for shown, places in texts.items():
-            for place in places:
-                if not (isinstance(place, list) and [type(value) for value in place] == [int, int]):
-                    raise RecordError(f"a place of '{shown}' is not [first, last]")
-                entities.append({"start": place[0], "end": place[1] + 1, "type": type_, "text": shown})
+        for shown, spans in texts.items():
+            for span in spans:
+                if not (isinstance(span, list) and [type(value) for value in span] == [int, int]):
+                    raise RecordError(f"a span of '{shown}' is not [first, last]")
+                entities.append({"start": span[0], "end": span[1] + 1, "type": type_, "text": shown})
     fields = {name: value for name, value in record.fields.items() if name != "label"}
     return fields if label is None else merged(fields, {"entities": entities})
 
