@@ -18,7 +18,7 @@ _bertcli_completion() {
         elif [[ "$type" == "dir" ]]; then
             _path_files -/
         elif [[ "$type" == "file" ]]; then
-            _path_files -f
+            compset -P '--*='; _path_files -f
         fi
     done
 

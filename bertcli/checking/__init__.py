@@ -25,8 +25,8 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.model import Model
 from bertcli.tasks import DEFAULT
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.labels import Decision, decide
-from bertcli.tasks.texts import fold
+from bertcli.tasks.labels import MISSING, Decision, decide
+from bertcli.tasks.texts import excerpt, fold
 from bertcli.tokenizer import ENDLESS, FOREIGN, NoTokenizer, Tokenizer
 from bertcli.training.settings import Settings
 
@@ -55,6 +55,7 @@ WARNINGS: Mapping[str, str] = {  # what a person should look at
     "mixed-labels": "a label of another kind than most; mend it, or say --problem",
     "number-labels": "whole numbers, which are taken for classes; --problem regression takes them as numbers",
     "label-typo": "a label much like a more frequent one; rename it if it is a typo",
+    "missing-label": "a class, called as programs write no label; --map-labels NAME= leaves it out if it is none",
     "rare-label": "a label with too few training records to be learnt; add some, or merge it",
     "imbalance": "labels of very different frequency; --class-weights balanced evens them",
     "label-not-in-dev": "a label of train that dev never has, so no score tells of it; add some",
@@ -264,7 +265,7 @@ def _lengths(split: Split, tokenizer: Tokenizer, limit: int, findings: Findings)
     for i in np.flatnonzero(pieces > limit):
         findings.add("long-text", split.examples[i].record.location, f"{pieces[i]:,} tokens, the model takes {limit:,}")
     for i in np.flatnonzero(unknown > FOREIGN * words):
-        message = f"{unknown[i]:,} of {words[i]:,} pieces are unknown: {split.examples[i].texts[0]:.40}"
+        message = f"{unknown[i]:,} of {words[i]:,} pieces are unknown: {excerpt(split.examples[i].texts[0])}"
         findings.add("unknown-pieces", split.examples[i].record.location, message)
     return {
         "median": int(np.median(pieces)),
@@ -300,14 +301,18 @@ def _check_labels(splits: Sequence[Split], task: BaseTask, findings: Findings) -
     counts = _count(train, task)
     typos = dict(_typos(counts))
     rare = {name for name in counts.keys() - typos.keys() if counts[name] < FEW}
+    missing = {name for name in counts if name.casefold() in MISSING}
     for example in train.examples:
         for name in dict.fromkeys(task.label_names(example.gold)):
+            if name in missing:
+                missing.remove(name)  # its first record is enough
+                findings.add("missing-label", example.record.location, f"'{name}' has {counts[name]:,}")
             if name in typos:
                 other = typos[name]
                 message = f"'{name}' has {counts[name]:,}, '{other}' has {counts[other]:,}"
                 findings.add("label-typo", example.record.location, message)
             elif name in rare:
-                rare.remove(name)  # its first record is enough
+                rare.remove(name)
                 findings.add(
                     "rare-label", example.record.location, f"'{name}' has {counts[name]} of {counts.total():,}"
                 )
@@ -378,7 +383,7 @@ def _check_repeats(splits: Sequence[Split], task: BaseTask, findings: Findings) 
     pairs = {example.texts for example in splits[0].examples}
     for example in splits[1].examples:
         if (same := contexts.get(example.texts[1])) and example.texts not in pairs:
-            message = f"the context of {_at(same, example)}: '{example.texts[0]:.60}'"
+            message = f"the context of {_at(same, example)}: '{excerpt(example.texts[0], 60)}'"
             findings.add("leaked-context", example.record.location, message)
 
 
@@ -394,7 +399,7 @@ def _at(other: Example, example: Example) -> str:
 
 
 def _quoted(example: Example) -> str:
-    return " / ".join(f"'{text:.40}'" for text in example.texts)
+    return " / ".join(f"'{excerpt(text)}'" for text in example.texts)
 
 
 def _remember(example: Example, seen: Seen, task: BaseTask) -> None:

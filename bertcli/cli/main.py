@@ -65,12 +65,20 @@ class Bash(Completion, BashComplete):
 
 @add_completion_class
 class Zsh(Completion, ZshComplete):
-    """To zsh that is one word."""
+    """To zsh that is one word, also where it names a file."""
+
+    source_template = ZshComplete.source_template.replace("_path_files -f", "compset -P '--*='; _path_files -f")
 
 
 @add_completion_class
 class Fish(Completion, FishComplete):
     """To fish, too."""
+
+    source_template = FishComplete.source_template.replace(
+        "__fish_complete_path $metadata[2];",
+        "set -l option (string match -r -- '^--[^=]*=' $metadata[2]);\n"
+        '            printf "%%s\\n" "$option"(__fish_complete_path (string replace -- "$option" "" $metadata[2]));',
+    )
 
 
 class Commands(click.Group):

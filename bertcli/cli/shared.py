@@ -169,7 +169,8 @@ def _require_not_stdout(files: Sequence[str]) -> None:
 
 
 def _messages() -> Messages:
-    return click.get_current_context().find_object(Messages) or Messages()
+    context = click.get_current_context(silent=True)  # None in an actor of Ray's
+    return (context and context.find_object(Messages)) or Messages()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -22,6 +22,7 @@ from bertcli.inference.stream import Outcome
 from bertcli.tasks.base import BaseExternalTask, BaseTask
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options
+from bertcli.tasks.texts import excerpt
 from bertcli.tokenizer import NoTokenizer
 
 ID = "id"  # the name of the field in SQuAD
@@ -178,4 +179,4 @@ def _require_same_text(task: BaseTask, record: Record, result: Record) -> None:
         return
     (text, words), (other, other_words) = read
     if len(result.fields) > 1 and text != other and words != other_words:
-        raise RecordError(f"its prediction is of another text, '{other:.40}'; --id-field joins them by an id")
+        raise RecordError(f"its prediction is of another text, '{excerpt(other)}'; --id-field joins them by an id")

@@ -42,7 +42,7 @@ class Difference:
 
 
 def resamples(count: int) -> Iterator[Weights]:
-    """How often each of `count` examples was drawn, in parts of RESAMPLES rows that hold at most CELLS weights."""
+    """How often each of `count` examples is drawn: RESAMPLES rows, in parts (B, count) of at most CELLS weights."""
     rng = np.random.default_rng(SEED)
     step = max(1, CELLS // count)
     for start in range(0, RESAMPLES, step):
@@ -52,12 +52,12 @@ def resamples(count: int) -> Iterator[Weights]:
 
 
 def values(metrics: Metrics, count: int) -> dict[str, float]:
-    """The metrics of all examples, each once."""
+    """The metrics of the examples as they are, each counted once."""
     return {name: float(value[0]) for name, value in metrics(np.ones((1, count))).items()}
 
 
 def intervals(metrics: Metrics, count: int) -> dict[str, Interval]:
-    """Of each metric; none where there are fewer than two examples, or where no resample defines it."""
+    """The confidence interval of each metric that some resample defines; {} for fewer than two examples."""
     if count < 2:
         return {}
     pairs = ((name, interval(drawn)) for name, drawn in _drawn(metrics, count).items())
@@ -74,10 +74,10 @@ def interval(drawn: Floats) -> Interval | None:
 
 
 def differences(ours: Metrics, theirs: Metrics, count: int) -> dict[str, Difference]:
-    """Of the metrics that both have, each resample drawing the same examples for both; none of fewer than two.
+    """The difference of each metric that both systems have; {} for fewer than two examples.
 
-    The p-value is twice the share of resamples on the rarer side of zero, and at least 2 / (B + 1), for B resamples
-    know no less.
+    Each resample draws the same examples for both systems. The p-value is twice the share of resamples on the rarer
+    side of zero; its least value with B resamples is 2 / (B + 1).
     """
     if count < 2:
         return {}
@@ -95,13 +95,13 @@ def differences(ours: Metrics, theirs: Metrics, count: int) -> dict[str, Differe
 
 
 def _drawn(metrics: Metrics, count: int) -> dict[str, Floats]:
-    """Each metric of each resample, (B,)."""
+    """The values (B,) of each metric, one for each resample."""
     parts = [metrics(weights) for weights in resamples(count)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """The p-value of as many examples fixed and broken being chance: exact (McNemar 1947, Psychometrika 12)."""
+    """The exact two-sided p-value of McNemar's test (1947, Psychometrika 12) for the examples fixed and broken."""
     changed, tail, ways = fixed + broken, 0, 1
     for k in range(min(fixed, broken) + 1):  # each from the one before: math.comb takes minutes for 20,000
         tail += ways
@@ -113,7 +113,7 @@ def mcnemar(fixed: int, broken: int) -> float:
 
 
 def weighted_means(columns: Mapping[str, Array | Sequence[float]], counts: Floats | None = None) -> Metrics:
-    """Of values (N,), or of sums (N,) over as many items as counts (N,) say."""
+    """Weighted means of columns (N,): of values; or, with counts (N,), of sums over that many items each."""
     sums = {name: np.asarray(column, np.float64) for name, column in columns.items()}
 
     def metrics(weights: Weights) -> dict[str, Array]:
@@ -123,26 +123,26 @@ def weighted_means(columns: Mapping[str, Array | Sequence[float]], counts: Float
     return metrics
 
 
-def f1_averages(right: Array, support: Array, predicted: Array) -> dict[str, Floats]:
-    """Averages of F1, each (B,), from counts (B, L) of L classes: predicted rightly, gold, and predicted at all.
+def f1_averages(correct: Array, support: Array, predicted: Array) -> dict[str, Floats]:
+    """Averages of F1, each (B,), from counts (B, L) of L classes: correct, gold, and predicted.
 
     macro: the mean over the classes that occur; weighted: by their support; micro: of the summed counts.
     """
-    f1 = ratio(2 * right, support + predicted)
+    f1 = ratio(2 * correct, support + predicted)
     by_support = np.where(np.isnan(f1), 0, f1) * support
     return {
         "macro_f1": mean_of_defined(f1),
-        "micro_f1": ratio(2 * right.sum(1), support.sum(1) + predicted.sum(1)),
+        "micro_f1": ratio(2 * correct.sum(1), support.sum(1) + predicted.sum(1)),
         "weighted_f1": ratio(by_support.sum(1), support.sum(1)),
     }
 
 
 def mean_of_defined(numbers: Array) -> Floats:
-    """(B, L) to (B,): the mean of those that are not NaN."""
+    """The mean (B,) over the columns of (B, L), without NaN."""
     is_defined = ~np.isnan(numbers)
     return ratio(np.where(is_defined, numbers, 0).sum(1), is_defined.sum(1))
 
 
 def ratio(part: Array, whole: Array) -> Floats:
-    """NaN where there is nothing to divide by."""
+    """part / whole, NaN where whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole != 0)  # type: ignore[no-any-return]

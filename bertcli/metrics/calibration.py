@@ -21,9 +21,9 @@ HALVINGS = 50  # steps of the search, after which the temperature is known to te
 
 @dataclass(frozen=True)
 class Scored:
-    """M decisions with their scores. items: what they are; support: how many right ones there are to find.
+    """M decisions with their scores.
 
-    scores: (M,) in 0 to 1. right: (M,).
+    items: what is decided on, as texts. scores: (M,) in 0 to 1. right: (M,). support: the number of gold items.
     """
 
     items: str
@@ -34,7 +34,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Bin:
-    """Decisions with scores over low up to high: how many, their mean score, and the share that is right."""
+    """The decisions whose scores are over low and at most high: count, mean score, and the share that is right."""
 
     low: float
     high: float
@@ -45,9 +45,9 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """ece: the mean distance of score and share of right ones over BINS equal bins, weighted by their counts.
+    """ece: expected calibration error, the mean of |accuracy - confidence| over the bins, weighted by their counts.
 
-    bins: those that are not empty.
+    bins: those of BINS equal ones that are not empty.
     """
 
     items: str
@@ -57,7 +57,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Curve:
-    """What is right, and found, where only scores of at least a threshold count: a value for each threshold.
+    """Precision, recall and F1 of the decisions whose score is at least a threshold, for each threshold.
 
     precision: None where nothing reaches the threshold.
     """
@@ -70,7 +70,7 @@ class Curve:
 
 
 def reliability(scored: Scored) -> Reliability:
-    """In equal bins over 0 to 1, each with its upper end."""
+    """The reliability over equal bins of 0 to 1; a bin includes its upper end."""
     edges = np.linspace(0, 1, BINS + 1)
     numbers = np.clip(np.searchsorted(edges, scored.scores) - 1, 0, BINS - 1)
     counts = np.bincount(numbers, minlength=BINS)
@@ -85,7 +85,7 @@ def reliability(scored: Scored) -> Reliability:
 
 
 def curve(scored: Scored) -> Curve:
-    """At each percent, but where it is as at the one before."""
+    """The curve at thresholds of whole percents, without those that change nothing."""
     order = np.argsort(scored.scores, kind="stable")
     ranked, hits = scored.scores[order], np.concatenate([[0], np.cumsum(scored.right[order])])
     cuts, steps = np.unique(np.searchsorted(ranked, np.arange(STEPS) / (STEPS - 1)), return_index=True)
@@ -155,14 +155,14 @@ def fit_temperature(logits: Logits, targets: Array) -> float:
 
 @dataclass(frozen=True)
 class Target:
-    """What a threshold is chosen for: precision or recall of at least a value."""
+    """The precision or recall that a threshold has to reach."""
 
     metric: str
     value: float
 
 
 def fit_threshold(truth: Flags, scores: Floats, target: Target | None = None) -> float | None:
-    """The threshold of a label of best F1; or of best recall with the target's precision, or the other way round.
+    """The threshold of a label with the best F1; with a target, the one with the best other metric that reaches it.
 
     truth, scores: (N,). Halfway to the next lower score, so that near ones are treated alike. None where the label has
     no example, or where nothing reaches the target.

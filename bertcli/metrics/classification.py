@@ -36,16 +36,16 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
     Raises BertcliError for scores that are not finite.
     """
     _require_finite(scores)
-    truth, predicted = np.asarray(gold), scores.argmax(1)
+    truth = np.asarray(gold)
     counts = np.zeros((len(labels), len(labels)), int)
-    np.add.at(counts, (truth, predicted), 1)
-    right, support, guessed = counts.diagonal(), counts.sum(1), counts.sum(0)
+    np.add.at(counts, (truth, scores.argmax(1)), 1)
+    correct, support, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
     least = np.finfo(scores.dtype).eps  # so that no loss is infinite
     chances = np.clip(scores[np.arange(len(truth)), truth], least, 1 - least)
     return {
-        **_plain(_class_metrics(right[None], support[None], guessed[None])),
+        **_plain(_class_metrics(correct[None], support[None], predicted[None])),
         "log_loss": float(-np.log(chances).mean()) if len(labels) > 1 else 0.0,
-        "per_class": _per_class(right, support, guessed, labels),
+        "per_class": _per_class(correct, support, predicted, labels),
         "confusion": {"labels": list(labels), "matrix": counts.tolist()},
     }
 
@@ -61,15 +61,15 @@ def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats | No
     return metrics
 
 
-def _class_metrics(right: Array, support: Array, guessed: Array) -> dict[str, Floats]:
-    """From counts (B, L) of L classes: predicted rightly, gold, and predicted at all; each (B,)."""
+def _class_metrics(correct: Array, support: Array, predicted: Array) -> dict[str, Floats]:
+    """From counts (B, L) of L classes: correct, gold, and predicted; each (B,)."""
     total = support.sum(1)
-    covariance = right.sum(1) * total - (support * guessed).sum(1)
+    covariance = correct.sum(1) * total - (support * predicted).sum(1)
     # As numbers of 64 bits: the product of integers overflows from 55,000 records on.
-    variances = np.prod([total**2.0 - (counts**2).sum(1) for counts in (support, guessed)], axis=0)
+    variances = np.prod([total**2.0 - (counts**2).sum(1) for counts in (support, predicted)], axis=0)
     return {
-        "accuracy": ratio(right.sum(1), total),
-        **f1_averages(right, support, guessed),
+        "accuracy": ratio(correct.sum(1), total),
+        **f1_averages(correct, support, predicted),
         "mcc": np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0),
     }
 
@@ -92,17 +92,17 @@ def multi_label(
     truth = np.zeros(scores.shape, bool)  # (N, L)
     for row, indices in zip(truth, gold, strict=True):
         row[list(indices)] = True
-    predicted = scores >= threshold
-    right, support, guessed = (flags.sum(0) for flags in (truth & predicted, truth, predicted))
-    averages = _plain(f1_averages(right[None], support[None], guessed[None]))
-    if guessed.any() and not support.any():
+    above = scores >= threshold
+    correct, support, predicted = (flags.sum(0) for flags in (truth & above, truth, above))
+    averages = _plain(f1_averages(correct[None], support[None], predicted[None]))
+    if predicted.any() and not support.any():
         averages["weighted_f1"] = 0.0  # as scikit-learn has it
-    per_class = _per_class(right, support, guessed, labels)
+    per_class = _per_class(correct, support, predicted, labels)
     for row, flags, column in zip(per_class.values(), truth.T, scores.T, strict=True):
         precision = _weighted_average_precision(flags, column)(np.ones((1, len(flags)))) if flags.any() else None
         row["average_precision"] = None if precision is None else float(precision[0])
     precisions = [row["average_precision"] for row in per_class.values() if row["average_precision"] is not None]
-    rows = _row_metrics(truth, predicted)
+    rows = _row_metrics(truth, above)
     if isinstance(threshold, np.ndarray):
         stated: dict[str, Any] = {"thresholds": dict(zip(labels, threshold.tolist(), strict=True))}
     else:
@@ -113,7 +113,7 @@ def multi_label(
         "samples_f1": float(rows["samples_f1"].mean()),
         "map": float(np.mean(precisions)) if precisions else None,
         "map_labels": len(precisions),
-        "hamming_loss": float((truth != predicted).mean()),
+        "hamming_loss": float((truth != above).mean()),
         **stated,
         "per_class": per_class,
     }
@@ -135,7 +135,7 @@ def weighted_multi_label(truth: Flags, predicted: Flags, scores: Array | None) -
 
 
 def _row_metrics(truth: Flags, predicted: Flags) -> dict[str, Array]:
-    """Of each record (N,), from (N, L) labels that it has, and is predicted to have."""
+    """The metrics of each record, (N,), from its gold and predicted labels, (N, L)."""
     sizes = truth.sum(1) + predicted.sum(1)
     return {
         "subset_accuracy": (truth == predicted).all(1),
@@ -145,15 +145,15 @@ def _row_metrics(truth: Flags, predicted: Flags) -> dict[str, Array]:
 
 
 def _weighted_average_precision(truth: Flags, scores: Array) -> Callable[[Weights], Floats]:
-    """Of one label, (N,) both: a sum over the scores that gold examples have; NaN where no such example was drawn."""
+    """The average precision of one label; NaN for a resample without a gold example. truth, scores: (N,)."""
     _, ranks = np.unique(-scores, return_inverse=True)  # best first; equal scores are one rank
     gold = np.unique(ranks[truth])
     steps = np.searchsorted(gold, ranks)  # the first rank of a gold example at or after each example's
-    above, right_above = _grouped(steps, len(gold) + 1), _grouped(steps, len(gold) + 1, truth)
+    above, correct_above = _grouped(steps, len(gold) + 1), _grouped(steps, len(gold) + 1, truth)
 
     def precision(weights: Weights) -> Floats:
-        right, guessed = right_above(weights), above(weights).cumsum(1)  # (B, ranks of gold examples)
-        return ratio((right * right.cumsum(1) / np.maximum(guessed, 1)).sum(1), right.sum(1))
+        correct, predicted = correct_above(weights), above(weights).cumsum(1)  # (B, ranks of gold examples)
+        return ratio((correct * correct.cumsum(1) / np.maximum(predicted, 1)).sum(1), correct.sum(1))
 
     return precision
 
@@ -194,7 +194,7 @@ def weighted_regression(gold: Floats, predicted: Floats) -> Metrics:
 
 
 def _weighted_pearson(weights: Weights, x: Array, y: Array) -> Floats:
-    """(B,): of values (N,) or (B, N); NaN where either is constant."""
+    """Pearson's correlation, (B,), of values (N,) or (B, N); NaN where either is constant."""
     total = weights.sum(1, keepdims=True)
     products, spread = weights, np.ones(len(weights))
     for values in (x, y):
@@ -230,13 +230,13 @@ def _require_finite(scores: Array) -> None:
         )
 
 
-def _per_class(right: Array, support: Array, guessed: Array, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A row for each of L labels, from counts (L,): predicted rightly, gold, and predicted at all.
+def _per_class(correct: Array, support: Array, predicted: Array, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A row for each of L labels, from counts (L,): correct, gold, and predicted.
 
     Precision is None for a label never predicted, recall for one that is not gold.
     """
-    f1 = ratio(2 * right, support + guessed)
-    columns = {"precision": ratio(right, guessed), "recall": ratio(right, support), "f1": f1}
+    f1 = ratio(2 * correct, support + predicted)
+    columns = {"precision": ratio(correct, predicted), "recall": ratio(correct, support), "f1": f1}
     return {
         label: _plain({name: column[i:] for name, column in columns.items()}) | {"support": int(support[i])}
         for i, label in enumerate(labels)
@@ -244,5 +244,5 @@ def _per_class(right: Array, support: Array, guessed: Array, labels: Sequence[st
 
 
 def _plain(metrics: Mapping[str, Sequence[float] | Floats]) -> dict[str, Any]:
-    """The first value of each, NaN as None."""
+    """The first value of each metric as a float, None for NaN."""
     return {name: None if np.isnan(values[0]) else float(values[0]) for name, values in metrics.items()}

@@ -110,31 +110,31 @@ def score(
     gold, predicted: the tags of each sentence. missed, wrong: types of gold and predicted entities that no tags can
     show. micro over all types, macro_f1 the mean over the types; support: gold entities. What is not defined is None.
     """
-    right, total, support = Counter[str](), Counter(wrong), Counter(missed)
-    words = right_words = 0
+    correct, total, support = Counter[str](), Counter(wrong), Counter(missed)
+    words = correct_words = 0
     for gold_tags, predicted_tags in zip(gold, predicted, strict=True):
-        wanted, guessed = set(spans(gold_tags)), set(spans(predicted_tags))
-        support.update(span.type for span in wanted)
-        total.update(span.type for span in guessed)
-        right.update(span.type for span in wanted & guessed)
-        right_words += sum(a == b for a, b in zip(gold_tags, predicted_tags, strict=True))
+        gold_spans, predicted_spans = set(spans(gold_tags)), set(spans(predicted_tags))
+        support.update(span.type for span in gold_spans)
+        total.update(span.type for span in predicted_spans)
+        correct.update(span.type for span in gold_spans & predicted_spans)
+        correct_words += sum(a == b for a, b in zip(gold_tags, predicted_tags, strict=True))
         words += len(gold_tags)
     types = sorted(support.keys() | total.keys())
-    per_type = {name: _ratios(right[name], total[name], support[name]) for name in types}
+    per_type = {name: _ratios(correct[name], total[name], support[name]) for name in types}
     f1 = [row["f1"] for row in per_type.values()]
     return {
-        **_ratios(right.total(), total.total(), support.total()),
+        **_ratios(correct.total(), total.total(), support.total()),
         "macro_f1": sum(f1) / len(f1) if f1 else None,
-        "token_accuracy": right_words / words if words else None,
+        "token_accuracy": correct_words / words if words else None,
         "per_class": per_type,
     }
 
 
-def _ratios(right: int, predicted: int, support: int) -> dict[str, Any]:
+def _ratios(correct: int, predicted: int, support: int) -> dict[str, Any]:
     return {
-        "precision": right / predicted if predicted else None,
-        "recall": right / support if support else None,
-        "f1": 2 * right / (predicted + support) if predicted + support else None,
+        "precision": correct / predicted if predicted else None,
+        "recall": correct / support if support else None,
+        "f1": 2 * correct / (predicted + support) if predicted + support else None,
         "support": support,
     }
 
@@ -149,22 +149,24 @@ def counts(types: Sequence[Sequence[str]]) -> Array:
     return result
 
 
-def weighted(right: Array, predicted: Array, support: Array, tokens: Array, right_tokens: Array) -> "Metrics":
+def weighted(correct: Array, predicted: Array, support: Array, tokens: Array, correct_tokens: Array) -> "Metrics":
     """The metrics of `score` for many weightings of N sentences at once, as metrics/bootstrap.py takes them.
 
-    right, predicted, support: (N, types) counts of entities. tokens, right_tokens: (N,) counts of words.
+    correct, predicted, support: (N, types) counts of entities. tokens, correct_tokens: (N,) counts of words.
     """
     from bertcli.metrics.bootstrap import f1_averages, ratio
 
     def metrics(weights: "Weights") -> dict[str, Array]:
-        hits, guesses, wanted = (weights @ counts for counts in (right, predicted, support))  # (B, types)
-        averages = f1_averages(hits, wanted, guesses)
+        correct_sums, predicted_sums, gold_sums = (
+            weights @ counts for counts in (correct, predicted, support)
+        )  # (B, types)
+        averages = f1_averages(correct_sums, gold_sums, predicted_sums)
         return {
-            "precision": ratio(hits.sum(1), guesses.sum(1)),
-            "recall": ratio(hits.sum(1), wanted.sum(1)),
+            "precision": ratio(correct_sums.sum(1), predicted_sums.sum(1)),
+            "recall": ratio(correct_sums.sum(1), gold_sums.sum(1)),
             "f1": averages["micro_f1"],
             "macro_f1": averages["macro_f1"],
-            "token_accuracy": ratio(weights @ right_tokens, weights @ tokens),
+            "token_accuracy": ratio(weights @ correct_tokens, weights @ tokens),
         }
 
     return metrics

@@ -27,7 +27,7 @@ from bertcli.errors import RecordError, UsageError
 from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import Example, text_of
+from bertcli.tasks.texts import Example, excerpt, text_of
 from bertcli.tokenizer import Tokenizer, encode_each
 
 if TYPE_CHECKING:
@@ -381,5 +381,6 @@ def from_cell(value: Any) -> Any:
             if "".join(repr(printed).split()) == "".join(value.split()):  # NumPy's ['a' 'b'] is one text to Python
                 return json.loads(json.dumps(printed))  # tuples are lists, too
         if ARRAY.fullmatch(value):
-            raise RecordError(f"{value!r:.60} is an array as NumPy prints it; write JSON, or a list, as by .map(list).")
+            shown = excerpt(repr(value), 60)
+            raise RecordError(f"{shown} is an array as NumPy prints it; write JSON, or a list, as by .map(list).")
     return value

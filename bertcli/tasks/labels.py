@@ -15,7 +15,9 @@ from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import ClassWeights, Options
+from bertcli.tasks.texts import excerpt
 
+MISSING = {"na", "n/a", "nan", "null", "none", "nil", "<na>", "#n/a"}  # what programs write in place of no label
 LARGEST = 1e18  # label of a regression: fp32 holds its square, and the sum of squares of a batch
 Doubt = tuple[str, str]  # a code of checking/, and what is doubtful in a record
 
@@ -70,7 +72,7 @@ def number_of(value: Any) -> float:
     except (TypeError, ValueError):
         raise RecordError(f"the label {value!r} is not a number.") from None
     if not math.isfinite(number):
-        raise RecordError(f"the label {value!r:.60} is not a finite number.")
+        raise RecordError(f"the label {excerpt(repr(value), 60)} is not a finite number.")
     if abs(number) > LARGEST:
         raise RecordError(f"the label {value!r} is too large; numbers up to {LARGEST:g} can be learnt and scored.")
     return number

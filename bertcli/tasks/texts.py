@@ -57,6 +57,11 @@ class Example:
         return {"gold": self.gold, "predicted": self.predicted, **score, **self.more}
 
 
+def excerpt(text: str, most: int = 40) -> str:
+    """A text for a message: of one longer than `most` characters the beginning, with … at its end."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def text_of(record: Record, name: str, option: str) -> str:
     """A field that must be text. Raises RecordError."""
     try:

@@ -31,7 +31,7 @@ from bertcli.model import Model, read, resolve, update
 from bertcli.pretrained import require_encoder
 from bertcli.tasks import ENCODER
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.labels import decide, map_hint
+from bertcli.tasks.labels import MISSING, decide, map_hint
 from bertcli.tasks.training import Data, Examples, Faults, Labelled, provenance
 from bertcli.training import artifacts, run, sampler, teacher
 from bertcli.training.base_model import cut_to_pieces, open_base, used_pieces
@@ -199,6 +199,8 @@ def _notes(data: Data) -> Iterator[Note]:
         labels = data.decision.labels
         named = ", ".join(labels[:FEW]) + (f", … {len(labels):,} in all" if len(labels) > FEW else "")
         yield Note(f"labels: {named} ({data.decision.labels_reason})")
+        if missing := [name for name in labels if name.casefold() in MISSING]:
+            yield Note(f"{', '.join(missing)}: a class, too; where it stands for no label, {map_hint(missing)}")
     limit = data.task.tokenizer.max_length
     for name, split in data.splits.items():
         if cut := split.examples.truncated:

@@ -230,6 +230,28 @@ def test_a_label_that_is_null_everywhere_is_a_sentence(check: Check) -> None:
     assert code == 1 and "no training record has a label" in str(report["findings"])
 
 
+def test_labels_as_other_programs_write_none_or_several(check: Check) -> None:
+    labels = ["pos", "neg"] * 12 + ["NA", "null", "NA"]
+    rows = [f"{word},{label}\n" for word, label in zip(planted.WORDS, labels, strict=False)]
+    check.write("a.csv", "text,label\n" + "".join(rows))
+    _, faults = check("a.csv")
+    assert [place for code, place in faults if code == "missing-label"] == ["a.csv:26", "a.csv:27"]
+    assert "missing-label" not in dict(check("a.csv", "--map-labels", "NA=,null=")[1])
+    check.write("a.tsv", "text\tlabel\na\t{x,y}\nb\t[x, y]\nc\tx\nd\ty\n")
+    for problem in ("auto", "multi"):
+        code, report = check.report("a.tsv", "--problem", problem)
+        places = report["findings"][0]["places"]
+        assert code == 1 and [place["place"] for place in places] == ["a.tsv:2", "a.tsv:3"]
+        assert places[0]["message"] == "the label '{x,y}' is a list as databases print it; write JSON, as by to_json()."
+
+
+def test_an_excerpt_says_that_it_was_cut(check: Check) -> None:
+    rows = [{"text": text, "label": "x"} for text in ("a" * 40, "a" * 40, "b" * 41, "b" * 41)]
+    check.write("a.jsonl", jsonl([*rows, {"text": "c", "label": "y"}]))
+    (places,) = [kind["places"] for kind in check.report("a.jsonl")[1]["findings"] if kind["code"] == "duplicate"]
+    assert [place["message"] for place in places] == [f"as line 1: '{'a' * 40}'", f"as line 3: '{'b' * 39}…'"]
+
+
 def test_rare_and_uneven_labels_and_numbers_that_are_no_typos(check: Check) -> None:
     rows = [{"text": f"{word} x{i}", "label": label} for label, count in (("class_1", 100), ("class_2", 5), ("odd", 1))
             for i, word in enumerate(planted.WORDS[:count])]  # fmt: skip

@@ -1,11 +1,15 @@
 """The completion scripts are what the program prints, and what they call answers."""
 
+import os
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from bertcli import registry
-from tests.cli.conftest import Run
+from tests.cli.conftest import COMMAND, Run
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"
 
@@ -46,6 +50,20 @@ def test_a_value_after_a_sign_is_completed_with_its_option(bertcli: Run) -> None
     assert bertcli(**env).stdout.splitlines() == [b"plain", b"--format=jsonl", b"_"]
     env = {"_BERTCLI_COMPLETE": "fish_complete", "COMP_WORDS": "bertcli predict", "COMP_CWORD": "--format=js"}
     assert b"--format=jsonl" in bertcli(**env).stdout
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not there")
+def test_fish_names_files_after_a_sign(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").touch()
+    (tmp_path / "bertcli").write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    (tmp_path / "bertcli").chmod(0o755)
+    lines = ["bertcli predict --output=on", "bertcli predict --output on", "bertcli predict on"]
+    script = "".join(f"; complete -C '{line}'" for line in lines)
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {COMPLETIONS / 'bertcli.fish'}{script}"],
+        cwd=tmp_path, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [b"--output=one.jsonl", b"one.jsonl", b"one.jsonl"]
 
 
 def test_an_unknown_shell_is_a_usage_error(bertcli: Run) -> None:

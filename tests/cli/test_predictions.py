@@ -274,3 +274,15 @@ def test_the_gold_answers_of_squad_are_right(bertcli: Run, tmp_path: Path) -> No
     shown = metrics(bertcli("evaluate", "gold.json", "--predictions", "said.json"))
     assert (shown["records"], shown["exact_match"]) == (10_570, 1)
     assert shown["f1"] == pytest.approx(10_569 / 10_570)  # one answer is ".", which shares no word with itself
+
+
+@pytest.mark.parametrize(
+    "text", ["1.000e+00\n0.000e+00\n1.000e+00\n", '{"label": 1.0}\n{"label": 0.0}\n{"label": 1}\n']
+)
+def test_classes_that_numpy_wrote_as_floats_are_classes(bertcli: Run, tmp_path: Path, text: str) -> None:
+    name = "p.jsonl" if text.startswith("{") else "p.txt"
+    write(tmp_path, gold_csv="text,label\na,1\nb,0\nc,0\n", **{name: text})
+    shown = metrics(bertcli("evaluate", "gold.csv", "--predictions", name))
+    assert shown["confusion"] == {"labels": ["0", "1"], "matrix": [[1, 1], [0, 1]]}
+    (tmp_path / name).write_text(text.replace("0.0", "0.5"))
+    assert "rmse" in metrics(bertcli("evaluate", "gold.csv", "--predictions", name))

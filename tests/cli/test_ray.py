@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bertcli.cli.commands.predict import Predict, _piece
 from tests.cli.conftest import Run
 
 WORDS = "a film of wit and charm that never wakes up but is dull to the last utterly gripping frame".split()
@@ -101,3 +102,17 @@ def test_what_ray_cannot_do_is_a_usage_error(
 ) -> None:
     (tmp_path / "in.txt").write_text("good\n")
     assert message in bertcli("predict", "--engine", "ray", *arguments, stdin=b"good\n", expect=2).stderr
+
+
+def test_a_piece_is_read_where_no_command_runs(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("good\nbad\n")
+    pieces = [_piece(Predict(files=(str(tmp_path / "in.txt"),)), 2, number) for number in (1, 2)]
+    assert [[record.fields["text"] for record in piece] for piece in pieces] == [["good"], ["bad"]]
+
+
+def test_a_table_without_results_has_its_header(bertcli: Run, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    for rows, code in (("", 0), ("1,2,3\n", 3)):
+        (tmp_path / "in.csv").write_text(f"text,id\n{rows}")
+        command = ("predict", "in.csv", "--format", "csv")
+        assert bertcli(*command, "--engine", "ray", expect=code).stdout == bertcli(*command, expect=code).stdout

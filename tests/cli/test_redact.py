@@ -137,3 +137,15 @@ def test_a_task_without_entities_is_refused(bertcli: Run) -> None:
     assert b"--redact means nothing to text-classification; leave it out." in done.stderr
     done = bertcli("predict", "-t", "ner", "--redact-as", "hash", stdin=b"good\n", expect=2)
     assert b"--redact-as does nothing without --redact" in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--redact-keep", "id"), ("--redact-list",)])
+def test_a_table_without_results_has_the_columns_that_they_would_have(
+    bertcli: Run, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    def header(rows: str, *more: str, expect: int = 0) -> bytes:
+        (tmp_path / "a.csv").write_text(f"text,id,lang\n{rows}")
+        command = (*REDACT, "--redact-rules", "email", *options, "a.csv", "--format", "csv")
+        return bertcli(*command, *more, expect=expect).stdout.partition(b"\n")[0]
+
+    assert header("") == header("", "--shard", "1/2") == header("1,2\n", expect=3) == header("Tim,7,en\n")

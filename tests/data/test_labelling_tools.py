@@ -285,6 +285,29 @@ def test_what_is_no_task_is_a_fault_in_its_place(records: Any, content: bytes, f
     assert {i: record.fault for i, record in enumerate(found, 1) if record.fault} == faults
 
 
+# -- CLUENER
+
+
+def test_cluener(tmp_path: Path) -> None:
+    label = {"name": {"叶老桂": [[2, 4], [6, 8]]}, "address": {"😀": [[0, 0]]}}
+    rows = [
+        {"text": "😀:叶老桂、叶老桂", "label": label, "id": 1},
+        {"text": "无", "label": {}},
+        {"text": "无"},
+        {"text": "叶", "label": {"name": {"叶": [[0]]}}},
+        {"text": "叶", "label": {"name": ["叶"]}},
+    ]
+    (tmp_path / "a.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, empty, bare, *faults = read([str(tmp_path / "a.json")])
+    assert spans(first) == [(2, 5, "name"), (6, 9, "name"), (0, 1, "address")]
+    assert [first.fields["text"][e["start"] : e["end"]] for e in first.fields["entities"]] == ["叶老桂", "叶老桂", "😀"]
+    assert first.fields["id"] == 1 and empty.fields == {"text": "无", "entities": []} and bare.fields == {"text": "无"}
+    assert [record.fault for record in faults] == [
+        "a span of '叶' is not [first, last]",
+        "its 'label' is not {type: {text: [[first, last]]}}, as CLUENER has it",
+    ]
+
+
 # -- brat
 
 
@@ -312,6 +335,11 @@ def test_brat(tmp_path: Path) -> None:
     (tmp_path / "a.ann").unlink()
     (record,) = read([str(tmp_path / "a.txt")], input_format="brat")
     assert record.fields["text"] == text and record.unlabelled == f"there is no {tmp_path / 'a.ann'}"
+
+
+def test_brat_counts_a_byte_order_mark(tmp_path: Path) -> None:
+    record = document(tmp_path, "\ufeffTim", "T1\tPER 1 4\tTim\n")
+    assert record.fault is None and record.fields["text"] == "\ufeffTim" and spans(record) == [(1, 4, "PER")]
 
 
 def test_brat_parts_in_any_order(tmp_path: Path) -> None:

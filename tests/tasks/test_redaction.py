@@ -34,6 +34,10 @@ def redacted(text: str, *marks: Mark, **options: Any) -> str:
     [
         ("'tim@x.com' <o'neil@x.ie>, mail=a.b+c@mail.x.co.uk.", "'[EMAIL]' <[EMAIL]>, mail=[EMAIL]."),
         ("我的邮箱是zhang@example.com谢谢", "我的邮箱是[EMAIL]谢谢"),
+        (
+            "联系joe@例子.公司。或 张三@例子.中国, joe@qq.com.谢谢 转发@bbc.com",
+            "联系[EMAIL]。或 [EMAIL], [EMAIL].谢谢 转发@bbc.com",
+        ),
         ("jose\u0301@x.com, tim@mu\u0308ller.de محمد@مثال.مصر राम@उदाहरण.भारत", "[EMAIL], [EMAIL] [EMAIL] [EMAIL]"),
         ("tim@example.com, 4111111111111111".translate(WIDE), "[EMAIL]\uff0c [CARD]"),
         ("(see https://x.com/a_(b), www.y.org). [http://z.de]", "(see [URL], [URL]). [[URL]]"),

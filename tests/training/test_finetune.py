@@ -97,6 +97,11 @@ def test_single_label(fit: Fit) -> None:
     assert "new weights: classifier.bias, classifier.weight" in notes(events)
 
 
+def test_a_class_that_may_stand_for_no_label_is_named(fit: Fit) -> None:
+    events = fit(sentiment(8, ("NA", "pos")), epochs=1)
+    assert "NA: a class, too; where it stands for no label, --map-labels NA= leaves them out" in notes(events)
+
+
 def test_bf16_learns_too(fit: Fit) -> None:
     done = saved(fit(sentiment(), sentiment(16, seed=1), epochs=5, precision="bf16"))
     assert done.metrics is not None and done.metrics["accuracy"] == 1.0

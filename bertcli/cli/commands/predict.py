@@ -163,9 +163,12 @@ def predict(messages: Messages, options: Predict) -> int:
                 counter.count(record)
             writer.flush()
             counter.show()
-        if headers and not options.redact:
-            writer.formatter.input_header = headers[0]
-    journal = writer.journal
+        journal = writer.journal
+        if options.engine == "ray" and journal.failed == journal.records:  # no result tells the columns of a table
+            for _ in records:
+                pass
+        if headers:
+            writer.formatter.input_header = _written(headers[0], options)
     if journal.unknown:
         messages.warn(unknown_sentence(journal.unknown, journal.records))
     if journal.failed:
@@ -189,7 +192,17 @@ def _first_result(options: Predict, session: "Session") -> Mapping[str, object] 
             if result is not None:
                 return result
         result = {} if options.on_error == "record" else None
-    return merged(dict.fromkeys(headers[0].names), session.task.example) if headers and not options.redact else result
+    if not headers:
+        return result
+    return merged(dict.fromkeys(_written(headers[0], options).names), session.task.example)
+
+
+def _written(header: "Header", options: Predict) -> "Header":
+    """The columns of a table that results have: with --redact the text, and what --redact-keep names."""
+    if not options.redact:
+        return header
+    kept = [options.text_field, *map(str.strip, (options.redact_keep or "").split(","))]
+    return header._replace(names=[name for name in header.names if name in kept])
 
 
 def _identity(options: Predict, session: "Session") -> dict[str, object]:

@@ -42,6 +42,7 @@ class Format(NamedTuple):
 INPUT = {
     "arrow": Format("table_reader.read_arrow", (".feather", ".arrows", ".ipc"), is_table=True),
     "brat": Format("brat.read", (".ann",), is_whole=True),
+    "cluener": Format("labelling.read_cluener"),
     "conll": Format(
         "conll.read",
         (".conllu", ".conllup", ".gold_conll", ".v4_gold_conll", ".iob", ".iob2", ".bio", ".bioes", ".bmes"),

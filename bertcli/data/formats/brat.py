@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.formats.labelling import labelling
 from bertcli.data.records import Record, describe, is_error
-from bertcli.data.streams import Source
+from bertcli.data.streams import BOM, Source
 from bertcli.errors import RecordError, UsageError
 
 LINE = re.compile(r"[^\r\n]+")
@@ -39,6 +39,8 @@ def read(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
         if not Path(txt.name).is_file():
             raise RecordError(f"there is no {txt.name} with the text; put it there")
         text = "".join(map(txt.text, txt.lines()))
+        if txt.is_utf8 and txt.head(len(BOM)) == BOM:
+            text = f"\ufeff{text}"  # which brat counts
         record.fields = {"text": text, "brat_document": str(path.with_suffix(""))}
         if Path(ann.name).is_file():
             entities, others = [], []

@@ -1,4 +1,4 @@
-"""Labelling tools: what their formats share, and those of doccano, Prodigy and Label Studio.
+"""Labelling tools: what their formats share, and those of doccano, CLUENER, Prodigy and Label Studio.
 
 All count in code points (doccano#99; Prodigy as spaCy). An entity is {"start", "end", "type"}; one of several parts has
 them as "fragments" too.
@@ -163,6 +163,37 @@ class DoccanoFormatter(BaseFormatter):
         text, entities, classes, fields = labelling(result, self.text_field)
         spans = [[entity["start"], entity["end"], entity["type"]] for entity in entities or ()]
         return json_text(merged(fields, {"text": text, "label": classes if entities is None else spans})) + "\n"
+
+
+# -- CLUENER, whose layout other Chinese corpora have taken
+
+
+def is_cluener(fields: Mapping[str, Any]) -> bool:
+    """Whether `label` has an object of texts for each type, with a list of spans for each text."""
+    label = fields.get("label")
+    by_text = list(label.values()) if isinstance(label, Mapping) else []
+    return bool(by_text) and all(
+        isinstance(texts, Mapping) and all(isinstance(spans, list) for spans in texts.values()) for texts in by_text
+    )
+
+
+def _of_cluener(record: Record) -> dict[str, Any]:
+    """Fields with `entities`: in CLUENER the end of a span is the last character, not the one after it."""
+    label = record.fields.get("label")
+    if label is not None and label != {} and not is_cluener(record.fields):
+        raise RecordError("its 'label' is not {type: {text: [[first, last]]}}, as CLUENER has it")
+    entities = []
+    for type_, texts in (label or {}).items():
+        for shown, spans in texts.items():
+            for span in spans:
+                if not (isinstance(span, list) and [type(value) for value in span] == [int, int]):
+                    raise RecordError(f"a span of '{shown}' is not [first, last]")
+                entities.append({"start": span[0], "end": span[1] + 1, "type": type_, "text": shown})
+    fields = {name: value for name, value in record.fields.items() if name != "label"}
+    return fields if label is None else merged(fields, {"entities": entities})
+
+
+read_cluener = partial(_converted, _of_cluener)
 
 
 # -- Prodigy

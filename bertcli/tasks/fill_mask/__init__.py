@@ -18,7 +18,7 @@ from bertcli.features import Features
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, text_of
+from bertcli.tasks.texts import DIGITS, Example, excerpt, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -254,5 +254,5 @@ class ExternalTask(BaseExternalTask, Task):
 def _text(answer: Any) -> str:
     value = answer.get("token") if isinstance(answer, Mapping) else answer
     if not isinstance(value, str):
-        raise RecordError(f"the answer {value!r:.60} is not text.")
+        raise RecordError(f"the answer {excerpt(repr(value), 60)} is not text.")
     return value.strip().lower()

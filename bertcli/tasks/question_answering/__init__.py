@@ -21,7 +21,7 @@ from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example, Mark, grapheme_end, grapheme_start, in_offset_unit, text_of
+from bertcli.tasks.texts import DIGITS, Example, Mark, excerpt, grapheme_end, grapheme_start, in_offset_unit, text_of
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Task(BaseTask):
 
     def doubts(self, record: Record, gold: Gold) -> Iterator[Doubt]:
         """Answers that are not at their stated offset, or nowhere in the context."""
-        shown = ", ".join(f"'{answer:.40}'" for answer in dict.fromkeys(gold.answers))
+        shown = ", ".join(f"'{excerpt(answer)}'" for answer in dict.fromkeys(gold.answers))
         if gold.lost:
             yield "lost-answer", f"{gold.lost} of {len(gold.answers)}: {shown}"
         if gold.moved:
@@ -219,7 +219,7 @@ class Task(BaseTask):
         touched = [(first, last) for first, last in offsets.tolist() if first < end and last > start]
         if touched and (touched[0][0] < start or touched[-1][1] > end):
             around = gold.context[touched[0][0] : touched[-1][1]]
-            yield "answer-border", f"'{gold.context[start:end]:.40}' in '{around:.60}'"
+            yield "answer-border", f"'{excerpt(gold.context[start:end])}' in '{excerpt(around, 60)}'"
 
     def warnings(self, gold: Sequence[Gold]) -> list[str]:
         """How many answers are not at their stated offset, or nowhere in the context."""
@@ -364,7 +364,7 @@ class ExternalTask(BaseExternalTask, Task):
         """The text of an answer. Raises RecordError."""
         value = self.value(self.options, result)
         if not isinstance(value, str):
-            raise RecordError(f"the answer {value!r:.60} is not text; '' says that there is none.")
+            raise RecordError(f"the answer {excerpt(repr(value), 60)} is not text; '' says that there is none.")
         return value
 
     def metrics(self, gold: Sequence[Gold], predictions: Sequence[Any]) -> dict[str, Any]:

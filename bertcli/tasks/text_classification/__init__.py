@@ -32,7 +32,7 @@ from bertcli.tasks.labels import (
     thresholds_of,
 )
 from bertcli.tasks.options import Options
-from bertcli.tasks.texts import DIGITS, Example
+from bertcli.tasks.texts import DIGITS, Example, excerpt
 from bertcli.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads at most 4,300 digits, an
 # Tables also have 3. and 1e-05. NaN and infinity are numbers too, so that they are no classes beside numbers.
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
 NUMBERS = {"decimal number", "integer"}  # types of labels; the others are list and name
+# {a,b} and [a, b], as PostgreSQL and DuckDB print lists; JSON is no text here any more.
+PRINTED = re.compile(r"\{[^{}]*,[^{}]*\}|\[[^][]*,[^][]*\]")
 FAR = 100.0  # A step of AdamW moves an output by at most its rate times its inputs: 0.08 at 1e-4 and 768 inputs.
 NEARLY_ALL = 0.9  # share of labels of one type above which the others look like mistakes
 
@@ -136,7 +138,7 @@ class Task(BaseTask):
             return Decision(problem, ["score"], reason, is_number=True, config=config)
         names = names_in(records, problem, settings)
         if not names:
-            shown = f"no training record has a label that can be a class, the first has {values[0]!r:.60}"
+            shown = f"no training record has a label that can be a class, the first has {excerpt(repr(values[0]), 60)}"
             raise UsageError(f"{shown}; --label-field and --label-separator say where they are.")
         if len(names) < 2 and problem == "single_label_classification":
             raise UsageError(f"the training data has no label but '{names[0]}'; two classes are needed.")
@@ -194,7 +196,7 @@ class Task(BaseTask):
             return
         for (record, label), type_ in zip(labelled, types, strict=True):
             if type_ not in same:
-                shown = f"{label!r:.60} is {'an' if type_ == 'integer' else 'a'} {type_}"
+                shown = f"{excerpt(repr(label), 60)} is {'an' if type_ == 'integer' else 'a'} {type_}"
                 message = f"{shown}, {alike:,} of {len(types):,} are a {usual}"
                 yield record, "mixed-labels", RecordError(message)
 
@@ -443,6 +445,8 @@ def names_in_label(value: Any, options: Options, several: bool) -> list[str]:
 
     As config.json stores them: 1, 1.0, "1" and ["1"] are the same label, true is "true". Raises RecordError.
     """
+    if isinstance(value, str) and PRINTED.fullmatch(value.strip()):
+        raise RecordError(f"the label '{excerpt(value)}' is a list as databases print it; write JSON, as by to_json().")
     if several and isinstance(value, str):
         value = [part for part in value.split(options.label_separator) if part.strip()]
     if several and not isinstance(value, list):
@@ -455,7 +459,8 @@ def names_in_label(value: Any, options: Options, several: bool) -> list[str]:
             raise RecordError(f"the label {label!r} is neither text nor an integer.")
         names.append(str(label).lower() if isinstance(label, bool) else str(label).strip())
     if len(names) > len(set(names)) and set(names) <= {"0", "1"}:
-        raise RecordError(f"the labels {value!r:.60} are 0 and 1 for each class; write the names of those that apply.")
+        shown = excerpt(repr(value), 60)
+        raise RecordError(f"the labels {shown} are 0 and 1 for each class; write the names of those that apply.")
     return names
 
 
@@ -498,6 +503,9 @@ class ExternalTask(BaseExternalTask, Task):
         are_numbers = bool(types) and types <= NUMBERS
         is_regression = are_numbers and "decimal number" in types
         said = usable(lambda result: cls._read(options, result, is_regression), results)
+        whole = list(map(_whole, said))
+        if types == {"integer"} == set(map(label_type, whole)):
+            said = whole
         types |= set(map(label_type, said))
         if is_regression or (are_numbers and types <= NUMBERS and "decimal number" in types):
             return label_config(["score"], "regression")
@@ -530,6 +538,7 @@ class ExternalTask(BaseExternalTask, Task):
         if self.is_regression:
             return np.array([number_of(value)])
         row = np.zeros(len(self.labels))
+        value = value if str(value) in self.index else _whole(value)
         row[[self.index[name] for name in _stated_labels(self.options, value, self.is_multi)]] = 1
         return row
 
@@ -558,6 +567,12 @@ class ExternalTask(BaseExternalTask, Task):
         """The columns without losses and scores."""
         columns = super().columns(gold, predictions)
         return {name: column for name, column in columns.items() if name not in ("loss", "scores")}
+
+
+def _whole(value: Any) -> Any:
+    """The digits of a class that NumPy or pandas has written as a float, 1.00e+00; any other value as it is."""
+    is_whole = label_type(value) == "decimal number" and float(value).is_integer()
+    return f"{float(value):.0f}" if is_whole else value
 
 
 def _stated_labels(options: Options, value: Any, several: bool) -> list[str]:

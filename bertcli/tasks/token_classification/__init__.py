@@ -91,6 +91,7 @@ class Task(BaseTask):
 
             self.redaction = redaction.Redaction(options, self.tag_set.types)
             self.memory, self.identity = self.redaction.memory, self.redaction.identity
+            self.example = {"redacted": [entity | {"replacement": ""}]} if options.redact_list else {}
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:

@@ -23,6 +23,7 @@ from bertcli.metrics import entities
 from bertcli.metrics.entities import BIOES, OUTSIDE, Scheme, Span, split
 from bertcli.tasks.base import from_cell
 from bertcli.tasks.options import Options
+from bertcli.tasks.texts import excerpt
 
 
 class Entity(NamedTuple):
@@ -126,13 +127,13 @@ def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -
         touched = range(bisect_right(ends, start), bisect_left(begins, end))
         span = Span(touched[0], touched[-1] + 1, label) if touched else Span(0, 0, label)
         first, last = (words[touched[0]][0], words[touched[-1]][1]) if touched else (0, 0)  # of these words
-        shown = f"{label} {start}-{end} '{text[start:end]:.40}'"
+        shown = f"{label} {start}-{end} '{excerpt(text[start:end])}'"
         if has_gaps:
             lost.append(Lost(span, "discontinuous-entity", shown))
         elif stated is not None and _letters(stated) != _letters(text[start:end]):
-            lost.append(Lost(span, "misplaced-entity", f"{shown}, stated to be '{stated:.40}'"))
+            lost.append(Lost(span, "misplaced-entity", f"{shown}, stated to be '{excerpt(stated)}'"))
         elif (first, last) != (start, end):
-            lost.append(Lost(span, "misplaced-entity", f"{shown}, in '{text[first:last]:.60}'"))
+            lost.append(Lost(span, "misplaced-entity", f"{shown}, in '{excerpt(text[first:last], 60)}'"))
         elif whole and span.start < whole[-1].end:
             lost.append(Lost(span, "overlapping-entity", shown))
         else:

@@ -203,7 +203,12 @@ PATH = rf"[^\s\p{{C}}<>\"\u00ab\u00bb\u2018-\u201f{CJK}\u3000-\u303f\uff00-\uffe
 HOST = rf"(?:(?:{LABEL}|[{CJK}\d-]{{1,63}}+)\.){{1,8}}+(?:[{CJK}]{{2,4}}|[{L}])"
 SPACE = r"[ \u00a0\u202f-]?"  # in numbers
 # Each repetition is bounded or possessive, or the time for a hostile text would grow with the square of its length.
-EMAIL = regex.compile(rf"[{L}_][{L}_.+%&'~!#$*^-]{{0,63}}@{LABEL}(?:\.{LABEL})+", regex.I)
+# A name of two to four such letters stands only before such a domain, where it is a mailbox more often than prose.
+EMAIL = regex.compile(
+    rf"[{L}_][{L}_.+%&'~!#$*^-]{{0,63}}@{LABEL}(?:\.{LABEL})+"
+    rf"|(?:[{L}_][{L}_.+%&'~!#$*^-]{{0,63}}|[{CJK}]{{2,4}})@(?:[{CJK}{L}-]{{1,63}}+\.){{1,8}}+[{CJK}]{{2,4}}",
+    regex.I,
+)
 URL = regex.compile(
     rf"(?<![{L}])(?:(?:[a-z][a-z\d+.-]{{1,20}}://|www\.)(?:{HOST}|(?={PATH}))"
     rf"|(?:{LABEL}\.){{1,8}}+(?:xn--)?[{L}--\d]{{2,63}}+(?::\d+)?/(?={PATH})){PATH}*+",
