@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.cli.terminal import Messages
-from bertcli.data.terminal import visible
+from bertcli.data import visible
 from bertcli.device import Device
 from bertcli.errors import BertcliError
 

@@ -187,7 +187,7 @@ class RunOptions(InputOptions, Options, Request, Batching):
             raise UsageError("--calibrate measures the scales of int8, so it needs --precision int8.")
         if self.backend not in OF_ONNX:
             return records
-        from bertcli.export.cached import write_missing
+        from bertcli.export import write_missing
 
         return write_missing(self, self, records, self.open(self.calibrate) if self.calibrate else None, messages.note)
 

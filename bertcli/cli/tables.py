@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bertcli.data.terminal import visible
+from bertcli.data import visible
 from bertcli.tasks.texts import Example
 
 if TYPE_CHECKING:

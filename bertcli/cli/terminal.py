@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertcli.data.terminal import visible
+from bertcli.data import visible
 from bertcli.errors import BertcliError, Interrupted
 
 if TYPE_CHECKING:

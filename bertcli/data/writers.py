@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
+from bertcli.data import visible
 from bertcli.data.formats import BaseFormatter, load, output_format_of
 from bertcli.data.journal import Journal, open_journal
 from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
-from bertcli.data.terminal import visible
 from bertcli.errors import BertcliError, RecordError, UsageError
 
 OnError = Literal["record", "skip", "fail"]  # what stands in the place of a bad record: its error, nothing; or the end

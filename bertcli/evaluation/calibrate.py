@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bertcli.arrays import Arrays, Flags
+from bertcli.arrays import Arrays, Features, Flags
 from bertcli.backends import BaseBackend, Stages
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.evaluation import Predicted, collect
-from bertcli.features import Features
 from bertcli.inference import Batching
 from bertcli.inference.stream import Stop, stream
 from bertcli.metrics import calibration

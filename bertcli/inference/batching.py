@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from bertcli.arrays import Batch
-from bertcli.features import Features, Window
+from bertcli.arrays import Batch, Features, Window
 
 Slot = tuple[int, int]  # position of a record in its chunk, position of a window in the record
 Key = TypeVar("Key")  # by which the caller knows a window, such as its slot

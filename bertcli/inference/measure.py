@@ -24,16 +24,15 @@ from typing import Any
 import numpy as np
 
 from bertcli import __version__, device, registry
+from bertcli.arrays import Features, Window
 from bertcli.backends import Stages, is_dynamic, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Exit, UsageError
-from bertcli.features import Features, Window
 from bertcli.inference import Batching, Request, cache
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import result, scripts, stream
 from bertcli.model import ONNX, Model
-from bertcli.processes import unseen_signals
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import exit_threshold_of
 from bertcli.tasks.options import Options
@@ -183,7 +182,7 @@ def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[
         variant = replace(workload, request=replace(request, backend=backend, precision=precision, exit=leaves))
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_answer, args=(theirs, variant, time.time()))
-        with unseen_signals():
+        with device.unseen_signals():
             process.start()
         theirs.close()
         try:

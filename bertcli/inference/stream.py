@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Features
 from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
-from bertcli.features import Features
 from bertcli.inference import CHARACTERS, Batching
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask

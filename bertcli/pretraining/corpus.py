@@ -33,10 +33,10 @@ import numpy as np
 
 from bertcli.arrays import Array, Indices
 from bertcli.data.sinks import replace_file
+from bertcli.device import unseen_signals
 from bertcli.errors import BertcliError, Interrupted, RecordError, UsageError
 from bertcli.pretraining.encoding import Encoder
 from bertcli.pretraining.source import Source, Stop, key, locked, sha256
-from bertcli.processes import unseen_signals
 
 FILES = {"ids": "ids.bin", "starts": "starts.bin", "sentences": "sentences.bin", "documents": "documents.bin"}
 COMPLETE, JOURNAL = "corpus.json", "journal.json"

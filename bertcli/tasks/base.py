@@ -21,10 +21,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from bertcli import registry
-from bertcli.arrays import Array, Arrays, Floats, Logits
+from bertcli.arrays import Array, Arrays, Features, Floats, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.options import Options
 from bertcli.tasks.texts import Example, text_of

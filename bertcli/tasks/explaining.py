@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from bertcli.arrays import Features
 from bertcli.data.records import Record
-from bertcli.features import Features
 from bertcli.tasks.base import BaseTask, Outputs
 
 Position = tuple[int, int | None, float]  # window, token (None for an output of the whole window), weight

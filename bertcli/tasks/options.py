@@ -7,8 +7,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from bertcli.arrays import Long
 from bertcli.errors import UsageError
-from bertcli.features import Long
 from bertcli.option import option
 
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bertcli.arrays import Array, Flags, Indices
+from bertcli.arrays import Array, Features, Flags, Indices, Window
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features, Window
 from bertcli.tasks.base import IGNORED, BaseTask, Encoded
 from bertcli.tasks.labels import Decision, LabelSettings
 from bertcli.tasks.options import ClassWeights

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from bertcli.arrays import Long
 from bertcli.errors import UsageError
-from bertcli.features import Long
 from bertcli.inference import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks import DEFAULT

@@ -27,7 +27,7 @@ from bertcli.errors import RecordError
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, label_config
 from bertcli.tasks.texts import Example
-from bertcli.features import Features
+from bertcli.arrays import Features
 
 ALIASES = ("vowels",)
 NAMES = ("odd", "even")

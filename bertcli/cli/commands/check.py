@@ -142,7 +142,7 @@ def _render(console: "Console", facts: dict[str, Any], listed: list[dict[str, An
     from rich.text import Text
 
     from bertcli.cli.tables import render
-    from bertcli.data.terminal import visible
+    from bertcli.data import visible
 
     facts = dict(facts)
     counts = {f"{name} records": f"{count:,}" for name, count in facts.pop("records").items()}

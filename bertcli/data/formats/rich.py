@@ -18,9 +18,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from bertcli.data import visible
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.records import describe, is_error, json_text
-from bertcli.data.terminal import visible
 
 TEXTS = ("text", "text_pair")
 UNITS = (("utf-32-le", 4), ("utf-16-le", 2), ("utf-8", 1))  # of offsets: bytes of one

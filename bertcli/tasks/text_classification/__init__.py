@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bertcli.arrays import Array, Flags, Floats, Logits
+from bertcli.arrays import Array, Features, Flags, Floats, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
-from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Outputs, from_cell, usable
 from bertcli.tasks.labels import (

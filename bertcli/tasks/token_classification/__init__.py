@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.arrays import Array, Logits
+from bertcli.arrays import Array, Features, Logits
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Span
 from bertcli.model import Model
