@@ -276,9 +276,10 @@ class ReportOptions:
     def write_page(self, messages: Messages, page: "Report") -> None:
         """Write the page, if --report asks for it."""
         if self.report:
-            from bertcli.report import render, write
+            from bertcli.data.sinks import write_file
+            from bertcli.report import render
 
-            write(self.report, render(page))
+            write_file(self.report, render(page))
             messages.note(f"report: {self.report}")
 
 

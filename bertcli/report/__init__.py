@@ -125,12 +125,7 @@ def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
     yield add
     page = _filled("explain.html", [_text("explain.css")], [_text("explain.js")], results=results)
-    write(path, BEGINNINGS["--html"] + page)
-
-
-def write(path: str, page: str) -> None:
-    """Write a page: all of it or, with a BertcliError, nothing. Halves of surrogate pairs are spelt as escapes."""
-    write_file(path, page.encode("utf-8", "backslashreplace"))
+    write_file(path, BEGINNINGS["--html"] + page)
 
 
 def _text(name: str) -> str:

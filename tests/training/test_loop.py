@@ -310,7 +310,7 @@ def crashing_at(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
             yield
 
 
-@pytest.mark.parametrize("crash", ["sinks.usual_modes", "sinks.sync"])
+@pytest.mark.parametrize("crash", ["sinks.Path.chmod", "sinks.sync"])
 def test_a_crash_while_saving_leaves_the_older_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: str
 ) -> None:

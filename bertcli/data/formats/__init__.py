@@ -114,7 +114,7 @@ class BaseFormatter(ABC):
     # gets them back.
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
     rewrite: "Rewrite | None" = None  # makes the file, in the end, of all that was written, where that is not it yet
-    HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
+    HEADER = False  # whether the first bytes depend on all that follows: `add` leaves room, `header` fills it
     # Sets of fields, of which a task must give one: without them a record's own would be written in their place.
     NEEDS: ClassVar[tuple[Set[str], ...]] = ()
     NO_STDOUT = ""  # why a regular file is needed, where one is
@@ -140,13 +140,9 @@ class BaseFormatter(ABC):
         for name, value in zip(self.REMEMBERED, state, strict=True):
             setattr(self, name, value)
 
-    def add(self, result: Mapping[str, Any], record: "Record | None") -> str | bytes:
-        """The text of the result of a record; a format that needs only the result has `record` alone."""
-        return self.record(result)
-
     @abstractmethod
-    def record(self, result: Mapping[str, Any]) -> str | bytes:
-        """The text of one result, its line end included; RecordError if the format cannot hold it."""
+    def add(self, result: Mapping[str, Any], record: "Record | None" = None) -> str | bytes:
+        """The text of the result of a record, its line end included; RecordError if the format cannot hold it."""
 
     def flush(self) -> bytes:
         """What was held back until now, for a format that writes many results at once."""

@@ -87,7 +87,7 @@ class Formatter(BaseFormatter):
             raise UsageError("brat's documents come as a tar archive: | tar x -C DIR, or -o FILE.tar")
         super().__init__(terminal, optional)
 
-    def record(self, result: Mapping[str, Any]) -> bytes:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> bytes:
         """The members of one result; RecordError for one without entities, or with a type that has white space."""
         name = f"{self._count + 1 + (self.first_index() if self.first_index else 0):06}"
         if is_error(result):

@@ -201,7 +201,7 @@ class CsvFormatter(BaseFormatter):
         quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in cells)
         return ",".join(quoted) + "\n"
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
         if is_error(result):
             return self._error(describe(result))

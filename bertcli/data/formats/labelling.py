@@ -156,7 +156,7 @@ class DoccanoFormatter(BaseFormatter):
 
     NEEDS = NEEDS
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """`label` is a list of [start, end, type], or of classes; other fields become doccano's metadata."""
         if is_error(result):
             return json_text(result) + "\n"
@@ -217,7 +217,7 @@ class ProdigyFormatter(BaseFormatter):
 
     NEEDS = NEEDS
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """Entities are `spans`, which `ner.manual` shows; classes are `accept`, as of `textcat.manual`."""
         if is_error(result):
             return json_text(result) + "\n"
@@ -316,7 +316,7 @@ class LabelStudioFormatter(BaseFormatter):
     NEEDS = NEEDS
     _count = 0
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """The task of one result; RecordError for one without labels."""
         if is_error(result):
             task: dict[str, Any] = {"data": {"text": "", **result}}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertcli.data.formats import BaseFormatter
-from bertcli.data.records import is_error
+from bertcli.data.records import Record, is_error
 from bertcli.errors import RecordError
 
 SIZE = 128  # bytes of the header; version 1.0 wants a multiple of 64
@@ -30,7 +30,7 @@ class Formatter(BaseFormatter):
     _width = 0  # until the first embedding
     _missing = 0  # rows before it
 
-    def record(self, result: Mapping[str, Any]) -> bytes:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> bytes:
         """A row, after the header and the rows of NaN that waited for its width."""
         embedding = result.get("embedding")
         if is_error(result):

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from bertcli.data import visible
 from bertcli.data.formats import BaseFormatter
-from bertcli.data.records import describe, is_error, json_text
+from bertcli.data.records import Record, describe, is_error, json_text
 
 TEXTS = ("text", "text_pair")
 UNITS = (("utf-32-le", 4), ("utf-16-le", 2), ("utf-8", 1))  # of offsets: bytes of one
@@ -44,7 +44,7 @@ class Formatter(BaseFormatter):
         self._colours = {"positive": "green", "negative": "magenta"}
         self._width = 8  # of the label column: grows with the labels seen
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """One line; an error is shown whole, however long."""
         if is_error(result):
             return self._printed(Text(f"error  {visible(describe(result))}", style="red"))

@@ -65,8 +65,14 @@ def read_arrow(
 ) -> Iterator[Record]:
     """The records of the rows from `first`, counted from 0, up to `after`."""
     with _reading(source.name, "Arrow"):
-        reader = _arrow_file(source.name)
-        schema = _without_views(reader.schema)
+        reader, pyarrow = _arrow_file(source.name), library()
+        fields = [  # dictionaries of strings where polars has categories of views, of which pyarrow can only cast
+            field.with_type(pyarrow.dictionary(field.type.index_type, pyarrow.string(), field.type.ordered))
+            if pyarrow.types.is_dictionary(field.type) and pyarrow.types.is_string_view(field.type.value_type)
+            else field
+            for field in reader.schema
+        ]
+        schema = pyarrow.schema(fields, reader.schema.metadata)
         source.header = _header(schema, source.name)
     yield from islice(_records(_batches(reader, schema), 0), first, after)
 
@@ -138,18 +144,6 @@ def _arrow_file(path: str) -> Any:
 
 def _whole(reader: Any) -> Iterator[Any]:
     return (reader.get_batch(i) for i in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
-
-
-def _without_views(schema: Any) -> Any:
-    """The schema with dictionaries of strings where polars has categories of views, of which pyarrow can only cast."""
-    pyarrow = library()
-    fields = [
-        field.with_type(pyarrow.dictionary(field.type.index_type, pyarrow.string(), field.type.ordered))
-        if pyarrow.types.is_dictionary(field.type) and pyarrow.types.is_string_view(field.type.value_type)
-        else field
-        for field in schema
-    ]
-    return pyarrow.schema(fields, schema.metadata)
 
 
 def _batches(reader: Any, schema: Any) -> Iterator[Any]:

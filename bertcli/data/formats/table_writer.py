@@ -79,12 +79,8 @@ class ArrowFormatter(BaseFormatter):
         self.columns.schema = self._arrow.ipc.read_schema(self._arrow.py_buffer(b64decode(state[0])))
         self.columns.large = set(state[1:])
 
-    def record(self, result: Mapping[str, Any]) -> bytes:
-        """Nothing yet; RecordError for a value that its column cannot hold."""
-        return self.add(result, None)
-
-    def add(self, result: Mapping[str, Any], record: Record | None) -> bytes:
-        """The same; a row of a table is not made anew but goes along."""
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> bytes:
+        """Nothing yet; RecordError for a value that its column cannot hold. A row of a table goes along as it is."""
         # a file's name may be no UTF-8
         error = describe(result).encode("utf-8", "backslashreplace").decode() if is_error(result) else None
         batch, position = (record and record.row) or (None, 0)
@@ -104,7 +100,8 @@ class ArrowFormatter(BaseFormatter):
     def _taken(self, schema: Any, result: Mapping[str, Any] | None) -> list[str]:
         """How the columns of a table are called here, once there is a place for them.
 
-        A failure has no result to tell; its row is left out where there is no place.
+        A failure has no result to tell; its row is left out where there is no place. Raises UsageError for a type that
+        cannot be written.
         """
         width = len(schema)
         if result is not None:
@@ -114,7 +111,8 @@ class ArrowFormatter(BaseFormatter):
         if self._last != (schema, names):
             fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
             try:
-                self._require(self._arrow.schema(fields))
+                with self.open(self._arrow.BufferOutputStream(), self._arrow.schema(fields)) as writer:
+                    writer.write_table(self._arrow.schema(fields).empty_table())
                 metadata = dict(schema.metadata or {})
                 if names != schema.names:  # pandas would take a result for the index, or the type, of that name
                     metadata.pop(b"pandas", None)
@@ -123,6 +121,9 @@ class ArrowFormatter(BaseFormatter):
                 if result is not None:
                     raise
                 return []
+            except (self._arrow.ArrowException, OSError) as error:  # the latter for a decimal of negative scale
+                message = f"{self.NAME} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
+                raise UsageError(message) from error
             self._last = schema, names
         return names
 
@@ -177,15 +178,6 @@ class ArrowFormatter(BaseFormatter):
                     writer.write_table(table)
                     last = table.slice(0, 0) if self.ONE_DICTIONARY else None
                     del columns, table  # before there is another: 6 MB with 2,000 characters a row
-
-    def _require(self, schema: Any) -> None:
-        """Raise UsageError for a type that cannot be written."""
-        try:
-            with self.open(self._arrow.BufferOutputStream(), schema) as writer:
-                writer.write_table(schema.empty_table())
-        except (self._arrow.ArrowException, OSError) as error:  # the latter for a decimal of negative scale
-            message = f"{self.NAME} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
-            raise UsageError(message) from error
 
     def open(self, out: Any, schema: Any) -> Any:
         """What writes tables of that schema."""
