@@ -134,7 +134,7 @@ def render_evaluation(console: Console, evaluation: "Evaluation") -> None:
             score = "" if example.score is None else f"  {example.score:.4f}"
             gold, predicted = _spelt(example)
             texts = "  ".join(" ".join(text.split()) for text in (example.pair, example.text) if text)
-            line = plain(f" {example.location}{score}  {gold} → {predicted}  {texts}")
+            line = plain(f" {example.record.location}{score}  {gold} → {predicted}  {texts}")
             console.print(line, no_wrap=True, overflow="ellipsis")
     if any(len(value) > LONG for value in evaluation.metrics.values() if isinstance(value, Mapping)):
         # The metric that decides, with its interval, on how many records.

@@ -59,6 +59,9 @@ def open_writer(
     if output_format is None:
         output_format = "rich" if is_terminal else output_format_of(path or "")
     formatter: BaseFormatter = load("output", output_format)(terminal, optional)
+    for refusal in (formatter.NO_STDOUT if terminal else "", formatter.NO_TERMINAL if is_terminal else ""):
+        if refusal:
+            raise UsageError(refusal)
     if example is not None and formatter.NEEDS and not any(needed <= example.keys() for needed in formatter.NEEDS):
         needed = " or ".join(" and ".join(sorted(names)) for names in formatter.NEEDS)
         raise UsageError(f"{output_format} holds results with {needed}, and this task's have none; use --format jsonl")
@@ -69,7 +72,7 @@ def open_writer(
         raise UsageError("--resume needs a regular file to go on with: -o FILE")
     else:
         journal, sink = Journal(), open_sink(path, rewrite=formatter.rewrite)
-    if (formatter.HEADER or formatter.rewrite) and not sink.seekable:
+    if (formatter.header or formatter.rewrite) and not sink.seekable:
         sink.discard()
         journal.close(failed=True)
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
@@ -195,9 +198,9 @@ class Writer(AbstractContextManager["Writer"]):
 
     def _finish(self) -> None:
         self._append(self.formatter.end())
-        if self.formatter.HEADER:
+        if self.formatter.header:
             self._send()
-            self.sink.overwrite(self.formatter.header())
+            self.sink.overwrite(self.formatter.header)
         self._send(complete=True)
 
     def _abandon(self) -> None:

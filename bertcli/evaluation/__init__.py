@@ -100,7 +100,7 @@ class Comparison:
         if self.mcnemar_p is None:
             return {"other": self.other, "differences": differences}
         turned = {
-            name: [{"place": one.example.location, **one.example.shown, "before": one.before} for one in changes]
+            name: [{"place": one.example.record.location, **one.example.shown, "before": one.before} for one in changes]
             for name, changes in (("fixed", self.fixed), ("broken", self.broken))
         }
         return {"other": self.other, "differences": differences, "mcnemar_p": self.mcnemar_p, **turned}

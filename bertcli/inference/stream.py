@@ -59,12 +59,12 @@ class Outcome:
     layers: int | None = None
 
 
+@dataclass(eq=False)
 class Stop:
     """A request to stop, which a signal handler may make: `SimpleQueue.put` is safe there."""
 
-    def __init__(self) -> None:
-        self.signum: int | None = None
-        self.events: SimpleQueue[Any] = SimpleQueue()
+    signum: int | None = None
+    events: SimpleQueue[Any] = field(default_factory=SimpleQueue)
 
     def request(self, signum: int, frame: object = None) -> None:
         """Handle a signal: ask the stream to end, and wake it."""

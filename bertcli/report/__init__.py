@@ -256,7 +256,8 @@ def pieces(example: Example) -> list[Piece]:
 def where(example: Example) -> str:
     """`file:line`, without the directories of the machine that made the page."""
     source = example.record.source
-    return example.location.replace(source, Path(source).name) if source else example.location
+    place = example.record.location
+    return place.replace(source, Path(source).name) if source else place
 
 
 def readable(value: Any) -> str:
@@ -329,13 +330,11 @@ def of_training(log: Path) -> list[Chart]:
     steps = [entry for entry in entries if entry["event"] == "step"]
     evaluations = [entry for entry in entries if entry["event"] != "step"]
 
-    def measured(name: str) -> Points:
-        return [(entry["step"], entry["metrics"].get(name)) for entry in evaluations]
-
-    charts = [_chart("Loss", "loss", _thinned([(entry["step"], entry["loss"]) for entry in steps]), measured("loss"))]
     metric = evaluations[-1]["metric"] if evaluations else "loss"
+    dev = {name: [(one["step"], one["metrics"].get(name)) for one in evaluations] for name in ("loss", metric)}
+    charts = [_chart("Loss", "loss", _thinned([(entry["step"], entry["loss"]) for entry in steps]), dev["loss"])]
     if metric != "loss":
-        charts.append(_chart(f"Dev {metric}", metric, [], measured(metric)))
+        charts.append(_chart(f"Dev {metric}", metric, [], dev[metric]))
     rates = _thinned([(entry["step"], entry["lr"]) for entry in steps])
     return [*charts, _chart("Learning rate", "learning rate", rates, [])]
 

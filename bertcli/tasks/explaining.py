@@ -67,11 +67,11 @@ class Target:
         return chosen - others.logsumexp(1) if others.shape[1] else chosen
 
 
+@dataclass
 class BaseExplaining(ABC):
     """What can be explained of a task's predictions."""
 
-    def __init__(self, task: BaseTask) -> None:
-        self.task = task
+    task: BaseTask
 
     def require(self, target: str | None) -> None:  # noqa: B027
         """Raise UsageError if no record can have the --target. By default all can: any answer may be in a context."""

@@ -119,24 +119,25 @@ class Plan:
     average_from: int = 0
 
 
+@dataclass(eq=False)
 class Trainer:
-    """The state of a run. model and optimizer: as accelerate prepared them; average: of the weights, or None."""
+    """The state of a run. model and optimizer: as accelerate prepared them; average: of the weights, or None.
 
-    def __init__(
-        self, accelerator: Accelerator, model: Any, optimizer: Any, average: AveragedModel | None, plan: Plan
-    ) -> None:
-        self.accelerator = accelerator
-        self.model = model
-        self.optimizer = optimizer
-        self.average = average
-        self.plan = plan
-        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
-        self.step = 0
-        self.best: float | None = None
-        self.evals_without_best = 0
-        self.history: list[Metrics] = []
-        self.examples_per_s = self.tokens_per_s = 0.0
-        self.parts = 1  # in which a batch is computed: more where memory was too small for one
+    parts: in which a batch is computed, more where memory was too small for one.
+    """
+
+    accelerator: Accelerator
+    model: Any
+    optimizer: Any
+    average: AveragedModel | None
+    plan: Plan
+    step: int = 0
+    best: float | None = None
+    evals_without_best: int = 0
+    history: list[Metrics] = field(default_factory=list)
+    examples_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+    parts: int = 1
 
     def run(self, job: Job, stop: Stop) -> Iterator[Step | Eval]:
         """Train to the end of the plan, or until patience is out.
@@ -160,7 +161,7 @@ class Trainer:
             self.optimizer.zero_grad()
             torch.cuda.empty_cache()
         loss, examples, tokens, operations = done
-        norm = accelerator.clip_grad_norm_(self.parameters, plan.clip_norm or float("inf"))
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), plan.clip_norm or float("inf"))
 
         lr = plan.rate(self.step)
         for group in self.optimizer.param_groups:
@@ -328,15 +329,9 @@ FALLS: dict[str, Callable[[float], float]] = {  # share of the steps after the w
 
 def learning_rate(peak: float, warmup: float, total: int, schedule: str) -> Callable[[int], float]:
     """The rate of step 0 ... total - 1: a linear rise in `warmup * total` steps, then what the schedule says, to 0."""
-    rise = max(1, round(warmup * total))
-    fall = FALLS[schedule]
-
-    def rate(step: int) -> float:
-        if step < rise:
-            return peak * (step + 1) / rise
-        return peak * fall((step - rise) / max(1, total - rise))
-
-    return rate
+    rise, fall = max(1, round(warmup * total)), FALLS[schedule]
+    left = max(1, total - rise)
+    return lambda step: peak * (step + 1) / rise if step < rise else peak * fall((step - rise) / left)
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -131,11 +131,6 @@ class Settings:
             *fields, map_labels=self.map_labels, scheme=self.scheme, null_threshold="auto", text_first=self.text_first
         )
 
-    @property
-    def is_multi(self) -> bool:
-        """Whether a label that is no list stands for several."""
-        return self.problem == "multi"
-
     def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""
         values = {field.name: getattr(self, field.name) for field in fields(Settings) if field.name != "text_first"}

@@ -96,7 +96,8 @@ def check(messages: Messages, options: Check) -> int:
         scheme=options.scheme,
         map_labels=options.map_labels,
     )
-    rename = partial(relabelled, registry.load("tasks", task).Task, options=settings.options, several=settings.is_multi)
+    several, task_class = options.problem == "multi", registry.load("tasks", task).Task
+    rename = partial(relabelled, task_class, options=settings.options, several=several)
     with RecordCount(messages, (*options.train, *options.dev)) as counter:
         facts, findings = check(settings, model, rename(counter.passed(train)), dev and rename(counter.passed(dev)))
     listed = findings.listed()

@@ -221,17 +221,15 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
     from bertcli.tasks.labels import relabelled
 
     task_class = registry.load("tasks", options.task).Task
-    return relabelled(task_class, options.labelled(files), options.options, options.is_multi)
+    return relabelled(task_class, options.labelled(files), options.options, options.problem == "multi")
 
 
 def _texts(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
     """Records that need no labels. The field of plain text lines is renamed to --text-field, as for labelled texts."""
-
-    def named(record: "Record") -> "Record":
-        is_line = [*record.fields] == ["text"]
-        return replace(record, fields={options.text_field: record.fields["text"]}) if is_line else record
-
-    return map(named, options.open(files))
+    return (
+        replace(record, fields={options.text_field: record.fields["text"]}) if [*record.fields] == ["text"] else record
+        for record in options.open(files)
+    )
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:

@@ -12,12 +12,13 @@ Try: echo "a gripping film" | bertcli predict -o labelled.parquet
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.formats.table_reader import library, reason
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     error: str | None
 
 
+@dataclass(eq=False)
 class ArrowFormatter(BaseFormatter):
     """Holds rows until a flush."""
 
@@ -53,16 +55,15 @@ class ArrowFormatter(BaseFormatter):
     NAME = "arrow"
     NO_STDOUT = "arrow says at its end what is in it, so it is written to a file: -o labelled.arrow"
     ONE_DICTIONARY = True  # whether all groups share the dictionary of a column
-
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        super().__init__(terminal, optional)
-        self._arrow = library()
-        self._group = self._rows = self._weight = 0
-        self._results: list[str] = []  # what the last good row has besides its columns
-        self._held: list[Row] = []
-        self._batch: Any = None  # that of the last row
-        self._share = 0  # bytes of it that are a row's, about
-        self._last: Any = None  # its schema, and how its columns are called here
+    _arrow: Any = field(default_factory=library)
+    _group: int = 0
+    _rows: int = 0
+    _weight: int = 0
+    _results: list[str] = field(default_factory=list)  # what the last good row has besides its columns
+    _held: list[Row] = field(default_factory=list)
+    _batch: Any = None  # that of the last row
+    _share: int = 0  # bytes of it that are a row's, about
+    _last: Any = None  # its schema, and how its columns are called here
 
     @cached_property
     def columns(self) -> "Columns":
@@ -215,9 +216,9 @@ def _batches(file: Any, end: int) -> Iterator[tuple[bytes, Any]]:
 def _cast(batch: Any, schema: Any) -> Any:
     """The batch with the columns of the schema."""
     arrow, columns = library(), []
-    for field in schema:
-        column = batch[field.name] if field.name in batch.schema.names else arrow.nulls(len(batch), field.type)
-        columns.append(column if column.type == field.type else column.cast(field.type))
+    for name, type_ in zip(schema.names, schema.types, strict=True):
+        column = batch[name] if name in batch.schema.names else arrow.nulls(len(batch), type_)
+        columns.append(column if column.type == type_ else column.cast(type_))
     return arrow.record_batch(columns, schema=schema)
 
 
