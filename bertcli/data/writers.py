@@ -9,7 +9,7 @@ when the interpreter exits. Knows no format.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -121,11 +121,6 @@ class Writer(AbstractContextManager["Writer"]):
         self._count += 1
         if self.sink.block and self._size >= self.sink.block:
             self._send()
-
-    def write_many(self, results: Iterable[Mapping[str, Any]]) -> None:
-        """Add several results."""
-        for result in results:
-            self.write(result)
 
     def write_error(self, message: str, record: Record | None) -> None:
         """Add what stands in the place of a record's result, or raise RecordError, as `on_error` says."""

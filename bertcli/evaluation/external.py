@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ def open_system(
             "they cannot be joined by their order; --id-field names a field by which they can."
         )
     readable = [pair for pair in pairs if not any(record.fault for record in pair)]
-    external = task_class.external_class()
+    external: type[BaseExternalTask] | None = getattr(import_module(task_class.__module__), "ExternalTask", None)
+    if external is None:
+        raise UsageError(f"--predictions: {task_class.name} does not read what others predicted.")
     config = external.config_for(options, [record for record, _ in readable], [result for _, result in readable])
     task = external(NoTokenizer(), config, options)
     outcomes = [
@@ -152,8 +155,15 @@ def _outcome(task: BaseExternalTask, record: Record, result: Record, is_by_order
         return Outcome(record, error=record.fault)
     try:
         _require_readable(result)
-        if is_by_order:
-            _require_same_text(task, record, result)
+        if is_by_order and len(result.fields) > 1:
+            read: list[tuple[str, Any]] = []  # text and words of both; of one that cannot be read they are not known
+            with suppress(RecordError):
+                for one in (record, result):
+                    read.append((" ".join(task.texts(one).values()).translate(ESCAPES), task.read(one)))
+            if len(read) == 2 and all(mine != theirs for mine, theirs in zip(*read, strict=True)):
+                raise RecordError(
+                    f"its prediction is of another text, '{read[1][0]:.40}'; --id-field joins them by an id"
+                )
         return Outcome(record, task.external_prediction(record, result))
     except RecordError as error:
         return Outcome(record, error=f"{result.location}: {error}")
@@ -168,14 +178,3 @@ def _require_readable(record: Record) -> None:
         raise RecordError(f"an error, not a prediction: {record.fields['error']['message']}")
     if error and not any(value for name, value in record.fields.items() if name != "error"):
         raise RecordError(f"an error, not a prediction: {error}")
-
-
-def _require_same_text(task: BaseTask, record: Record, result: Record) -> None:
-    """Raise RecordError where a result, joined by order, has another text with other words."""
-    try:
-        read = [(" ".join(task.texts(one).values()).translate(ESCAPES), task.read(one)) for one in (record, result)]
-    except RecordError:
-        return
-    (text, words), (other, other_words) = read
-    if len(result.fields) > 1 and text != other and words != other_words:
-        raise RecordError(f"its prediction is of another text, '{other:.40}'; --id-field joins them by an id")

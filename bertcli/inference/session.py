@@ -31,11 +31,6 @@ class Session:
     device: Device
     reason: str
 
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.model.name
-
 
 def open_session(request: Request, options: Options) -> Session:
     """Open the model. Raises ModelError or UsageError with what to do."""

@@ -120,7 +120,13 @@ def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
             for explanation in result["explanations"]
         ]
         facts = {name: result[name] for name in ("baseline", "weights", "windows", "truncated") if name in result}
-        attention = [_packed(window) for window in result["attention"]]
+        attention = []
+        for window in result["attention"]:
+            # All matrices (T, T), one after the other, in steps of 1/255, for they grow with the square of the text.
+            steps = (np.rint(matrix["weights"] * 255).astype(np.uint8) for matrix in window["matrices"])
+            heads = [[matrix["layer"], matrix["head"]] for matrix in window["matrices"]]
+            packed = b64encode(zlib.compress(b"".join(map(bytes, steps)), 9)).decode()
+            attention.append({"tokens": window["tokens"], "heads": heads, "weights": packed})
         results.append({**facts, "explanations": explanations, "attention": attention})
 
     yield add
@@ -172,19 +178,6 @@ def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
     size = range(len(labels))
     errors = [(matrix[i][j], labels[i], labels[j]) for i in size for j in size if i != j and matrix[i][j]]
     return {**shown, "errors": sorted(errors, key=lambda error: -error[0])[:WIDEST_MATRIX]}
-
-
-def _packed(window: Mapping[str, Any]) -> dict[str, Any]:
-    """A window's attention in few bytes, for it grows with the square of the text.
-
-    weights: all matrices (T, T), one after the other, in steps of 1/255, as zlib in base64.
-    """
-    steps = (np.rint(matrix["weights"] * 255).astype(np.uint8) for matrix in window["matrices"])
-    return {
-        "tokens": window["tokens"],
-        "heads": [[matrix["layer"], matrix["head"]] for matrix in window["matrices"]],
-        "weights": b64encode(zlib.compress(b"".join(map(bytes, steps)), 9)).decode(),
-    }
 
 
 # -- examples, their texts cut where marks end; the templates ask the functions for what stands in them

@@ -21,8 +21,8 @@ from bertcli.arrays import Array, Features, Flags, Indices, Window
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
 from bertcli.tasks.base import IGNORED, BaseTask, Encoded
-from bertcli.tasks.labels import Decision, LabelSettings
-from bertcli.tasks.options import ClassWeights
+from bertcli.tasks.labels import Decision
+from bertcli.tasks.options import ClassWeights, LabelSettings
 
 SHOWN = 1000  # faults listed, after which the rest is only counted
 SAME = 3  # faults listed if all records have the same one

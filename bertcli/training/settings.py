@@ -13,10 +13,9 @@ from bertcli.errors import UsageError
 from bertcli.inference import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks import DEFAULT
-from bertcli.tasks.options import ClassWeights, Options, Scheme
+from bertcli.tasks.options import ClassWeights, LabelSettings, Options, Problem, Scheme
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
-Problem = Literal["auto", "single", "multi", "regression"]
 Precision = Literal["auto", "bf16", "fp32"]
 
 
@@ -34,7 +33,7 @@ EMBEDDED = "the encoder of bertcli's embedded model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(LabelSettings):
     """All that decides the result of a run, besides the data. Raises UsageError for values out of range.
 
     batch_tokens: padded tokens in a batch, over all processes together; a step takes `accumulate` batches.

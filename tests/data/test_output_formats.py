@@ -91,7 +91,8 @@ def test_a_table_that_never_begins_stops(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(csv, "MAX_HELD", 3)
     with pytest.raises(BertcliError, match=r"the first 3 records all failed \(line 2: no field 'text'\)"):  # noqa: SIM117
         with open_writer(str(tmp_path / "out.csv")) as writer:
-            writer.write_many([BAD] * 5)
+            for result in [BAD] * 5:
+                writer.write(result)
     assert not list(tmp_path.iterdir())
 
 

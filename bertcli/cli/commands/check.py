@@ -15,8 +15,8 @@ from bertcli.cli.terminal import Messages, is_for_people, print_json, print_line
 from bertcli.errors import Exit, UsageError
 from bertcli.inference import Request
 from bertcli.option import like, option
-from bertcli.tasks.options import Options, Scheme
-from bertcli.training.settings import Problem, Settings
+from bertcli.tasks.options import Options, Problem, Scheme
+from bertcli.training.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -163,7 +163,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
             processor,
             unlabelled=until_stopped(stop, unlabelled or ()),
             vocabulary=until_stopped(stop, vocabulary) if vocabulary else None,
-            cache=options.cache_folder,
+            cache=options.cache,
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
@@ -211,7 +211,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
 
             request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
             session = open_session(request, as_in_predict)
-            evaluation = scores(session.task, _on_dev(options, session, session.task), session.name)
+            evaluation = scores(session.task, _on_dev(options, session, session.task), session.model.name)
         options.write_training_page(messages, saved, facts, evaluation)
     return Exit.OK
 

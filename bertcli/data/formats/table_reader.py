@@ -212,7 +212,13 @@ def _records(batches: Iterator[Any], row: int, after: int | None = None) -> Iter
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
     """The fields of each row of a RecordBatch; a RecordError is in the place of text that is no UTF-8."""
-    names, columns, classes = batch.schema.names, [], _classes(batch.schema)
+    names, columns = batch.schema.names, []
+    classes: dict[str, list[str]] = {}  # the names of those that a column has numbers of, or lists of them
+    with suppress(ValueError, TypeError, AttributeError, LookupError):  # what others than `datasets` have noted
+        for name, noted in json.loads(batch.schema.metadata[b"huggingface"])["info"]["features"].items():
+            feature = noted[0] if isinstance(noted, list) else noted.get("feature", noted)
+            if feature.get("_type") == "ClassLabel":
+                classes[name] = feature["names"]
     for column, name in zip(batch.columns, names, strict=True):
         shown = _shown(column.type)
         values = column if shown == column.type else column.cast(shown)
@@ -223,17 +229,6 @@ def _rows(batch: Any) -> Iterator[dict[str, Any]]:
         if name in classes:
             columns[-1] = [_named(value, classes[name]) for value in columns[-1]]
     return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
-
-
-def _classes(schema: Any) -> dict[str, list[str]]:
-    """The names of the classes that a column has the numbers of, or lists of them, as `datasets` notes them."""
-    classes = {}
-    with suppress(ValueError, TypeError, AttributeError, LookupError):  # what somebody else has noted
-        for name, noted in json.loads(schema.metadata[b"huggingface"])["info"]["features"].items():
-            feature = noted[0] if isinstance(noted, list) else noted.get("feature", noted)
-            if feature.get("_type") == "ClassLabel":
-                classes[name] = feature["names"]
-    return classes
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:

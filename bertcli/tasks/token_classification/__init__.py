@@ -27,14 +27,13 @@ from bertcli.tasks.base import IGNORED, BaseExternalTask, BaseTask, Encoded, Out
 from bertcli.tasks.labels import (
     Decision,
     Doubt,
-    LabelSettings,
     UnknownLabel,
     label_config,
     labels_of,
     renamed,
     temperature_of,
 )
-from bertcli.tasks.options import Options
+from bertcli.tasks.options import LabelSettings, Options
 from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, grapheme_end, text_of
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold, Lost, TagSet
