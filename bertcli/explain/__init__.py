@@ -222,7 +222,14 @@ class Explainer:
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
             name = names[side or 0]  # The library forgets the side of a first text that was encoded by itself.
-            pieces.append(Piece(token, name, _unit(texts[name], word, start, ends[name]), start, end))
+            # What tells the word of the piece from the text's others, in all windows the same: its number, or, where
+            # nothing parts words, as in Chinese, the place of the piece, for a sentence would be one word; what stands
+            # between ideographs is a word too. A space, or its mark, belongs to what follows.
+            text = texts[name]
+            first = len(text) - len(text[start:].lstrip())
+            is_ideograph = re.match(IDEOGRAPHS, text[first : first + 1])
+            unit = (first,) if word is None or is_ideograph else (word, bisect(ends[name], first))
+            pieces.append(Piece(token, name, unit, start, end))
         return pieces
 
     def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -251,19 +258,6 @@ def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
         if id_ is not None and (token := tokenizer.backend.id_to_token(id_)) is not None:
             return str(token), int(id_)
     raise ModelError(f"{model.path}: its tokenizer has no token for a mask, padding or unknown pieces to start from.")
-
-
-def _unit(text: str, word: int | None, start: int, ends: Sequence[int]) -> tuple[int, ...]:
-    """What tells the word of a piece from the text's others, in all windows the same.
-
-    word: the tokenizer's number. ends: of the runs of ideographs in the text.
-
-    Where nothing parts words, as in Chinese, it is the place of the piece, for a sentence would be one word; what
-    stands between ideographs is a word too. A space, or its mark, belongs to what follows.
-    """
-    start = len(text) - len(text[start:].lstrip())
-    is_ideograph = re.match(IDEOGRAPHS, text[start : start + 1])
-    return (start,) if word is None or is_ideograph else (word, bisect(ends, start))
 
 
 def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:

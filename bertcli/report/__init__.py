@@ -84,7 +84,13 @@ def render(report: Report) -> str:
         facts |= {"faults in the data": len(evaluation.faults)} if evaluation.faults else {}
         facts |= {"calibrated by": evaluation.calibration} if evaluation.calibration else {}
         metrics = evaluation.metrics
-        tables, confusion = _tables(metrics), metrics.get("confusion")
+        confusion = metrics.get("confusion")
+        # Metrics that are tables: their columns, and a row of them for each entry.
+        for name, value in metrics.items():
+            if isinstance(value, Mapping) and name != "confusion":
+                rows = {label: row if isinstance(row, Mapping) else {"value": row} for label, row in value.items()}
+                columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+                tables[name] = {"columns": columns, "rows": rows, "is_wide": max(map(len, rows), default=0) > LONG}
     return BEGINNINGS["--report"] + _filled(
         "page.html",
         styles=[_text("uplot/uPlot.min.css"), _text("page.css"), SHARES],
@@ -156,17 +162,6 @@ def _filled(template: str, styles: Sequence[str], scripts: Sequence[str], **valu
     # A label may go on in the next line after a mark between its words.
     environment.filters["breakable"] = lambda label: Markup(re.sub(r"([_/.:])(?=\w)", r"\1<wbr>", str(escape(label))))
     return environment.get_template(template).render(values, styles=styles, scripts=scripts, policy=policy)
-
-
-def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics that are tables: their columns, and a row of them for each entry."""
-    tables = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping) and name != "confusion":
-            rows = {label: row if isinstance(row, Mapping) else {"value": row} for label, row in value.items()}
-            columns = dict.fromkeys(column for row in rows.values() for column in row)
-            tables[name] = {"columns": list(columns), "rows": rows, "is_wide": max(map(len, rows), default=0) > LONG}
-    return tables
 
 
 def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,8 +244,8 @@ def pieces(example: Example) -> list[Piece]:
 def where(example: Example) -> str:
     """`file:line`, without the directories of the machine that made the page."""
     source = example.record.source
-    place = example.record.location
-    return place.replace(source, Path(source).name) if source else place
+    location = example.record.location
+    return location.replace(source, Path(source).name) if source else location
 
 
 def readable(value: Any) -> str:

@@ -23,6 +23,7 @@ from bertcli import exits
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.training import checkpoint
 
+STATE = "state.pt"  # of a checkpoint: all but the weights that are kept for the end
 SMOOTHING = 0.95  # of the speeds shown: the weight of what was before
 Metrics = dict[str, Any]
 Stop = Callable[[], int | None]
@@ -272,7 +273,7 @@ class Trainer:
             # of each process' random generator, for dropout: (processes, bytes)
             "generators": list(accelerator.gather(generator[None].to(accelerator.device)).cpu()),
         }
-        self._write("last", lambda directory: checkpoint.save_state(directory, state))
+        self._write("last", lambda directory: torch.save(state, directory / STATE))
 
     def _write(self, name: str, fill: Callable[[Path], None]) -> None:
         if self.accelerator.is_main_process:
@@ -281,7 +282,11 @@ class Trainer:
 
     def resume(self, directory: Path) -> None:
         """Continue from a checkpoint. Raises UsageError where settings or data differ from its own."""
-        state = checkpoint.load_state(directory)
+        try:
+            # weights_only, so that a checkpoint runs no code
+            state: dict[str, Any] = torch.load(directory / STATE, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises anything from OSError to UnpicklingError here
+            raise BertcliError(f"{directory / STATE}: not a readable checkpoint ({error}).") from error
         require_same(state["identity"], self.plan.identity)
         for name in ("step", "best", "evals_without_best", "history"):
             setattr(self, name, state[name])

@@ -127,7 +127,7 @@ class BaseFormatter(ABC):
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
     # Makes the file, in the end, of all that was written, where that is not it yet.
     rewrite: ClassVar[Any] = None  # a Rewrite of sinks.py
-    header: bytes | None = None  # the first bytes, where they depend on all that follows: `add` leaves room for them
+    header = b""  # the first bytes, where they depend on all that follows: `add` leaves room for them
     # Sets of fields, of which a task must give one: without them a record's own would be written in their place.
     NEEDS: ClassVar[tuple[Set[str], ...]] = ()
     NO_STDOUT = NO_TERMINAL = ""  # why a regular file is needed, or at least a pipe, where one is

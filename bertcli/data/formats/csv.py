@@ -213,7 +213,8 @@ class CsvFormatter(BaseFormatter):
                 f"its field '{stranger}' is no column of this {self.NAME} "
                 f"(the first record gave: {names_in(columns)}); use --format jsonl"
             )
-        row = self.join([_cell(result.get(name)) for name in (*columns, "error")])
+        values = [result.get(name, "") for name in (*columns, "error")]
+        row = self.join(["" if one is None else one if isinstance(one, str) else json_text(one) for one in values])
         return row if self._columns is not None else self._begin(columns) + row
 
     def end(self) -> str:
@@ -252,10 +253,3 @@ class TsvFormatter(CsvFormatter):
     def join(self, cells: Sequence[str]) -> str:
         """The line of a row."""
         return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
-
-
-def _cell(value: Any) -> str:
-    """Text as it is, nothing for None, JSON for all else."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json_text(value)
