@@ -58,14 +58,14 @@ def open_writer(
     is_terminal = terminal is not None and terminal.isatty()
     if output_format is None:
         output_format = "rich" if is_terminal else output_format_of(path or "")
-    formatter: BaseFormatter = load("output", output_format)(terminal, optional)
-    for refusal in (formatter.NO_STDOUT if terminal else "", formatter.NO_TERMINAL if is_terminal else ""):
+    class_: type[BaseFormatter] = load("output", output_format)
+    for refusal in (class_.NO_STDOUT if terminal is not None else "", class_.NO_TERMINAL if is_terminal else ""):
         if refusal:
             raise UsageError(refusal)
-    if example is not None and formatter.NEEDS and not any(needed <= example.keys() for needed in formatter.NEEDS):
-        needed = " or ".join(" and ".join(sorted(names)) for names in formatter.NEEDS)
+    formatter = class_(terminal, optional, text_field, first_index, first_result, example=example or {})
+    if example is not None and class_.NEEDS and not any(needed <= example.keys() for needed in class_.NEEDS):
+        needed = " or ".join(" and ".join(sorted(names)) for names in class_.NEEDS)
         raise UsageError(f"{output_format} holds results with {needed}, and this task's have none; use --format jsonl")
-    formatter.example = example or {}
     if path is not None and run is not None and not is_special(path):
         journal, sink = open_journal(path, run, resume=resume, force=force, rewrite=formatter.rewrite)
     elif resume:
@@ -78,8 +78,6 @@ def open_writer(
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
     if journal.begin.state is not None:
         formatter.state = journal.begin.state
-    formatter.text_field = text_field
-    formatter.first_index, formatter.first = first_index, first_result
     is_watched = is_terminal and output_format != "rich"
     return Writer(formatter, sink, journal, first_index, is_watched, on_error, has_files)
 

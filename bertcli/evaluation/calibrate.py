@@ -98,11 +98,6 @@ def fit(
     return Calibrated(stored, figures(plain, 1.0), figures(calibrated, stored["temperature"]), kept, calibrated)
 
 
-def uncalibrated(model: Model) -> Model:
-    """The model as it was before it was calibrated."""
-    return replace(model, config={name: value for name, value in model.config.items() if name != "calibration"})
-
-
 def require_calibratable(task: BaseTask, target: calibration.Target | None) -> None:
     """Raise UsageError for a task without class probabilities, and for a target that has no thresholds to choose."""
     if task.classifies is None:

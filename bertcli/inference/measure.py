@@ -60,11 +60,6 @@ class Check:
     batched: float
     single: float
 
-    @property
-    def passed(self) -> bool:
-        """Whether both are within BOUND; NaN is not."""
-        return self.batched <= BOUND and self.single <= BOUND
-
 
 def describe(session: Session) -> dict[str, Any]:
     """Versions, devices, the choice and its reason, and facts about the model."""

@@ -66,7 +66,7 @@ class Stop:
     signum: int | None = None
     events: SimpleQueue[Any] = field(default_factory=SimpleQueue)
 
-    def request(self, signum: int, frame: object = None) -> None:
+    def request(self, signum: int) -> None:
         """Handle a signal: ask the stream to end, and wake it."""
         self.signum = signum
         self.events.put(None)

@@ -33,10 +33,11 @@ def info(messages: Messages, options: Info) -> int:
 
     session = open_session(options, Options())
     checked = check(session, options)
-    differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": checked.passed}
+    passed = checked.batched <= BOUND and checked.single <= BOUND  # NaN is not
+    differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": passed}
     facts = {**describe(session), "check": differences}
     options.show([facts], facts, "bertcli")
-    if not checked.passed:
+    if not passed:
         raise BertcliError(
             f"{session.device.type} differs from the CPU by {checked.batched:.2g} in a batch and "
             f"{checked.single:.2g} alone (at most {BOUND}); use --device cpu."
