@@ -53,14 +53,6 @@ WORDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Check:
-    """The largest difference of any output, computed in a batch and alone, from that computed alone on the CPU."""
-
-    batched: float
-    single: float
-
-
 def describe(session: Session) -> dict[str, Any]:
     """Versions, devices, the choice and its reason, and facts about the model."""
     versions = {"bertcli": __version__, "python": platform.python_version()}
@@ -108,10 +100,10 @@ def _scripts(tokenizer: Tokenizer) -> str:
     return f"{', '.join(parts)}; {other}"
 
 
-def check(session: Session, request: Request) -> Check:
-    """Compare one batched and one single forward pass on the chosen device with the CPU. On a GPU in fp32.
+def check(session: Session, request: Request) -> tuple[float, float]:
+    """The largest difference of any output from that computed alone on the CPU: of a batch, and of one window alone.
 
-    BOUND is about the device; a lower precision may differ by more.
+    On a GPU in fp32. BOUND is about the device; a lower precision may differ by more.
     """
     backend, head = registry.load("backends", session.backend.name).Backend, session.task.head
     is_cpu = session.device.type == "cpu"
@@ -131,7 +123,7 @@ def check(session: Session, request: Request) -> Check:
         max(float(np.abs(ours[name] - theirs[name]).max()) for name in theirs)
         for ours, theirs in zip([*rows, tested.run(collate(windows[:1]))], [*expected, expected[0]], strict=True)
     )
-    return Check(max(batched), single)
+    return max(batched), single
 
 
 # Speed.
