@@ -160,7 +160,7 @@ class Untold(Task):
     """A task that says nothing of gates, examples and intervals."""
 
     name = "untold"
-    directions = BaseTask.directions
+    unscored = tuple(SINGLE_LABEL)
     examples, columns, resampled, scored = BaseTask.examples, BaseTask.columns, BaseTask.resampled, BaseTask.scored
 
 
