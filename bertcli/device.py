@@ -1,15 +1,16 @@
 """Which device to run on, and why: "auto" becomes a Device that carries the reason for the choice.
 
-Knows no model. Looks for a GPU first without importing torch, which takes seconds that a run on the CPU never earns
-back. Try: python -c "from bertcli.device import choose; print(choose())"
+Also what a process asks of its machine: memory, kernels, signals. Knows no model. Looks for a GPU first without
+importing torch, which takes seconds that a run on the CPU never earns back.
+Try: python -c "from bertcli.device import choose; print(choose())"
 """
 
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -158,6 +159,23 @@ def _waited() -> float:
         with suppress(OSError):  # it has ended meanwhile
             total += int((thread / "schedstat").read_bytes().split()[1])
     return total / 1e9
+
+
+@contextmanager
+def unseen_signals() -> Iterator[None]:
+    """Processes started within it never see SIGINT, SIGTERM or SIGHUP.
+
+    They could not ignore the signals themselves in time, because a process needs a second to begin.
+    """
+    import signal
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # Python 3.11 unblocks the signals when it starts this one
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def keep_freed_memory() -> None:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from bertcli.arrays import Array, Flags
+from bertcli.arrays import Array, Features, Flags, Long, Trace, Window
 from bertcli.errors import ModelError, RecordError
-from bertcli.features import Features, Long, Trace, Window
 
 if TYPE_CHECKING:
     import tokenizers

@@ -88,20 +88,14 @@ def load(directory: Path, config: Mapping[str, Any], cached: Path | None = None)
             if token := _flags_of(stated.get(f"{role}_token")):
                 special[role] = token["content"]
     side = settings.get("truncation_side") or (backend.truncation or {}).get("direction")
-    has_segments = _has_segments(settings, config)
-    return Tokenizer(backend, limit, special, has_segments=has_segments, keeps_end=str(side).lower() == "left")
-
-
-def _has_segments(settings: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether pairs have segments: as stated, else as the transformers that wrote the directory had it in training.
-
-    Before transformers 5, which writes "backend" too, all had but Big Bird's, of those whose models know segments.
-    """
+    # Pairs have segments as stated, else as the transformers that wrote the directory had it in training: before 5,
+    # which writes "backend" too, all had but Big Bird's, of those whose models know segments.
+    has_segments = config.get("model_type") != "big_bird"
     if names := settings.get("model_input_names"):
-        return SEGMENTS in names
-    if "backend" in settings:
-        return str(settings.get("tokenizer_class")).removesuffix("Fast") in SEGMENTED
-    return config.get("model_type") != "big_bird"
+        has_segments = SEGMENTS in names
+    elif "backend" in settings:
+        has_segments = str(settings.get("tokenizer_class")).removesuffix("Fast") in SEGMENTED
+    return Tokenizer(backend, limit, special, has_segments=has_segments, keeps_end=str(side).lower() == "left")
 
 
 def positions(config: Mapping[str, Any]) -> int:

@@ -199,9 +199,8 @@ class HashedWords:
 class HashTable:
     """From 64-bit hashes to entries, numbered in the order of `add`: open addressing with linear probing."""
 
-    def __init__(self) -> None:
-        self.hashes = self.keys = np.zeros(0, np.uint64)
-        self.entries = np.zeros(0, np.int64)
+    hashes = keys = np.zeros(0, np.uint64)
+    entries = np.zeros(0, np.int64)
 
     def find(self, hashes: Array) -> Indices:
         """The entry of each hash, or -1."""

@@ -28,7 +28,7 @@ def read(source, columns):
 
 
 class Formatter(BaseFormatter):
-    def record(self, result):
+    def add(self, result, record=None):
         return f"{result['text']}|{result['label']}\\n"
 ''',
     "backends/twice.py": '''

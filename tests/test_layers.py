@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "bertcli"
 BASE = {"errors"}
 PLAIN = {
-    "pretrained", "safety", "arrays", "records", "model", "features", "tokenizer", "tokenizer_files", "device",
+    "pretrained", "safety", "arrays", "records", "model", "tokenizer", "tokenizer_files", "device",
     "registry", "option", "errors",
 }  # fmt: skip
 MODELS = PLAIN | {"tasks", "backends", "metrics"}
@@ -20,22 +20,21 @@ MAY_IMPORT = {
         "report",
     },
     "report": {"arrays", "report", "evaluation", "tasks", "data", "errors"},
-    "pretraining": MODELS | {"data", "pretraining", "processes", "training", "words"},
+    "pretraining": MODELS | {"data", "pretraining", "training", "words"},
     "training": MODELS | {"exits", "data", "training", "export", "inference"},
     "evaluation": MODELS | {"data", "evaluation", "inference"},
-    "inference": MODELS | {"inference", "processes"},
+    "inference": MODELS | {"inference"},
     "export": MODELS | {"exits", "data", "export", "inference"},
     "explain": MODELS | {"explain", "export", "inference", "words"},
     "checking": MODELS | {"checking", "training"},
-    "tasks": BASE | {"arrays", "tasks", "features", "tokenizer", "metrics", "model", "registry", "records", "option"},
+    "tasks": BASE | {"arrays", "tasks", "tokenizer", "metrics", "model", "registry", "records", "option"},
     "backends": {"arrays", "backends", "device", "model", "pretrained", "errors"},
     "metrics": {"arrays", "metrics", "errors"},
     "data": {"data", "records", "registry", "errors"},
-    "tokenizer": {"arrays", "features", "words", "errors"}, "words": {"arrays"},
+    "tokenizer": {"arrays", "words", "errors"}, "words": {"arrays"},
     "tokenizer_files": BASE | {"tokenizer", "pretrained", "safety"},
     "model": BASE | {"safety"}, "pretrained": BASE | {"safety"}, "safety": BASE, "device": BASE, "registry": BASE,
-    "exits": BASE | {"safety"}, "errors": set(), "features": {"arrays"}, "arrays": set(), "option": set(),
-    "processes": set(),
+    "exits": BASE | {"safety"}, "errors": set(), "arrays": set(), "option": set(),
 }  # fmt: skip
 ONLY_IN = {
     "click": ("cli",),

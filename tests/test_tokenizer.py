@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli import tokenizer_files
+from bertcli.arrays import Features
 from bertcli.errors import ModelError, RecordError
-from bertcli.features import Features
 from bertcli.tokenizer import Text, Tokenizer, encode_each, without_spaces
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##b", "##c", "good", "bad"]

@@ -9,8 +9,8 @@ import pytest
 import tokenizers
 
 from bertcli import pretrained, tokenizer_files
+from bertcli.arrays import Features
 from bertcli.errors import ModelError
-from bertcli.features import Features
 from bertcli.model import HUB_FILES
 from tests.benchmarks.families import SENTENCES, tokenizer_of
 

@@ -133,11 +133,6 @@ class Split:
         """The names of its files, as the place of a fault of the whole split."""
         return ", ".join("stdin" if source == "-" else source for source in self.sources) or self.name
 
-    @property
-    def records(self) -> list[Record]:
-        """Those accepted."""
-        return [example.record for example in self.examples]
-
 
 def guess_task(record: Record | None) -> str:
     """The task that the fields of a first record suggest."""
@@ -167,11 +162,12 @@ def check(
         if not split.examples:
             message = "the dev data has no usable record; mend it, or leave it away."
             findings.add("nothing-to-learn", split.files, message)
-    for split in splits:
-        for record, code, error in task_class.split_doubts(settings, split.records, split is splits[0]):
+    accepted = [[example.record for example in split.examples] for split in splits]
+    for records, split in zip(accepted, splits, strict=True):
+        for record, code, error in task_class.split_doubts(settings, records, split is splits[0]):
             findings.add_all(code, record, error)
     try:
-        decision = decide(task_class, settings, base, splits[0].records)
+        decision = decide(task_class, settings, base, accepted[0])
     except UsageError as refusal:
         findings.add("nothing-to-learn", splits[0].files, str(refusal))
     else:

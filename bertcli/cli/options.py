@@ -159,7 +159,8 @@ def _parameter(field: dataclasses.Field[Any]) -> click.Parameter:
     if option.package == "tasks":
         *names, last = sorted((registry.aliases("tasks", task) or [task])[0] for task in registry.names("tasks"))
         text = text.format(choices=f"{', '.join(names)} or {last}")
-        attributes |= {"callback": _task_name, "shell_complete": _complete_task, "show_default": False}
+        attributes |= {"shell_complete": _complete_task, "show_default": False}
+        attributes["callback"] = lambda ctx, param, alias: alias and registry.load("tasks", alias).Task.name
     elif option.metavar and isinstance(attributes.get("type"), click.Choice):  # more choices than a line takes
         text = f"{', '.join(attributes['type'].choices)}.  {text}"
     flags = option.flags.split()
@@ -188,15 +189,15 @@ def _type(type_: Any, option: Option) -> Any:
     return bounded(lowest, highest, min_open=option.above is not None, max_open=option.below is not None)
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Parsed(click.ParamType[Any]):
     """A click type that calls a function on the value. The message of its ValueError is shown to the user.
 
     name: the metavar in --help, if the option has no other.
     """
 
-    def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
-        self.name = name
-        self.parse = parse
+    name: str
+    parse: Callable[[Any], Any]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Call the function."""
@@ -273,11 +274,6 @@ def _warn_of_variables(ctx: click.Context, messages: Messages) -> None:
         if name not in known:
             close = get_close_matches(name, known, n=1, cutoff=0.8)
             messages.warn(f"{name} sets no option" + (f"; did you mean {close[0]}?" if close else ""))
-
-
-def _task_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Turn a task's alias into its name."""
-    return value if value is None else str(registry.load("tasks", value).Task.name)
 
 
 def _complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertcli.cli.terminal import Messages
-from bertcli.data.terminal import visible
+from bertcli.data import visible
 from bertcli.device import Device
 from bertcli.errors import BertcliError
 
@@ -137,17 +137,19 @@ def _lines(files: Sequence[str]) -> dict[str, int]:
 # -- trainings
 
 
+@dataclass(eq=False)
 class Series:
     """A curve of numbers in constant memory: the means of at most MOST stretches of equal length.
 
-    value: the latest number. note: shown after the curve if there is room.
+    stretch: how many numbers a mean is of. rest: those of the stretch that is not full. value: the latest number. note:
+    shown after the curve if there is room.
     """
 
-    def __init__(self) -> None:
-        self.means: list[float] = []
-        self.stretch = 1  # numbers in a mean
-        self.rest: list[float] = []  # of the stretch that is not full
-        self.value, self.note = 0.0, ""
+    means: list[float] = field(default_factory=list)
+    stretch: int = 1
+    rest: list[float] = field(default_factory=list)
+    value: float = 0.0
+    note: str = ""
 
     def add(self, value: float, note: str = "") -> None:
         """Take the next number."""

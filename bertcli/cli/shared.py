@@ -129,7 +129,13 @@ class InputOptions:
         from bertcli.data.readers import read
         from bertcli.data.records import lookup
 
-        _require_not_stdout(files)
+        written = os.fstat(1)
+        for name in files or ["-"]:
+            with suppress(OSError, ValueError):  # `read` will say what cannot be read.
+                status = os.fstat(0) if name == "-" else Path(name).stat()
+                # `> FILE` has emptied it, `>> FILE` would never end.
+                if stat.S_ISREG(written.st_mode) and os.path.samestat(status, written):
+                    raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
         messages = _messages()
         if (not files or "-" in files) and messages.terminal and sys.stdin is not None and sys.stdin.isatty():
             messages.note("reading from the terminal; Ctrl-D ends")
@@ -158,16 +164,6 @@ class InputOptions:
         return checked(read(files, **self.read_options._asdict(), shard=shard, note=messages.note, headed=headed))
 
 
-def _require_not_stdout(files: Sequence[str]) -> None:
-    """Raise UsageError if stdout goes into an input file: `> FILE` has emptied it, `>> FILE` would never end."""
-    written = os.fstat(1)
-    for name in files or ["-"]:
-        with suppress(OSError, ValueError):  # `read` will say what cannot be read.
-            read = os.fstat(0) if name == "-" else Path(name).stat()
-            if stat.S_ISREG(written.st_mode) and os.path.samestat(read, written):
-                raise UsageError(f"{name}: it is the input, and stdout is redirected into it; name another output.")
-
-
 def _messages() -> Messages:
     context = click.get_current_context(silent=True)  # None in an actor of Ray's
     return (context and context.find_object(Messages)) or Messages()
@@ -188,7 +184,7 @@ class RunOptions(InputOptions, Options, Request, Batching):
             raise UsageError("--calibrate measures the scales of int8, so it needs --precision int8.")
         if self.backend not in OF_ONNX:
             return records
-        from bertcli.export.cached import write_missing
+        from bertcli.export import write_missing
 
         return write_missing(self, self, records, self.open(self.calibrate) if self.calibrate else None, messages.note)
 
@@ -277,9 +273,10 @@ class ReportOptions:
     def write_page(self, messages: Messages, page: "Report") -> None:
         """Write the page, if --report asks for it."""
         if self.report:
-            from bertcli.report import render, write
+            from bertcli.data.sinks import write_file
+            from bertcli.report import render
 
-            write(self.report, render(page))
+            write_file(self.report, render(page))
             messages.note(f"report: {self.report}")
 
 
@@ -292,23 +289,16 @@ class TrainingOptions(ReportOptions):
     threads: int | None = like(Request, "threads")
     resume: bool = option(False, "Finish the run in DIR, to the same weights.")
     overwrite: bool = option(False, "Replace what is in DIR.")
-    cache: str | None = option(
+    cache: Path | None = option(
         None,
         "Keeps tokenised corpora and teachers' answers.  [default: ~/.cache/bertcli]",
         "DIR",
-        type=click.Path(file_okay=False),
+        type=click.Path(file_okay=False, path_type=Path),
         group="data",
     )
     track: Literal["tensorboard"] | None = option(
         None, "Send losses and metrics there too; DIR/log.jsonl has them anyway.", group="output"
     )
-
-    @property
-    def cache_folder(self) -> Path:
-        """The folder of --cache, else the default one."""
-        from bertcli.inference.cache import root
-
-        return Path(self.cache) if self.cache else root()
 
     def saved(self) -> Mapping[str, object]:
         """The options that bertcli.yaml keeps, by name: all but NOT_SAVED."""

@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bertcli.data.terminal import visible
-from bertcli.tasks.texts import Example
+from bertcli.data import visible
 
 if TYPE_CHECKING:
     from bertcli.evaluation import Evaluation
@@ -132,9 +131,16 @@ def render_evaluation(console: Console, evaluation: "Evaluation") -> None:
         console.print(plain(f"{title}: {len(examples):,}", style="bold"))
         for example in examples[:MISTAKES]:
             score = "" if example.score is None else f"  {example.score:.4f}"
-            gold, predicted = _spelt(example)
+            # What is right and what was predicted: a label, answers, or of tags the entities that they spell.
+            sides = ((example.gold, example.gold_marks), (example.predicted, example.predicted_marks))
+            are_tags = all(isinstance(value, list) for value, _ in sides) and any(marks for _, marks in sides)
+            spelt = []
+            for value, marks in sides:
+                shown = [f"{mark.type} {example.text[mark.start : mark.end]}" for mark in marks] if are_tags else value
+                spelt.append(", ".join(dict.fromkeys(map(str, shown))) if isinstance(shown, list) else str(shown))
+            gold, predicted = (text or "none" for text in spelt)
             texts = "  ".join(" ".join(text.split()) for text in (example.pair, example.text) if text)
-            line = plain(f" {example.location}{score}  {gold} → {predicted}  {texts}")
+            line = plain(f" {example.record.location}{score}  {gold} → {predicted}  {texts}")
             console.print(line, no_wrap=True, overflow="ellipsis")
     if any(len(value) > LONG for value in evaluation.metrics.values() if isinstance(value, Mapping)):
         # The metric that decides, with its interval, on how many records.
@@ -194,18 +200,6 @@ def _blocks(evaluation: "Evaluation") -> dict[str, Any]:
             for cut, i in points.items()
         }
     return blocks
-
-
-def _spelt(example: Example) -> list[str]:
-    """What is right and what was predicted: a label, answers, or of tags the entities that they spell."""
-    are_tags = isinstance(example.gold, list) and isinstance(example.predicted, list)
-    are_tags = are_tags and bool(example.gold_marks or example.predicted_marks)
-    texts = []
-    for value, marks in ((example.gold, example.gold_marks), (example.predicted, example.predicted_marks)):
-        shown = [f"{mark.type} {example.text[mark.start : mark.end]}" for mark in marks] if are_tags else value
-        text = ", ".join(dict.fromkeys(map(str, shown))) if isinstance(shown, list) else str(shown)
-        texts.append(text or "none")
-    return texts
 
 
 # An explanation: the text coloured by what each word added, the words that added most, and the sum.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertcli.data.terminal import visible
+from bertcli.data import visible
 from bertcli.errors import BertcliError, Interrupted
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def print_line(text: str) -> None:
 
 
 @contextmanager
-def handling(handle: Callable[[int, Any], None], *signums: int) -> Iterator[None]:
-    """Handle these signals by `handle` in the `with`; after it as before. SIGHUP stays ignored under `nohup`."""
-    before = {signum: signal.getsignal(signum) for signum in signums}
-    heeded = [signum for signum in signums if signum != signal.SIGHUP or before[signum] != signal.SIG_IGN]
+def handling(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle STOPS by `handle` in the `with`; after it as before. SIGHUP stays ignored under `nohup`."""
+    before = {signum: signal.getsignal(signum) for signum in STOPS}
+    heeded = [signum for signum in STOPS if signum != signal.SIGHUP or before[signum] != signal.SIG_IGN]
     for signum in heeded:
         signal.signal(signum, handle)
     try:
@@ -149,7 +149,7 @@ STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 def ended_by_signals() -> AbstractContextManager[None]:
     """In the `with`, SIGINT, SIGTERM and SIGHUP raise Interrupted: drafts are removed, and a message says why."""
-    return handling(_interrupt, *STOPS)
+    return handling(_interrupt)
 
 
 def _interrupt(signum: int, frame: object) -> None:
@@ -172,5 +172,5 @@ def heed_signals(say: Callable[[str], None] = lambda message: None, what: str = 
         if signum == signal.SIGINT:
             say(f"{what}; Ctrl-C again: at once")
 
-    with handling(handle, *STOPS):
+    with handling(handle):
         yield stop

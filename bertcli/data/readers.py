@@ -267,11 +267,9 @@ def _tool_of(source: Source, name: str) -> str | None:
         items = [record.fields for record in takewhile(lambda record: not record.fault, records)]  # the last may be cut
     if not items:  # as of plain text, which need not wait for what follows
         return None
-    from bertcli.data.formats.labelling import is_cluener, is_doccano, is_label_studio, is_prodigy
+    from bertcli.data.formats.labelling import tool_of
 
-    tools = {"doccano": is_doccano, "cluener": is_cluener, "prodigy": is_prodigy} if name not in ("csv", "tsv") else {}
-    tools |= {"label-studio": is_label_studio}
-    return next((tool for item in items for tool, is_its in tools.items() if is_its(item)), None)
+    return next(filter(None, (tool_of(item, is_row=name in ("csv", "tsv")) for item in items)), None)
 
 
 def check_path(path: str) -> None:

@@ -3,7 +3,7 @@
 Whatever must be whole is written here: as a draft, forced to the disk, then renamed. `write_file` writes what a user
 names, `replace_file` and `new_directory` what the program keeps for itself. Knows no format.
 
-Try: python -c 'from bertcli.data.sinks import write_file; write_file("hello.txt.gz", b"hello")' && zcat hello.txt.gz
+Try: python -c 'from bertcli.data.sinks import write_file; write_file("hello.txt.gz", "hello")' && zcat hello.txt.gz
 """
 
 import errno
@@ -13,6 +13,7 @@ import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,17 @@ Rewrite = Callable[[Path, Path], None]
 BLOCK = 1 << 16  # bytes of results in a member of an archive
 
 
+@dataclass(eq=False)
 class Sink:
     """A raw stream. write() raises OSError and BrokenPipeError as the system gives them."""
 
+    name: str
+    _raw: Any
     streams = True  # what was written stays written, whatever happens next
     seekable = False  # whether `overwrite` can be used
     keep = False  # see FileSink
     block = 0
     position = 0  # bytes of the file, where it is one
-
-    def __init__(self, name: str, raw: Any) -> None:
-        self.name = name
-        self._raw = raw
 
     def write(self, data: bytes) -> None:
         """Write all of it, waiting where the other end is slow."""
@@ -175,12 +175,15 @@ def require_writable(path: str) -> None:
         open_sink(path).discard()
 
 
-def write_file(path: str, data: bytes) -> None:
-    """A whole file at once. Raises BertcliError where that fails; the file is then as it was."""
+def write_file(path: str, text: str) -> None:
+    """A whole file at once. Raises BertcliError where that fails; the file is then as it was.
+
+    Halves of surrogate pairs are spelt as escapes.
+    """
     sink = open_sink(path)
     with writing(path):
         try:
-            sink.write(data)
+            sink.write(text.encode("utf-8", "backslashreplace"))
             sink.commit()
         except OSError:
             sink.discard()
@@ -244,7 +247,11 @@ def new_directory(target: Path) -> Iterator[Path]:
     try:
         draft.mkdir(parents=True)
         yield draft
-        usual_modes(draft)
+        # As the umask says, where safetensors makes files 0600. The directory's own mode tells the umask, which can be
+        # asked for only by setting it, for all threads.
+        mode = draft.stat().st_mode
+        for path in draft.rglob("*"):
+            path.chmod(mode if path.is_dir() else mode & 0o666)
         for path in (*draft.rglob("*"), draft):
             sync(path)
         if target.exists():
@@ -254,16 +261,6 @@ def new_directory(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     sync(target.parent)
-
-
-def usual_modes(directory: Path) -> None:
-    """Give the files in a new directory the mode that the umask says, where safetensors makes them 0600.
-
-    The directory's own mode tells the umask, which can be asked for only by setting it, for all threads.
-    """
-    mode = directory.stat().st_mode
-    for path in directory.rglob("*"):
-        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def sync(path: Path) -> None:

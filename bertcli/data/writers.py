@@ -9,17 +9,17 @@ when the interpreter exits. Knows no format.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
+from bertcli.data import visible
 from bertcli.data.formats import BaseFormatter, load, output_format_of
 from bertcli.data.journal import Journal, open_journal
 from bertcli.data.records import Record, error_result, is_error
 from bertcli.data.sinks import Sink, is_special, open_sink
-from bertcli.data.terminal import visible
 from bertcli.errors import BertcliError, RecordError, UsageError
 
 OnError = Literal["record", "skip", "fail"]  # what stands in the place of a bad record: its error, nothing; or the end
@@ -58,25 +58,26 @@ def open_writer(
     is_terminal = terminal is not None and terminal.isatty()
     if output_format is None:
         output_format = "rich" if is_terminal else output_format_of(path or "")
-    formatter: BaseFormatter = load("output", output_format)(terminal, optional)
-    if example is not None and formatter.NEEDS and not any(needed <= example.keys() for needed in formatter.NEEDS):
-        needed = " or ".join(" and ".join(sorted(names)) for names in formatter.NEEDS)
+    class_: type[BaseFormatter] = load("output", output_format)
+    for refusal in (class_.NO_STDOUT if terminal is not None else "", class_.NO_TERMINAL if is_terminal else ""):
+        if refusal:
+            raise UsageError(refusal)
+    formatter = class_(terminal, optional, text_field, first_index, first_result, example=example or {})
+    if example is not None and class_.NEEDS and not any(needed <= example.keys() for needed in class_.NEEDS):
+        needed = " or ".join(" and ".join(sorted(names)) for names in class_.NEEDS)
         raise UsageError(f"{output_format} holds results with {needed}, and this task's have none; use --format jsonl")
-    formatter.example = example or {}
     if path is not None and run is not None and not is_special(path):
         journal, sink = open_journal(path, run, resume=resume, force=force, rewrite=formatter.rewrite)
     elif resume:
         raise UsageError("--resume needs a regular file to go on with: -o FILE")
     else:
         journal, sink = Journal(), open_sink(path, rewrite=formatter.rewrite)
-    if (formatter.HEADER or formatter.rewrite) and not sink.seekable:
+    if (formatter.header or formatter.rewrite) and not sink.seekable:
         sink.discard()
         journal.close(failed=True)
         raise UsageError(f"{output_format} is written to a regular file, uncompressed; {path} is none")
     if journal.begin.state is not None:
         formatter.state = journal.begin.state
-    formatter.text_field = text_field
-    formatter.first_index, formatter.first = first_index, first_result
     is_watched = is_terminal and output_format != "rich"
     return Writer(formatter, sink, journal, first_index, is_watched, on_error, has_files)
 
@@ -118,11 +119,6 @@ class Writer(AbstractContextManager["Writer"]):
         self._count += 1
         if self.sink.block and self._size >= self.sink.block:
             self._send()
-
-    def write_many(self, results: Iterable[Mapping[str, Any]]) -> None:
-        """Add several results."""
-        for result in results:
-            self.write(result)
 
     def write_error(self, message: str, record: Record | None) -> None:
         """Add what stands in the place of a record's result, or raise RecordError, as `on_error` says."""
@@ -195,9 +191,9 @@ class Writer(AbstractContextManager["Writer"]):
 
     def _finish(self) -> None:
         self._append(self.formatter.end())
-        if self.formatter.HEADER:
+        if self.formatter.header:
             self._send()
-            self.sink.overwrite(self.formatter.header())
+            self.sink.overwrite(self.formatter.header)
         self._send(complete=True)
 
     def _abandon(self) -> None:

@@ -91,20 +91,6 @@ class Comparison:
     broken: tuple[Change, ...] = ()
     mcnemar_p: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Differences with intervals and p-values, and the places of what changed."""
-        differences = {
-            name: {"value": one.value, "interval": [one.interval.low, one.interval.high], "p_value": one.p_value}
-            for name, one in self.differences.items()
-        }
-        if self.mcnemar_p is None:
-            return {"other": self.other, "differences": differences}
-        turned = {
-            name: [{"place": one.example.location, **one.example.shown, "before": one.before} for one in changes]
-            for name, changes in (("fixed", self.fixed), ("broken", self.broken))
-        }
-        return {"other": self.other, "differences": differences, "mcnemar_p": self.mcnemar_p, **turned}
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -143,6 +129,20 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """The metrics by their names, then what belongs to them; the examples stay out, but for their outcomes."""
+        compared: dict[str, Any] = {}
+        if comparison := self.comparison:
+            differences = {
+                name: {"value": one.value, "interval": [one.interval.low, one.interval.high], "p_value": one.p_value}
+                for name, one in comparison.differences.items()
+            }
+            compared = {"other": comparison.other, "differences": differences}
+            if comparison.mcnemar_p is not None:
+                compared["mcnemar_p"] = comparison.mcnemar_p
+                for name, changes in (("fixed", comparison.fixed), ("broken", comparison.broken)):
+                    compared[name] = [
+                        {"place": one.example.record.location, **one.example.shown, "before": one.before}
+                        for one in changes
+                    ]
         blocks = {
             "intervals": {name: [interval.low, interval.high] for name, interval in self.intervals.items()},
             "calibration": dict(self.calibration),
@@ -151,7 +151,7 @@ class Evaluation:
             "reliability": self.reliability and asdict(self.reliability),
             "curve": self.curve and asdict(self.curve),
             "lengths": [asdict(bucket) for bucket in self.lengths],
-            "comparison": self.comparison and self.comparison.as_json(),
+            "comparison": compared,
             "outcomes": self.outcomes and asdict(self.outcomes),
         }
         return {"records": self.records, **self.metrics} | {name: block for name, block in blocks.items() if block}

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bertcli.arrays import Arrays, Flags
+from bertcli.arrays import Arrays, Features, Flags
 from bertcli.backends import BaseBackend, Stages
 from bertcli.data.sinks import new_directory, writing
 from bertcli.errors import UsageError
 from bertcli.evaluation import Predicted, collect
-from bertcli.features import Features
 from bertcli.inference import Batching
 from bertcli.inference.stream import Stop, stream
 from bertcli.metrics import calibration
@@ -97,11 +96,6 @@ def fit(
     if left:
         stored["exit"] = left.summary(calibrated, predicted)
     return Calibrated(stored, figures(plain, 1.0), figures(calibrated, stored["temperature"]), kept, calibrated)
-
-
-def uncalibrated(model: Model) -> Model:
-    """The model as it was before it was calibrated."""
-    return replace(model, config={name: value for name, value in model.config.items() if name != "calibration"})
 
 
 def require_calibratable(task: BaseTask, target: calibration.Target | None) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def open_system(
             "they cannot be joined by their order; --id-field names a field by which they can."
         )
     readable = [pair for pair in pairs if not any(record.fault for record in pair)]
-    external = task_class.external_class()
+    external: type[BaseExternalTask] | None = getattr(import_module(task_class.__module__), "ExternalTask", None)
+    if external is None:
+        raise UsageError(f"--predictions: {task_class.name} does not read what others predicted.")
     config = external.config_for(options, [record for record, _ in readable], [result for _, result in readable])
     task = external(NoTokenizer(), config, options)
     outcomes = [

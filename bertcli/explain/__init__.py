@@ -9,24 +9,23 @@ Try: bertcli explain "a gripping film"
 import inspect
 import re
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, product
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from bertcli.arrays import Arrays
+from bertcli.arrays import Array, Arrays, Window
 from bertcli.backends import pytorch
 from bertcli.data.records import Record
 from bertcli.device import use_threads
 from bertcli.errors import ModelError, RecordError, UsageError
-from bertcli.explain.gradients import Attribution, attribute
 from bertcli.export.int8 import dequantized
-from bertcli.features import Window
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session
 from bertcli.inference.stream import Outcome, result
@@ -37,7 +36,7 @@ from bertcli.words import IDEOGRAPHS
 
 DIGITS = 6  # of a printed number: what fp32 carries
 SHORT = 8  # tokens of a text on which it is tested whether the model gives attention as BERT does
-TOLERANCE = 1e-3  # by which the sum of a token's attention may differ from 1
+SUM_TOLERANCE = 1e-3  # by which the sum of a token's attention may differ from 1
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class Explainer:
 
     def _attribute(
         self, targets: Sequence[Target], windows: Sequence[Window], used: Sequence[int]
-    ) -> tuple[list[Any], list[Attribution]]:
+    ) -> "tuple[list[Any], list[Attribution]]":
         """The outputs of all windows, empty for those that no target looks at, and an attribution for each target.
 
         used: indices of the windows that targets look at.
@@ -224,7 +223,14 @@ class Explainer:
             if words is not None and word is not None:  # offsets count from the word's beginning
                 start, end = (words[word][0] + max(offset - spaces, 0) for offset in (start, end))
             name = names[side or 0]  # The library forgets the side of a first text that was encoded by itself.
-            pieces.append(Piece(token, name, _unit(texts[name], word, start, ends[name]), start, end))
+            # What tells the word of the piece from the text's others, in all windows the same: its number, or, where
+            # nothing parts words, as in Chinese, the place of the piece, for a sentence would be one word; what stands
+            # between ideographs is a word too. A space, or its mark, belongs to what follows.
+            text = texts[name]
+            first = len(text) - len(text[start:].lstrip())
+            is_ideograph = re.match(IDEOGRAPHS, text[first : first + 1])
+            unit = (first,) if word is None or is_ideograph else (word, bisect(ends[name], first))
+            pieces.append(Piece(token, name, unit, start, end))
         return pieces
 
     def _attention(self, window: Window, pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -253,19 +259,6 @@ def _baseline(tokenizer: Tokenizer, model: Model) -> tuple[str, int]:
         if id_ is not None and (token := tokenizer.backend.id_to_token(id_)) is not None:
             return str(token), int(id_)
     raise ModelError(f"{model.path}: its tokenizer has no token for a mask, padding or unknown pieces to start from.")
-
-
-def _unit(text: str, word: int | None, start: int, ends: Sequence[int]) -> tuple[int, ...]:
-    """What tells the word of a piece from the text's others, in all windows the same.
-
-    word: the tokenizer's number. ends: of the runs of ideographs in the text.
-
-    Where nothing parts words, as in Chinese, it is the place of the piece, for a sentence would be one word; what
-    stands between ideographs is a word too. A space, or its mark, belongs to what follows.
-    """
-    start = len(text) - len(text[start:].lstrip())
-    is_ideograph = re.match(IDEOGRAPHS, text[start : start + 1])
-    return (start,) if word is None or is_ideograph else (word, bisect(ends, start))
 
 
 def _tokens(rows: Sequence[Row], windows: Sequence[int] | None, is_pair: bool) -> list[dict[str, Any]]:
@@ -319,6 +312,91 @@ def _attention_of(module: Any, tensors: Mapping[str, torch.Tensor]) -> tuple[Seq
         fault = "this kind of model gives no attention"
     elif any(layer.ndim != 4 or layer.shape[-2:] != (length, length) for layer in layers):
         fault = "its attention is not from each token to each token"
-    elif any(not torch.allclose(layer.sum(-1), torch.ones(()).to(layer), atol=TOLERANCE) for layer in layers):
+    elif any(not torch.allclose(layer.sum(-1), torch.ones(()).to(layer), atol=SUM_TOLERANCE) for layer in layers):
         fault = "its attention comes as raw scores, not as weights that sum to 1"
     return layers, fault
+
+
+# Integrated gradients: how much each input vector added to a score, on the way from a baseline to the input.
+#
+# Sundararajan, Taly and Yan 2017 (arXiv 1703.01365), section 3. The integral is taken by Gauss-Legendre quadrature,
+# with more points until the attributions sum to the difference of the scores (their "completeness"). Captum has the
+# method too. It is not used because it would bring matplotlib and five more packages, has a fixed number of points, and
+# runs the model again for each score; a test compares the attributions with Captum's.
+
+STEPS = (16, 32, 64, 128, 256, 512)  # points of the quadrature, tried until the sum is right
+TOLERANCE = 0.01  # of the difference of the scores
+NOISE = 1e-3  # in units of the score: a difference of less than this is fp32's rounding, and needs no 1 %
+POINTS = 2048  # vectors in a batch: windows of 512 tokens then take about 1 GB in 6 layers of 12 heads
+Tensors = list[torch.Tensor]
+Score = Callable[[Tensors], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each input vector added to one score. values: (T,) for each input; steps: points of the quadrature."""
+
+    values: list[Array]
+    score: float
+    baseline: float
+    steps: int
+
+    @property
+    def total(self) -> float:
+        """The sum of the attributions."""
+        return float(sum(value.sum(dtype=np.float64) for value in self.values))
+
+    @property
+    def error(self) -> float:
+        """How far the sum is off, as a share of the scores' difference; 0 where both are mere rounding."""
+        difference, off = self.score - self.baseline, abs(self.total - (self.score - self.baseline))
+        return off / max(abs(difference), NOISE / 10)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the sum is right within 1 %."""
+        return self.error <= TOLERANCE or abs(self.total - (self.score - self.baseline)) <= TOLERANCE * NOISE
+
+
+def attribute(score: Score, inputs: Tensors, baselines: Tensors) -> list[Attribution]:
+    """An attribution for each of the K numbers that `score` gives of vectors.
+
+    inputs, baselines: (T, C) for each window. score: a list with (S, T, C) for each window -> (S, K). Where no number
+    of points is enough the last attempt is returned, and `is_complete` is false.
+    """
+    with torch.no_grad():
+        ends = score([torch.stack(pair) for pair in zip(baselines, inputs, strict=True)])  # (2, K)
+    attributions: list[Attribution] = []
+    for steps in STEPS:
+        values = _integrate(score, inputs, baselines, steps)
+        attributions = [
+            Attribution([value[k].cpu().numpy() for value in values], float(ends[1, k]), float(ends[0, k]), steps)
+            for k in range(ends.shape[1])
+        ]
+        if all(attribution.is_complete for attribution in attributions):
+            break
+    return attributions
+
+
+def _integrate(score: Score, inputs: Tensors, baselines: Tensors, steps: int) -> Tensors:
+    """(K, T) for each window: the mean gradient along the way times the way."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # between -1 and 1; their weights sum to 2
+    device = inputs[0].device
+    fractions, shares = (torch.from_numpy(array).float().to(device) for array in ((nodes + 1) / 2, weights / 2))
+    size = max(1, POINTS // max(1, sum(len(vectors) for vectors in inputs)))
+    sums: list[Any] = [0] * len(inputs)  # then (K, T, C) each
+    for part, part_shares in zip(torch.split(fractions, size), torch.split(shares, size), strict=True):
+        points = [
+            (baseline + part[:, None, None] * (vectors - baseline)).requires_grad_()  # (S, T, C)
+            for vectors, baseline in zip(inputs, baselines, strict=True)
+        ]
+        totals = part_shares @ score(points)  # (K,)
+        rows = [
+            torch.autograd.grad(total, points, retain_graph=k + 1 < len(totals), materialize_grads=True)
+            for k, total in enumerate(totals)
+        ]
+        columns = zip(*rows, strict=True)  # of each window, K gradients (S, T, C)
+        gradients = [torch.stack([gradient.sum(0) for gradient in column]) for column in columns]
+        sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
+    ways = (vectors - baseline for vectors, baseline in zip(inputs, baselines, strict=True))
+    return [(total * way).sum(-1) for total, way in zip(sums, ways, strict=True)]

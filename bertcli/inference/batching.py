@@ -8,11 +8,10 @@ Try: python -c "from bertcli.inference.batching import Window, collate; print(co
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from bertcli.arrays import Batch
-from bertcli.features import Features, Window
+from bertcli.arrays import Batch, Features, Window
 
 Slot = tuple[int, int]  # position of a record in its chunk, position of a window in the record
 Key = TypeVar("Key")  # by which the caller knows a window, such as its slot
@@ -67,15 +66,16 @@ def cut(windows: Iterable[Row[Key]], tokens: int, padding: Padding = NONE) -> It
             yield rows[start : start + most]
 
 
+@dataclass(eq=False)
 class Cutter(Generic[Key]):
     """Cuts as `cut` does, but holds windows that do not fill a batch until the next call, for others of their length.
 
     So batches have few shapes, because some engines generate code for each: OpenVINO takes 12 ms for a new one.
     """
 
-    def __init__(self, tokens: int, padding: Padding = NONE) -> None:
-        self.tokens, self.padding = tokens, padding
-        self.held: list[Row[Key]] = []
+    tokens: int
+    padding: Padding = NONE
+    held: list[Row[Key]] = field(default_factory=list)
 
     def add(self, windows: Iterable[Row[Key]]) -> list[list[Row[Key]]]:
         """The batches that can run now: first those with windows held from earlier calls, then full ones."""

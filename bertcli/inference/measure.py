@@ -24,16 +24,15 @@ from typing import Any
 import numpy as np
 
 from bertcli import __version__, device, registry
+from bertcli.arrays import Features, Window
 from bertcli.backends import Stages, is_dynamic, open_backend
 from bertcli.data.records import Record
 from bertcli.errors import BertcliError, Exit, UsageError
-from bertcli.features import Features, Window
 from bertcli.inference import Batching, Request, cache
 from bertcli.inference.batching import collate
 from bertcli.inference.session import Session, open_session
 from bertcli.inference.stream import result, scripts, stream
 from bertcli.model import ONNX, Model
-from bertcli.processes import unseen_signals
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import exit_threshold_of
 from bertcli.tasks.options import Options
@@ -52,19 +51,6 @@ ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pytorch": "torch"}  #
 WORDS = (
     "a", "film", "of", "wit", "and", "charm", "that", "never", "wakes", "up", "but", "is", "dull", "to", "the", "last",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Check:
-    """The largest difference of any output, computed in a batch and alone, from that computed alone on the CPU."""
-
-    batched: float
-    single: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether both are within BOUND; NaN is not."""
-        return self.batched <= BOUND and self.single <= BOUND
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -114,10 +100,10 @@ def _scripts(tokenizer: Tokenizer) -> str:
     return f"{', '.join(parts)}; {other}"
 
 
-def check(session: Session, request: Request) -> Check:
-    """Compare one batched and one single forward pass on the chosen device with the CPU. On a GPU in fp32.
+def check(session: Session, request: Request) -> tuple[float, float]:
+    """The largest difference of any output from that computed alone on the CPU: of a batch, and of one window alone.
 
-    BOUND is about the device; a lower precision may differ by more.
+    On a GPU in fp32. BOUND is about the device; a lower precision may differ by more.
     """
     backend, head = registry.load("backends", session.backend.name).Backend, session.task.head
     is_cpu = session.device.type == "cpu"
@@ -137,7 +123,7 @@ def check(session: Session, request: Request) -> Check:
         max(float(np.abs(ours[name] - theirs[name]).max()) for name in theirs)
         for ours, theirs in zip([*rows, tested.run(collate(windows[:1]))], [*expected, expected[0]], strict=True)
     )
-    return Check(max(batched), single)
+    return max(batched), single
 
 
 # Speed.
@@ -183,7 +169,7 @@ def time_variants(workload: Workload, model: Model, head: str) -> Iterator[dict[
         variant = replace(workload, request=replace(request, backend=backend, precision=precision, exit=leaves))
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_answer, args=(theirs, variant, time.time()))
-        with unseen_signals():
+        with device.unseen_signals():
             process.start()
         theirs.close()
         try:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from bertcli import device, registry, tokenizer_files
+from bertcli.arrays import Window
 from bertcli.backends import BaseBackend, Stages, open_backend
 from bertcli.device import Device
 from bertcli.errors import ModelError
-from bertcli.features import Window
 from bertcli.inference import OF_ONNX, Request, cache
 from bertcli.inference.batching import collate
 from bertcli.model import Model, resolve
@@ -30,11 +30,6 @@ class Session:
     backend: BaseBackend
     device: Device
     reason: str
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.model.name
 
 
 def open_session(request: Request, options: Options) -> Session:

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Features
 from bertcli.backends import BaseBackend
 from bertcli.data.records import Record, merged, weight
 from bertcli.errors import Interrupted, RecordError
-from bertcli.features import Features
 from bertcli.inference import CHARACTERS, Batching
 from bertcli.inference.batching import Cutter, Padding, Row, Slot, collate, distinct
 from bertcli.tasks.base import BaseTask
@@ -59,14 +59,14 @@ class Outcome:
     layers: int | None = None
 
 
+@dataclass(eq=False)
 class Stop:
     """A request to stop, which a signal handler may make: `SimpleQueue.put` is safe there."""
 
-    def __init__(self) -> None:
-        self.signum: int | None = None
-        self.events: SimpleQueue[Any] = SimpleQueue()
+    signum: int | None = None
+    events: SimpleQueue[Any] = field(default_factory=SimpleQueue)
 
-    def request(self, signum: int, frame: object = None) -> None:
+    def request(self, signum: int) -> None:
         """Handle a signal: ask the stream to end, and wake it."""
         self.signum = signum
         self.events.put(None)

@@ -16,14 +16,6 @@ from bertcli.arrays import Array, Flags, Floats, Indices
 from bertcli.errors import BertcliError
 from bertcli.metrics.bootstrap import Metrics, Weights, f1_averages, mean_of_defined, ratio, weighted_means
 
-# The metrics that a --fail-under or an early stop may name. 1: higher is better and 1 is perfect; -1: lower is better
-# and 0 is perfect.
-SINGLE_LABEL = {"accuracy": 1, "macro_f1": 1, "micro_f1": 1, "weighted_f1": 1, "mcc": 1, "log_loss": -1}
-MULTI_LABEL = {
-    "micro_f1": 1, "subset_accuracy": 1, "macro_f1": 1, "weighted_f1": 1, "samples_f1": 1, "map": 1, "hamming_loss": -1,
-}  # fmt: skip
-REGRESSION = {"pearson": 1, "spearman": 1, "rmse": -1, "mae": -1}
-
 
 def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> dict[str, Any]:
     """Score the likeliest class of each record, the first of equals.
@@ -53,12 +45,8 @@ def single_label(gold: Sequence[int], scores: Array, labels: Sequence[str]) -> d
 def weighted_single_label(gold: Indices, predicted: Indices, losses: Floats | None, labels: int) -> Metrics:
     """gold, predicted: (N,) class indices under `labels`. losses: (N,), -ln p(gold), None where they are not known."""
     columns = _grouped(gold, labels, gold == predicted), _grouped(gold, labels), _grouped(predicted, labels)
-
-    def metrics(weights: Weights) -> dict[str, Array]:
-        shared = _class_metrics(*(column(weights) for column in columns))
-        return shared if losses is None else shared | {"log_loss": ratio(weights @ losses, weights.sum(1))}
-
-    return metrics
+    loss = weighted_means({} if losses is None else {"log_loss": losses})
+    return lambda weights: _class_metrics(*(column(weights) for column in columns)) | loss(weights)
 
 
 def _class_metrics(correct: Array, support: Array, predicted: Array) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, cycle, islice
+from itertools import cycle, islice
 from typing import Literal
 
 import numpy as np
@@ -354,21 +354,17 @@ class CorpusData:
 
     def schedule(self, step: int) -> Iterator[list[BatchKey]]:
         """The batches of each step after `step`, through all phases and epochs."""
-        for number, phase in enumerate(self.phases):
-            first = max(step, phase.first)
-            if first < phase.stop:
-                epoch, done = divmod(first - phase.first, phase.steps_per_epoch)
-                yield from islice(self._steps(number, phase, epoch), done, done + phase.stop - first)
-
-    def _steps(self, number: int, phase: Phase, first: int) -> Iterator[list[BatchKey]]:
-        """The steps of a phase, endlessly, from the epoch `first` on."""
         settings = self.settings
-        for epoch in count(first):
-            seeds = (settings.seed, number, epoch)
-            table = self.table(self.train, phase.length, generator(*seeds, 0))
-            order = generator(*seeds, 1)
-            steps = unpadded_steps(table.lengths, settings.batch_tokens, phase.steps_per_epoch, order)
-            # Pairs are drawn anew in each epoch, so one may have too few blocks for its steps; then some come twice,
-            # with other masks. All epochs must have as many steps, because a resumed run derives its epoch from them.
-            for i, batches in enumerate(islice(cycle(steps), phase.steps_per_epoch)):
-                yield [BatchKey(table, rows, (*seeds, 2, i, j)) for j, rows in enumerate(batches)]
+        for number, phase in enumerate(self.phases):
+            size, done, total = phase.steps_per_epoch, max(step - phase.first, 0), phase.stop - phase.first
+            for epoch in range(done // size, -(-total // size) if done < total else 0):
+                seeds = (settings.seed, number, epoch)
+                table = self.table(self.train, phase.length, generator(*seeds, 0))
+                order = generator(*seeds, 1)
+                steps = unpadded_steps(table.lengths, settings.batch_tokens, size, order)
+                # Pairs are drawn anew in each epoch, so one may have too few blocks for its steps; then some come
+                # twice, with other masks. All epochs must have as many steps, because a resumed run derives its epoch
+                # from them.
+                begin, end = max(done - epoch * size, 0), min(total - epoch * size, size)
+                for i, batches in islice(enumerate(cycle(steps)), begin, end):
+                    yield [BatchKey(table, rows, (*seeds, 2, i, j)) for j, rows in enumerate(batches)]

@@ -33,10 +33,10 @@ import numpy as np
 
 from bertcli.arrays import Array, Indices
 from bertcli.data.sinks import replace_file
+from bertcli.device import unseen_signals
 from bertcli.errors import BertcliError, Interrupted, RecordError, UsageError
 from bertcli.pretraining.encoding import Encoder
 from bertcli.pretraining.source import Source, Stop, key, locked, sha256
-from bertcli.processes import unseen_signals
 
 FILES = {"ids": "ids.bin", "starts": "starts.bin", "sentences": "sentences.bin", "documents": "documents.bin"}
 COMPLETE, JOURNAL = "corpus.json", "journal.json"
@@ -124,12 +124,14 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.state = dict(state)
-        _store(self.folder / JOURNAL, {"sizes": self.sizes, "counts": self.counts, "state": self.state})
+        journal = {"sizes": self.sizes, "counts": self.counts, "state": self.state}
+        replace_file(self.folder / JOURNAL, json.dumps(journal, indent=1).encode())
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Complete the corpus with what is committed."""
         self.close()
-        _store(self.folder / COMPLETE, {"dtype": self.dtype, "sizes": self.sizes, "counts": self.counts, **facts})
+        whole = {"dtype": self.dtype, "sizes": self.sizes, "counts": self.counts, **facts}
+        replace_file(self.folder / COMPLETE, json.dumps(whole, indent=1).encode())  # ASCII: file names may be any bytes
         (self.folder / JOURNAL).unlink()
 
     def close(self) -> None:
@@ -137,10 +139,6 @@ class Writer:
         for file in self.files.values():
             with suppress(OSError):  # of a full disk, which has been reported already
                 file.close()
-
-
-def _store(path: Path, value: Mapping[str, Any]) -> None:
-    replace_file(path, json.dumps(value, indent=1).encode())  # in ASCII, because file names may be any bytes
 
 
 BATCH = 1 << 20  # characters that a worker gets at once

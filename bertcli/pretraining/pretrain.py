@@ -204,10 +204,7 @@ class PretrainJob:
         self.selector = PositionSelector(module)
         self.config = module.config.to_dict()
         self.rank, self.processes = accelerator.process_index, accelerator.num_processes
-
-    def schedule(self, step: int) -> Iterator[list[BatchKey]]:
-        """The batches of each step after `step`."""
-        return self.data.schedule(step)
+        self.schedule = data.schedule
 
     def split(self, key: BatchKey, parts: int) -> list[BatchKey]:
         """The whole batch: its masks are drawn together, so it cannot be split."""

@@ -145,7 +145,7 @@ def _alphabet(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     return [*characters, *(f"##{character}" for character in inside)]
 
 
-def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: int = 512) -> None:
+def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool) -> None:
     """Write tokenizer.json, vocab.txt and tokenizer_config.json, which transformers and bertcli open alike."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), "utf-8")  # so that errors are the system's
@@ -153,5 +153,5 @@ def save(tokenizer: Tokenizer, directory: Path, *, lowercase: bool, max_length: 
     pieces = "".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.__getitem__))
     (directory / "vocab.txt").write_text(pieces, "utf-8")
     names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL}
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": max_length, **names}
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": 512, **names}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")

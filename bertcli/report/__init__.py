@@ -84,7 +84,13 @@ def render(report: Report) -> str:
         facts |= {"faults in the data": len(evaluation.faults)} if evaluation.faults else {}
         facts |= {"calibrated by": evaluation.calibration} if evaluation.calibration else {}
         metrics = evaluation.metrics
-        tables, confusion = _tables(metrics), metrics.get("confusion")
+        confusion = metrics.get("confusion")
+        # Metrics that are tables: their columns, and a row of them for each entry.
+        for name, value in metrics.items():
+            if isinstance(value, Mapping) and name != "confusion":
+                rows = {label: row if isinstance(row, Mapping) else {"value": row} for label, row in value.items()}
+                columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+                tables[name] = {"columns": columns, "rows": rows, "is_wide": max(map(len, rows), default=0) > LONG}
     return BEGINNINGS["--report"] + _filled(
         "page.html",
         styles=[_text("uplot/uPlot.min.css"), _text("page.css"), SHARES],
@@ -120,17 +126,18 @@ def explain_page(path: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
             for explanation in result["explanations"]
         ]
         facts = {name: result[name] for name in ("baseline", "weights", "windows", "truncated") if name in result}
-        attention = [_packed(window) for window in result["attention"]]
+        attention = []
+        for window in result["attention"]:
+            # All matrices (T, T), one after the other, in steps of 1/255, for they grow with the square of the text.
+            steps = (np.rint(matrix["weights"] * 255).astype(np.uint8) for matrix in window["matrices"])
+            heads = [[matrix["layer"], matrix["head"]] for matrix in window["matrices"]]
+            packed = b64encode(zlib.compress(b"".join(map(bytes, steps)), 9)).decode()
+            attention.append({"tokens": window["tokens"], "heads": heads, "weights": packed})
         results.append({**facts, "explanations": explanations, "attention": attention})
 
     yield add
     page = _filled("explain.html", [_text("explain.css")], [_text("explain.js")], results=results)
-    write(path, BEGINNINGS["--html"] + page)
-
-
-def write(path: str, page: str) -> None:
-    """Write a page: all of it or, with a BertcliError, nothing. Halves of surrogate pairs are spelt as escapes."""
-    write_file(path, page.encode("utf-8", "backslashreplace"))
+    write_file(path, BEGINNINGS["--html"] + page)
 
 
 def _text(name: str) -> str:
@@ -157,17 +164,6 @@ def _filled(template: str, styles: Sequence[str], scripts: Sequence[str], **valu
     return environment.get_template(template).render(values, styles=styles, scripts=scripts, policy=policy)
 
 
-def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics that are tables: their columns, and a row of them for each entry."""
-    tables = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping) and name != "confusion":
-            rows = {label: row if isinstance(row, Mapping) else {"value": row} for label, row in value.items()}
-            columns = dict.fromkeys(column for row in rows.values() for column in row)
-            tables[name] = {"columns": list(columns), "rows": rows, "is_wide": max(map(len, rows), default=0) > LONG}
-    return tables
-
-
 def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
     """The matrix with the share of each count in its row; of a larger one the most frequent errors."""
     labels, matrix = confusion["labels"], confusion["matrix"]
@@ -177,19 +173,6 @@ def _confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
     size = range(len(labels))
     errors = [(matrix[i][j], labels[i], labels[j]) for i in size for j in size if i != j and matrix[i][j]]
     return {**shown, "errors": sorted(errors, key=lambda error: -error[0])[:WIDEST_MATRIX]}
-
-
-def _packed(window: Mapping[str, Any]) -> dict[str, Any]:
-    """A window's attention in few bytes, for it grows with the square of the text.
-
-    weights: all matrices (T, T), one after the other, in steps of 1/255, as zlib in base64.
-    """
-    steps = (np.rint(matrix["weights"] * 255).astype(np.uint8) for matrix in window["matrices"])
-    return {
-        "tokens": window["tokens"],
-        "heads": [[matrix["layer"], matrix["head"]] for matrix in window["matrices"]],
-        "weights": b64encode(zlib.compress(b"".join(map(bytes, steps)), 9)).decode(),
-    }
 
 
 # -- examples, their texts cut where marks end; the templates ask the functions for what stands in them
@@ -261,7 +244,8 @@ def pieces(example: Example) -> list[Piece]:
 def where(example: Example) -> str:
     """`file:line`, without the directories of the machine that made the page."""
     source = example.record.source
-    return example.location.replace(source, Path(source).name) if source else example.location
+    location = example.record.location
+    return location.replace(source, Path(source).name) if source else location
 
 
 def readable(value: Any) -> str:
@@ -334,13 +318,11 @@ def of_training(log: Path) -> list[Chart]:
     steps = [entry for entry in entries if entry["event"] == "step"]
     evaluations = [entry for entry in entries if entry["event"] != "step"]
 
-    def measured(name: str) -> Points:
-        return [(entry["step"], entry["metrics"].get(name)) for entry in evaluations]
-
-    charts = [_chart("Loss", "loss", _thinned([(entry["step"], entry["loss"]) for entry in steps]), measured("loss"))]
     metric = evaluations[-1]["metric"] if evaluations else "loss"
+    dev = {name: [(one["step"], one["metrics"].get(name)) for one in evaluations] for name in ("loss", metric)}
+    charts = [_chart("Loss", "loss", _thinned([(entry["step"], entry["loss"]) for entry in steps]), dev["loss"])]
     if metric != "loss":
-        charts.append(_chart(f"Dev {metric}", metric, [], measured(metric)))
+        charts.append(_chart(f"Dev {metric}", metric, [], dev[metric]))
     rates = _thinned([(entry["step"], entry["lr"]) for entry in steps])
     return [*charts, _chart("Learning rate", "learning rate", rates, [])]
 

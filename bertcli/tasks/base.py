@@ -21,12 +21,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from bertcli import registry
-from bertcli.arrays import Array, Arrays, Floats, Logits
+from bertcli.arrays import Array, Arrays, Features, Floats, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features
 from bertcli.model import Model
-from bertcli.tasks.options import Options
+from bertcli.tasks.options import LabelSettings, Options
 from bertcli.tasks.texts import Example, excerpt, text_of
 from bertcli.tokenizer import Tokenizer, encode_each
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from bertcli.metrics.bootstrap import Metrics
     from bertcli.metrics.calibration import Scored
     from bertcli.tasks.explaining import BaseExplaining
-    from bertcli.tasks.labels import Decision, Doubt, LabelSettings
+    from bertcli.tasks.labels import Decision, Doubt
     from bertcli.tasks.training import BaseDistillation, BaseTraining
 
 
@@ -65,6 +64,9 @@ class BaseTask(ABC):
     labels: list[str] = []  # noqa: RUF012 - the names of its classes, if any
     # A result with all fields of `decode`, none empty, from which tables take the types of columns.
     example: dict[str, Any] = {}  # noqa: RUF012
+    # The metrics that --fail-under and --metric may name; the first is the default of --metric. 1: higher is better and
+    # 1 is perfect; -1: lower is better and 0 is perfect.
+    directions: Mapping[str, int] = MappingProxyType({})
     memory: dict[str, int] | None = None  # what later results need from earlier ones, None if nothing; it only grows
     identity: Mapping[str, str] = MappingProxyType({})  # what besides record, model and options decides a result
 
@@ -93,16 +95,14 @@ class BaseTask(ABC):
         return {name: value for name, value in cls.config_of(model).items() if name not in of_head}
 
     @classmethod
-    def decide(cls, settings: "LabelSettings", base: Model, records: Sequence[Record]) -> "Decision":
+    def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> "Decision":
         """What the outputs of a head for these records mean. Raises UsageError where there is nothing to learn."""
         if cls.decision is None:
             raise UsageError(f"{cls.name} cannot be trained.")
         return cls.decision
 
     @classmethod
-    def unknown_labels(
-        cls, settings: "LabelSettings", decision: "Decision", records: Sequence[Record]
-    ) -> Sequence[str]:
+    def unknown_labels(cls, settings: LabelSettings, decision: "Decision", records: Sequence[Record]) -> Sequence[str]:
         """The labels of these records that the decision lacks, sorted."""
         return []
 
@@ -116,7 +116,7 @@ class BaseTask(ABC):
 
     @classmethod
     def split_doubts(
-        cls, settings: "LabelSettings", records: Sequence[Record], is_train: bool
+        cls, settings: LabelSettings, records: Sequence[Record], is_train: bool
     ) -> "Iterator[tuple[Record, str, RecordError]]":
         """What is doubtful in the labels of a whole split: the record, a code of checking/, and why."""
         yield from ()
@@ -241,14 +241,6 @@ class BaseTask(ABC):
         """Entries for the model's config.json that an evaluation on dev data chose."""
         return {}
 
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """The metrics that --fail-under and --metric may name; the first is the default of --metric.
-
-        1: higher is better and 1 is perfect; -1: lower is better and 0 is perfect.
-        """
-        return {}
-
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """Each record with its label and prediction, for people to read."""
         return [Example(record, "", None, None) for record in records]
@@ -271,13 +263,13 @@ class BaseTask(ABC):
 
     # The other parts of a task. They need torch, so they are imported only here.
 
-    def training(self, decision: "Decision", settings: "LabelSettings") -> "BaseTraining":
+    def training(self, decision: "Decision", settings: LabelSettings) -> "BaseTraining":
         """The task's `Training`: targets and loss."""
         training: BaseTraining = import_module(f"{type(self).__module__}.training").Training(self, decision, settings)
         return training
 
     def distillation(
-        self, decision: "Decision", settings: "LabelSettings", teacher: "BaseTask", temperature: float
+        self, decision: "Decision", settings: LabelSettings, teacher: "BaseTask", temperature: float
     ) -> "BaseDistillation":
         """The task's `Distillation`: the same for a teacher's predictions. Raises UsageError if it has none."""
         module = import_module(f"{type(self).__module__}.training")
@@ -293,14 +285,6 @@ class BaseTask(ABC):
             raise UsageError(f"explain shows what decided a class, an entity or an answer; {self.name} has none.")
         explaining: BaseExplaining = import_module(module).Explaining(self)
         return explaining
-
-    @classmethod
-    def external_class(cls) -> "type[BaseExternalTask]":
-        """The task's `ExternalTask`, for predictions of another system. Raises UsageError if it has none."""
-        external: type[BaseExternalTask] | None = getattr(import_module(cls.__module__), "ExternalTask", None)
-        if external is None:
-            raise UsageError(f"--predictions: {cls.name} does not read what others predicted.")
-        return external
 
     def model_files(self, base: Model) -> Sequence[Path]:
         """Further files of a base model, relative to it, to copy into a model trained from it."""

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from bertcli.arrays import Features
 from bertcli.data.records import Record
-from bertcli.features import Features
 from bertcli.tasks.base import BaseTask, Outputs
 
 Position = tuple[int, int | None, float]  # window, token (None for an output of the whole window), weight
@@ -67,11 +67,11 @@ class Target:
         return chosen - others.logsumexp(1) if others.shape[1] else chosen
 
 
+@dataclass
 class BaseExplaining(ABC):
     """What can be explained of a task's predictions."""
 
-    def __init__(self, task: BaseTask) -> None:
-        self.task = task
+    task: BaseTask
 
     def require(self, target: str | None) -> None:  # noqa: B027
         """Raise UsageError if no record can have the --target. By default all can: any answer may be in a context."""

@@ -8,33 +8,18 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError, UsageError
 from bertcli.model import Model, names_of
 from bertcli.tasks.base import BaseTask
-from bertcli.tasks.options import ClassWeights, Options
+from bertcli.tasks.options import LabelSettings, Options
 from bertcli.tasks.texts import excerpt
 
 MISSING = {"na", "n/a", "nan", "null", "none", "nil", "<na>", "#n/a"}  # what programs write in place of no label
 LARGEST = 1e18  # label of a regression: fp32 holds its square, and the sum of squares of a batch
 Doubt = tuple[str, str]  # a code of checking/, and what is doubtful in a record
-
-
-class LabelSettings(Protocol):
-    """The settings of labels and loss that tasks read; training/settings.py says what each means."""
-
-    @property
-    def problem(self) -> Literal["auto", "single", "multi", "regression"]: ...  # noqa: D102
-    @property
-    def labels(self) -> tuple[str, ...] | None: ...  # noqa: D102
-    @property
-    def class_weights(self) -> ClassWeights: ...  # noqa: D102
-    @property
-    def label_smoothing(self) -> float: ...  # noqa: D102
-    @property
-    def options(self) -> Options: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

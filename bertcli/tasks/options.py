@@ -3,18 +3,20 @@
 Try: python -c "from bertcli.tasks.options import Options; print(Options(top_k=2))"
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from bertcli.arrays import Long
 from bertcli.errors import UsageError
-from bertcli.features import Long
 from bertcli.option import option
 
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "io"]  # of entity tags
 OffsetUnit = Literal["codepoint", "utf16", "utf8"]  # in which start and end of an entity count
 Language = Literal["auto", "en", "zh"]  # whose way of comparing answers
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None  # in the loss; None: all equal
+Problem = Literal["auto", "single", "multi", "regression"]
 TASK_OPTIONS = {  # fields that only some tasks read: each task lists its own in `accepts` and refuses the others
     "all_scores", "language", "mask", "normalize", "null_threshold", "offset_unit", "pair_field", "prompt", "question",
     "redact", "scheme", "threshold", "top_k",
@@ -126,3 +128,17 @@ class Options:
             # finetune sets null_threshold to `auto` for all tasks.
             if field.name in TASK_OPTIONS - names and getattr(self, field.name) not in (field.default, "auto"):
                 raise UsageError(f"--{field.name.replace('_', '-')} means nothing to {task}; leave it out.")
+
+
+class LabelSettings(ABC):
+    """The settings of labels and loss that tasks read; training/settings.py, which has them, says what each means."""
+
+    problem: Problem
+    labels: tuple[str, ...] | None
+    class_weights: ClassWeights
+    label_smoothing: float
+
+    @property
+    @abstractmethod
+    def options(self) -> Options:
+        """What of the settings are options of the task."""

@@ -46,11 +46,6 @@ class Example:
     predicted_marks: tuple[Mark, ...] = ()
 
     @property
-    def location(self) -> str:
-        """`file:line`."""
-        return self.record.location
-
-    @property
     def shown(self) -> dict[str, Any]:
         """gold, predicted, score and the further fields."""
         score = {} if self.score is None else {"score": self.score}

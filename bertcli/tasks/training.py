@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bertcli.arrays import Array, Flags, Indices
+from bertcli.arrays import Array, Features, Flags, Indices, Window
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features, Window
 from bertcli.tasks.base import IGNORED, BaseTask, Encoded
-from bertcli.tasks.labels import Decision, LabelSettings
-from bertcli.tasks.options import ClassWeights
+from bertcli.tasks.labels import Decision
+from bertcli.tasks.options import ClassWeights, LabelSettings
 
 SHOWN = 1000  # faults listed, after which the rest is only counted
 SAME = 3  # faults listed if all records have the same one
@@ -177,11 +176,6 @@ class Examples:
         return digest.hexdigest()
 
 
-def provenance(sources: Mapping[str, int]) -> dict[str, Any]:
-    """Where records came from: name, count and, for a file, sha256."""
-    return {source: {"records": count, **file_hash(source)} for source, count in sources.items()}
-
-
 def file_hash(source: str) -> dict[str, str]:
     """Its sha256 by that name; nothing for stdin and what else is no file."""
     if not Path(source).is_file():
@@ -221,8 +215,9 @@ class Data:
     sources: Mapping[str, Counter[str]]
 
 
+@dataclass(eq=False)
 class BaseTraining(ABC):
-    """The targets and loss of a task. task: with the labels of `decision`.
+    """The targets and loss of a task. task: with the labels of `decision`. weights: (L,) of the classes, after `start`.
 
     A unit is what is shuffled and batched: a window, or what a task keeps together, such as both texts of a pair.
     """
@@ -230,10 +225,10 @@ class BaseTraining(ABC):
     has_window_loss: ClassVar[bool] = True  # whether a single window has a loss
     targets_of: ClassVar[Literal["records", "units", "tokens"]] = "records"  # what `targets` has a row for
     padding: ClassVar[float] = IGNORED  # the target of padding, where targets are of tokens
-
-    def __init__(self, task: BaseTask, decision: Decision, settings: LabelSettings) -> None:
-        self.task, self.decision, self.settings = task, decision, settings
-        self.weights: torch.Tensor | None = None  # (L,) of the classes
+    task: BaseTask
+    decision: Decision
+    settings: LabelSettings
+    weights: torch.Tensor | None = field(default=None, init=False)
 
     def start(self, train: Labelled) -> None:
         """Called once with all training data. Raises UsageError if these settings cannot be used with it."""

@@ -3,19 +3,18 @@
 A checkpoint is a directory `best-STEP` or `last-STEP`; the older one of its prefix goes only after the newer is there,
 so a crash at any moment leaves at least one that can be read. A checkpoint of the same step is set aside as
 `last-STEP.old` before the new one takes its name. A finished model is `ready-STEP` until its last file is in place.
-Imports torch only to read and write states. Try: bertcli finetune … -o DIR, kill -9, and the same again with --resume
+Does not import torch. Try: bertcli finetune … -o DIR, kill -9, and the same again with --resume
 """
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from bertcli.data import sinks
 from bertcli.errors import BertcliError, UsageError
 from bertcli.safety import require_name
 
-STATE, OLD = "state.pt", ".old"
+OLD = ".old"
 
 
 def save(folder: Path, prefix: str, step: int, fill: Callable[[Path], None]) -> None:
@@ -52,24 +51,6 @@ def _all(folder: Path, prefix: str) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The step whose weights it has."""
     return int(checkpoint.name.removesuffix(OLD).rpartition("-")[2])
-
-
-def save_state(directory: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values."""
-    import torch
-
-    torch.save(state, directory / STATE)
-
-
-def load_state(directory: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote; weights_only, so that a checkpoint runs no code. Raises BertcliError."""
-    import torch
-
-    try:
-        state: dict[str, Any] = torch.load(directory / STATE, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything from OSError to UnpicklingError here
-        raise BertcliError(f"{directory / STATE}: not a readable checkpoint ({error}).") from error
-    return state
 
 
 def publish(draft: Path, target: Path, last: str) -> None:

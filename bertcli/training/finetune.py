@@ -32,7 +32,7 @@ from bertcli.pretrained import require_encoder
 from bertcli.tasks import ENCODER
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import MISSING, decide, map_hint
-from bertcli.tasks.training import Data, Examples, Faults, Labelled, provenance
+from bertcli.tasks.training import Data, Examples, Faults, Labelled, file_hash
 from bertcli.training import artifacts, run, sampler, teacher
 from bertcli.training.base_model import cut_to_pieces, open_base, used_pieces
 from bertcli.training.checkpoint import CHECKPOINTS, require_usable
@@ -125,7 +125,11 @@ def finetune(
             for file in data.task.model_files(base):
                 (draft / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(base.path / file, draft / file)
-            sources = {name: provenance(counts) for name, counts in data.sources.items() if counts}
+            sources = {
+                name: {source: {"records": count, **file_hash(source)} for source, count in counts.items()}
+                for name, counts in data.sources.items()
+                if counts
+            }
             digest = _write_card(draft, settings, base, data, sources, hardware, metrics)
             facts = {"device": hardware, "data": sources, "card": digest}
             artifacts.write_settings(draft, "finetune", settings.saved(), facts)

@@ -23,6 +23,7 @@ from bertcli import exits
 from bertcli.errors import BertcliError, Interrupted, UsageError
 from bertcli.training import checkpoint
 
+STATE = "state.pt"  # of a checkpoint: all but the weights that are kept for the end
 SMOOTHING = 0.95  # of the speeds shown: the weight of what was before
 Metrics = dict[str, Any]
 Stop = Callable[[], int | None]
@@ -119,24 +120,25 @@ class Plan:
     average_from: int = 0
 
 
+@dataclass(eq=False)
 class Trainer:
-    """The state of a run. model and optimizer: as accelerate prepared them; average: of the weights, or None."""
+    """The state of a run. model and optimizer: as accelerate prepared them; average: of the weights, or None.
 
-    def __init__(
-        self, accelerator: Accelerator, model: Any, optimizer: Any, average: AveragedModel | None, plan: Plan
-    ) -> None:
-        self.accelerator = accelerator
-        self.model = model
-        self.optimizer = optimizer
-        self.average = average
-        self.plan = plan
-        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
-        self.step = 0
-        self.best: float | None = None
-        self.evals_without_best = 0
-        self.history: list[Metrics] = []
-        self.examples_per_s = self.tokens_per_s = 0.0
-        self.parts = 1  # in which a batch is computed: more where memory was too small for one
+    parts: in which a batch is computed, more where memory was too small for one.
+    """
+
+    accelerator: Accelerator
+    model: Any
+    optimizer: Any
+    average: AveragedModel | None
+    plan: Plan
+    step: int = 0
+    best: float | None = None
+    evals_without_best: int = 0
+    history: list[Metrics] = field(default_factory=list)
+    examples_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+    parts: int = 1
 
     def run(self, job: Job, stop: Stop) -> Iterator[Step | Eval]:
         """Train to the end of the plan, or until patience is out.
@@ -160,7 +162,7 @@ class Trainer:
             self.optimizer.zero_grad()
             torch.cuda.empty_cache()
         loss, examples, tokens, operations = done
-        norm = accelerator.clip_grad_norm_(self.parameters, plan.clip_norm or float("inf"))
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), plan.clip_norm or float("inf"))
 
         lr = plan.rate(self.step)
         for group in self.optimizer.param_groups:
@@ -271,7 +273,7 @@ class Trainer:
             # of each process' random generator, for dropout: (processes, bytes)
             "generators": list(accelerator.gather(generator[None].to(accelerator.device)).cpu()),
         }
-        self._write("last", lambda directory: checkpoint.save_state(directory, state))
+        self._write("last", lambda directory: torch.save(state, directory / STATE))
 
     def _write(self, name: str, fill: Callable[[Path], None]) -> None:
         if self.accelerator.is_main_process:
@@ -280,7 +282,11 @@ class Trainer:
 
     def resume(self, directory: Path) -> None:
         """Continue from a checkpoint. Raises UsageError where settings or data differ from its own."""
-        state = checkpoint.load_state(directory)
+        try:
+            # weights_only, so that a checkpoint runs no code
+            state: dict[str, Any] = torch.load(directory / STATE, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises anything from OSError to UnpicklingError here
+            raise BertcliError(f"{directory / STATE}: not a readable checkpoint ({error}).") from error
         require_same(state["identity"], self.plan.identity)
         for name in ("step", "best", "evals_without_best", "history"):
             setattr(self, name, state[name])
@@ -328,15 +334,8 @@ FALLS: dict[str, Callable[[float], float]] = {  # share of the steps after the w
 
 def learning_rate(peak: float, warmup: float, total: int, schedule: str) -> Callable[[int], float]:
     """The rate of step 0 ... total - 1: a linear rise in `warmup * total` steps, then what the schedule says, to 0."""
-    rise = round(warmup * total)
-    fall = FALLS[schedule]
-
-    def rate(step: int) -> float:
-        if step < rise:
-            return peak * (step + 1) / rise
-        return peak * fall((step - rise) / (total - rise))
-
-    return rate
+    rise, fall = round(warmup * total), FALLS[schedule]
+    return lambda step: peak * ((step + 1) / rise if step < rise else fall((step - rise) / (total - rise)))
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from bertcli.arrays import Long
 from bertcli.errors import UsageError
-from bertcli.features import Long
 from bertcli.inference import Request
 from bertcli.option import REQUIRED, like, option
 from bertcli.tasks import DEFAULT
-from bertcli.tasks.options import ClassWeights, Options, Scheme
+from bertcli.tasks.options import ClassWeights, LabelSettings, Options, Problem, Scheme
 
 Schedule = Literal["linear", "cosine", "trapezoidal"]
-Problem = Literal["auto", "single", "multi", "regression"]
 Precision = Literal["auto", "bf16", "fp32"]
 
 
@@ -34,7 +33,7 @@ EMBEDDED = "the encoder of bertcli's embedded model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(LabelSettings):
     """All that decides the result of a run, besides the data. Raises UsageError for values out of range.
 
     batch_tokens: padded tokens in a batch, over all processes together; a step takes `accumulate` batches.
@@ -130,11 +129,6 @@ class Settings:
         return Options(
             *fields, map_labels=self.map_labels, scheme=self.scheme, null_threshold="auto", text_first=self.text_first
         )
-
-    @property
-    def is_multi(self) -> bool:
-        """Whether a label that is no list stands for several."""
-        return self.problem == "multi"
 
     def as_dict(self) -> dict[str, object]:
         """Plain values by option name, as YAML and checkpoints keep them; nothing that a subclass adds."""

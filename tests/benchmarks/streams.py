@@ -15,8 +15,8 @@ from typing import Any
 import onnxruntime as ort
 
 from bertcli import tokenizer_files
+from bertcli.arrays import Features
 from bertcli.backends import BATCH_TOKENS
-from bertcli.features import Features
 from bertcli.inference.batching import collate, cut
 from bertcli.model import resolve
 

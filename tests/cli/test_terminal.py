@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bertcli.data.terminal import visible
+from bertcli.data import visible
 from tests.cli.conftest import COMMAND, Run
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egood\u2066"

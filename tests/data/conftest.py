@@ -28,7 +28,8 @@ def written(tmp_path: Path) -> Any:
 
     def run(results: list[dict[str, Any]], name: str, **options: Any) -> bytes:
         with open_writer(str(tmp_path / name), **options) as writer:
-            writer.write_many(results)
+            for result in results:
+                writer.write(result)
         return (tmp_path / name).read_bytes()
 
     return run

@@ -346,7 +346,8 @@ def test_other_results_get_the_types_of_their_values(tmp_path: Path) -> None:
         {"text": "c", "n": None, "meta": {"b": [{}]}},
     ]
     with open_writer(str(tmp_path / "a.parquet"), example={"embedding": [0.5]}) as writer:
-        writer.write_many(results)
+        for result in results:
+            writer.write(result)
         writer.write({"text": "d", "embedding": [0.25, 0.5]})
         writer.write({"text": "e", "n": "one"})
         writer.write({"text": "f", "n": 1 << 63})
@@ -394,7 +395,8 @@ def test_files_of_other_columns_are_one_table_where_their_types_can_be_joined(tm
 def test_no_digit_is_lost_where_integers_and_floats_meet(tmp_path: Path) -> None:
     large = (1 << 53) + 1
     with open_writer(str(tmp_path / "a.parquet"), run={}) as writer:
-        writer.write_many([{"n": large, "m": 0.5}, {"n": 0.5}, {"m": large}, {"n": large + 1, "m": 2}])
+        for result in [{"n": large, "m": 0.5}, {"n": 0.5}, {"m": large}, {"n": large + 1, "m": 2}]:
+            writer.write(result)
         assert writer.failures == 2
     rows = load(tmp_path / "a.parquet")
     assert (rows["n"].to_pylist(), rows["m"].to_pylist()) == ([large, None, None, large + 1], [0.5, None, None, 2.0])
@@ -403,7 +405,8 @@ def test_no_digit_is_lost_where_integers_and_floats_meet(tmp_path: Path) -> None
         pytest.raises(BertcliError, match="values do not fit into one column"),
         open_writer(str(tmp_path / "b.parquet")) as writer,
     ):
-        writer.write_many([{"deep": {"n": large}}, {"deep": {"n": 0.5}}])
+        for result in [{"deep": {"n": large}}, {"deep": {"n": 0.5}}]:
+            writer.write(result)
     first = write(tmp_path / "c.parquet", pa.table({"text": ["a"], "n": [1]}))
     second = write(tmp_path / "d.parquet", pa.table({"text": ["b"], "n": [0.5]}))
     assert (

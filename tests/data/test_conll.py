@@ -117,7 +117,8 @@ def test_columns_by_name(tmp_path: Path) -> None:
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     sentences = [both("Rome # .", "B-LOC O O"), both("x", "O")]
     with open_writer(str(tmp_path / "a.conll")) as writer:
-        writer.write_many(sentences)
+        for result in sentences:
+            writer.write(result)
     assert [record.fields for record in read([str(tmp_path / "a.conll")])] == sentences
     with open_writer(str(tmp_path / "b.conll")) as writer:
         writer.write({"tokens": ["a\tb"], "tags": ["O"]})

@@ -34,7 +34,7 @@ def texts(found: list[Record]) -> list[str]:
         (b'{"text": "a"', "not JSON (Expecting ',' delimiter at column 13)"),
         (b"abc", "not JSON (Expecting value at column 1)"),
         (b'{"a": 1} x', "not JSON (Extra data at column 10)"),
-        (b'{"a": "\x00"}', "not JSON (Invalid control character at at column 8)"),
+        (b'{"a": "\x00"}', "not JSON (Invalid control character at column 8)"),
         (b"[1]", "a JSON array, not an object"),
         (b'"a"', "a JSON string, not an object"),
         (b"1", "a JSON number, not an object"),

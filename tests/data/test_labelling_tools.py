@@ -490,7 +490,7 @@ def unpacked(folder: Path, archive: bytes) -> list[str]:
 def round_trip(folder: Path, name: str, results: list[dict[str, Any]]) -> list[Record]:
     """What is read of what was written; of Label Studio's predictions an annotator has made annotations."""
     formatter = load("output", name)()
-    parts = [*map(formatter.record, results), formatter.end()]
+    parts = [*map(formatter.add, results), formatter.end()]
     if name == "brat":
         return [record for path in unpacked(folder, b"".join(parts)) for record in read([path])]
     (folder / "out.json").write_text("".join(parts).replace('"predictions": [{', '"annotations": [{'), "utf-8")
@@ -558,9 +558,9 @@ def test_classes_survive(tmp_path: Path) -> None:
 def test_what_is_not_for_labelling_tools(result: dict[str, Any], message: str) -> None:
     for tool in ("doccano", "prodigy", "label-studio", "brat"):
         with pytest.raises(RecordError, match=message):
-            load("output", tool)().record(result)
+            load("output", tool)().add(result)
     with pytest.raises(RecordError, match="brat's types have no white space: 'a b'; rename it"):
-        load("output", "brat")().record({"text": "a", "entities": [{"start": 0, "end": 1, "type": "a b"}]})
+        load("output", "brat")().add({"text": "a", "entities": [{"start": 0, "end": 1, "type": "a b"}]})
 
 
 # -- recognition and parts

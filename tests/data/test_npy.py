@@ -29,14 +29,16 @@ def test_rows_in_order_and_nan_for_a_record_that_failed(tmp_path: Path) -> None:
 
 def test_where_all_fail_there_is_still_a_row_for_each(tmp_path: Path) -> None:
     with open_writer(str(tmp_path / "a.npy")) as writer:
-        writer.write_many(error_result(i, i + 1, "bad") for i in range(3))
+        for result in (error_result(i, i + 1, "bad") for i in range(3)):
+            writer.write(result)
     assert np.load(tmp_path / "a.npy").shape == (3, 0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 12345])
 def test_any_number_of_rows(tmp_path: Path, count: int) -> None:
     with open_writer(str(tmp_path / "a.npy")) as writer:
-        writer.write_many({"embedding": [float(i)] * 3} for i in range(count))
+        for result in ({"embedding": [float(i)] * 3} for i in range(count)):
+            writer.write(result)
     vectors = np.load(tmp_path / "a.npy")
     assert vectors.shape == ((count, 3) if count else (0, 0))
     assert not count or (vectors[:, 0] == np.arange(count, dtype=np.float32)).all()

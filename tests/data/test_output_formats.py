@@ -91,7 +91,8 @@ def test_a_table_that_never_begins_stops(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(csv, "MAX_HELD", 3)
     with pytest.raises(BertcliError, match=r"the first 3 records all failed \(line 2: no field 'text'\)"):  # noqa: SIM117
         with open_writer(str(tmp_path / "out.csv")) as writer:
-            writer.write_many([BAD] * 5)
+            for result in [BAD] * 5:
+                writer.write(result)
     assert not list(tmp_path.iterdir())
 
 
@@ -150,7 +151,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Any:
             return True
 
     def run(result: dict[str, Any], colour: bool = False) -> str:
-        return RichFormatter(Terminal() if colour else None).record(result)
+        return RichFormatter(Terminal() if colour else None).add(result)
 
     return run
 
@@ -258,8 +259,8 @@ def test_rich_colours(line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rich_labels_keep_their_colour_and_column() -> None:
     formatter = RichFormatter(None)
-    first = formatter.record({"text": "a", "label": "a long label", "score": 1})
-    second = formatter.record({"text": "b", "label": "short", "score": 0})
+    first = formatter.add({"text": "a", "label": "a long label", "score": 1})
+    second = formatter.add({"text": "b", "label": "short", "score": 0})
     assert (first, second) == ("a long label 100.0% ████████  a\n", "short          0.0%           b\n")
 
 

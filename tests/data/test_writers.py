@@ -232,7 +232,8 @@ def test_jsonl_round_trip(results: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/a.jsonl"
         with open_writer(path) as writer:
-            writer.write_many(results)
+            for result in results:
+                writer.write(result)
         assert [record.fault or record.fields for record in read([path])] == results
 
 
@@ -243,7 +244,8 @@ def test_csv_round_trip(rows: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/a.csv"
         with open_writer(path) as writer:
-            writer.write_many(results)
+            for result in results:
+                writer.write(result)
         found = [record.fault or record.fields for record in read([path])]
     assert found == [{**result, "error": ""} for result in results]
 
@@ -255,7 +257,8 @@ def test_every_result_is_one_piece_of_output(name: str, results: list[dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "out")
         with open_writer(str(path), name) as writer:
-            writer.write_many(results)
+            for result in results:
+                writer.write(result)
         lines = path.read_bytes().count(b"\n")
     if name in ("jsonl", "rich"):
         assert lines == len(results)

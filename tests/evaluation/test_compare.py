@@ -25,10 +25,10 @@ def test_what_is_fixed_and_broken():
     _, _, old = evaluated(SENTIMENT, *OLD)
     task, gold, new = evaluated(SENTIMENT, *NEW)
     found = compare(task, gold, new, old.outcomes, "OLD")
-    assert [(own.example.location, own.before) for own in found.fixed] == [
+    assert [(own.example.record.location, own.before) for own in found.fixed] == [
         ("dev.jsonl:2", "negative"), ("dev.jsonl:3", "negative"),
     ]  # fmt: skip
-    assert [own.example.location for own in found.broken] == ["dev.jsonl:1"]
+    assert [own.example.record.location for own in found.broken] == ["dev.jsonl:1"]
     assert found.mcnemar_p == 1.0
     assert found.differences["accuracy"].value == pytest.approx(0.25)
     assert found.differences.keys() == new.intervals.keys()
@@ -50,7 +50,7 @@ def test_a_model_with_its_labels_in_another_order_and_one_more():
     task, gold, new = evaluated(SENTIMENT, [1, 0], [0, 1], [0, 1], [1, 0])
     found = compare(task, gold, new, old.outcomes, "OLD")
     assert found.differences["accuracy"].value == pytest.approx(0.25)
-    assert [(own.example.location, own.before) for own in found.fixed] == [("dev.jsonl:3", "neutral")]
+    assert [(own.example.record.location, own.before) for own in found.fixed] == [("dev.jsonl:3", "neutral")]
 
 
 def test_sets_of_a_model_with_its_labels_in_another_order():

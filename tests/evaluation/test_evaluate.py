@@ -9,7 +9,7 @@ import pytest
 from bertcli.data.records import Record
 from bertcli.errors import Exit, GateError, ModelError, UsageError
 from bertcli.evaluation import check_gates, collect, listed, parse_gates, scores
-from bertcli.metrics import classification
+from bertcli.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import Task
@@ -160,7 +160,7 @@ class Untold(Task):
     """A task that says nothing of gates, examples and intervals."""
 
     name = "untold"
-    directions = BaseTask.directions
+    unscored = tuple(SINGLE_LABEL)
     examples, columns, resampled, scored = BaseTask.examples, BaseTask.columns, BaseTask.resampled, BaseTask.scored
 
 
@@ -173,9 +173,9 @@ def test_a_task_that_says_nothing_of_examples_is_scored():
 @pytest.mark.parametrize(
     ("config", "family"),
     [
-        (SENTIMENT, classification.SINGLE_LABEL),
-        (TOPICS, classification.MULTI_LABEL),
-        (STARS, classification.REGRESSION),
+        (SENTIMENT, SINGLE_LABEL),
+        (TOPICS, MULTI_LABEL),
+        (STARS, REGRESSION),
     ],
 )
 def test_a_task_names_the_metrics_of_its_problem(config, family):
@@ -187,7 +187,7 @@ def test_a_task_names_the_metrics_of_its_problem(config, family):
     [("accuracy=0.9", {"accuracy": 0.9}), (" mcc = -0.5", {"mcc": 0.0}), ("log_loss=2", {"log_loss": 2.0})],
 )
 def test_gates_that_hold(text, metrics):
-    check_gates(parse_gates([text], classification.SINGLE_LABEL), metrics)
+    check_gates(parse_gates([text], SINGLE_LABEL), metrics)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_gates_that_hold(text, metrics):
     ],
 )
 def test_a_gate_that_fails_says_by_how_much(text, value, message):
-    gates = parse_gates([text], classification.REGRESSION)
+    gates = parse_gates([text], REGRESSION)
     with pytest.raises(GateError) as caught:
         check_gates(gates, {gates[0].metric: value})
     assert str(caught.value) == message
@@ -210,7 +210,7 @@ def test_a_gate_that_fails_says_by_how_much(text, value, message):
 
 
 def test_every_failed_gate_has_its_sentence():
-    gates = parse_gates(["accuracy=0.9", "mcc=0.1", "log_loss=0.3"], classification.SINGLE_LABEL)
+    gates = parse_gates(["accuracy=0.9", "mcc=0.1", "log_loss=0.3"], SINGLE_LABEL)
     with pytest.raises(GateError, match=r"^accuracy 0.8000 is under 0.9. log_loss 0.4000 is over 0.3.$"):
         check_gates(gates, {"accuracy": 0.8, "mcc": 0.6, "log_loss": 0.4})
 
@@ -241,7 +241,7 @@ SINGLE_LABEL_NAMES = "There are: accuracy, macro_f1, micro_f1, weighted_f1, mcc,
 )
 def test_gates_that_cannot_be_used(text, message):
     with pytest.raises(UsageError) as caught:
-        parse_gates([text], classification.SINGLE_LABEL)
+        parse_gates([text], SINGLE_LABEL)
     assert str(caught.value) == message
 
 

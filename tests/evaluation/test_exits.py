@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertcli.arrays import Features, Window
 from bertcli.backends import Stages
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
 from bertcli.evaluation import Predicted
 from bertcli.evaluation.calibrate import choose, fit_with_exit
-from bertcli.features import Features, Window
 from bertcli.tasks.options import Options
 from bertcli.tasks.text_classification import Task
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertcli.explain.gradients import STEPS, attribute
+from bertcli.explain import STEPS, attribute
 
 Tensors = list[torch.Tensor]
 
@@ -41,7 +41,7 @@ def test_several_scores_of_several_windows_are_complete() -> None:
 def test_batches_of_points_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, baselines = vectors(5, 2), vectors(5, 2, seed=7)
     whole = attribute(smooth, inputs, baselines)
-    monkeypatch.setattr("bertcli.explain.gradients.POINTS", 21)
+    monkeypatch.setattr("bertcli.explain.POINTS", 21)
     for one, other in zip(whole, attribute(smooth, inputs, baselines), strict=True):
         np.testing.assert_allclose(one.values[0], other.values[0], rtol=1e-4, atol=1e-6)
 

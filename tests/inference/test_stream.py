@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertcli.arrays import Features, Window
 from bertcli.data.records import Record
 from bertcli.errors import Interrupted, RecordError
-from bertcli.features import Features, Window
 from bertcli.inference.batching import Cutter, Padding, collate, cut, distinct
 from bertcli.inference.stream import Batching, Outcome, Stop, result, stream
 from bertcli.tokenizer import NoTokenizer

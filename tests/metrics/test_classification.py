@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from bertcli.errors import BertcliError
-from bertcli.metrics import classification
+from bertcli.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL, classification
 
 RNG = np.random.default_rng(7)
 
@@ -187,9 +187,9 @@ def test_two_opposite_points():
 
 def every_family():
     scores = one_hot([0, 1, 1], 3)
-    yield classification.SINGLE_LABEL, classification.single_label([0, 1, 2], scores, list("abc"))
-    yield classification.MULTI_LABEL, classification.multi_label([[0], [1], []], scores, list("abc"), 0.5)
-    yield classification.REGRESSION, classification.regression([1, 2, 3], scores[:, 0])
+    yield SINGLE_LABEL, classification.single_label([0, 1, 2], scores, list("abc"))
+    yield MULTI_LABEL, classification.multi_label([[0], [1], []], scores, list("abc"), 0.5)
+    yield REGRESSION, classification.regression([1, 2, 3], scores[:, 0])
 
 
 def test_the_listed_metrics_are_the_numbers_returned():

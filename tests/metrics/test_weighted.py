@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bertcli.metrics import bootstrap, classification, entities
+from bertcli.metrics import MULTI_LABEL, SINGLE_LABEL, bootstrap, classification, entities
 
 RNG = np.random.default_rng(3)
 N, L = 40, 4
@@ -31,7 +31,7 @@ def test_single_label():
         classification.single_label(gold, scores, LABELS),
         classification.single_label(gold[ROWS], scores[ROWS], LABELS),
     )
-    assert names == classification.SINGLE_LABEL.keys()
+    assert names == SINGLE_LABEL.keys()
 
 
 def test_the_given_arrays_stay_as_they_are():
@@ -57,7 +57,7 @@ def test_multi_label():
         classification.multi_label(gold, scores, LABELS, 0.5),
         classification.multi_label([gold[i] for i in ROWS], scores[ROWS], LABELS, 0.5),
     )
-    assert names == classification.MULTI_LABEL.keys()
+    assert names == MULTI_LABEL.keys()
     assert "map" not in classification.weighted_multi_label(truth, scores >= 0.5, None)(np.ones((1, N)))
 
 

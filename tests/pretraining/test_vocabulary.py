@@ -117,7 +117,7 @@ def test_transformers_and_bertcli_agree_on_ids(tmp_path: Path, lowercase: bool) 
     from transformers import AutoTokenizer, BertTokenizer
 
     made = train(TEXTS, 60, lowercase=lowercase)
-    save(made, tmp_path, lowercase=lowercase, max_length=128)
+    save(made, tmp_path, lowercase=lowercase)
     texts = ["The Café is good; not.", "我看电影\uff0cThe film", "[MASK] x\u200b\ty", ""]
     wanted = [encoding.ids for encoding in made.encode_batch(texts)]
     opened = AutoTokenizer.from_pretrained(tmp_path)
@@ -125,7 +125,7 @@ def test_transformers_and_bertcli_agree_on_ids(tmp_path: Path, lowercase: bool) 
     assert opened(texts)["input_ids"] == wanted
     assert BertTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == wanted
     assert [features.windows[0].ids for features in mine.encode(texts)] == wanted
-    assert (opened.model_max_length, mine.max_length, opened.mask_token) == (128, 128, "[MASK]")
+    assert (opened.model_max_length, mine.max_length, opened.mask_token) == (512, 512, "[MASK]")
     (tmp_path / "tokenizer.json").unlink()  # vocab.txt and the settings say the same
     assert [features.windows[0].ids for features in face.load(tmp_path, {}).encode(texts)] == wanted
 

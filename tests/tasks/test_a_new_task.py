@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from bertcli.arrays import Features
 from bertcli.data.records import Record, lookup
 from bertcli.errors import RecordError
 from bertcli.tasks.base import BaseTask
 from bertcli.tasks.labels import Decision, label_config
 from bertcli.tasks.texts import Example
-from bertcli.features import Features
 
 ALIASES = ("vowels",)
 NAMES = ("odd", "even")
@@ -38,6 +38,7 @@ class Task(BaseTask):
 
     head = "SequenceClassification"
     labelled_by = ({"parity"},)
+    directions = {"hits": 1}
 
     @classmethod
     def decide(cls, settings: Any, base: Any, records: Sequence[Record]) -> Decision:
@@ -63,10 +64,6 @@ class Task(BaseTask):
 
     def metrics(self, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
         return {"hits": float(np.mean([int(p.argmax()) == g for g, p in zip(gold, predictions, strict=True)]))}
-
-    @property
-    def directions(self) -> dict[str, int]:
-        return {"hits": 1}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         answers = [NAMES[int(prediction.argmax())] for prediction in predictions]

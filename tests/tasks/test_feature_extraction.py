@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bertcli import tokenizer_files
+from bertcli.arrays import Features
 from bertcli.data.records import Record
 from bertcli.errors import ModelError, RecordError
-from bertcli.features import Features
 from bertcli.model import Model, read
 from bertcli.tasks.feature_extraction import Task
 from bertcli.tasks.options import Options

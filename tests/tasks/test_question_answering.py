@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli import tokenizer, tokenizer_files
+from bertcli.arrays import Features
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.features import Features
 from bertcli.tasks.options import Options
 from bertcli.tasks.question_answering import LONGEST, NO_ANSWER, Gold, Span, Task, distinct
 from tests.tasks.test_token_classification import texts

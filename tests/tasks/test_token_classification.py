@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertcli import tokenizer, tokenizer_files
+from bertcli.arrays import Features
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
 from bertcli.evaluation import digest
-from bertcli.features import Features
 from bertcli.tasks.base import IGNORED
 from bertcli.tasks.labels import relabelled
 from bertcli.tasks.options import Options

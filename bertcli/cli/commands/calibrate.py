@@ -70,7 +70,8 @@ def calibrate(messages: Messages, options: Calibrate) -> int:
     messages.note(session.reason)
     records = relabelled(type(session.task), records, options, session.task.classifies == "several")
     records = require_labels(session.task, records)
-    plain = open_task(type(session.task), engine.uncalibrated(session.model), options)
+    config = {name: value for name, value in session.model.config.items() if name != "calibration"}
+    plain = open_task(type(session.task), replace(session.model, config=config), options)
     with (
         RecordCount(messages, options.files) as counter,
         heed_signals(messages.tell, "stopping; nothing is stored") as stop,

@@ -15,8 +15,8 @@ from bertcli.cli.terminal import Messages, is_for_people, print_json, print_line
 from bertcli.errors import Exit, UsageError
 from bertcli.inference import Request
 from bertcli.option import like, option
-from bertcli.tasks.options import Options, Scheme
-from bertcli.training.settings import Problem, Settings
+from bertcli.tasks.options import Options, Problem, Scheme
+from bertcli.training.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +96,8 @@ def check(messages: Messages, options: Check) -> int:
         scheme=options.scheme,
         map_labels=options.map_labels,
     )
-    rename = partial(relabelled, registry.load("tasks", task).Task, options=settings.options, several=settings.is_multi)
+    several, task_class = options.problem == "multi", registry.load("tasks", task).Task
+    rename = partial(relabelled, task_class, options=settings.options, several=several)
     with RecordCount(messages, (*options.train, *options.dev)) as counter:
         facts, findings = check(settings, model, rename(counter.passed(train)), dev and rename(counter.passed(dev)))
     listed = findings.listed()
@@ -142,7 +143,7 @@ def _render(console: "Console", facts: dict[str, Any], listed: list[dict[str, An
     from rich.text import Text
 
     from bertcli.cli.tables import render
-    from bertcli.data.terminal import visible
+    from bertcli.data import visible
 
     facts = dict(facts)
     counts = {f"{name} records": f"{count:,}" for name, count in facts.pop("records").items()}

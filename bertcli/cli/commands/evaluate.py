@@ -117,7 +117,7 @@ def evaluate(messages: Messages, options: Evaluate) -> int:
         if isinstance(system, Session):
             chunks = stream(task, system.backend, records, options, stop)
             predicted = collect(task, chain.from_iterable(counter.watched(chunks)))
-            evaluation = scores(task, predicted, system.name)
+            evaluation = scores(task, predicted, system.model.name)
             evaluation = replace(evaluation, exit=measure(task, system.backend, predicted, options, stop))
         else:
             predicted = collect(task, system.outcomes)
@@ -161,7 +161,8 @@ def _show(messages: Messages, options: Evaluate, evaluation: "Evaluation") -> No
         mistakes = [listed(mistake) for mistake in evaluation.mistakes]
         columns = dict.fromkeys(name for mistake in mistakes for name in mistake)  # those of all files
         with open_writer(options.errors, optional=[*columns]) as writer:
-            writer.write_many(mistakes)
+            for mistake in mistakes:
+                writer.write(mistake)
     if options.report:
         from bertcli.report import Report
 

@@ -60,7 +60,7 @@ def export_directory(
 
     task_name: None for the task whose head the model has.
     """
-    from bertcli.export.cached import feeds_of
+    from bertcli.export import feeds_of
     from bertcli.export.export import export
     from bertcli.inference.session import open_task, task_of
     from bertcli.model import read

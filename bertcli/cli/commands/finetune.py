@@ -163,7 +163,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
             processor,
             unlabelled=until_stopped(stop, unlabelled or ()),
             vocabulary=until_stopped(stop, vocabulary) if vocabulary else None,
-            cache=options.cache_folder,
+            cache=options.cache,
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,
@@ -211,7 +211,7 @@ def finetune(messages: Messages, options: Finetune) -> int:
 
             request = Request(str(saved.path), options.task, device=options.device, threads=options.threads)
             session = open_session(request, as_in_predict)
-            evaluation = scores(session.task, _on_dev(options, session, session.task), session.name)
+            evaluation = scores(session.task, _on_dev(options, session, session.task), session.model.name)
         options.write_training_page(messages, saved, facts, evaluation)
     return Exit.OK
 
@@ -221,17 +221,15 @@ def _labelled(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
     from bertcli.tasks.labels import relabelled
 
     task_class = registry.load("tasks", options.task).Task
-    return relabelled(task_class, options.labelled(files), options.options, options.is_multi)
+    return relabelled(task_class, options.labelled(files), options.options, options.problem == "multi")
 
 
 def _texts(options: Finetune, files: Sequence[str]) -> Iterator["Record"]:
     """Records that need no labels. The field of plain text lines is renamed to --text-field, as for labelled texts."""
-
-    def named(record: "Record") -> "Record":
-        is_line = [*record.fields] == ["text"]
-        return replace(record, fields={options.text_field: record.fields["text"]}) if is_line else record
-
-    return map(named, options.open(files))
+    return (
+        replace(record, fields={options.text_field: record.fields["text"]}) if [*record.fields] == ["text"] else record
+        for record in options.open(files)
+    )
 
 
 def is_unfinished(evaluations: Sequence["Eval"]) -> bool:

@@ -32,13 +32,14 @@ def info(messages: Messages, options: Info) -> int:
     from bertcli.tasks.options import Options
 
     session = open_session(options, Options())
-    checked = check(session, options)
-    differences = {"batched": checked.batched, "single": checked.single, "at most": BOUND, "passed": checked.passed}
+    batched, single = check(session, options)
+    passed = batched <= BOUND and single <= BOUND  # NaN is not
+    differences = {"batched": batched, "single": single, "at most": BOUND, "passed": passed}
     facts = {**describe(session), "check": differences}
     options.show([facts], facts, "bertcli")
-    if not checked.passed:
+    if not passed:
         raise BertcliError(
-            f"{session.device.type} differs from the CPU by {checked.batched:.2g} in a batch and "
-            f"{checked.single:.2g} alone (at most {BOUND}); use --device cpu."
+            f"{session.device.type} differs from the CPU by {batched:.2g} in a batch and "
+            f"{single:.2g} alone (at most {BOUND}); use --device cpu."
         )
     return Exit.OK

@@ -210,14 +210,13 @@ def _identity(options: Predict, session: "Session") -> dict[str, object]:
     from bertcli import __version__
     from bertcli.model import fingerprint
 
-    def described(path: str) -> str:  # The journal compares the records themselves.
-        is_file = path != "-" and Path(path).is_file()
-        return f"{path} of {Path(path).stat().st_size:,} bytes" if is_file else path
-
     weights = "*.safetensors" if session.backend.name == "pytorch" else "*.onnx*"  # .onnx_data is matched too
     chosen = {name.removeprefix("output_"): value for name, value in by_name(options).items() if name not in UNCOMPARED}
     return {
-        "the input": [described(path) for path in options.files or ["-"]],
+        "the input": [  # The journal compares the records themselves.
+            f"{path} of {Path(path).stat().st_size:,} bytes" if path != "-" and Path(path).is_file() else path
+            for path in options.files or ["-"]
+        ],
         "the model": fingerprint(session.model, weights),
         "the task": session.task.name,
         "the engine": f"{session.backend.name} {session.backend.precision}",

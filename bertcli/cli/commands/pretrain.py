@@ -76,6 +76,7 @@ def pretrain(messages: Messages, options: Pretrain) -> int:
     parallel, and kept; documents are parted by blank lines. Ctrl-C leaves a checkpoint for --resume.
     """
     from bertcli.cli.progress import TrainingProgress
+    from bertcli.inference.cache import root
     from bertcli.pretraining.pretrain import pretrain
     from bertcli.training.run import Saved
 
@@ -87,7 +88,7 @@ def pretrain(messages: Messages, options: Pretrain) -> int:
             options,
             options.source(),
             processor,
-            options.cache_folder,
+            options.cache or root(),
             resume=options.resume,
             overwrite=options.overwrite,
             stop=lambda: stop.signum,

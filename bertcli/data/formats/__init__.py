@@ -11,6 +11,7 @@ Try: python -c 'from bertcli.data.formats import by_extension; print(by_extensio
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TextIO
 
@@ -19,7 +20,6 @@ from bertcli.errors import UsageError
 
 if TYPE_CHECKING:
     from bertcli.data.records import Header, Record
-    from bertcli.data.sinks import Rewrite
 
 Direction = Literal["input", "output"]
 
@@ -105,31 +105,33 @@ def output_format_of(path: str) -> str:
     return name or "jsonl"
 
 
+@dataclass(eq=False)
 class BaseFormatter(ABC):
     """Turns results into text, or into bytes, one after the other.
 
     terminal: stdout where the text goes there, else None. optional: result fields that only some records have.
+    text_field: where the records have their text. first_index: how many records others before this output have, if some
+    do. first: of several outputs that are one, the first result of all. input_header: known at the end: of the input's
+    first table, if it has one. example: a value of each field that a result may have, where that is known.
     """
+
+    terminal: TextIO | None = None
+    optional: Sequence[str] = ()
+    text_field: str = "text"
+    first_index: Callable[[], int] | None = None
+    first: Mapping[str, Any] | None = None
+    input_header: "Header | None" = None
+    example: Mapping[str, Any] = field(default_factory=dict)
 
     # Names of the attributes to which it matters what was written before, as JSON has them: an output that is resumed
     # gets them back.
     REMEMBERED: ClassVar[tuple[str, ...]] = ()
-    rewrite: "Rewrite | None" = None  # makes the file, in the end, of all that was written, where that is not it yet
-    HEADER = False  # whether the first bytes depend on all that follows: `record` leaves room, `header` fills it
+    # Makes the file, in the end, of all that was written, where that is not it yet.
+    rewrite: ClassVar[Any] = None  # a Rewrite of sinks.py
+    header = b""  # the first bytes, where they depend on all that follows: `add` leaves room for them
     # Sets of fields, of which a task must give one: without them a record's own would be written in their place.
     NEEDS: ClassVar[tuple[Set[str], ...]] = ()
-    NO_STDOUT = ""  # why a regular file is needed, where one is
-
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        if terminal is not None and self.NO_STDOUT:
-            raise UsageError(self.NO_STDOUT)
-        self.terminal = terminal
-        self.optional = optional
-        self.text_field = "text"  # of the records, for the formats that need to know where the text is
-        self.first_index: Callable[[], int] | None = None  # how many records others before this output have, if some do
-        self.first: Mapping[str, Any] | None = None  # of several outputs that are one: the first result of all
-        self.input_header: Header | None = None  # known at the end: of the input's first table, if it has one
-        self.example: Mapping[str, Any] = {}  # a value of each field that a result may have, where that is known
+    NO_STDOUT = NO_TERMINAL = ""  # why a regular file is needed, or at least a pipe, where one is
 
     @property
     def state(self) -> Any:
@@ -141,13 +143,9 @@ class BaseFormatter(ABC):
         for name, value in zip(self.REMEMBERED, state, strict=True):
             setattr(self, name, value)
 
-    def add(self, result: Mapping[str, Any], record: "Record | None") -> str | bytes:
-        """The text of the result of a record; a format that needs only the result has `record` alone."""
-        return self.record(result)
-
     @abstractmethod
-    def record(self, result: Mapping[str, Any]) -> str | bytes:
-        """The text of one result, its line end included; RecordError if the format cannot hold it."""
+    def add(self, result: Mapping[str, Any], record: "Record | None" = None) -> str | bytes:
+        """The text of the result of a record, its line end included; RecordError if the format cannot hold it."""
 
     def flush(self) -> bytes:
         """What was held back until now, for a format that writes many results at once."""
@@ -156,7 +154,3 @@ class BaseFormatter(ABC):
     def end(self) -> str | bytes:
         """The text that closes the stream."""
         return ""
-
-    def header(self) -> bytes:
-        """The first bytes, once all else is written; see HEADER."""
-        return b""

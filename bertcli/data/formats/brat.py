@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePath
 from tarfile import BLOCKSIZE, GNU_FORMAT, TarInfo
-from typing import Any, TextIO
+from typing import Any
 
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.formats.labelling import labelling
@@ -82,14 +82,10 @@ class Formatter(BaseFormatter):
 
     REMEMBERED = ("_count",)
     NEEDS = ({"entities"},)
+    NO_TERMINAL = "brat's documents come as a tar archive: | tar x -C DIR, or -o FILE.tar"
     _count = 0
 
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        if terminal is not None and terminal.isatty():
-            raise UsageError("brat's documents come as a tar archive: | tar x -C DIR, or -o FILE.tar")
-        super().__init__(terminal, optional)
-
-    def record(self, result: Mapping[str, Any]) -> bytes:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> bytes:
         """The members of one result; RecordError for one without entities, or with a type that has white space."""
         name = f"{self._count + 1 + (self.first_index() if self.first_index else 0):06}"
         if is_error(result):

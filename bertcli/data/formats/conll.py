@@ -184,7 +184,7 @@ class Formatter(BaseFormatter):
 
     NEEDS = ({"tokens", "tags"},)
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """The lines of a sentence; RecordError for a result without tags, or a token that holds a tab or a line end."""
         if is_error(result):
             return f"# {' '.join(describe(result).split())}\n\n"

@@ -10,8 +10,9 @@ Try: printf 'id,text\n7,"long, ""good"" film"\n' | bertcli predict --input-forma
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TextIO
+from typing import Any
 
 from bertcli.data import streams
 from bertcli.data.formats import BaseFormatter
@@ -119,7 +120,7 @@ def _rows(source: streams.Source, delimiter: str) -> Iterator[Row]:
     import csv  # takes 1 ms, which TSV and results need not wait for
 
     csv.field_size_limit(streams.MAX_LINE)  # the default is 128 KiB; _Feed bounds the whole row
-    feed = _Feed(source)
+    feed = _Feed(source, source.lines())
     # strict: a quote that is never closed is an error, not the rest of the file
     reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while True:
@@ -144,23 +145,24 @@ def _lost(first: int, last: int) -> str:
     return f"; lines {first} to {last} are lost with it" if last > first else ""
 
 
+@dataclass(eq=False)
 class _Feed(Iterator[str]):
     """Gives csv.reader its lines and remembers what was wrong with those of the row.
 
     A line that does not decode is passed on with its bytes escaped, so that quotes still pair up; its row is a fault
     and the other rows are unharmed. After an exception csv.reader begins a new row with the next line.
+    number: of the last line. size: of the row, in bytes.
     """
 
-    def __init__(self, source: streams.Source) -> None:
-        self._source = source
-        self._lines = source.lines()
-        self.number = 0  # of the last line
-        self.size = 0  # of the row, in bytes
-        self.fault: RecordError | None = None
-        self.ended = False
+    source: streams.Source
+    lines: Iterator[streams.Line]
+    number: int = 0
+    size: int = 0
+    fault: RecordError | None = None
+    ended: bool = False
 
     def __next__(self) -> str:
-        line = next(self._lines, None)
+        line = next(self.lines, None)
         if line is None:
             self.ended = True
             raise StopIteration
@@ -171,7 +173,7 @@ class _Feed(Iterator[str]):
         if self.size > streams.MAX_LINE:
             raise RecordError(f"a row longer than {streams.MAX_LINE >> 20} MiB (is a quote never closed?)")
         try:
-            return self._source.text(line)
+            return self.source.text(line)
         except RecordError as error:
             self.fault = self.fault or error
             return line.decode("utf-8", "surrogateescape")
@@ -180,6 +182,7 @@ class _Feed(Iterator[str]):
 # -- written
 
 
+@dataclass(eq=False)
 class CsvFormatter(BaseFormatter):
     """Results as rows. The first good result fixes the columns; a last column `error` is always there.
 
@@ -189,19 +192,15 @@ class CsvFormatter(BaseFormatter):
 
     REMEMBERED = ("_columns", "_held")
     NAME = "csv"
-
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        super().__init__(terminal, optional)
-        # Their names, as keys: to look for one of 40,000 in a list takes 400 µs.
-        self._columns: dict[str, None] | None = None
-        self._held: list[str] = []
+    _columns: dict[str, None] | None = None  # by name: to look for one of 40,000 in a list takes 400 µs
+    _held: list[str] = field(default_factory=list)
 
     def join(self, cells: Sequence[str]) -> str:
         """The line of a row: cells that hold a comma, a quote or a line end are quoted."""
         quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in cells)
         return ",".join(quoted) + "\n"
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """The row, after the header and the rows held back if it is the first; RecordError if it does not fit."""
         if is_error(result):
             return self._error(describe(result))
@@ -214,7 +213,8 @@ class CsvFormatter(BaseFormatter):
                 f"its field '{stranger}' is no column of this {self.NAME} "
                 f"(the first record gave: {names_in(columns)}); use --format jsonl"
             )
-        row = self.join([_cell(result.get(name)) for name in (*columns, "error")])
+        values = [result.get(name, "") for name in (*columns, "error")]
+        row = self.join(["" if one is None else one if isinstance(one, str) else json_text(one) for one in values])
         return row if self._columns is not None else self._begin(columns) + row
 
     def end(self) -> str:
@@ -253,10 +253,3 @@ class TsvFormatter(CsvFormatter):
     def join(self, cells: Sequence[str]) -> str:
         """The line of a row."""
         return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
-
-
-def _cell(value: Any) -> str:
-    """Text as it is, nothing for None, JSON for all else."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json_text(value)

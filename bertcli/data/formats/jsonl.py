@@ -35,7 +35,7 @@ QUESTION = ("id", "question", "answers", "is_impossible")
 class Formatter(BaseFormatter):
     """A line per result, every field kept."""
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """The result as one line of JSON."""
         return json_text(result) + "\n"
 

@@ -98,17 +98,28 @@ def _converted(
         yield record
 
 
-# -- doccano
-
-
-def is_doccano(fields: Mapping[str, Any]) -> bool:
-    """Whether these are a record of doccano's and of nobody else's."""
+def tool_of(fields: Mapping[str, Any], is_row: bool) -> str | None:
+    """The format of the tool whose record this is, and nobody else's. is_row: of a table, which Label Studio has."""
+    is_task = isinstance(fields.get("data"), Mapping) and not {"annotations", "predictions"}.isdisjoint(fields)
+    tool = "label-studio" if is_task or fields.keys() >= ROW else None
+    if is_row:
+        return tool
     for name in (*EITHER, *SPANS):
         labels = fields.get(name)
         is_its = _is_triple if name in ("label", "labels") else _is_doccano_object
         if isinstance(labels, list) and labels and all(map(is_its, labels)):
-            return True
-    return False
+            return "doccano"
+    if is_cluener(fields):
+        return "cluener"
+    spans = fields.get("spans")
+    has_spans = isinstance(spans, list) and bool(spans) and all(map(_is_prodigy_span, spans))
+    is_answered = fields.get("answer") in ANSWERS and not {"spans", "label", "accept"}.isdisjoint(fields)
+    if "text" in fields and ("_task_hash" in fields or is_answered or (has_spans and "entities" not in fields)):
+        return "prodigy"
+    return tool
+
+
+# -- doccano
 
 
 def _is_doccano_object(label: Any) -> bool:
@@ -156,7 +167,7 @@ class DoccanoFormatter(BaseFormatter):
 
     NEEDS = NEEDS
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """`label` is a list of [start, end, type], or of classes; other fields become doccano's metadata."""
         if is_error(result):
             return json_text(result) + "\n"
@@ -199,16 +210,6 @@ read_cluener = partial(_converted, _of_cluener)
 # -- Prodigy
 
 
-def is_prodigy(fields: Mapping[str, Any]) -> bool:
-    """Whether these are a record of Prodigy's and of nobody else's."""
-    spans = fields.get("spans")
-    has_spans = (
-        isinstance(spans, list) and bool(spans) and all(map(_is_prodigy_span, spans)) and "entities" not in fields
-    )
-    is_answered = fields.get("answer") in ANSWERS and not {"spans", "label", "accept"}.isdisjoint(fields)
-    return "text" in fields and ("_task_hash" in fields or is_answered or has_spans)
-
-
 def _of_prodigy(record: Record) -> dict[str, Any]:
     """Fields with `entities` for accepted spans, and a list `label` for an answered label or accepted options."""
     item = record.fields
@@ -248,7 +249,7 @@ class ProdigyFormatter(BaseFormatter):
 
     NEEDS = NEEDS
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """Entities are `spans`, which `ner.manual` shows; classes are `accept`, as of `textcat.manual`."""
         if is_error(result):
             return json_text(result) + "\n"
@@ -260,12 +261,6 @@ class ProdigyFormatter(BaseFormatter):
 
 
 # -- Label Studio
-
-
-def is_label_studio(fields: Mapping[str, Any]) -> bool:
-    """Whether these are a task or a row of Label Studio's and of nobody else's."""
-    is_task = isinstance(fields.get("data"), Mapping) and not {"annotations", "predictions"}.isdisjoint(fields)
-    return is_task or fields.keys() >= ROW
 
 
 def read_label_studio(source: Source, columns: Sequence[str] | None) -> Iterator[Record]:
@@ -347,7 +342,7 @@ class LabelStudioFormatter(BaseFormatter):
     NEEDS = NEEDS
     _count = 0
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """The task of one result; RecordError for one without labels."""
         if is_error(result):
             task: dict[str, Any] = {"data": {"text": "", **result}}

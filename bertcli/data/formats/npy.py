@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertcli.data.formats import BaseFormatter
-from bertcli.data.records import is_error
+from bertcli.data.records import Record, is_error
 from bertcli.errors import RecordError
 
 SIZE = 128  # bytes of the header; version 1.0 wants a multiple of 64
@@ -24,13 +24,13 @@ class Formatter(BaseFormatter):
 
     REMEMBERED = ("_rows", "_width", "_missing")
     NEEDS = ({"embedding"},)
-    HEADER = True
+    header = bytes(SIZE)
     NO_STDOUT = "npy needs the number of rows at its beginning, so it is written to a file: -o vectors.npy"
     _rows = 0
     _width = 0  # until the first embedding
     _missing = 0  # rows before it
 
-    def record(self, result: Mapping[str, Any]) -> bytes:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> bytes:
         """A row, after the header and the rows of NaN that waited for its width."""
         embedding = result.get("embedding")
         if is_error(result):
@@ -50,11 +50,8 @@ class Formatter(BaseFormatter):
         return start + row.tobytes()
 
     def end(self) -> bytes:
-        """Nothing closes the rows; without any there is still a header to fill."""
-        return b"" if self._width else bytes(SIZE)
-
-    def header(self) -> bytes:
-        """What the first bytes of the file are to be, now that the rows are counted."""
+        """Nothing closes the rows, which are counted now; without any there is still a header to fill."""
         text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({self._rows}, {self._width}), }}"
         start = b"\x93NUMPY\x01\x00" + (SIZE - 10).to_bytes(2, "little")
-        return start + text.ljust(SIZE - 11).encode() + b"\n"
+        self.header = start + text.ljust(SIZE - 11).encode() + b"\n"
+        return b"" if self._width else bytes(SIZE)

@@ -11,16 +11,17 @@ Try: echo "a gripping film" | bertcli predict --format rich
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any, TextIO
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from bertcli.data import visible
 from bertcli.data.formats import BaseFormatter
-from bertcli.data.records import describe, is_error, json_text
-from bertcli.data.terminal import visible
+from bertcli.data.records import Record, describe, is_error, json_text
 
 TEXTS = ("text", "text_pair")
 UNITS = (("utf-32-le", 4), ("utf-16-le", 2), ("utf-8", 1))  # of offsets: bytes of one
@@ -31,20 +32,20 @@ _BAR, _LABEL = 8, 20  # widths in cells
 Pair = tuple[str, Any]  # a label and its score, None without one
 
 
+@dataclass(eq=False)
 class Formatter(BaseFormatter):
     """A line per result, coloured and cut to the width that the terminal has at that moment."""
 
     REMEMBERED = ("_colours", "_width")
+    _colours: dict[str, str] = field(default_factory=lambda: {"positive": "green", "negative": "magenta"})
+    _width: int = 8  # of the label column: grows with the labels seen
 
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        super().__init__(terminal, optional)
+    def __post_init__(self) -> None:
         # rich only lays out and colours; the bytes leave through the writer
-        is_terminal = True if terminal and terminal.isatty() else None  # None: as FORCE_COLOR says
+        is_terminal = True if self.terminal and self.terminal.isatty() else None  # None: as FORCE_COLOR says
         self._console = Console(file=StringIO(), force_terminal=is_terminal, highlight=False)
-        self._colours = {"positive": "green", "negative": "magenta"}
-        self._width = 8  # of the label column: grows with the labels seen
 
-    def record(self, result: Mapping[str, Any]) -> str:
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> str:
         """One line; an error is shown whole, however long."""
         if is_error(result):
             return self._printed(Text(f"error  {visible(describe(result))}", style="red"))

@@ -65,8 +65,14 @@ def read_arrow(
 ) -> Iterator[Record]:
     """The records of the rows from `first`, counted from 0, up to `after`."""
     with _reading(source.name, "Arrow"):
-        reader = _arrow_file(source.name)
-        schema = _without_views(reader.schema)
+        reader, pyarrow = _arrow_file(source.name), library()
+        fields = [  # dictionaries of strings where polars has categories of views, of which pyarrow can only cast
+            field.with_type(pyarrow.dictionary(field.type.index_type, pyarrow.string(), field.type.ordered))
+            if pyarrow.types.is_dictionary(field.type) and pyarrow.types.is_string_view(field.type.value_type)
+            else field
+            for field in reader.schema
+        ]
+        schema = pyarrow.schema(fields, reader.schema.metadata)
         source.header = _header(schema, source.name)
     yield from islice(_records(_batches(reader, schema), 0), first, after)
 
@@ -140,18 +146,6 @@ def _whole(reader: Any) -> Iterator[Any]:
     return (reader.get_batch(i) for i in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
 
 
-def _without_views(schema: Any) -> Any:
-    """The schema with dictionaries of strings where polars has categories of views, of which pyarrow can only cast."""
-    pyarrow = library()
-    fields = [
-        field.with_type(pyarrow.dictionary(field.type.index_type, pyarrow.string(), field.type.ordered))
-        if pyarrow.types.is_dictionary(field.type) and pyarrow.types.is_string_view(field.type.value_type)
-        else field
-        for field in schema
-    ]
-    return pyarrow.schema(fields, schema.metadata)
-
-
 def _batches(reader: Any, schema: Any) -> Iterator[Any]:
     """The batches in slices of ROWS, with the types of the schema. Raises ArrowInvalid for one that is broken."""
     for whole in _whole(reader):
@@ -218,7 +212,13 @@ def _records(batches: Iterator[Any], row: int, after: int | None = None) -> Iter
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
     """The fields of each row of a RecordBatch; a RecordError is in the place of text that is no UTF-8."""
-    names, columns, classes = batch.schema.names, [], _classes(batch.schema)
+    names, columns = batch.schema.names, []
+    classes: dict[str, list[str]] = {}  # the names of those that a column has numbers of, or lists of them
+    with suppress(ValueError, TypeError, AttributeError, LookupError):  # what others than `datasets` have noted
+        for name, noted in json.loads(batch.schema.metadata[b"huggingface"])["info"]["features"].items():
+            feature = noted[0] if isinstance(noted, list) else noted.get("feature", noted)
+            if feature.get("_type") == "ClassLabel":
+                classes[name] = feature["names"]
     for column, name in zip(batch.columns, names, strict=True):
         shown = _shown(column.type)
         values = column if shown == column.type else column.cast(shown)
@@ -229,17 +229,6 @@ def _rows(batch: Any) -> Iterator[dict[str, Any]]:
         if name in classes:
             columns[-1] = [_named(value, classes[name]) for value in columns[-1]]
     return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
-
-
-def _classes(schema: Any) -> dict[str, list[str]]:
-    """The names of the classes that a column has the numbers of, or lists of them, as `datasets` notes them."""
-    classes = {}
-    with suppress(ValueError, TypeError, AttributeError, LookupError):  # what somebody else has noted
-        for name, noted in json.loads(schema.metadata[b"huggingface"])["info"]["features"].items():
-            feature = noted[0] if isinstance(noted, list) else noted.get("feature", noted)
-            if feature.get("_type") == "ClassLabel":
-                classes[name] = feature["names"]
-    return classes
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:

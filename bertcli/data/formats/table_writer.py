@@ -12,12 +12,13 @@ Try: echo "a gripping film" | bertcli predict -o labelled.parquet
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from bertcli.data.formats import BaseFormatter
 from bertcli.data.formats.table_reader import library, reason
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     error: str | None
 
 
+@dataclass(eq=False)
 class ArrowFormatter(BaseFormatter):
     """Holds rows until a flush."""
 
@@ -53,16 +55,15 @@ class ArrowFormatter(BaseFormatter):
     NAME = "arrow"
     NO_STDOUT = "arrow says at its end what is in it, so it is written to a file: -o labelled.arrow"
     ONE_DICTIONARY = True  # whether all groups share the dictionary of a column
-
-    def __init__(self, terminal: TextIO | None = None, optional: Sequence[str] = ()) -> None:
-        super().__init__(terminal, optional)
-        self._arrow = library()
-        self._group = self._rows = self._weight = 0
-        self._results: list[str] = []  # what the last good row has besides its columns
-        self._held: list[Row] = []
-        self._batch: Any = None  # that of the last row
-        self._share = 0  # bytes of it that are a row's, about
-        self._last: Any = None  # its schema, and how its columns are called here
+    _arrow: Any = field(default_factory=library)
+    _group: int = 0
+    _rows: int = 0
+    _weight: int = 0
+    _results: list[str] = field(default_factory=list)  # what the last good row has besides its columns
+    _held: list[Row] = field(default_factory=list)
+    _batch: Any = None  # that of the last row
+    _share: int = 0  # bytes of it that are a row's, about
+    _last: Any = None  # its schema, and how its columns are called here
 
     @cached_property
     def columns(self) -> "Columns":
@@ -79,12 +80,8 @@ class ArrowFormatter(BaseFormatter):
         self.columns.schema = self._arrow.ipc.read_schema(self._arrow.py_buffer(b64decode(state[0])))
         self.columns.large = set(state[1:])
 
-    def record(self, result: Mapping[str, Any]) -> bytes:
-        """Nothing yet; RecordError for a value that its column cannot hold."""
-        return self.add(result, None)
-
-    def add(self, result: Mapping[str, Any], record: Record | None) -> bytes:
-        """The same; a row of a table is not made anew but goes along."""
+    def add(self, result: Mapping[str, Any], record: Record | None = None) -> bytes:
+        """Nothing yet; RecordError for a value that its column cannot hold. A row of a table goes along as it is."""
         # a file's name may be no UTF-8
         error = describe(result).encode("utf-8", "backslashreplace").decode() if is_error(result) else None
         batch, position = (record and record.row) or (None, 0)
@@ -104,7 +101,8 @@ class ArrowFormatter(BaseFormatter):
     def _taken(self, schema: Any, result: Mapping[str, Any] | None) -> list[str]:
         """How the columns of a table are called here, once there is a place for them.
 
-        A failure has no result to tell; its row is left out where there is no place.
+        A failure has no result to tell; its row is left out where there is no place. Raises UsageError for a type that
+        cannot be written.
         """
         width = len(schema)
         if result is not None:
@@ -114,7 +112,8 @@ class ArrowFormatter(BaseFormatter):
         if self._last != (schema, names):
             fields = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
             try:
-                self._require(self._arrow.schema(fields))
+                with self.open(self._arrow.BufferOutputStream(), self._arrow.schema(fields)) as writer:
+                    writer.write_table(self._arrow.schema(fields).empty_table())
                 metadata = dict(schema.metadata or {})
                 if names != schema.names:  # pandas would take a result for the index, or the type, of that name
                     metadata.pop(b"pandas", None)
@@ -123,6 +122,9 @@ class ArrowFormatter(BaseFormatter):
                 if result is not None:
                     raise
                 return []
+            except (self._arrow.ArrowException, OSError) as error:  # the latter for a decimal of negative scale
+                message = f"{self.NAME} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
+                raise UsageError(message) from error
             self._last = schema, names
         return names
 
@@ -178,15 +180,6 @@ class ArrowFormatter(BaseFormatter):
                     last = table.slice(0, 0) if self.ONE_DICTIONARY else None
                     del columns, table  # before there is another: 6 MB with 2,000 characters a row
 
-    def _require(self, schema: Any) -> None:
-        """Raise UsageError for a type that cannot be written."""
-        try:
-            with self.open(self._arrow.BufferOutputStream(), schema) as writer:
-                writer.write_table(schema.empty_table())
-        except (self._arrow.ArrowException, OSError) as error:  # the latter for a decimal of negative scale
-            message = f"{self.NAME} cannot hold a column of the input ({reason(error)}); -o FILE.jsonl can"
-            raise UsageError(message) from error
-
     def open(self, out: Any, schema: Any) -> Any:
         """What writes tables of that schema."""
         options = self._arrow.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=True)
@@ -223,9 +216,9 @@ def _batches(file: Any, end: int) -> Iterator[tuple[bytes, Any]]:
 def _cast(batch: Any, schema: Any) -> Any:
     """The batch with the columns of the schema."""
     arrow, columns = library(), []
-    for field in schema:
-        column = batch[field.name] if field.name in batch.schema.names else arrow.nulls(len(batch), field.type)
-        columns.append(column if column.type == field.type else column.cast(field.type))
+    for name, type_ in zip(schema.names, schema.types, strict=True):
+        column = batch[name] if name in batch.schema.names else arrow.nulls(len(batch), type_)
+        columns.append(column if column.type == type_ else column.cast(type_))
     return arrow.record_batch(columns, schema=schema)
 
 

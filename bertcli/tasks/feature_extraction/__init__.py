@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.arrays import Batch, Vectors
+from bertcli.arrays import Batch, Features, Vectors
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
-from bertcli.features import Features
 from bertcli.model import Model
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs
-from bertcli.tasks.labels import Decision, LabelSettings, number_of
-from bertcli.tasks.options import Options
+from bertcli.tasks.labels import Decision, number_of
+from bertcli.tasks.options import LabelSettings, Options
 from bertcli.tasks.texts import DIGITS, Example
 from bertcli.tokenizer import Tokenizer
 

@@ -83,6 +83,9 @@ def pooled(pooling: str, hidden: torch.Tensor, mask: torch.Tensor | None) -> tor
 class Distillation(BaseDistillation, Training):
     """The teacher's cosine of each pair: its vectors may have another size than the student's."""
 
+    targets_of = "units"
+    batch_targets = BaseTraining.batch_targets  # not scaled
+
     def answer(self, prediction: Vectors) -> Array:
         """The cosine."""
         return np.array(self.task.similarity(prediction), np.float32)
@@ -90,10 +93,6 @@ class Distillation(BaseDistillation, Training):
     def targets(self, examples: Examples, gold: Sequence[Array]) -> Targets:
         """(N,)."""
         return torch.from_numpy(np.stack(gold))
-
-    def batch_targets(self, labelled: Labelled, units: Indices) -> Targets:
-        """(B,)."""
-        return labelled.targets[torch.from_numpy(units)]
 
     def loss(self, outputs: Outputs, targets: Targets, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The squared differences between the cosines of the two."""

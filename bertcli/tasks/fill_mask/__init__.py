@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.arrays import Batch
+from bertcli.arrays import Batch, Features
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError
-from bertcli.features import Features
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision
 from bertcli.tasks.options import Options

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from bertcli.arrays import Arrays
+from bertcli.arrays import Arrays, Features, Window
 from bertcli.data.records import Record, lookup, names_in
 from bertcli.errors import RecordError
-from bertcli.features import Features, Window
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Encoded, Outputs, from_cell
 from bertcli.tasks.labels import Decision, Doubt
 from bertcli.tasks.options import Options

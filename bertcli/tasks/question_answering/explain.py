@@ -4,9 +4,9 @@ import re
 from itertools import product
 from typing import Any
 
+from bertcli.arrays import Features
 from bertcli.data.records import Record
 from bertcli.errors import RecordError
-from bertcli.features import Features
 from bertcli.tasks.base import Outputs
 from bertcli.tasks.explaining import BaseExplaining, Row, Target
 from bertcli.tasks.question_answering import Task

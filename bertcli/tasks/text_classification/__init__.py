@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bertcli.arrays import Array, Flags, Floats, Logits
+from bertcli.arrays import Array, Features, Flags, Floats, Logits
 from bertcli.data.records import Record, lookup
 from bertcli.errors import ModelError, RecordError, UsageError
-from bertcli.features import Features
+from bertcli.metrics import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from bertcli.model import Model
 from bertcli.tasks.base import BaseExternalTask, BaseTask, Outputs, from_cell, usable
 from bertcli.tasks.labels import (
     Decision,
-    LabelSettings,
     UnknownLabel,
     label_config,
     labels_of,
@@ -31,7 +30,7 @@ from bertcli.tasks.labels import (
     temperature_of,
     thresholds_of,
 )
-from bertcli.tasks.options import Options
+from bertcli.tasks.options import LabelSettings, Options
 from bertcli.tasks.texts import DIGITS, Example, excerpt
 from bertcli.tokenizer import Tokenizer
 
@@ -54,6 +53,7 @@ NUMBERS = {"decimal number", "integer"}  # types of labels; the others are list 
 # {a,b} and [a, b], as PostgreSQL and DuckDB print lists; JSON is no text here any more.
 PRINTED = re.compile(r"\{[^{}]*,[^{}]*\}|\[[^][]*,[^][]*\]")
 FAR = 100.0  # A step of AdamW moves an output by at most its rate times its inputs: 0.08 at 1e-4 and 768 inputs.
+NEED_SCORES = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
 NEARLY_ALL = 0.9  # share of labels of one type above which the others look like mistakes
 
 
@@ -64,6 +64,7 @@ class Task(BaseTask):
     accepts = frozenset({"all_scores", "pair_field", "threshold", "top_k"})
     inputs = ("pair",)
     has_named_labels = True
+    unscored: tuple[str, ...] = ()  # metrics that are not computed, for lack of scores
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
@@ -75,6 +76,8 @@ class Task(BaseTask):
         # With a problem_type, as transformers and bertcli write it, the number is the output itself.
         activation = "" if config.get("problem_type") else str(config.get("activation") or "").rpartition(".")[2]
         self.has_sigmoid = self.is_regression and activation == "Sigmoid"
+        family = REGRESSION if self.is_regression else MULTI_LABEL if self.is_multi else SINGLE_LABEL
+        self.directions = {name: direction for name, direction in family.items() if name not in self.unscored}
         self.temperature = temperature_of(config)
         self.thresholds = thresholds_of(config, self.labels)
         if self.is_regression and len(self.labels) > 1:
@@ -314,15 +317,6 @@ class Task(BaseTask):
             return classification.multi_label(gold, scores, self.labels, self.threshold)
         return classification.single_label(gold, scores, self.labels)
 
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """The metrics of the problem's family that gates and early stopping may name."""
-        from bertcli.metrics import classification
-
-        if self.is_regression:
-            return classification.REGRESSION
-        return classification.MULTI_LABEL if self.is_multi else classification.SINGLE_LABEL
-
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """With the score of the gold label; with the scores of wrong and missed labels; or with a number's error."""
         logits, threshold = np.asarray(predictions), self.threshold
@@ -487,13 +481,11 @@ def sorted_names(names: set[str]) -> list[str]:
     return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else sorted(names)
 
 
-NEED_SCORES = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
-
-
 class ExternalTask(BaseExternalTask, Task):
     """A prediction is a row (L,), 1 for each stated label and 0 elsewhere; or (1,), a number."""
 
     names = ("label", "labels", "score")
+    unscored = NEED_SCORES
 
     @classmethod
     def config_for(cls, options: Options, gold: Sequence[Record], results: Sequence[Record]) -> Mapping[str, Any]:
@@ -552,11 +544,6 @@ class ExternalTask(BaseExternalTask, Task):
         for row in metrics.get("per_class", {}).values():
             row.pop("average_precision", None)
         return {name: value for name, value in metrics.items() if name not in NEED_SCORES}
-
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """The same of those that need no scores."""
-        return {name: sign for name, sign in super().directions.items() if name not in NEED_SCORES}
 
     def examples(self, records: Sequence[Record], gold: Sequence[Any], predictions: Sequence[Any]) -> list[Example]:
         """The examples, without scores; a number's keeps its error."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from bertcli.arrays import Features
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
-from bertcli.features import Features
 from bertcli.tasks.base import Outputs
 from bertcli.tasks.explaining import BaseExplaining, Row, Target
 from bertcli.tasks.text_classification import Task

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertcli.arrays import Array, Logits
+from bertcli.arrays import Array, Features, Logits
 from bertcli.data.records import Record
 from bertcli.errors import RecordError, UsageError
-from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.metrics.entities import OUTSIDE, SCHEMES, Span
 from bertcli.model import Model
@@ -28,14 +27,13 @@ from bertcli.tasks.base import IGNORED, BaseExternalTask, BaseTask, Encoded, Out
 from bertcli.tasks.labels import (
     Decision,
     Doubt,
-    LabelSettings,
     UnknownLabel,
     label_config,
     labels_of,
     renamed,
     temperature_of,
 )
-from bertcli.tasks.options import Options
+from bertcli.tasks.options import LabelSettings, Options
 from bertcli.tasks.texts import DIGITS, Example, Mark, entity_results, grapheme_end, text_of
 from bertcli.tasks.token_classification import labels as entity_labels
 from bertcli.tasks.token_classification.labels import Gold, Lost, TagSet

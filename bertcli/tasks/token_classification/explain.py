@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from bertcli.arrays import Features
 from bertcli.data.records import Record
 from bertcli.errors import UsageError
-from bertcli.features import Features
 from bertcli.metrics import entities
 from bertcli.tasks.base import Outputs
 from bertcli.tasks.explaining import BaseExplaining, Position, Row, Target
