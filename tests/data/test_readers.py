@@ -185,7 +185,8 @@ def test_the_header_of_a_table_is_told(
 
 
 def test_unknown_format_and_encoding() -> None:
-    names = "arrow, brat, cluener, conll, csv, doccano, document, jsonl, label-studio, lines, parquet, prodigy, squad, tsv, webanno"
+    names = "arrow, brat, cluener, conll, csv, doccano, document, jsonl, label-studio, lines, parquet, prodigy, squad, "
+    names += "tsv, webanno"
     with pytest.raises(UsageError, match=f"no input format 'xml'; there are: {names}"):
         read([], input_format="xml")
     for encoding in ("nope", "base64", "idna", "undefined", "a\0b"):
@@ -197,7 +198,7 @@ def test_formats_by_extension() -> None:
     names = ["a.jsonl", "a.NDJSON.gz", "a.json", "a.csv.xz", "a.tab", "a.txt.bz2", "a", "a.gz", "-", "a.CoNLLU"]
     found = [formats.by_extension("input", name) for name in names]
     assert found == ["jsonl", "jsonl", "jsonl", "csv", "tsv", "lines", None, None, None, "conll"]
-    names = "arrow, brat, cluener, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"
+    names = "arrow, brat, conll, csv, doccano, jsonl, label-studio, npy, parquet, prodigy, rich, tsv"
     assert ", ".join(formats.OUTPUT) == names
 
 
