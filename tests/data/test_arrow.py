@@ -355,7 +355,7 @@ def test_other_results_get_the_types_of_their_values(tmp_path: Path) -> None:
         writer.write(error_result(7, 8, "broken", file="\udcff.txt"))
         assert writer.failures == 2
     rows = load(tmp_path / "a.parquet")
-    assert rows.schema.field("embedding").type == pa.list_(pa.field("element", pa.float32()), 2)
+    assert rows.schema.field("embedding").type == pa.list_(pa.field("element", pa.float32()))
     assert rows.column_names == ["text", "n", "meta", "tags", "late", "embedding", "error"]
     assert rows["n"].to_pylist() == [1.0, 2.5, *[None] * 6]
     assert rows["meta"].to_pylist()[:3] == [None, {"a": 1, "b": None}, {"a": None, "b": [None]}]

@@ -282,7 +282,8 @@ class Columns:
             return None
         try:
             if name == VECTOR and name in self.results:
-                type_ = arrow.list_(arrow.float32(), len(value))
+                # No list of fixed size: with a null in it, pyarrow before 26 cannot read it (apache/arrow#35692).
+                type_ = arrow.list_(arrow.float32())
             else:
                 type_ = arrow.array([value]).type
                 if "struct<>" in str(type_):
