@@ -137,7 +137,7 @@ def _give_way() -> None:
     libgomp, team = ctypes.CDLL(None), len(os.sched_getaffinity(0)) + 1
     while hasattr(libgomp, "GOMP_parallel"):  # another OpenMP has its own way
         _wait_until(lambda waited: waited > CROWDED, 1)
-        with ThreadPoolExecutor(1) as owner:
+        with suppress(RuntimeError), ThreadPoolExecutor(1) as owner:  # no thread begins when the process ends
             owner.submit(libgomp.GOMP_parallel, libgomp.omp_get_num_threads, None, team, 0)
             _wait_until(lambda waited: waited < CALM, 5)
 

@@ -136,12 +136,18 @@ def _keep_attention(module: Any) -> None:
 def _drop_pooler(module: Any, head: str) -> None:
     """Take BERT's next-sentence layer from an encoder alone: it is no part of it, and often not in the checkpoint.
 
-    SqueezeBERT and LayoutLM call theirs whatever it is, so it does nothing, but is there.
+    SqueezeBERT and LayoutLM call theirs whatever it is, so one is there that gives nothing. ALBERT and Big Bird look
+    whether there is theirs, a linear layer, and take what it gives.
     """
     import torch
 
-    if not head and getattr(module, "pooler", None) is not None:
+    if head or getattr(module, "pooler", None) is None:
+        return
+    if isinstance(module.pooler, torch.nn.Linear):
+        module.pooler = None
+    else:
         module.pooler = torch.nn.Identity()
+        module.pooler.forward = lambda hidden: None
 
 
 def _require_short_texts(directory: Path, module: Any, head: str) -> None:

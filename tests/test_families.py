@@ -98,6 +98,13 @@ def test_an_encoder_that_calls_its_pooler_whatever_it_is_makes_vectors(
     np.testing.assert_allclose(vector, module(input_ids=ids)[0][0].mean(0).detach(), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["bert", "albert", "big_bird", "squeezebert", "layoutlm"])
+def test_an_encoder_alone_gives_nothing_of_a_pooler(family: str, tmp_path: Path) -> None:
+    module = pytorch.load(read(make(family, tmp_path / "m")), "").eval()
+    assert list(module(input_ids=torch.arange(5, 12)[None])) == ["last_hidden_state"]
+
+
 def test_an_encoder_without_vectors_of_tokens_is_refused_as_it_is_opened(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="a DPRQuestionEncoder gives pooler_output, no vectors of tokens"):
         pytorch.load(read(make("dpr", tmp_path / "m", "SequenceClassification")), "")

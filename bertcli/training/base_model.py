@@ -24,8 +24,11 @@ from bertcli.pretrained import new_module, open_config, open_module
 from bertcli.tasks.base import BaseTask
 from bertcli.tokenizer import Tokenizer
 
-# What config.json says of the head that is to be trained anew.
-OF_HEAD = ("calibration", "exit_after", "null_threshold", "pair_field")
+# What config.json says of the head that is to be trained anew; the last two have the activation of a CrossEncoder.
+OF_HEAD = (
+    "calibration", "exit_after", "null_threshold", "pair_field", "sentence_transformers",
+    "sbert_ce_default_activation_function",
+)  # fmt: skip
 DROPOUTS = (  # what the families call it: BERT and most others; DistilBERT
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
     "dropout", "attention_dropout", "seq_classif_dropout",

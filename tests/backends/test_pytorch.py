@@ -1,6 +1,7 @@
 """The torch backend: batches too large for memory are computed in parts, and threads sleep while cores are crowded."""
 
 import os
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -131,6 +132,23 @@ def test_libgomp_owns_more_threads_than_cores_while_others_want_them(monkeypatch
         wait_for(before)
     waiting = -1
     watcher.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is Linux's")
+def test_cores_that_are_crowded_as_the_process_ends_say_nothing() -> None:
+    program = (
+        "import atexit, time\n"
+        "from bertcli import device\n"
+        "device.LOOK, device._waited = 0.01, lambda: now * 1.0\n"
+        "now = 0\n"
+        "def end():\n"
+        "    global now\n"
+        "    for now in range(20): time.sleep(0.01)\n"
+        "atexit.register(end)\n"
+        "device.use_threads(2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_a_thread_that_waits_for_a_core_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

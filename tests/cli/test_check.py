@@ -16,6 +16,7 @@ from bertcli.cli.main import run
 from bertcli.data.readers import read
 from bertcli.errors import UsageError
 from bertcli.model import resolve
+from bertcli.tasks.text_classification import PRINTED
 from bertcli.training.settings import Settings
 from tests.checking import planted
 from tests.cli.conftest import COMMAND, Run
@@ -243,6 +244,7 @@ def test_labels_as_other_programs_write_none_or_several(check: Check) -> None:
         places = report["findings"][0]["places"]
         assert code == 1 and [place["place"] for place in places] == ["a.tsv:2", "a.tsv:3"]
         assert places[0]["message"] == "the label '{x,y}' is a list as databases print it; write JSON, as by to_json()."
+    assert PRINTED.fullmatch("{" + "," * 10**6) is None  # in a time that grows with its length alone
 
 
 def test_an_excerpt_says_that_it_was_cut(check: Check) -> None:

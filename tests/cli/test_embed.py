@@ -69,6 +69,12 @@ def test_the_score_of_a_pair_is_that_of_the_cross_encoder(
     assert found == pytest.approx(CrossEncoder(str(path), device="cpu").predict(pairs), abs=2e-6)
     vectors = bertcli("predict", "-t", "embed", "-m", path, stdin=b"a good film", expect=2)
     assert b"a CrossEncoder, which scores pairs and makes no vectors" in vectors.stderr
+    if name == "Identity":  # What is trained from it is none.
+        rows = [{"text": "a good film", "text_pair": "bad", "label": label} for label in (0, 1)]
+        (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        options = "--train", "t.jsonl", "--pair-field", "text_pair", "--epochs", "1"
+        bertcli("finetune", "-t", "embed", "-m", path, "-o", "trained", *options)
+        assert b"embedding" in bertcli("predict", "-m", "trained", stdin=b"a good film").stdout
 
 
 def test_prompts_and_dimensions_are_those_of_sentence_transformers(

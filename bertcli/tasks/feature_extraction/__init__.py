@@ -41,6 +41,11 @@ class Task(BaseTask):
 
     def __init__(self, tokenizer: Tokenizer, config: Mapping[str, Any], options: Options) -> None:
         super().__init__(tokenizer, config, options)
+        if config.get("activation"):
+            raise ModelError(
+                "the model is a CrossEncoder, which scores pairs and makes no vectors; bertcli predict --pair-field "
+                "SECOND_TEXT without -t embed gives its scores, and finetune -t embed makes an encoder of it."
+            )
         stated = config.get("sentence") or {}
         self.pooling = stated.get("pooling", "mean")
         self.normalize = stated.get("normalize", False) if options.normalize is None else options.normalize
@@ -63,13 +68,8 @@ class Task(BaseTask):
 
     @classmethod
     def config_of(cls, model: Model) -> dict[str, Any]:
-        """The config with what the sentence-transformers files say. Raises ModelError for a CrossEncoder."""
-        if model.activation:
-            raise ModelError(
-                f"{model.path}: a CrossEncoder, which scores pairs and makes no vectors; bertcli predict --pair-field "
-                "SECOND_TEXT without -t embed gives its scores."
-            )
-        return {**model.config, "sentence": model.sentence}
+        """The config with what the sentence-transformers files say."""
+        return {**model.config, "activation": model.activation, "sentence": model.sentence}
 
     @classmethod
     def decide(cls, settings: LabelSettings, base: Model, records: Sequence[Record]) -> Decision:

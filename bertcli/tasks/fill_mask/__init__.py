@@ -4,7 +4,7 @@ A long text has several windows; a mask is filled from the one with most context
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -56,9 +56,13 @@ class Task(BaseTask):
                 "bertcli pretrain -m MODEL --objective mlm makes it learn that."
             )
         self.mask, self.mask_id = tokenizer.mask
-        self.rows = max(tokenizer.backend.get_vocab().values()) + 1  # The model may have more, which mean nothing.
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows of logits are pieces; the model may have more, which mean nothing."""
+        return max(self.tokenizer.backend.get_vocab().values()) + 1
 
     def read(self, record: Record) -> str:
         """The text with its masks. Raises RecordError where it has none."""

@@ -51,7 +51,7 @@ INTEGER = re.compile(r"[+-]?\d{1,300}")  # Python reads at most 4,300 digits, an
 DECIMAL = re.compile(r"\s*[+-]?((\d*\.\d+|\d+\.|\d+(?=e))(e[+-]?\d+)?|nan|inf(inity)?)\s*", re.IGNORECASE)
 NUMBERS = {"decimal number", "integer"}  # types of labels; the others are list and name
 # {a,b} and [a, b], as PostgreSQL and DuckDB print lists; JSON is no text here any more.
-PRINTED = re.compile(r"\{[^{}]*,[^{}]*\}|\[[^][]*,[^][]*\]")
+PRINTED = re.compile(r"\{[^{},]*,[^{}]*\}|\[[^][,]*,[^][]*\]")
 FAR = 100.0  # A step of AdamW moves an output by at most its rate times its inputs: 0.08 at 1e-4 and 768 inputs.
 NEED_SCORES = ("log_loss", "map", "map_labels")  # metrics that need the scores of all labels
 NEARLY_ALL = 0.9  # share of labels of one type above which the others look like mistakes
