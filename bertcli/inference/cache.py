@@ -1,8 +1,8 @@
 """The cache of ONNX files for checkpoints that have none: where they are, and which one a run needs.
 
 A folder's name is a hash of all that decides its content, so a file never changes. export/__init__.py writes the files,
-training/teacher.py the answers of teachers, pretraining/ corpora and vocabularies. Hashes of weights are kept too, because hashing 500 MB takes as long as the
-rest of a run. Imports nothing heavy. Try: bertcli cache
+training/teacher.py the answers of teachers, pretraining/ corpora and vocabularies. Hashes of weights are kept too,
+because hashing 500 MB takes as long as the rest of a run. Imports nothing heavy. Try: bertcli cache
 """
 
 import json

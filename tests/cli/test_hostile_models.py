@@ -384,5 +384,5 @@ def test_a_user_without_a_home_is_told_of_hf_home(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", homeless)
-    with pytest.raises(ModelError, match="home directory.*HF_HOME"):
+    with pytest.raises(ModelError, match=r"home directory.*HF_HOME"):
         resolve("nobody/alone")

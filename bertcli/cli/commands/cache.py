@@ -1,4 +1,4 @@
-"""bertcli cache: list or clear ONNX files of --backend onnx, answers of teachers, and what pretrain makes of corpora."""
+"""bertcli cache: list or clear ONNX files of --backend onnx, answers of teachers, and corpora of pretrain."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ def cache(messages: Messages, options: Cache) -> int:
     models: dict[str, dict[str, object]] = {}
     for row in rows:
         shown = {name: row[name] for name in ("kind", "task", "precision", "megabytes")}
-        models.setdefault(row["model"] or "corpora and vocabularies of no model", {})[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
+        group = models.setdefault(row["model"] or "corpora and vocabularies of no model", {})
+        group[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
     options.show(rows, models, f"{'Removed from' if options.clear else 'What is in'} {engine.root()}")
     return Exit.OK
