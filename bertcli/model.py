@@ -316,3 +316,5 @@ def _download(name: str) -> Path:
         raise ModelError(f"{missing} that is reachable or cached here{why}.") from None
     except OSError as error:
         raise ModelError(f"{missing} that can be reached ({error}).") from error
+    except RuntimeError as error:  # of a user without a home
+        raise ModelError(f"{missing} that can be kept here ({error}); HF_HOME names a folder for it.") from error

@@ -1,12 +1,13 @@
 """The cache of ONNX files for checkpoints that have none: where they are, and which one a run needs.
 
 A folder's name is a hash of all that decides its content, so a file never changes. export/__init__.py writes the files,
-training/teacher.py the answers of teachers. Hashes of weights are kept too, because hashing 500 MB takes as long as the
-rest of a run. Imports nothing heavy. Try: bertcli cache
+training/teacher.py the answers of teachers, pretraining/ corpora and vocabularies. Hashes of weights are kept too,
+because hashing 500 MB takes as long as the rest of a run. Imports nothing heavy. Try: bertcli cache
 """
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from bertcli.model import DECISIVE, ONNX, Model
 
 ABOUT = "about.json"
 DRAFT = "draft-"  # begins the name of an unfinished folder, as in data/sinks.py
+PRETRAINING = re.compile("(vocabulary-)?[0-9a-f]{20}")  # names of pretraining's folders, which are of no model
 LEARNED = ("calibration", "null_threshold")  # entries of config.json that do not change the ONNX graph
 STEADY = 2 * 10**9  # nanoseconds. A file may change twice within one tick of its clock, so a younger hash is not kept.
 
@@ -87,23 +89,37 @@ def describe(folder: Path, **about: Any) -> None:
 
 
 def entries() -> list[dict[str, Any]]:
-    """What `describe` wrote about each ONNX file and each teacher, with folder and size, sorted by model."""
-    rows = []
+    """What `describe` wrote about each ONNX file and each teacher, with folder and size, sorted by model.
+
+    Before them the corpora and vocabularies of `pretrain`, also unfinished ones, whose model is None.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in root().glob("*"):
+        if name := PRETRAINING.fullmatch(folder.name):
+            with suppress(OSError):  # cleared at this moment
+                written = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")
+                row = {"kind": "vocabulary" if name[1] else "corpus", "model": None, "task": "pretrain"}
+                about = {"precision": None, "texts": None, "version": None, "written": written}
+                rows.append({**row, **about, "megabytes": _megabytes(folder), "folder": str(folder)})
     for file in root().glob(f"*/*/{ABOUT}"):
         if file.parent.name.startswith(DRAFT):
             continue
         with suppress(OSError, ValueError):  # cleared at this moment, or damaged
-            size = sum(part.stat().st_size for part in file.parent.rglob("*") if part.is_file())
             about = json.loads(file.read_text("utf-8"))
-            about |= {"megabytes": round(size / 1e6, 1), "folder": str(file.parent)}
+            about |= {"megabytes": _megabytes(file.parent), "folder": str(file.parent)}
             rows.append({"kind": file.parent.parent.name, **about})
-    return sorted(rows, key=lambda row: (row["model"], row["task"], row["precision"], row["folder"]))
+    return sorted(rows, key=lambda row: (row["model"] or "", row["task"], row["precision"] or "", row["folder"]))
+
+
+def _megabytes(folder: Path) -> float:
+    return round(sum(part.stat().st_size for part in folder.rglob("*") if part.is_file()) / 1e6, 1)
 
 
 def clear(folders: Iterable[Path]) -> None:
     """Remove these folders, all hashes, and what killed processes left. Raises OSError if a folder cannot be removed.
 
-    A run that has opened an ONNX file goes on. One whose teacher is answering ends; the same command starts it anew.
+    A run that has opened an ONNX file or a corpus goes on. One whose teacher is answering, or that is tokenising, ends;
+    the same command starts it anew.
     """
     from shutil import rmtree
 

@@ -22,6 +22,8 @@ SCHEMES: tuple[Scheme, ...] = ("iob1", "iob2", "bioes", "io")
 OUTSIDE = ("O", "_", "")
 BIOES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}  # BILOU, BMES, BMEWO: as what
 
+UNNAMED = "ENTITY"  # the type of entities whose tags are B, I, E and S alone, as in BioBERT's data of diseases
+
 
 class Span(NamedTuple):
     """An entity: words start to end - 1."""
@@ -38,6 +40,11 @@ def split(tag: str) -> tuple[str, str]:
     if wrong := fault(tag):
         raise RecordError(wrong)
     return BIOES[tag[0]], tag[2:]
+
+
+def typed(tags: Iterable[str]) -> list[str]:
+    """Tags with a type: B, I, E and S alone become B-ENTITY and the like; others stay as they are."""
+    return [f"{tag}-{UNNAMED}" if tag in ("B", "I", "E", "S") else tag for tag in tags]
 
 
 def fault(tag: str) -> str | None:

@@ -181,7 +181,7 @@ def read_data(
         if unknown := task_class.unknown_labels(settings, decision, examples["dev"].records):
             raise UsageError(
                 f"the dev data has labels that the training data has not: {', '.join(unknown)}. "
-                f"Known are: {', '.join(decision.labels)}; {map_hint(unknown)}."
+                f"Known are: {', '.join(decision.labels)}; {map_hint(unknown)}. Problem: {decision.reason}."
             )
     gold = {name: split.targets(task, faults) for name, split in examples.items()}
     faults.require_none(good=sum(target is not None for targets in gold.values() for target in targets))

@@ -264,6 +264,20 @@ def test_files_are_listed_and_cleared(
     assert list((cache.root() / "onnx").iterdir()) == []
 
 
+def test_what_pretrain_keeps_is_listed_and_cleared_too(bertcli: Run, tmp_path: Path) -> None:
+    place = {"BERTCLI_CACHE": str(tmp_path / "cache")}
+    (tmp_path / "texts.txt").write_text("a gripping film and a good plot\n\n" * 60)
+    (tmp_path / "cache" / "mine").mkdir(parents=True)
+    bertcli("pretrain", "texts.txt", "--size", "tiny", "--vocab-size", "40", "--steps", "1", "-o", "out", **place)
+    listed = [json.loads(line) for line in bertcli("cache", "--format", "json", **place).stdout.splitlines()]
+    assert {(row["kind"], row["model"]) for row in listed} == {("corpus", None), ("vocabulary", None)}
+    assert b"of no model" in bertcli("cache", "--format", "rich", **place).stdout
+    bertcli("cache", "--clear", "out", **place)  # which are the model's alone
+    assert all(Path(row["folder"]).is_dir() for row in listed)
+    bertcli("cache", "--clear", **place)
+    assert {file.name for file in (tmp_path / "cache").iterdir()} == {"mine", "lock"}
+
+
 def test_other_commands_use_it_and_say_so(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

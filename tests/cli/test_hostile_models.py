@@ -375,3 +375,14 @@ def test_hf_hub_offline_is_blamed_only_where_it_is_set(monkeypatch: pytest.Monke
     with pytest.raises(ModelError) as caught:
         resolve("nobody/nothing")
     assert ("HF_HUB_OFFLINE" in str(caught.value)) is offline
+
+
+def test_a_user_without_a_home_is_told_of_hf_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def homeless(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", homeless)
+    with pytest.raises(ModelError, match=r"home directory.*HF_HOME"):
+        resolve("nobody/alone")

@@ -122,3 +122,10 @@ def test_classes_that_are_floats_in_json_are_whole_numbers(bertcli: Run, tmp_pat
     assert (done["records"], done["accuracy"]) == (2, 1.0)
     found = json.loads(bertcli("check", "dev.jsonl", "--problem", "single", "-f", "json").stdout)
     assert found["labels"] == {"2": {"train": 1}, "0": {"train": 1}}
+
+
+def test_numbers_that_dev_alone_has_are_said_to_be_classes(bertcli: Run, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("text\tlabel\na film\t100\na plot\t200\n")
+    (tmp_path / "dev.tsv").write_text("text\tlabel\na film\t150\n")
+    train = ("finetune", "--train", "train.tsv", "--dev", "dev.tsv", "-m", tiny_model, "-o", "out")
+    assert b"Problem: whole numbers are classes; --problem regression" in bertcli(*train, expect=2).stderr

@@ -11,7 +11,7 @@ from bertcli.data.records import Record
 from bertcli.tasks.base import Options
 from bertcli.tasks.texts import grapheme_end, grapheme_start, in_offset_unit
 from bertcli.tasks.token_classification import Task
-from bertcli.tasks.token_classification.labels import TagSet
+from bertcli.tasks.token_classification.labels import TagSet, spans_of_tags
 
 CONLL = ["B-LOC", "B-MISC", "B-ORG", "I-LOC", "I-MISC", "I-ORG", "I-PER", "O"]  # of two models that are much downloaded
 
@@ -136,3 +136,15 @@ def test_of_joined_emoji_without_end_a_part_is_taken_to_be_one() -> None:
     family = "\U0001f469\u200d" * 3
     assert grapheme_end(family, 0, 1) == len(family)
     assert [grapheme_end(family * 1000, start, start + 1) for start in (0, 1000)] == [31, 1031]
+
+
+def test_tags_without_a_type_are_of_one() -> None:
+    record = Record(0, {"tokens": list("abcde"), "tags": ["B", "I", "B", "O", "S"]})
+    assert spans_of_tags(record, "tags") == [(0, 2, "ENTITY"), (2, 3, "ENTITY"), (4, 5, "ENTITY")]
+    tags = TagSet(["O", "B", "I"])
+    assert (tags.scheme, tags.types, tags.spans([1, 2, 1, 0])) == (
+        "iob2",
+        ["ENTITY"],
+        [(0, 2, "ENTITY"), (2, 3, "ENTITY")],
+    )
+    assert TagSet(["O", "B", "I", "PER"]).types == ["B", "I", "PER"]  # names of types, since one is

@@ -1,4 +1,4 @@
-"""bertcli cache: list or clear the ONNX files that --backend onnx has written, and the answers of teachers."""
+"""bertcli cache: list or clear ONNX files of --backend onnx, answers of teachers, and corpora of pretrain."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class Cache(shared.PrintOptions):
 
 @command("models clear output_format", EXAMPLES)
 def cache(messages: Messages, options: Cache) -> int:
-    """List the ONNX files and the answers of teachers in the cache, those of each MODEL or all.
+    """List what is in the cache, all or that of each MODEL: ONNX files, answers of teachers, corpora of pretrain.
 
     They lie in $BERTCLI_CACHE, else in the user's caches. What was removed is made again when a run asks for it.
     """
@@ -44,6 +44,7 @@ def cache(messages: Messages, options: Cache) -> int:
     models: dict[str, dict[str, object]] = {}
     for row in rows:
         shown = {name: row[name] for name in ("kind", "task", "precision", "megabytes")}
-        models.setdefault(row["model"], {})[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
+        group = models.setdefault(row["model"] or "corpora and vocabularies of no model", {})
+        group[row["folder"][-8:]] = {**shown, "written": row["written"][:10]}
     options.show(rows, models, f"{'Removed from' if options.clear else 'What is in'} {engine.root()}")
     return Exit.OK

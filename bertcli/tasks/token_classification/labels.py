@@ -108,7 +108,7 @@ def tags_of(record: Record, field: str) -> list[str]:
         )
     if len(tags) != (count := len(tokens_of(record))):
         raise RecordError(f"{len(tags)} tags for {count} tokens.")
-    return tags
+    return entities.typed(tags)
 
 
 def spans_of_text(record: Record, text: str, words: Sequence[tuple[int, int]]) -> tuple[list[Span], list[Lost]]:
@@ -200,6 +200,8 @@ class TagSet:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
+        if {"B", "I"} <= set(labels) <= {*"BIES", *OUTSIDE}:
+            labels = entities.typed(labels)
         named = [label for label in labels if label.upper() not in OUTSIDE]
         prefixed = next(filter(None, (_prefixed(named, pattern) for pattern in WRITTEN)), {})
         types = {letter: {name for prefix, name in prefixed.values() if prefix == letter} for letter in "BIES"}
