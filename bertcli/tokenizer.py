@@ -118,6 +118,11 @@ class Tokenizer:
         token = self._first("unk", UNKNOWN)
         return token[1] if token else None
 
+    @cached_property
+    def rows(self) -> int:
+        """The rows of embeddings and of a mask's logits that are pieces: one more than the highest id."""
+        return max(self.backend.get_vocab().values()) + 1  # its count is less where ids have gaps
+
     def unknown_share(self, windows: Sequence[Window]) -> float:
         """The share of a text's pieces that the vocabulary does not know if it is above `mostly`, else 0.
 

@@ -90,7 +90,6 @@ def _config(settings: PretrainSettings, base: Model | None, tokenizer: Tokenizer
     import transformers
 
     is_decoder = settings.objective == "causal"  # whatever a checkpoint was until now
-    count = max(tokenizer.backend.get_vocab().values()) + 1  # a vocabulary may have gaps
     if base:
         config = pretrained.open_config(base.path, is_decoder=is_decoder)
     elif path := settings.model_config:
@@ -105,9 +104,9 @@ def _config(settings: PretrainSettings, base: Model | None, tokenizer: Tokenizer
         layers, width = SIZES[settings.size or SIZE]
         config = transformers.BertConfig(
             hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64, intermediate_size=4 * width,
-            vocab_size=count, is_decoder=is_decoder,
+            vocab_size=tokenizer.rows, is_decoder=is_decoder,
         )  # fmt: skip
-    config.vocab_size = max(config.vocab_size, count)
+    config.vocab_size = max(config.vocab_size, tokenizer.rows)
     config.pad_token_id = tokenizer.pad
     return config
 

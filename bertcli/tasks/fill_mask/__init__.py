@@ -4,7 +4,7 @@ A long text has several windows; a mask is filled from the one with most context
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -59,11 +59,6 @@ class Task(BaseTask):
         self.kept_guesses = max(options.top_k or SHOWN, RANKED)
         self.example = {"masks": [[{"token": "", "score": 0.5}]], "filled": ""}
 
-    @cached_property
-    def rows(self) -> int:
-        """How many rows of logits are pieces; the model may have more, which mean nothing."""
-        return max(self.tokenizer.backend.get_vocab().values()) + 1
-
     def read(self, record: Record) -> str:
         """The text with its masks. Raises RecordError where it has none."""
         text = self._text(record)
@@ -89,8 +84,9 @@ class Task(BaseTask):
         """Logits (B, T, V) to ids and scores (B, M, K) of the best K tokens for at most M masks, from the left."""
         masked = batch["input_ids"] == self.mask_id
         logits = outputs["logits"][masked].astype(np.float64)  # (masks, V)
-        count = min(self.kept_guesses, self.rows, logits.shape[-1])
-        best = np.argpartition(-logits[:, : self.rows], count - 1, axis=-1)[:, :count]
+        pieces = logits[:, : self.tokenizer.rows]  # A model may have more rows, which mean nothing.
+        count = min(self.kept_guesses, pieces.shape[-1])
+        best = np.argpartition(-pieces, count - 1, axis=-1)[:, :count]
         values = np.take_along_axis(logits, best, -1)
         order = np.lexsort((best, -values), axis=-1)  # equal ones by id, whatever order the partition gave
         best, values = np.take_along_axis(best, order, -1), np.take_along_axis(values, order, -1)
